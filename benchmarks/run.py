@@ -1,0 +1,21 @@
+"""`make bench PART=…`: run one measurement, or list them."""
+
+import importlib
+import sys
+
+PARTS = {
+    "kill_and_resume": "kill -9 during training, then --resume, against an uninterrupted run",
+    "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
+}
+
+
+def main() -> None:
+    """Run the part that the first argument names."""
+    if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
+        print("make bench PART=…, one of:", *(f"  {name:18} {what}" for name, what in PARTS.items()), sep="\n")
+        sys.exit(0 if len(sys.argv) < 2 else 2)
+    importlib.import_module(f"benchmarks.{sys.argv[1]}").main()
+
+
+if __name__ == "__main__":
+    main()

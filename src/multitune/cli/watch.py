@@ -1,0 +1,149 @@
+"""A run as it goes: a live bar and table on a terminal, plain lines in a log."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+SMOOTHING = 0.8  # how much of the shown loss is what it was a step ago: single steps are noisy
+LINES = 10  # progress lines in a log, besides validations
+PHASES = {
+    "prepare": "reading and tokenising the data",
+    "load": "loading the base",
+    "train": "training",
+    "evaluate": "evaluating",
+}
+
+
+class Watch:
+    """Shows the events of a run (see train.events) on a console; used as `with Watch(console) as watch`.
+
+    Kinds of events that it does not know are passed over.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._losses: dict[str, dict[str, float]] = {}  # adapter -> task -> smoothed loss
+        self._latest: dict[str, Any] = {}  # the step event shown
+        self._seconds = 0.0
+        self._tokens = 0
+        self._first_step = 0
+        self._started = 0.0
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the terminal as it was, with the last state printed if the run broke off."""
+        self._stop()
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Take in one event."""
+        match event["kind"]:
+            case "step":
+                self._step(dict(event))
+            case "phase":
+                if event["name"] == "evaluate":
+                    self._stop()
+                self._print(PHASES.get(event["name"], event["name"]) + " …")
+            case "validation":
+                self._print(validation_line(event))
+            case "frozen":
+                self._print(f"step {event['step']}: {event['adapter']} draws {event['task']} no more; it overfits")
+            case "note":
+                self._print(f"note: {event['text']}")
+            case "evaluated":
+                score = f"{event['metric']} {event['score']:.3f}"
+                self._print(f"evaluated {event['task']} with {event['adapter']}: {score}")
+            case _:
+                pass
+
+    def _step(self, event: dict[str, Any]) -> None:
+        if not self._latest:
+            self._first_step, self._started = event["step"] - 1, time.monotonic() - event["seconds"]
+            if self._live:
+                self._live.start()
+        self._latest = event
+        self._seconds += event["seconds"]
+        self._tokens += event["tokens"]
+        for name, adapter in event["adapters"].items():
+            seen = self._losses.setdefault(name, {})
+            for task, loss in adapter["tasks"].items():
+                seen[task] = SMOOTHING * seen.get(task, loss) + (1 - SMOOTHING) * loss
+        if self._live:
+            self._live.update(self._picture(), refresh=True)
+        elif _is_due(event["step"], event["steps"]):
+            losses = ", ".join(f"{task} {cells[0]}" for task, cells in self._rows().items())
+            self._print(f"{self._headline()}: loss {losses}")
+
+    def _stop(self) -> None:
+        if self._live and self._live.is_started:
+            self._live.stop()
+            self._print(self._headline())
+
+    def _print(self, text: str) -> None:
+        # In one piece: a log's reader breaks lines as he likes. The live picture stays below.
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _headline(self) -> str:
+        step, steps = self._latest["step"], self._latest["steps"]
+        elapsed = time.monotonic() - self._started
+        left = elapsed / (step - self._first_step) * (steps - step)
+        speed = self._tokens / max(self._seconds, 1e-9)
+        return f"step {step}/{steps} ({step / steps:.0%}), {speed:,.0f} tokens/s, {duration(left)} left"
+
+    def _picture(self) -> RenderableType:
+        step, steps = self._latest["step"], self._latest["steps"]
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table.add_column("task")
+        for title in ("loss", "alone", "share"):
+            table.add_column(title, justify="right")
+        for task, cells in self._rows().items():
+            table.add_row(Text(task), *cells)
+        return Group(ProgressBar(total=steps, completed=step, width=60), Text(self._headline()), table)
+
+    def _rows(self) -> dict[str, tuple[str, str, str]]:
+        """Task -> its loss in the first adapter that learns it, its loss in an adapter of its own, its share now."""
+        rows: dict[str, tuple[str, str, str]] = {}
+        for name, losses in self._losses.items():
+            shares = self._latest["adapters"].get(name, {}).get("shares", {})
+            for task, loss in losses.items():
+                if task not in rows:
+                    rows[task] = (f"{loss:.3f}", "", f"{shares[task]:.0%}" if task in shares else "")
+                elif len(losses) == 1:
+                    first, _, share = rows[task]
+                    rows[task] = (first, f"{loss:.3f}", share)
+        return rows
+
+
+def validation_line(event: Mapping[str, Any]) -> str:
+    """One validation in one line: losses, scores in brackets where they were measured, and what it is the best of."""
+    shown = [
+        f"{task} {values['loss']:.3f}" + ("" if values["metric"] is None else f" (score {values['metric']:.3f})")
+        for task, values in event["tasks"].items()
+    ]
+    over_all = [criterion for criterion in event["best"] if not criterion.startswith("task:")]
+    best = f"; best {', '.join(over_all)} so far" if over_all and event["step"] else ""
+    return f"step {event['step']}: validation of {event['adapter']}: {', '.join(shown)}{best}"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _is_due(step: int, steps: int) -> bool:
+    """Whether a tenth of the run was completed by this step."""
+    return step == steps or step * LINES // steps > (step - 1) * LINES // steps

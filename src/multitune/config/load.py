@@ -1,0 +1,127 @@
+"""A run file plus `--set a.b=c` to one validated RunConfig; all faults are told at once, each with its remedy."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from multitune.config.adapters import adapter_faults
+from multitune.config.faults import fault_lines, section_in
+from multitune.config.schema import RunConfig, Section
+from multitune.config.shorthand import expand_short_forms, locate
+from multitune.config.text import read_text, read_yaml, write_yaml
+from multitune.core.errors import ConfigError, suggest
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run file; relative paths in it start at its folder.
+
+    Args:
+        path: a YAML file.
+        overrides: `field.path=value` each, the value in YAML: `train.epochs=1`, `tasks.tweets.limit=100`.
+
+    Raises:
+        ConfigError: with one line per fault, each naming the place, the value and the remedy.
+    """
+    file = Path(path).expanduser()
+    raw = read_yaml(read_text(file), str(file))
+    if raw is None:
+        raise ConfigError(f"{file}: empty. A run needs at least `tasks`")
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{file}: a {type(raw).__name__} at the top level. A run is a mapping of fields, such as `tasks: …`"
+        )
+    return parse_config(raw, file.absolute().parent, overrides, str(file))
+
+
+def parse_config(
+    raw: Mapping[str, Any], folder: Path, overrides: Sequence[str] = (), place: str = "config"
+) -> RunConfig:
+    """Validate what a run file says; relative paths start at `folder`, and messages at `place`.
+
+    Raises:
+        ConfigError: with one line per fault.
+    """
+    # Recipes first: the other overrides may reach into what a recipe brings.
+    by_recipe = sorted(overrides, key=lambda override: not override.partition("=")[0].endswith(".use"))
+    tree = dict(raw)
+    for override in by_recipe:
+        if not override.partition("=")[0].endswith(".use"):
+            tree = expand_short_forms(tree, place)
+        tree = _override(tree, override)
+    try:
+        config = RunConfig.model_validate(locate(expand_short_forms(tree, place), folder.absolute()))
+    except ValidationError as error:
+        faults = fault_lines(error)
+    else:
+        faults = adapter_faults(config)
+        if not faults:
+            return config
+    raise ConfigError("\n".join(f"{place}: {fault}" for fault in faults))
+
+
+def dump_config(config: RunConfig) -> str:
+    """YAML that states every field, so that neither new defaults nor new recipes change what it means."""
+    return write_yaml(config.model_dump(mode="json"))
+
+
+def config_schema() -> dict[str, Any]:
+    """JSON schema of a run file for editors, short forms included."""
+    schema = RunConfig.model_json_schema()
+    task = schema["$defs"]["TaskConfig"]
+    del task["required"]  # a recipe may bring any of them
+    task["anyOf"] = [{"required": ["name"]}, {"required": ["use"]}]
+    for field, short in (("data", {"type": "string"}), ("limit", {"type": "integer", "minimum": 1})):
+        full = task["properties"][field]
+        description = full.pop("description")
+        task["properties"][field] = {"anyOf": [short, full], "description": description}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "multitune run"}
+
+
+def _override(tree: dict[str, Any], override: str) -> dict[str, Any]:
+    path, equals, text = override.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError(f"--set {override}: write field=value, such as train.epochs=1")
+    value = read_yaml(text, f"--set {override}")
+    try:
+        return _assigned(tree, RunConfig, re.sub(r"\[(\d+)\]", r".\1", path.strip()), value)
+    except ConfigError as error:
+        raise ConfigError(f"--set {override}: {error}") from error
+
+
+def _assigned(node: Any, section: type[Section] | None, path: str, value: Any) -> Any:
+    """A copy of `node` with `value` at `path`; `section` says which fields it and its items may have."""
+    if not path:
+        return value
+    if isinstance(node, list):
+        index, rest = _item(node, path)
+        return [*node[:index], _assigned(node[index], section, rest, value), *node[index + 1 :]]
+    if node is not None and not isinstance(node, dict):
+        raise ConfigError(f"{node!r} has no part {path!r}. Set the whole field instead")
+    fields = node or {}
+    if section is None:  # keyed by task names, which may hold dots
+        return {**fields, path: value}
+    key, _, rest = path.partition(".")
+    if key not in section.model_fields:
+        raise ConfigError(f"{key!r} is not a field. {suggest(key, section.model_fields)}")
+    inner = section_in(section.model_fields[key].annotation)
+    return {**fields, key: _assigned(fields.get(key), inner, rest, value)}
+
+
+def _item(items: list[Any], path: str) -> tuple[int, str]:
+    """Which item of a list a path means, by place or by name, and the rest of the path."""
+    head, _, rest = path.partition(".")
+    if head.isdecimal() and int(head) < len(items):
+        return int(head), rest
+    named = {str(i.get("name", i.get("use"))): at for at, i in enumerate(items) if isinstance(i, dict)}
+    for name in sorted(named, key=len, reverse=True):  # names may hold dots: the longest that fits is meant
+        if f"{path}.".startswith(f"{name}."):
+            return named[name], path[len(name) + 1 :]
+    raise ConfigError(f"no item {head!r}. {suggest(head, [*named] or map(str, range(len(items))))}")
+
+
+if __name__ == "__main__":
+    print(json.dumps(config_schema(), indent=2, ensure_ascii=False))

@@ -1,0 +1,254 @@
+"""What a run may say, as pydantic models: defaults, ranges, and one line of help per field."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from multitune.core.errors import suggest
+
+Kind = Literal["classify", "generate", "number", "regress", "tag"]
+Schedule = Literal["round_robin", "proportional", "sqrt", "temperature", "fixed", "anneal", "focus"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys, inf and nan are refused, values are not changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SourceConfig(Section):
+    """Where rows come from. A plain string in YAML means `{train: that string}`."""
+
+    train: str | None = Field(default=None, description="File, folder, glob or hub id; a hub split; or an SQL query.")
+    validation: str | None = Field(default=None, description="As `train`. Absent: carved from train by hash.")
+    test: str | None = Field(default=None, description="As `train`. Absent: carved from train by hash.")
+    hub: str | None = Field(default=None, description="Hub id; train, validation and test then name its splits.")
+    config: str | None = Field(default=None, description="Configuration of the hub set, such as `main`.")
+    revision: str | None = Field(default=None, description="Commit or tag of the hub set.")
+    sql: str | None = Field(default=None, description="SQLAlchemy URL; train, validation and test are then queries.")
+
+
+class SplitConfig(Section):
+    """Shares of rows held out where a source names no such split."""
+
+    validation: Fraction = Field(default=0.1, description="Share of the rows held out to choose by.")
+    test: Fraction = Field(default=0.1, description="Share of the rows held out to report.")
+
+
+class LimitConfig(Section):
+    """Most rows to use of each split, drawn with the run's seed. A plain number means `{train: that number}`."""
+
+    train: int | None = Field(default=None, ge=1, description="Most training rows.")
+    validation: int | None = Field(default=None, ge=1, description="Most validation rows.")
+    test: int | None = Field(default=None, ge=1, description="Most test rows.")
+
+
+class TaskConfig(Section):
+    """One task: its rows, its prompt, its answer, its metric."""
+
+    name: Name = Field(description="Name of the task; with `use` the recipe's name is the default.")
+    use: str | None = Field(
+        default=None, description="A recipe of tasks/library, whose fields this task may override."
+    )
+    data: SourceConfig = Field(description="Where the rows come from.")
+    kind: Kind = Field(description="classify | generate | number | regress | tag")
+    prompt: str = Field(description="Jinja over the row's columns: what the model reads.")
+    answer: str = Field(description="Jinja over the row's columns: what the model should say.")
+    metric: str | None = Field(default=None, description="The score that decides; the kind's default when absent.")
+    labels: tuple[str, ...] | None = Field(
+        default=None, description="Label set of a classify task; read off train if absent."
+    )
+    group: str | None = Field(
+        default=None, description="Column naming a row's document; rows of one stay in one split."
+    )
+    id: str | None = Field(default=None, description="Column naming the row; its content hash when absent.")
+    split: SplitConfig = Field(default_factory=lambda: SplitConfig(), description="Held-out shares.")
+    limit: LimitConfig = Field(default_factory=lambda: LimitConfig(), description="Most rows per split.")
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        default=None, description="Fixed share of the mixture."
+    )
+    weight: float = Field(default=1.0, gt=0.0, description="Weight of the task when a mean over tasks chooses.")
+    tolerance: float = Field(default=0.01, ge=0.0, description="Relative tolerance of numeric_match.")
+    max_new_tokens: int | None = Field(
+        default=None, ge=1, description="Longest generated answer; twice the longest seen."
+    )
+
+
+class MixtureConfig(Section):
+    """How the tasks of one adapter are mixed."""
+
+    schedule: Schedule = Field(default="anneal", description="How the share of each task moves along the run.")
+    temperature: float = Field(default=2.0, ge=1.0, description="T of `temperature`: share ~ size ** (1 / T).")
+    anneal_end: float = Field(default=0.2, ge=0.0, le=1.0, description="Exponent that `anneal` ends with.")
+    shares: dict[str, Annotated[float, Field(gt=0.0)]] | None = Field(
+        default=None, description="Shares of `fixed`, by task."
+    )
+    max_repeats: float | None = Field(
+        default=4.0, gt=0.0, description="Most passes over a small task; the rest gets its share."
+    )
+    unit: Literal["examples", "tokens"] = Field(
+        default="examples", description="What a share counts: rows or loss tokens."
+    )
+    share_prefix: Literal["instruction", "document"] = Field(
+        default="instruction",
+        description="`document` draws the rows of one `group` together, so that a pack shares them.",
+    )
+
+
+class RecipeConfig(Section):
+    """One adapter of an explicit list: the tasks it learns and its budget."""
+
+    name: Name = Field(description="Name of the adapter.")
+    tasks: tuple[str, ...] = Field(min_length=1, description="Tasks it learns.")
+    general: bool = Field(default=True, description="Whether the general members take part.")
+    epochs: float | None = Field(default=None, gt=0.0, description="Passes over its tasks; train.epochs when absent.")
+    steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
+    seed: int | None = Field(default=None, description="Seed of its stream and its start; the run's when absent.")
+
+
+class LoraConfig(Section):
+    """Shape of the low-rank adapters."""
+
+    rank: int = Field(default=16, ge=1, description="Rank of every adapter.")
+    alpha: float = Field(default=32.0, gt=0.0, description="The update is scaled by alpha / rank.")
+    targets: Literal["all", "attention"] | tuple[str, ...] = Field(
+        default="all", description="Linear layers to adapt: all, attention, or names such as q_proj."
+    )
+
+
+class TrainConfig(Section):
+    """Length, optimizer, loss and choice of the best."""
+
+    epochs: float = Field(default=3.0, gt=0.0, description="Passes over the tasks' training rows, on average.")
+    max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
+    batch_size: int = Field(default=16, ge=1, description="Examples per optimizer step and adapter.")
+    pack_tokens: int = Field(default=2048, ge=16, description="Most tokens in one forward pass; sets the memory.")
+    max_length: int = Field(default=2048, ge=8, description="Rows with more tokens are left out and reported.")
+    learning_rate: float | None = Field(
+        default=None, gt=0.0, description="Peak; 2e-4 for lora, 3e-5 for full when absent."
+    )
+    weight_decay: float = Field(default=0.01, ge=0.0, description="Decoupled weight decay.")
+    warmup: float = Field(default=0.05, ge=0.0, lt=1.0, description="Share of the steps with a rising learning rate.")
+    max_grad_norm: float = Field(default=1.0, gt=0.0, description="Each adapter's gradient is clipped to this norm.")
+    loss: Literal["example", "token"] = Field(
+        default="example", description="What weighs the same in a step: every example, or every answer token."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute activations: less memory, a third slower."
+    )
+    alone: Literal["equal_passes", "equal_steps"] = Field(
+        default="equal_passes", description="Budget of single-task adapters: the shared one's passes, or its steps."
+    )
+    validate_every: int | None = Field(
+        default=None, ge=1, description="Steps between validations; four in a run if absent."
+    )
+    validate_limit: int = Field(default=100, ge=1, description="Most validation rows per task at each validation.")
+    validate_metric: bool = Field(
+        default=True, description="Also measure each task's metric at validations, not only loss."
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="Stop drawing a task after so many validations without gain."
+    )
+    select_by: Literal["mean", "worst", "weighted"] = Field(
+        default="mean",
+        description="What picks an adapter's best step: validation loss relative to the start, over tasks.",
+    )
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="Steps between checkpoints; at validations if absent."
+    )
+
+
+class EvaluateConfig(Section):
+    """How the final table is made."""
+
+    split: Literal["validation", "test"] = Field(default="test", description="Rows that the table is made from.")
+    limit: int | None = Field(default=None, ge=1, description="Most rows per task in the table.")
+    resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples of each interval.")
+    confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Level of the intervals and verdicts.")
+    batch_size: int = Field(default=32, ge=1, description="Prompts generated at once.")
+
+
+class RunConfig(Section):
+    """A whole run: one base, several tasks, the adapters to train."""
+
+    name: Name = Field(default="run", description="Name of the run and of its folder.")
+    seed: int = Field(default=17, ge=0, description="All randomness follows from it.")
+    base: str = Field(default="smollm2-135m", description="Hub id, folder, .gguf file or a built-in alias.")
+    system: str | None = Field(
+        default=None, description="System message before every prompt; the template's own if absent."
+    )
+    tasks: tuple[TaskConfig, ...] = Field(min_length=1, description="The tasks to learn.")
+    general: tuple[TaskConfig, ...] = Field(
+        default=(), description="Replay sets against forgetting, each with a share."
+    )
+    mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
+    method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
+    adapters: Literal["shared", "per_task", "mixture"] | tuple[RecipeConfig, ...] = Field(
+        default="mixture", description="One for all tasks, one per task, both (`mixture`), or a list of recipes."
+    )
+    lora: LoraConfig = Field(default_factory=lambda: LoraConfig(), description="Shape of the adapters.")
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="Length and optimizer.")
+    evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig(), description="The final table.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where to compute.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="Compute type of the backbone.")
+    track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
+        default=(), description="Experiment trackers to write to as well."
+    )
+    output: str = Field(default="runs", description="Folder that holds the run's folder.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _full_has_one_adapter(cls, fields: Any) -> Any:
+        # The default `mixture` would keep a whole model per task.
+        if isinstance(fields, dict) and fields.get("method") == "full":
+            return {"adapters": "shared", **fields}
+        return fields
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "RunConfig":
+        # Faults across fields; each message starts with the field it is about, so that load.py can place it.
+        raise_first = self._cross_faults()
+        if raise_first:
+            raise ValueError("\n".join(raise_first))
+        return self
+
+    def _cross_faults(self) -> list[str]:
+        faults: list[str] = []
+        members = [*self.tasks, *self.general]
+        seen: set[str] = set()
+        for task in members:
+            if task.name in seen:
+                faults.append(f"tasks: two tasks are named {task.name!r}; give one of them another `name`")
+            seen.add(task.name)
+        faults += [f"general: {t.name!r} needs a `share`, such as 0.1" for t in self.general if t.share is None]
+        if sum(t.share or 0.0 for t in members) >= 1.0:
+            faults.append("general: the fixed shares add up to 1 or more; nothing is left for the tasks")
+        if self.train.pack_tokens < self.train.max_length:
+            faults.append(
+                f"train.pack_tokens is {self.train.pack_tokens}, below train.max_length {self.train.max_length}: "
+                "a row must fit into a pack; raise one or lower the other"
+            )
+        listed = len(self.adapters) if isinstance(self.adapters, tuple) else None
+        if self.method == "full" and self.adapters != "shared" and listed != 1:
+            value = repr(self.adapters) if listed is None else f"a list of {listed}"
+            faults.append(
+                f"adapters is {value}, but with `method: full` each would be a whole model. "
+                "Use `shared` or a list of one, or `method: lora`"
+            )
+        return faults + (self._share_faults() if self.mixture.schedule == "fixed" else [])
+
+    def _share_faults(self) -> list[str]:
+        """What keeps `mixture.shares` from naming just the tasks that have no share of their own."""
+        free = [task.name for task in (*self.tasks, *self.general) if task.share is None]
+        shares = self.mixture.shares or {}
+        faults = [
+            f"mixture.shares: {name!r} is not a task without a `share` of its own. {suggest(name, free)}"
+            for name in shares
+            if name not in free
+        ]
+        missing = [name for name in free if name not in shares]
+        if missing:
+            faults.append(f"mixture.shares: `schedule: fixed` needs a share for {', '.join(missing)}")
+        return faults

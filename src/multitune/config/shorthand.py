@@ -1,0 +1,114 @@
+"""The short forms of a run file written out: recipes by name, one string as a source, paths from the file's folder."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multitune.config.schema import RunConfig, TaskConfig
+from multitune.config.text import read_text, read_yaml
+from multitune.core.bases import ALIASES
+from multitune.core.errors import ConfigError, suggest
+from multitune.core.records import SPLITS
+
+LIBRARY = Path(__file__).parent.parent / "tasks" / "library"
+RECIPE_NOTES = ("title", "home", "licence", "citation")  # what a recipe tells its readers, not the run
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:|/)(.+)")
+
+
+def recipe_names() -> list[str]:
+    """Names that `use` takes, in order."""
+    return sorted(file.stem for file in LIBRARY.glob("*.yaml"))
+
+
+def read_recipe(name: str) -> dict[str, Any]:
+    """A recipe as the fields of a task, without its notes for readers.
+
+    Raises:
+        ConfigError: no recipe has this name.
+    """
+    if name not in recipe_names():
+        raise ConfigError(f"{name!r} is not a recipe. {suggest(name, recipe_names())}")
+    file = LIBRARY / f"{name}.yaml"
+    recipe = read_yaml(read_text(file), str(file))
+    return {"name": name} | {key: value for key, value in recipe.items() if key not in RECIPE_NOTES}
+
+
+def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The run with every task's recipe, source and limit written out; what is wrong in kind is left to validation.
+
+    Raises:
+        ConfigError: recipes that do not exist, all at once.
+    """
+    expanded, faults = dict(run), list[str]()
+    for group in ("tasks", "general"):
+        if not isinstance(run.get(group), list):
+            continue
+        expanded[group] = []
+        for index, task in enumerate(run[group]):
+            try:
+                expanded[group].append(_expand_task(task) if isinstance(task, dict) else task)
+            except ConfigError as error:
+                faults.append(f"{place}: {group}[{index}].use: {error}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return expanded
+
+
+def _expand_task(task: dict[str, Any]) -> dict[str, Any]:
+    # A dumped run states every field: it must stay readable when its recipe has changed or gone.
+    complete = TaskConfig.model_fields.keys() <= task.keys()
+    full = dict(task) if task.get("use") is None or complete else {**read_recipe(str(task["use"])), **task}
+    if isinstance(full.get("data"), str):
+        full["data"] = {"train": full["data"]}
+    limit = full.get("limit")
+    if isinstance(limit, int | float) and not isinstance(limit, bool):
+        full["limit"] = {"train": limit}
+    return full
+
+
+def locate(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The run with its paths made absolute, starting at `folder`, and its hub ids told from paths."""
+    located = {"output": RunConfig.model_fields["output"].default, **run}
+    if isinstance(located["output"], str):
+        located["output"] = _absolute(located["output"], folder)
+    base = run.get("base")
+    if isinstance(base, str) and base not in ALIASES and _is_path(base, folder):
+        located["base"] = _absolute(base, folder)
+    for group in ("tasks", "general"):
+        if isinstance(run.get(group), list):
+            located[group] = [_locate_task(task, folder) for task in run[group]]
+    return located
+
+
+def _locate_task(task: Any, folder: Path) -> Any:
+    if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
+        return task
+    source: dict[str, Any] = task["data"]
+    sql, train = source.get("sql"), source.get("train")
+    if source.get("hub") is not None:
+        return task
+    if isinstance(sql, str):
+        located = {"sql": _SQLITE_FILE.sub(lambda url: f"{url[1]}{_absolute(url[2], folder)}", sql)}
+    elif isinstance(train, str) and _is_hub_id(train, folder):
+        located = {"hub": train, "train": "train"}
+    else:
+        located = {split: _absolute(source[split], folder) for split in SPLITS if isinstance(source.get(split), str)}
+    return {**task, "data": {**source, **located}}
+
+
+def _is_hub_id(text: str, folder: Path) -> bool:
+    return bool(_HUB_ID.fullmatch(text)) and not text.endswith(DATA_SUFFIXES) and not (folder / text).exists()
+
+
+def _is_path(base: str, folder: Path) -> bool:
+    return base.endswith(".gguf") or base.startswith((".", "~")) or (folder / base).exists()
+
+
+def _absolute(path: str, folder: Path) -> str:
+    """Empty texts and addresses such as https://… stay as they are."""
+    return path if not path or "://" in path else os.path.normpath(folder / Path(path).expanduser())

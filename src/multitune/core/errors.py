@@ -1,0 +1,74 @@
+"""Every error multitune raises, in one tree; each message names the place, the value and the remedy."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class MultituneError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class InputError(MultituneError):
+    """What the user gave us is wrong; nothing was changed on disk."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError, ValueError):
+    """The run file says something that cannot be done."""
+
+
+class TaskError(InputError, ValueError):
+    """A task's template, labels or answers do not fit its rows."""
+
+
+class DataError(InputError, ValueError):
+    """Rows cannot be read or are not what the task needs."""
+
+
+class DataNotFoundError(DataError, FileNotFoundError):
+    """A data file, folder or hub set does not exist."""
+
+
+class MissingExtraError(InputError, ImportError):
+    """An optional package is needed; the message holds the pip command."""
+
+
+class MixtureError(InputError, ValueError):
+    """A mixture has an empty task, or shares that cannot hold."""
+
+
+class ModelError(InputError, ValueError):
+    """The base cannot be loaded, or is not a causal language model."""
+
+
+class AdapterError(InputError, ValueError):
+    """An adapter folder is damaged, unsafe, or made for another base."""
+
+
+class RunFolderError(InputError, ValueError):
+    """A run folder is missing a part, is damaged, or holds another run."""
+
+
+class TrainingError(MultituneError, RuntimeError):
+    """Training cannot go on; what was saved before stays intact."""
+
+
+class Interrupted(MultituneError):
+    """The user stopped the run; everything is saved, and the message says how to go on."""
+
+    exit_code = 130
+
+
+class StorageError(MultituneError, OSError):
+    """The disk is full or not writable; the last complete checkpoint stays intact."""
+
+
+def suggest(name: object, allowed: Iterable[str]) -> str:
+    """The tail of a message about an unknown name: the nearest valid one, then all of them."""
+    names = list(allowed)
+    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{hint}All: {', '.join(names)}"

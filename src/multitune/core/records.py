@@ -1,0 +1,104 @@
+"""The nouns that travel between rooms: Example, Segments, Draw, Pack, Prediction, Score."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a task as text: what the model reads, what it should say, what the metric compares."""
+
+    task: str
+    id: str
+    prompt: str
+    answer: str
+    gold: Any  # label (classify), text (generate), float (number, regress), tuple of (span, type) (tag)
+    group: str = ""  # rows of one document carry the same group
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """One example as tokens. The answer ends with the token that closes the turn; only the answer carries loss."""
+
+    prompt: np.ndarray  # int32 (prompt_token,)
+    answer: np.ndarray  # int32 (answer_token,)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """int32 (prompt_token + answer_token,)"""
+        return np.concatenate([self.prompt, self.answer])
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One choice of a mixture: the row `index` of the training split of `task`."""
+
+    task: str
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackRow:
+    """One row on its way into a pack: its tokens, and whose it is.
+
+    `weight` multiplies the loss of each answer token; `key` comes back in Pack.target_row as the row's place
+    in the list that was packed.
+    """
+
+    segments: Segments
+    adapter: int
+    task: int
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A forest of token tries in depth-first order, cut to one micro-batch.
+
+    Query q sees key k when `k <= q < end[k]`; `position` is the depth of a token in its trie. A branch point
+    predicts several next tokens, so targets are (node, token, weight, row) and not one label per position.
+    """
+
+    tokens: np.ndarray  # int64 (token,)
+    position: np.ndarray  # int64 (token,)
+    end: np.ndarray  # int64 (token,)
+    slices: tuple[tuple[int, int, int], ...]  # (adapter, first token, past the last token), in order
+    target_node: np.ndarray  # int64 (target,) the token whose output predicts
+    target_token: np.ndarray  # int64 (target,) what it should predict
+    target_weight: np.ndarray  # float32 (target,)
+    target_row: np.ndarray  # int64 (target,) index into `rows`
+    rows: tuple[int, ...]  # index of each row in the list given to the packer
+    row_adapter: np.ndarray  # int64 (row,)
+    row_task: np.ndarray  # int64 (row,)
+    logical_tokens: int  # tokens of the same rows laid out one by one
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one model said to one example, and what the task made of it."""
+
+    task: str
+    id: str
+    output: str  # the raw text (or the label chosen)
+    value: Any  # `output` read by the task: label, number, spans; None when it cannot be read
+    gold: Any
+    score: float  # this example alone: 1/0 for right/wrong metrics, else the metric's per-example value
+    loss: float | None = None  # mean over the answer's tokens of the gold answer, in nats
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric over a set of predictions."""
+
+    metric: str
+    value: float
+    examples: int
+    extra: dict[str, float] = field(default_factory=dict)

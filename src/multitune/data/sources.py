@@ -1,0 +1,174 @@
+"""Rows from files, folders, globs, the Hugging Face hub or an SQL query, with a hash of their content."""
+
+import glob
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multitune.config.schema import SourceConfig
+from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
+from multitune.core.records import SPLITS, Split
+from multitune.data.formats import READERS, Row, is_data_file, read_file
+
+# `train.jsonl`, `sst-dev.csv`, `test-00000-of-00001.parquet`: the last word that names a split.
+SPLIT_NAME = re.compile(r"(?:.*[^a-z])?(train|validation|valid|val|dev|test)[^a-z].*", re.IGNORECASE)
+SPLIT_WORDS: Mapping[str, Split] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of one split as they were stored."""
+
+    rows: Sequence[Row]
+    digest: str  # sha256 hex over the rows: the same for a file and its gzip
+    origin: str  # for people: a path, a hub id with its split, or a database
+
+
+def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
+    """Every split that a source names; `train` is always among them.
+
+    Args:
+        source: file paths should be absolute; a folder given as `train` may hold files named after the splits.
+        place: whose data it is, for messages, such as `task 'tweets'`.
+
+    Raises:
+        DataNotFoundError: no such file, folder, hub set or database.
+        DataError: rows that cannot be read, or none.
+        MissingExtraError: SQL without SQLAlchemy or the database's driver.
+    """
+    wanted: dict[Split, str] = {split: value for split in SPLITS if (value := getattr(source, split))}
+    if source.hub:
+        named: dict[Split, str] = {"train": "train", **wanted}
+        return {split: _hub_table(source, source.hub, name, place) for split, name in named.items()}
+    if "train" not in wanted:
+        raise DataError(f"{place}: data.train is missing. Give a file, a folder, a glob, a hub id or an SQL query")
+    if source.sql:
+        return _sql_tables(source.sql, wanted, place)
+    files: dict[Split, list[Path]] = {split: _files(where, place) for split, where in wanted.items()}
+    if Path(wanted["train"]).is_dir():
+        named_in_folder = _by_name(files.pop("train"))
+        files = named_in_folder | files  # a split with a path of its own keeps it
+        if "train" not in files:
+            raise DataError(f"{place}: {wanted['train']} holds no file named train. Name one so, or give data.train")
+    return {split: _file_table(paths, place) for split, paths in files.items()}
+
+
+def _files(where: str, place: str) -> list[Path]:
+    """The files that a path, a folder or a glob stands for, by name."""
+    path = Path(where)
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.is_file() and is_data_file(p) and not p.name.startswith("."))
+        if not found:
+            raise DataNotFoundError(f"{place}: {path} holds no data file. Known: {', '.join(READERS)}, each also .gz")
+        return found
+    if path.exists():
+        return [path]
+    if glob.has_magic(where):
+        found = sorted(Path(p) for p in glob.glob(where, recursive=True) if Path(p).is_file())
+        if not found:
+            raise DataNotFoundError(f"{place}: no file matches {where}. Check the pattern and the folder")
+        return found
+    beside = sorted(p.name for p in path.parent.glob("*") if is_data_file(p))
+    hint = suggest(path.name, beside[:20]) if beside else "Check the path, or give a hub id as `hub:`"
+    raise DataNotFoundError(f"{place}: no file or folder {path}. {hint}")
+
+
+def _by_name(paths: Sequence[Path]) -> dict[Split, list[Path]]:
+    """A folder's files by the split in their name; a folder without such names is train as a whole."""
+    named: dict[Split, list[Path]] = {}
+    for path in paths:
+        if match := SPLIT_NAME.fullmatch(path.name):
+            named.setdefault(SPLIT_WORDS[match[1].lower()], []).append(path)
+    return named or {"train": list(paths)}
+
+
+def _file_table(paths: Sequence[Path], place: str) -> Table:
+    rows = [row for path in paths for row in read_file(path, place)]
+    return _table(rows, ", ".join(map(str, paths)), place)
+
+
+def _table(rows: Sequence[Row], origin: str, place: str) -> Table:
+    if not rows:
+        raise DataError(f"{place}: {origin} holds no rows. Check the split or the query")
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row, default=str, sort_keys=True).encode() + b"\n")
+    return Table(rows, digest.hexdigest(), origin)
+
+
+def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    origin = " ".join(filter(None, [hub, source.config, split, source.revision and f"@{source.revision}"]))
+    try:
+        rows = datasets.load_dataset(hub, source.config, split=split, revision=source.revision).to_list()
+    except DatasetNotFoundError as error:
+        raise DataNotFoundError(
+            f"{place}: {_first_line(error)} Check the id; for a gated set, `hf auth login`"
+        ) from error
+    except Exception as error:  # the hub's client lets network, cache, format and naming faults through, of any class
+        raise DataError(
+            f"{place}: the hub set {origin} could not be loaded ({type(error).__name__}: {_first_line(error)}). "
+            "Check config, split and connection, or download its files and give their path"
+        ) from error
+    return _table(rows, origin, place)
+
+
+def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Split, Table]:
+    try:
+        import sqlalchemy
+        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+    except ImportError as error:
+        raise MissingExtraError(f"{place}: data.sql needs SQLAlchemy. Run: pip install 'multitune[sql]'") from error
+    try:
+        address = sqlalchemy.make_url(url)
+        engine = sqlalchemy.create_engine(address)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{place}: data.sql needs the driver {error.name}. Run: pip install {error.name}"
+        ) from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        # The message of a bad URL may hold its password, so that it isn't repeated.
+        raise DataError(
+            f"{place}: data.sql is no database address. Write it as dialect://user:password@host/name, "
+            "or sqlite:///file.db"
+        ) from error
+    file = address.database if address.get_backend_name() == "sqlite" else None
+    # SQLite would make an empty database in the place of a missing one, and then miss the table.
+    if file and not file.startswith((":memory:", "file:")) and not Path(file).exists():
+        raise DataNotFoundError(f"{place}: no database {file}. Check the path in data.sql")
+    try:
+        return {split: _query(engine, query, f"{place}: data.{split}") for split, query in queries.items()}
+    finally:
+        engine.dispose()
+
+
+def _query(engine: Any, query: str, place: str) -> Table:
+    from sqlalchemy.exc import SQLAlchemyError
+
+    origin = f"{engine.url.render_as_string(hide_password=True)} {query}"
+    try:
+        # Without parameters, so that a colon or a per cent sign in the query stays what it is; never committed.
+        with engine.connect().execution_options(no_parameters=True) as connection:
+            result = connection.exec_driver_sql(query)
+            rows = [dict(row) for row in result.mappings()]
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        raise DataError(f"{place}: the query failed ({_first_line(cause)}). Check it against {origin}") from error
+    return _table(rows, origin, place)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,221 @@
+"""Text to tokens as the base was taught to read it: its tokenizer, its chat template, the token that ends a turn."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import numpy as np
+
+from multitune.core.bases import BaseRef
+from multitune.core.errors import ModelError, TaskError
+from multitune.core.paths import cache_folder, file_key
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+LAYOUT = 1  # part of the fingerprint: a change of what this file makes of a row must miss the token cache
+PROBE = "Größe 12,345.67 – naïve\n\tdéjà-vu 東京 🙂"  # shows what a tokenizer does to spaces, digits and accents
+QUESTION, ANSWER = "multitunequestion", "multituneanswer"  # plain words that no template trims or splits
+# `enable_thinking` closes the thinking part of Qwen's prompt. Llama's template would print today's date, and a run
+# must see the same tokens tomorrow; this is the date it falls back to itself. Other templates ignore both.
+OPTIONS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+
+
+def load_tokenizer(ref: BaseRef) -> "PreTrainedTokenizerBase":
+    """The tokenizer of a base. That of a GGUF file is converted on first use and kept in the cache folder.
+
+    Raises:
+        ModelError: not found or damaged.
+    """
+    if not ref.gguf:
+        return _read(ref.location)
+    file = Path(ref.location) / ref.gguf
+    folder = cache_folder() / "tokenizers" / f"{file.stem}-{file_key(file)}"
+    if folder.is_dir():
+        return _read(str(folder))
+    tokenizer = _read(ref.location, ref.gguf)
+    _keep(tokenizer, folder)
+    return tokenizer
+
+
+def _read(location: str, gguf: str = "") -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(location, **({"gguf_file": gguf} if gguf else {}))
+    except Exception as error:  # the converters raise classes of every kind on a damaged file
+        raise ModelError(
+            f"base: no tokenizer could be read from {Path(location) / gguf} ({_first_line(error)}). "
+            "Give a hub id, a folder with tokenizer.json, a .gguf file, or a built-in alias"
+        ) from error
+
+
+def _keep(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Save under a name of its own, then rename: another process sees a whole folder or none."""
+    part = ""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
+        tokenizer.save_pretrained(part)
+        os.rename(part, folder)
+    except OSError:  # no room, no right, or another process was faster: the next start converts again or finds it
+        shutil.rmtree(part, ignore_errors=True)
+
+
+@final
+class ChatFormat:
+    """How one base sees a prompt and its answer; training, scoring and generation all pass through here.
+
+    Without a chat template the format is plain: the prompt, a line break, the answer, the end-of-text token.
+
+    Attributes:
+        tokenizer: the base's tokenizer.
+        stop_ids: tokens at which generation ends: the one that closes an answer, and end of text.
+        fingerprint: 16 hex digits over the template, the system text and the vocabulary.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", system: str | None = None) -> None:
+        self.tokenizer = tokenizer
+        self._system = system
+        self._templated = bool(tokenizer.chat_template)
+        self._fold_system = bool(system) and self._refuses_system()
+        self._lead_in, self._space, self._closing = self._boundary()
+        self._bos = [] if self._templated else self._opening_ids()
+        # The words that end every prompt. Answers are tokenised behind them and cut off again.
+        self._context = self._render([QUESTION])[0].rpartition(QUESTION)[2]
+        self._context_ids = self._ids([self._context])[0]
+        self._closing_ids = self._behind_prompt([self._closing])[0]
+        if not self._closing_ids:
+            raise ModelError("base: the tokenizer has no end-of-text token. Set eos_token in tokenizer_config.json")
+        ends = [self._closing_ids[-1], tokenizer.eos_token_id]
+        self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(end for end in ends if isinstance(end, int)))
+        self.fingerprint: str = self._digest()
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Tokens up to where the answer begins, the opening of the answering turn included."""
+        return self._prompts([prompt])[0]
+
+    def answer_ids(self, answer: str) -> list[int]:
+        """Tokens of the answer and of what closes its turn.
+
+        Raises:
+            TaskError: the answer holds nothing that turns into a token.
+        """
+        return self.encode_answers([answer])[0].tolist()
+
+    def encode_prompts(self, prompts: Sequence[str]) -> list[np.ndarray]:
+        """`prompt_ids` of many at once, int32 (prompt_token,) each."""
+        return [np.array(ids, dtype=np.int32) for ids in self._prompts(prompts)]
+
+    def encode_answers(self, answers: Sequence[str], names: Sequence[str] = ()) -> list[np.ndarray]:
+        """`answer_ids` of many at once, int32 (answer_token,) each; `names` say in an error whose answer it is.
+
+        Raises:
+            TaskError: an answer holds nothing that turns into a token.
+        """
+        encoded = self._behind_prompt([f"{self._space}{answer}{self._closing}" for answer in answers])
+        for i, (answer, ids) in enumerate(zip(answers, encoded, strict=True)):
+            if not answer.strip() or len(ids) <= len(self._closing_ids):
+                name = f"{names[i]}: " if names else ""
+                raise TaskError(f"{name}the answer {answer!r} turns into no token. Give the row an answer, or drop it")
+        return [np.array(ids, dtype=np.int32) for ids in encoded]
+
+    def _prompts(self, prompts: Sequence[str]) -> list[list[int]]:
+        return [self._bos + ids for ids in self._ids(self._render(prompts))]
+
+    def _behind_prompt(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokens of texts as they stand behind a prompt, yet apart from it: training and inference meet one boundary.
+
+        Tokenised alone, sentencepiece would put a space in front that no text has there. Where the boundary merges
+        (a prompt that ends in a space), the text does stand alone.
+        """
+        cut = len(self._context_ids)
+        behind = self._ids([self._context + text for text in texts])
+        return [
+            ids[cut:] if ids[:cut] == self._context_ids else self._ids([text])[0]
+            for text, ids in zip(texts, behind, strict=True)
+        ]
+
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        # A template writes its own special tokens. `verbose` would warn of long rows, which are reported elsewhere.
+        ids: Any = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def _messages(self, prompt: str) -> list[dict[str, str]]:
+        if self._system and not self._fold_system:
+            return [{"role": "system", "content": self._system}, {"role": "user", "content": prompt}]
+        return [{"role": "user", "content": f"{self._system}\n\n{prompt}" if self._system else prompt}]
+
+    def _render(self, prompts: Sequence[str]) -> list[str]:
+        if not self._templated:
+            return [f"{self._messages(prompt)[-1]['content']}\n" for prompt in prompts]
+        texts = self._apply([self._messages(prompt) for prompt in prompts], add_generation_prompt=True)
+        return [text + self._lead_in for text in texts]
+
+    def _apply(self, conversations: list[list[dict[str, str]]], add_generation_prompt: bool) -> list[str]:
+        render: Any = self.tokenizer.apply_chat_template
+        try:
+            return render(conversations, tokenize=False, add_generation_prompt=add_generation_prompt, **OPTIONS)
+        except Exception as error:  # a template is a program of its author's and raises what it likes
+            raise ModelError(
+                f"base: its chat template refuses a plain question ({_first_line(error)}). "
+                "Mend chat_template in its tokenizer, or take the instruction-tuned base"
+            ) from error
+
+    def _refuses_system(self) -> bool:
+        """Whether system text must go in front of the user's: the template raises on it, leaves it out, or is none."""
+        if not self._templated:
+            return True
+        messages = [{"role": "system", "content": ANSWER}, {"role": "user", "content": QUESTION}]
+        try:
+            return ANSWER not in self._apply([messages], add_generation_prompt=True)[0]
+        except ModelError:
+            return True
+
+    def _boundary(self) -> tuple[str, str, str]:
+        """What stands around an answer: (text that belongs to the prompt, space before the answer, closing text)."""
+        eos = str(self.tokenizer.eos_token or "")
+        if not self._templated:
+            return "", "", eos
+        prompt = self._apply([self._messages(QUESTION)], add_generation_prompt=True)[0]
+        try:
+            full = self._apply([[*self._messages(QUESTION), {"role": "assistant", "content": ANSWER}]], False)[0]
+        except ModelError:
+            return "", "", eos
+        before, found, after = full.rpartition(ANSWER)
+        if not found:
+            return "", "", eos
+        # Some templates open the answering turn only once there is an answer; Mistral's puts a space before it, and
+        # that space belongs to the answer's first token.
+        between = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        lead_in = between.rstrip(" ")
+        ends = [after.find(token) + len(token) for token in self._special_texts() if token in after]
+        return lead_in, between[len(lead_in) :], after[: min(ends)] if ends else eos
+
+    def _special_texts(self) -> set[str]:
+        added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
+        return {text for text in added | set(self.tokenizer.all_special_tokens) if text}
+
+    def _opening_ids(self) -> list[int]:
+        """What the tokenizer puts before a text by itself, such as a begin-of-text token; never what goes behind."""
+        bare = self._ids([QUESTION])[0]
+        full: Any = self.tokenizer(QUESTION, add_special_tokens=True)["input_ids"]
+        starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+        return full[: next(starts, 0)]
+
+    def _digest(self) -> str:
+        vocabulary = sorted(self.tokenizer.get_vocab().items())
+        layout = [LAYOUT, self._bos, self._render([PROBE]), self._closing_ids, self.answer_ids(PROBE), vocabulary]
+        template = [str(self.tokenizer.chat_template), self._system, self._ids([PROBE])]
+        return hashlib.sha256(json.dumps([template, layout]).encode()).hexdigest()[:16]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,236 @@
+"""What a model answers: the likeliest of a task's labels by exact search, or free text by greedy decoding."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from multitune.core.errors import MultituneError
+from multitune.core.records import Segments
+from multitune.data.tokenizer import ChatFormat
+from multitune.model.bank import AdapterBank
+from multitune.train.loss import row_losses
+
+FEW_LABELS = 8  # up to here all labels of an example are scored at once
+ROWS_AT_ONCE = 4096  # (prompt, label) rows laid out at a time; bounds the memory they take outside the model
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScores:
+    """Log-likelihoods of every label after every prompt, in nats."""
+
+    best: np.ndarray  # int64 (example,) index of the likeliest label; the first of equals
+    log_likelihood: np.ndarray  # float64 (example, label) summed over the label's tokens; else an upper bound of it
+    exact: np.ndarray  # bool (example, label) False where `log_likelihood` is only a bound
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOptions:
+    """How far and how wide to decode."""
+
+    max_new_tokens: int
+    batch_size: int = 32
+
+
+def score_labels(
+    bank: AdapterBank, adapter: str, prompts: Sequence[np.ndarray], labels: Sequence[np.ndarray], pack_tokens: int
+) -> LabelScores:
+    """Find the likeliest label after each prompt, as surely as if all were scored in full.
+
+    With many labels most are ruled out by their first token alone: a label is never likelier than its beginning.
+
+    Args:
+        bank: holds the adapter.
+        adapter: its name, or `base`.
+        prompts: int32 (prompt_token,) each.
+        labels: int32 (label_token,) each, with the token that closes the turn; none is empty.
+        pack_tokens: most tokens in one forward pass.
+
+    Raises:
+        MultituneError: the adapter's outputs are not finite.
+    """
+    search = _LabelSearch(bank, adapter, labels, pack_tokens)
+    size = max(1, ROWS_AT_ONCE // len(labels))
+    parts = [search.run(prompts[start : start + size]) for start in range(0, len(prompts), size)]
+    shape = (len(prompts), len(labels))
+    scores = np.concatenate([scores for scores, _ in parts]) if parts else np.zeros(shape)
+    exact = np.concatenate([exact for _, exact in parts]) if parts else np.ones(shape, dtype=bool)
+    return LabelScores(scores.argmax(axis=1), scores, exact)
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelSearch:
+    """The search over one set of labels, for any number of groups of prompts."""
+
+    bank: AdapterBank
+    adapter: str
+    labels: Sequence[np.ndarray]
+    pack_tokens: int
+
+    def run(self, prompts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """(log-likelihoods or bounds, whether exact), both (example, label)."""
+        if len(self.labels) <= FEW_LABELS:
+            everything = np.ones((len(prompts), len(self.labels)), dtype=bool)
+            return self._whole(prompts, everything)[everything].reshape(everything.shape), everything
+        scores = self._first_tokens(prompts)
+        exact = np.zeros(scores.shape, dtype=bool)
+        # First the labels with the most promising beginning, then all that could still match the best of those.
+        reachable = scores.max(axis=1, keepdims=True)
+        while (open_ := (scores >= reachable) & ~exact).any():
+            scores[open_] = self._whole(prompts, open_)[open_]
+            exact |= open_
+            reachable = np.where(exact, scores, -np.inf).max(axis=1, keepdims=True)
+        return scores, exact
+
+    def _first_tokens(self, prompts: Sequence[np.ndarray]) -> np.ndarray:
+        """Log-likelihood of each label's first token, (example, label).
+
+        Labels that begin alike share a row, and all rows of a prompt are targets of one node: the prompts alone run.
+        """
+        firsts, which = np.unique([label[0] for label in self.labels], return_inverse=True)
+        rows = [Segments(prompt, firsts[i : i + 1]) for prompt in prompts for i in range(len(firsts))]
+        return self._log_likelihood(rows).reshape(len(prompts), len(firsts))[:, which]
+
+    def _whole(self, prompts: Sequence[np.ndarray], wanted: np.ndarray) -> np.ndarray:
+        """Log-likelihood of the labels that are `wanted`, (example, label); zero elsewhere."""
+        scores = np.zeros(wanted.shape)
+        rows = [
+            Segments(prompts[example], self.labels[label]) for example, label in zip(*np.nonzero(wanted), strict=True)
+        ]
+        scores[wanted] = self._log_likelihood(rows)
+        return scores
+
+    def _log_likelihood(self, rows: Sequence[Segments]) -> np.ndarray:
+        """Log-likelihood of each row's whole answer, in nats, float64 (row,)."""
+        return -answer_losses(self.bank, self.adapter, rows, self.pack_tokens) * [len(row.answer) for row in rows]
+
+
+def answer_losses(bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_tokens: int) -> np.ndarray:
+    """Mean negative log-likelihood of each row's answer tokens, float64 (row,), checked to be numbers.
+
+    Raises:
+        MultituneError: the adapter's outputs are not finite.
+    """
+    losses = row_losses(bank, adapter, rows, pack_tokens)
+    if not np.isfinite(losses).all():
+        raise _not_finite(adapter)
+    return losses
+
+
+def generate(
+    bank: AdapterBank, adapter: str, prompts: Sequence[np.ndarray], chat: ChatFormat, options: GenerateOptions
+) -> list[str]:
+    """Decode greedily after each prompt, up to a token that closes the turn.
+
+    Batches that the memory cannot hold are halved.
+
+    Returns:
+        Texts in the order of the prompts, without special tokens or white space at their ends.
+
+    Raises:
+        MultituneError: the adapter's outputs are not finite, or not even one prompt fits into memory.
+    """
+    # Longest first: neighbours need little padding, and what does not fit into memory shows at once.
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    texts = [""] * len(prompts)
+    size, done = options.batch_size, 0
+    with bank.use(adapter) as model, _plain_defaults(model):
+        while done < len(order):
+            batch = order[done : done + size]
+            try:
+                answers = _greedy(model, [prompts[i] for i in batch], chat, options.max_new_tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not _ran_out_of_memory(error):
+                    raise
+                if len(batch) == 1:
+                    raise MultituneError(
+                        f"adapter {adapter!r}: a prompt of {len(prompts[batch[0]])} tokens does not fit into memory. "
+                        "Lower train.max_length, or use device: cpu"
+                    ) from error
+                size = len(batch) // 2
+                continue
+            if answers is None:
+                raise _not_finite(adapter)
+            for i, answer in zip(batch, answers, strict=True):
+                texts[i] = chat.tokenizer.decode(answer, skip_special_tokens=True).strip()
+            done += len(batch)
+    return texts
+
+
+@contextmanager
+def _plain_defaults(model: Any) -> Iterator[None]:
+    """Within the block, what the base recommends for sampling has no say.
+
+    transformers fills every value that a call leaves open from the model's own generation config, repetition
+    penalties included.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+class _NumbersOnly(LogitsProcessor):
+    """Remembers whether any logit was not a number; greedy decoding itself would pick a token all the same."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seen_nan = torch.zeros((), dtype=torch.bool, device=device)
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        self.seen_nan |= scores.isnan().any()
+        return scores
+
+
+def _greedy(
+    model: Any, prompts: Sequence[np.ndarray], chat: ChatFormat, max_new_tokens: int
+) -> list[list[int]] | None:
+    """The tokens after each prompt, before the one that ends them; None if a logit was not a number."""
+    stops = list(chat.stop_ids)
+    pad = chat.tokenizer.pad_token_id
+    pad = stops[0] if pad is None else pad
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.from_numpy(prompt)
+        mask[row, width - len(prompt) :] = 1
+    check = _NumbersOnly(model.device)
+    output = model.generate(
+        ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=GenerationConfig(
+            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=stops, pad_token_id=pad
+        ),
+        logits_processor=LogitsProcessorList([check]),
+    )
+    if check.seen_nan:
+        return None
+    return [_before_stop(answer, stops) for answer in output[:, width:].tolist()]
+
+
+def _before_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:
+    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
+    return tokens[:end]
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError that says so.
+    told = str(error).lower()
+    return (
+        isinstance(error, torch.OutOfMemoryError | MemoryError)
+        or "allocate memory" in told
+        or "not enough memory" in told
+    )
+
+
+def _not_finite(adapter: str) -> MultituneError:
+    return MultituneError(
+        f"adapter {adapter!r}: its outputs are not finite numbers, so the weights are damaged or training diverged. "
+        "Choose an earlier step, lower train.learning_rate, or use dtype: float32"
+    )

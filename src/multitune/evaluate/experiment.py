@@ -1,0 +1,117 @@
+"""A whole experiment: a config becomes a run folder with trained adapters, predictions, scores and verdicts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from multitune.config.load import load_config
+from multitune.config.schema import RunConfig
+from multitune.core.errors import RunFolderError
+from multitune.core.rundir import RunFolder
+from multitune.evaluate.runner import Subject, evaluate_run, measure
+from multitune.model.backbone import load_backbone
+from multitune.model.bank import BASE, AdapterBank
+from multitune.model.files import load_adapter
+from multitune.train.events import Event, Observe
+from multitune.train.job import JobOptions, train_run
+from multitune.train.prepare import PreparedRun, prepare_run
+from multitune.train.track import TrackerWatch, several
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches."""
+
+
+def run_experiment(
+    config: RunConfig, resume: bool = False, observe: Observe = _ignore, overwrite: bool = False
+) -> RunFolder:
+    """Prepare, train, evaluate.
+
+    Args:
+        config: from `load_config`.
+        resume: go on with a run that was stopped.
+        observe: gets every event of the run (see train.events).
+        overwrite: start over in a folder that holds a run.
+    Returns:
+        The run's folder, complete.
+    Raises:
+        InputError: config or data do not fit; nothing was written.
+        TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
+    """
+    folder = RunFolder(Path(config.output) / config.name)
+    _check_folder(folder, resume, overwrite)
+    observe({"kind": "phase", "name": "prepare"})
+    prepared = prepare_run(config)
+    for note in prepared.notes:
+        observe({"kind": "note", "text": note})
+    if overwrite:
+        folder.clear()
+    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
+    try:
+        watch = several([observe, tracking])
+        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared)))
+        evaluate_prepared(prepared, folder, observe)
+    finally:
+        tracking.finish()
+    return folder
+
+
+def evaluate_folder(path: Path | str, observe: Observe = _ignore, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Score a finished run again, from its folder alone.
+
+    Args:
+        path: the run folder.
+        observe: gets an event per adapter and task.
+        overrides: as of `--set`, such as `evaluate.limit=500`.
+    Returns:
+        What scores.json holds (see evaluate.runner).
+    """
+    folder = RunFolder(Path(path)).require()
+    config = load_config(folder.config, overrides)
+    observe({"kind": "phase", "name": "prepare"})
+    return evaluate_prepared(prepare_run(config), folder, observe)
+
+
+def evaluate_prepared(prepared: PreparedRun, folder: RunFolder, observe: Observe) -> dict[str, Any]:
+    """Load the base and the run's adapters, predict, compare, write scores.json."""
+    observe({"kind": "phase", "name": "evaluate"})
+    return evaluate_run(folder, prepared, open_subjects(prepared, folder), observe)
+
+
+def open_subjects(prepared: PreparedRun, folder: RunFolder) -> list[Subject]:
+    """The base and every adapter of a run, loaded from its folder.
+
+    Raises:
+        RunFolderError: an adapter is missing because the run was not finished.
+    """
+    config = prepared.config
+    bank = AdapterBank(load_backbone(prepared.ref, config.device, config.dtype))
+    subjects = [Subject(BASE, bank, BASE)]
+    for plan in prepared.plans:
+        name, path = plan.recipe.name, folder.adapter(plan.recipe.name)
+        if not path.is_dir():
+            raise RunFolderError(f"{path}: no such adapter; the run was not finished. Go on with --resume")
+        if config.method == "full":
+            from multitune.core.bases import BaseRef
+
+            tuned = AdapterBank(load_backbone(BaseRef(name, str(path)), config.device, config.dtype))
+            subjects.append(Subject(name, tuned, BASE))
+        else:
+            load_adapter(bank, path, name)
+            subjects.append(Subject(name, bank, name))
+    return subjects
+
+
+def _measure(prepared: PreparedRun) -> Callable[..., float] | None:
+    if not prepared.config.train.validate_metric:
+        return None
+    return measure(prepared)
+
+
+def _check_folder(folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    if resume:
+        folder.require()
+    elif folder.path.exists() and any(folder.path.iterdir()) and not overwrite:
+        raise RunFolderError(
+            f"{folder.path}: already holds a run. Go on with it (--resume), start over (--overwrite), or change `name`"
+        )

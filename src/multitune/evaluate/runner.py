@@ -1,0 +1,263 @@
+"""Every adapter answers the rows of its tasks; the answers, the scores and the verdicts go into the run folder."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from multitune.core.errors import MultituneError, RunFolderError
+from multitune.core.records import Prediction, Segments, Split
+from multitune.core.rundir import RunFolder, read_json, write_json, write_text
+from multitune.core.seeds import generator
+from multitune.data.tokenizer import ChatFormat
+from multitune.evaluate.decode import GenerateOptions, answer_losses, generate, score_labels
+from multitune.evaluate.stats import BootstrapPlan
+from multitune.evaluate.transfer import Arms, compare, summary
+from multitune.model.bank import BASE, AdapterBank
+from multitune.train.events import Observe
+from multitune.train.job import Measure
+from multitune.train.prepare import PreparedRun, TaskInput
+
+LONGEST_ANSWER = 512  # tokens generated at most where the task does not say
+
+Said = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One thing to evaluate: its name in all tables, and the adapter of a bank that it is."""
+
+    name: str  # `base`, or the name of a recipe
+    bank: AdapterBank
+    adapter: str  # in `bank`; `base` where the backbone itself was trained
+
+
+@dataclass(frozen=True, slots=True)
+class PredictOptions:
+    """Which rows to answer, and how many at once."""
+
+    limit: int | None = None  # most rows of a split; None for all
+    batch_size: int = 32
+    pack_tokens: int = 2048
+    seed: int = 17  # draws the rows where there are more than `limit`
+
+
+def predict_task(
+    bank: AdapterBank, adapter: str, item: TaskInput, split: Split, chat: ChatFormat, options: PredictOptions
+) -> list[Prediction]:
+    """What one adapter (or `base`) says to the rows of one task, in the order of the split.
+
+    The choice of rows depends on the seed, the task, the split and the limit alone, so that all adapters meet the
+    same ones; rows that are too long for the run are not among them.
+
+    Raises:
+        MultituneError: the outputs are not finite, or a single prompt does not fit into memory.
+    """
+    chosen = _chosen(item, split, options)
+    rows = [item.tokens[split][i] for i in chosen]
+    task = item.data.task
+    try:
+        if task.config.kind == "classify":
+            outputs, losses = _pick_labels(bank, adapter, item, rows, chat, options.pack_tokens)
+        else:
+            prompts = [row.prompt for row in rows]
+            decoding = GenerateOptions(longest_answer(item), options.batch_size)
+            outputs = generate(bank, adapter, prompts, chat, decoding)
+            losses = answer_losses(bank, adapter, rows, options.pack_tokens)
+    except MultituneError as error:
+        raise type(error)(f"task {item.name!r}, {error}") from error
+    examples = [item.data.examples[split][item.tokens[split].kept[i]] for i in chosen]
+    return [
+        task.predict(example, output, float(loss))
+        for example, output, loss in zip(examples, outputs, losses, strict=True)
+    ]
+
+
+def _chosen(item: TaskInput, split: Split, options: PredictOptions) -> list[int]:
+    rows = generator(options.seed, "evaluate", item.name, split).permutation(len(item.tokens[split]))
+    return sorted(rows[: options.limit].tolist())
+
+
+def longest_answer(item: TaskInput) -> int:
+    """Most tokens to generate: as the task says, or twice its longest training answer, at most 512."""
+    seen = 2 * int(item.tokens["train"].answer_lengths.max())
+    return item.data.task.config.max_new_tokens or min(seen, LONGEST_ANSWER)
+
+
+def _pick_labels(
+    bank: AdapterBank, adapter: str, item: TaskInput, rows: Sequence[Segments], chat: ChatFormat, pack_tokens: int
+) -> tuple[list[str], np.ndarray]:
+    """The likeliest label of each row, and the loss of the right one, in nats per token, float64 (row,)."""
+    labels = item.data.task.labels
+    encoded = chat.encode_answers(labels)
+    scores = score_labels(bank, adapter, [row.prompt for row in rows], encoded, pack_tokens)
+    numbers = {tuple(ids.tolist()): number for number, ids in enumerate(encoded)}
+    golds = [numbers[tuple(row.answer.tolist())] for row in rows]
+    places = np.arange(len(rows)), golds
+    losses = -scores.log_likelihood[places] / [len(row.answer) for row in rows]
+    # The search may have ruled out a right label without scoring all of it.
+    missing = np.flatnonzero(~scores.exact[places])
+    losses[missing] = answer_losses(bank, adapter, [rows[i] for i in missing], pack_tokens)
+    return [labels[best] for best in scores.best], losses
+
+
+def measure(prepared: PreparedRun) -> Measure:
+    """The metric of an adapter on validation rows of a task, as training asks for it."""
+
+    def on_validation(bank: AdapterBank, adapter: str, item: TaskInput, limit: int) -> float:
+        options = _options(prepared, limit)
+        predictions = predict_task(bank, adapter, item, "validation", prepared.chat, options)
+        return item.data.task.score(predictions).value
+
+    return on_validation
+
+
+def _options(prepared: PreparedRun, limit: int | None) -> PredictOptions:
+    config = prepared.config
+    return PredictOptions(limit, config.evaluate.batch_size, config.train.pack_tokens, config.seed)
+
+
+def evaluate_run(
+    folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe
+) -> dict[str, Any]:
+    """Let every subject answer its tasks, compare them, and write predictions/ and scores.json.
+
+    The base answers all tasks, an adapter those of its recipe. Each adapter of several tasks gets a transfer table
+    (in a run without one, every adapter does). A row of it compares the adapter with the one that learned this task
+    alone, the first of them in the run file, or with the base where no adapter did. General sets are no tasks:
+    for the base and the adapters with a table, the loss on them shows what was kept.
+
+    Args:
+        folder: of the run.
+        prepared: the run.
+        subjects: the base, and the adapters under their recipes' names.
+        observe: gets `{"kind": "evaluated", "adapter", "task", "metric", "score"}` for each pair.
+
+    Returns:
+        What scores.json holds; `null` stands for what was not measured, losses are in nats per answer token::
+
+            {"split": "test", "confidence": 0.95, "resamples": 1000,
+             "tasks": {TASK: {"kind", "metric", "examples",
+                              "scores": {SUBJECT: {"score", "loss", "extra": {METRIC: value}}}}},
+             "transfer": {ADAPTER: {"tasks": [{fields of transfer.TaskTransfer, but `alone` is null against the base,
+                                               "against": "alone" | "base", "reference": SUBJECT}],
+                                    "summary": {fields of transfer.TransferSummary}}},
+             "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}}}
+
+    Raises:
+        MultituneError: an adapter's outputs are not finite, or one prompt does not fit into memory.
+    """
+    settings = prepared.config.evaluate
+    recipes = {plan.recipe.name: plan.tasks for plan in prepared.plans}
+    said: dict[str, dict[str, list[Prediction]]] = {}
+    scores: dict[str, dict[str, Any]] = {}
+    for subject in subjects:
+        names = [name for name, item in prepared.tasks.items() if not item.general]
+        said[subject.name] = {}
+        for name in names if subject.name == BASE else recipes[subject.name]:
+            predictions = _answer(folder, prepared, subject, name)
+            said[subject.name][name] = predictions
+            record = scores.setdefault(name, _task_record(prepared.tasks[name], len(predictions)))
+            record["scores"][subject.name] = result = _score_record(prepared.tasks[name], predictions)
+            event = {"adapter": subject.name, "task": name, "metric": record["metric"], "score": result["score"]}
+            observe({"kind": "evaluated", **event})
+    several = [name for name, tasks in recipes.items() if len(tasks) > 1]
+    compared = several or list(recipes)
+    kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
+    write_json(
+        folder.scores,
+        {
+            "split": settings.split,
+            "confidence": settings.confidence,
+            "resamples": settings.resamples,
+            "tasks": scores,
+            "transfer": {name: _transfer(prepared, name, recipes, said) for name in compared},
+            "general": {
+                name: _retention(prepared, item, kept) for name, item in prepared.tasks.items() if item.general
+            },
+        },
+    )
+    return read_json(folder.scores)
+
+
+def _answer(folder: RunFolder, prepared: PreparedRun, subject: Subject, name: str) -> list[Prediction]:
+    settings = prepared.config.evaluate
+    options = _options(prepared, settings.limit)
+    item = prepared.tasks[name]
+    predictions = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
+    write_predictions(folder.predictions(subject.name, name, settings.split), predictions)
+    return predictions
+
+
+def _task_record(item: TaskInput, examples: int) -> dict[str, Any]:
+    task = item.data.task
+    return {"kind": task.config.kind, "metric": task.metric.name, "examples": examples, "scores": {}}
+
+
+def _score_record(item: TaskInput, predictions: Sequence[Prediction]) -> dict[str, Any]:
+    score = item.data.task.score(predictions)
+    loss = fmean(p.loss for p in predictions if p.loss is not None)
+    return {"score": score.value, "loss": loss, "extra": score.extra}
+
+
+def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, tuple[str, ...]], said: Said) -> dict[str, Any]:
+    """The transfer table of one adapter, and its summary."""
+    references: dict[str, str] = {}
+    for task in recipes[name]:
+        alone = [other for other, tasks in recipes.items() if tasks == (task,)]
+        references[task] = alone[0] if alone and len(recipes[name]) > 1 else BASE
+    arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
+    settings = prepared.config.evaluate
+    plan = BootstrapPlan(settings.resamples, settings.confidence, prepared.config.seed)
+    table = compare(arms, {task: prepared.tasks[task].data.task.metric for task in arms}, plan)
+    rows = [{**asdict(row), "reference": references[row.task]} for row in table]
+    for row in rows:
+        row["against"] = "base" if row["reference"] == BASE else "alone"
+        row["alone"] = None if row["reference"] == BASE else row["alone"]
+    return {"tasks": rows, "summary": asdict(summary(table))}
+
+
+def _retention(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> dict[str, Any]:
+    """Mean loss of each subject on a general set."""
+    settings = prepared.config.evaluate
+    options = _options(prepared, settings.limit)
+    rows = [item.tokens[settings.split][i] for i in _chosen(item, settings.split, options)]
+    losses = {s.name: float(answer_losses(s.bank, s.adapter, rows, options.pack_tokens).mean()) for s in subjects}
+    return {"examples": len(rows), "loss": losses}
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Replace a file of predictions, one JSON object per line."""
+    write_text(path, "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions))
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Predictions as they were before they were written, lists of spans included.
+
+    Raises:
+        RunFolderError: the file is missing or damaged.
+    """
+    try:
+        lines = path.read_text("utf-8").split("\n")[:-1]
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: missing. Evaluate the run again") from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: damaged ({error}). Evaluate the run again") from error
+    predictions: list[Prediction] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            fields = json.loads(line)
+            spans = {key: _spans(fields[key]) for key in ("value", "gold")}
+            predictions.append(Prediction(**{**fields, **spans}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{path}: line {number} is damaged ({error}). Evaluate the run again") from error
+    return predictions
+
+
+def _spans(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(tuple(span) for span in value) if isinstance(value, list) else value

@@ -1,0 +1,109 @@
+"""Rows as packs: forests of token tries in depth-first order, so that a shared prefix is computed once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from multitune.core.records import Pack, PackRow
+
+
+def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True) -> list[Pack]:
+    """Lay rows out as packs of at most `pack_tokens` tokens; exact, nothing is cut or approximated.
+
+    Rows are sorted by adapter and then by their tokens, which makes neighbours share the longest prefixes: the
+    depth-first order of the trie of all rows. A row's last token is only ever predicted, so it is not laid out.
+
+    Args:
+        rows: any number of rows; a trie never spans two adapters.
+        pack_tokens: budget of one pack. A row longer than that gets a pack of its own.
+        share: False lays every row out alone (plain packing), for models that tries cannot serve.
+    """
+    inputs = [row.segments.tokens[:-1] for row in rows]
+    # Big-endian bytes compare like the token sequences themselves.
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].adapter, inputs[i].astype(">u4").tobytes(), i))
+    packs: list[Pack] = []
+    builder = _PackBuilder(rows)
+    previous = -1
+    for i in order:
+        shared = 0
+        if share and previous >= 0 and rows[previous].adapter == rows[i].adapter:
+            shared = common_prefix(inputs[previous], inputs[i])
+        if len(builder) and len(builder) + len(inputs[i]) - shared > pack_tokens:
+            packs.append(builder.finish())
+            builder = _PackBuilder(rows)
+            shared = 0
+        builder.add(i, inputs[i], shared)
+        previous = i
+    if len(builder):
+        packs.append(builder.finish())
+    return packs
+
+
+def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
+    """Number of leading tokens that two sequences share."""
+    length = min(len(a), len(b))
+    differs = a[:length] != b[:length]
+    return int(differs.argmax()) if differs.any() else length
+
+
+class _PackBuilder:
+    """One pack in the making: appends the part of each row that the row before did not have."""
+
+    def __init__(self, rows: Sequence[PackRow]) -> None:
+        self._rows = rows
+        self._tokens: list[np.ndarray] = []
+        self._positions: list[np.ndarray] = []
+        self._open = np.empty(0, dtype=np.int64)  # node index at each depth of the row added last
+        self._closed: list[tuple[np.ndarray, int]] = []  # (nodes, the token count at which their subtrees ended)
+        self._targets: list[tuple[np.ndarray, np.ndarray, float, int]] = []
+        self._slices: list[tuple[int, int, int]] = []
+        self._members: list[int] = []
+        self._count = 0
+        self._logical = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, index: int, tokens: np.ndarray, shared: int) -> None:
+        """Append a row of which the first `shared` tokens are already the open path."""
+        row = self._rows[index]
+        fresh = np.arange(self._count, self._count + len(tokens) - shared, dtype=np.int64)
+        self._closed.append((self._open[shared:], self._count))
+        self._open = np.concatenate([self._open[:shared], fresh])
+        self._tokens.append(tokens[shared:])
+        self._positions.append(np.arange(shared, len(tokens), dtype=np.int64))
+        first_answer = len(row.segments.prompt)
+        self._targets.append((self._open[first_answer - 1 :], row.segments.answer, row.weight, len(self._members)))
+        self._members.append(index)
+        self._count += len(fresh)
+        self._logical += len(tokens)
+        self._extend_slice(row.adapter)
+
+    def _extend_slice(self, adapter: int) -> None:
+        if self._slices and self._slices[-1][0] == adapter:
+            self._slices[-1] = (adapter, self._slices[-1][1], self._count)
+        else:
+            start = self._slices[-1][2] if self._slices else 0
+            self._slices.append((adapter, start, self._count))
+
+    def finish(self) -> Pack:
+        """The pack of all rows added."""
+        end = np.full(self._count, self._count, dtype=np.int64)
+        for nodes, count in self._closed:
+            end[nodes] = count
+        lengths = [len(nodes) for nodes, _, _, _ in self._targets]
+        members = self._members
+        return Pack(
+            tokens=np.concatenate(self._tokens).astype(np.int64),
+            position=np.concatenate(self._positions),
+            end=end,
+            slices=tuple(self._slices),
+            target_node=np.concatenate([nodes for nodes, _, _, _ in self._targets]),
+            target_token=np.concatenate([token for _, token, _, _ in self._targets]).astype(np.int64),
+            target_weight=np.repeat([w for _, _, w, _ in self._targets], lengths).astype(np.float32),
+            target_row=np.repeat([r for _, _, _, r in self._targets], lengths),
+            rows=tuple(members),
+            row_adapter=np.array([self._rows[i].adapter for i in members], dtype=np.int64),
+            row_task=np.array([self._rows[i].task for i in members], dtype=np.int64),
+            logical_tokens=self._logical,
+        )

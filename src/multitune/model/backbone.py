@@ -1,0 +1,239 @@
+"""The frozen (or fully trained) language model: loaded from any base, run over packs, checked once for exactness."""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from multitune.core.bases import BaseRef
+from multitune.core.errors import ModelError
+from multitune.core.records import Pack, PackRow, Segments
+from multitune.mixture.packing import pack_rows
+from multitune.model import attention
+from multitune.model.gguf import dequantized_folder
+from multitune.model.lora import Routes
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Dtype = Literal["auto", "float32", "bfloat16"]
+
+# The disagreement, relative to the spread of the logits, up to which two orders of the same sums count as equal.
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.02, torch.bfloat16: 0.1}
+# The same where only another row's tokens changed: the order of the sums is then the same, up to expert routing.
+LEAK = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.002, torch.bfloat16: 0.01}
+STEM, TAIL = 9, 7  # tokens that the rows of the probe share, and tokens of each row alone
+
+
+@dataclass(slots=True)
+class Backbone:
+    """A causal language model, where it computes, and whether packs may share prefixes."""
+
+    model: Any  # a transformers PreTrainedModel; its class differs by base
+    ref: BaseRef
+    device: torch.device
+    dtype: torch.dtype
+    shares_prefixes: bool = True
+    note: str = ""  # why prefixes are not shared, for the user
+    routes: Routes = field(default_factory=Routes)  # which adapter acts where in the next forward pass
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the base: its shape and a sample of its weights, the same in any compute type."""
+        return fingerprint(self.model)
+
+    def logits(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits where something is predicted, and for each target the row of those logits.
+
+        Returns:
+            logits float32 (node, vocab), and int64 (target,) that picks a node for each of the pack's targets.
+        """
+        nodes, which = np.unique(pack.target_node, return_inverse=True)
+        picked = torch.from_numpy(which.reshape(-1)).to(self.device)
+        if self.shares_prefixes:
+            return self._trie_logits(pack, nodes), picked
+        return self._row_logits(pack, nodes), picked
+
+    def losses(self, pack: Pack) -> torch.Tensor:
+        """Negative log-likelihood of each target in nats, float32 (target,)."""
+        logits, which = self.logits(pack)
+        target = torch.from_numpy(pack.target_token).to(self.device)
+        return torch.logsumexp(logits, dim=-1)[which] - logits[which, target]
+
+    def _trie_logits(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.from_numpy(array).to(self.device)
+
+        # A mask of four dimensions keeps transformers from building its own; ours travels in `trie`.
+        unused = torch.zeros((1, 1, 1, 1), dtype=self.dtype, device=self.device)
+        output = self.model(
+            input_ids=tensor(pack.tokens)[None],
+            position_ids=tensor(pack.position)[None],
+            attention_mask=unused,
+            use_cache=False,
+            logits_to_keep=tensor(nodes),
+            trie=attention.TrieAttention.of(pack, self.device),
+        )
+        return output.logits[0].float()  # (node, vocab)
+
+    def _row_logits(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
+        """The same for models that tries cannot serve: rows side by side, padded on the right, one mask each."""
+        assert len(pack) == pack.logical_tokens, "a pack for this model must be made with share=False"
+        starts = np.flatnonzero(pack.position == 0)
+        lengths = np.diff(np.append(starts, len(pack)))
+        column = torch.arange(int(lengths.max()), device=self.device)
+        mask = column < torch.from_numpy(lengths).to(self.device)[:, None]  # (row, column)
+        ids = torch.zeros(mask.shape, dtype=torch.int64, device=self.device)
+        ids[mask] = torch.from_numpy(pack.tokens).to(self.device)
+        with self.routes.by_row(starts, len(pack)):  # padding moves the tokens, but a row stays one adapter's
+            output = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+        return output.logits[mask][torch.from_numpy(nodes).to(self.device)].float()
+
+
+def load_backbone(ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto") -> Backbone:
+    """Load a base for training or scoring; all its weights are frozen.
+
+    Raises:
+        ModelError: not found, damaged, or not a causal language model.
+    """
+    where = pick_device(device)
+    compute = pick_dtype(dtype, where)
+    location = dequantized_folder(ref) if ref.gguf else ref.location
+    try:
+        model, missing = _load(location, compute)
+    except Exception as error:  # a damaged file makes the readers below raise anything, struct.error included
+        first_line = str(error).strip().split("\n")[0].rstrip(".:")
+        raise ModelError(
+            f"base: {ref.name!r} could not be loaded as a causal language model: {first_line}. "
+            "Give a hub id, a folder with config.json and safetensors, a .gguf file, or a built-in alias"
+        ) from error
+    if missing:
+        raise ModelError(
+            f"base: {ref.name!r} is not a whole causal language model: it has no {missing[0]} "
+            f"({len(missing)} weights missing), which would be random. Give a base with its language head"
+        )
+    return wrap_model(model.to(where), ref)
+
+
+def _load(location: str, dtype: torch.dtype) -> tuple[Any, list[str]]:
+    """The model in a folder or on the hub, and the names of weights that it lacks."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    # Half of such a model would load without a word.
+    if getattr(AutoConfig.from_pretrained(location), "is_encoder_decoder", False):
+        raise ValueError("it is an encoder-decoder model, not a causal language model")
+    model, found = AutoModelForCausalLM.from_pretrained(location, dtype=dtype, output_loading_info=True)
+    return model, sorted(found["missing_keys"])
+
+
+def wrap_model(model: Any, ref: BaseRef) -> Backbone:
+    """A Backbone around a loaded model, with prefix sharing switched on if this model proves it exact.
+
+    Raises:
+        ModelError: a token sees the tokens behind it.
+    """
+    model.requires_grad_(False)
+    model.eval()  # dropout would make a shared prefix mean another thing in every row
+    backbone = Backbone(model, ref, model.device, model.dtype)
+    native = model.config._attn_implementation
+    expected = _native_logits(backbone)
+    ahead = _disagreement(expected[1:, :STEM], expected[:1, :STEM].expand(2, -1, -1))
+    if ahead > TOLERANCE[backbone.dtype]:
+        raise ModelError(
+            f"base: {ref.name!r} is not a causal language model: {type(model).__name__} reads the tokens behind a "
+            "token, so it cannot be trained to predict the next one. Give a decoder, such as a Llama or Qwen"
+        )
+    try:
+        model.set_attn_implementation(attention.NAME)
+        fault = _sharing_fault(backbone, expected[:, STEM - 1 :])
+    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError, NotImplementedError) as error:
+        fault = str(error).strip().split("\n")[0]
+    if fault:
+        model.set_attn_implementation(native)
+        backbone.shares_prefixes = False
+        backbone.note = (
+            f"{type(model).__name__} cannot share prefixes ({fault}); rows are computed one by one: exact, but slower"
+        )
+    return backbone
+
+
+def _sharing_fault(backbone: Backbone, expected: torch.Tensor) -> str:
+    """What is wrong with the logits of a pack with branches; empty if they are those of its rows alone."""
+    found = _trie_probe(backbone, seed=1)
+    apart = _disagreement(found, expected)
+    if not apart <= TOLERANCE[backbone.dtype]:  # NaN counts as a disagreement
+        return f"outputs differ by {apart:.2g} of their spread"
+    # Half precision hides a small leak between rows, such as a convolution's, behind rounding; this does not.
+    leak = _disagreement(_trie_probe(backbone, seed=2)[1:], found[1:])
+    return "" if leak <= LEAK[backbone.dtype] else f"a row sees the one before it: {leak:.2g} of the outputs' spread"
+
+
+def _probe_tokens(backbone: Backbone, seed: int) -> np.ndarray:
+    """Three rows with one stem, int64 (3, STEM + TAIL); only what the first says behind the stem follows `seed`."""
+    vocab = int(backbone.model.config.get_text_config().vocab_size)
+    fixed, varied = np.random.default_rng(0), np.random.default_rng(seed)
+    stem, tails = fixed.integers(4, vocab, STEM), fixed.integers(4, vocab, (3, TAIL))
+    tails[0] = [3, *varied.integers(4, vocab, TAIL - 1)]  # the packer lays the smallest first
+    return np.concatenate([np.tile(stem, (3, 1)), tails], axis=1)
+
+
+@torch.no_grad()
+def _native_logits(backbone: Backbone) -> torch.Tensor:
+    """Logits of the probe's rows by the model's own attention, float32 (3, STEM + TAIL - 1, vocab)."""
+    backbone.model.set_attn_implementation("eager")
+    ids = torch.from_numpy(_probe_tokens(backbone, seed=1)[:, :-1]).to(backbone.device)
+    return backbone.model(input_ids=ids, use_cache=False).logits.float()
+
+
+@torch.no_grad()
+def _trie_probe(backbone: Backbone, seed: int) -> torch.Tensor:
+    """Logits from the branch point on, of the probe's rows as one pack, float32 (3, TAIL, vocab)."""
+    tokens = _probe_tokens(backbone, seed).astype(np.int32)
+    pack = pack_rows([PackRow(Segments(row[:STEM], row[STEM:]), adapter=0, task=0) for row in tokens], 1 << 20)[0]
+    logits, which = backbone.logits(pack)
+    # The packer sorts the rows; put the targets back into the order they were given in.
+    order = np.argsort(np.asarray(pack.rows)[pack.target_row], kind="stable")
+    return logits[which][torch.from_numpy(order).to(backbone.device)].view(3, TAIL, -1)
+
+
+def _disagreement(found: torch.Tensor, expected: torch.Tensor) -> float:
+    """Root mean square of the difference, in units of the expected values' standard deviation."""
+    return float((found - expected).square().mean().sqrt() / expected.std().clamp_min(1e-12))
+
+
+def pick_device(device: Device) -> torch.device:
+    """`auto` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ModelError: the device asked for is not there.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
+    if not there[device]:
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise ModelError(f"device is {device!r}, but this machine has only: {found}. Use device: auto")
+    return torch.device(device)
+
+
+def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """`auto` takes bfloat16 where the processor multiplies it natively, else float32."""
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+        return torch.bfloat16
+    return torch.float32
+
+
+def fingerprint(model: Any) -> str:
+    """16 hex digits over the architecture, the shapes and 256 values of each of the first weights."""
+    digest = hashlib.sha256(type(model).__name__.encode())
+    embeddings: nn.Module = model.get_input_embeddings()
+    samples = [embeddings.weight, *(p for n, p in model.named_parameters() if "norm" in n)][:8]
+    for weight in samples:
+        values = weight.detach().flatten()[:256].to("cpu", torch.bfloat16).view(torch.int16)
+        digest.update(str(tuple(weight.shape)).encode() + values.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,211 @@
+"""Many named adapters on one backbone; each adapter is one flat vector with a view per layer."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from multitune.core.errors import AdapterError, ModelError, suggest
+from multitune.core.seeds import generator
+from multitune.model.backbone import Backbone
+from multitune.model.lora import LoraLinear, LowRank, install
+
+BASE = "base"  # the name that stands for no adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where one layer's pair lies in an adapter's vector: A at `start`, B right behind it."""
+
+    module: str
+    rank: int
+    inputs: int
+    outputs: int
+    scale: float
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Number of values of A and B together."""
+        return self.rank * (self.inputs + self.outputs)
+
+    def views(self, vector: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """A (rank, in) and B (out, rank) as views of an adapter's vector."""
+        middle = self.start + self.rank * self.inputs
+        a = vector[self.start : middle].view(self.rank, self.inputs)
+        return a, vector[middle : self.start + self.size].view(self.outputs, self.rank)
+
+
+@dataclass(slots=True)
+class Adapter:
+    """The weights of one adapter, in float32, and how they spread over the layers."""
+
+    name: str
+    slots: tuple[Slot, ...]
+    weights: torch.Tensor  # float32 (parameter,)
+    compute: torch.Tensor  # the same in the backbone's compute type
+    grad: torch.Tensor | None = None  # float32 (parameter,) while it is trained
+
+    def publish(self) -> None:
+        """Make the layers see the weights as they are now."""
+        if self.compute is not self.weights:
+            self.compute.copy_(self.weights)
+
+    def tensors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Module name -> A (rank, in) and B (out, rank), float32 views."""
+        return {slot.module: slot.views(self.weights) for slot in self.slots}
+
+
+def lay_out(shapes: Mapping[str, tuple[int, int]], ranks: Mapping[str, tuple[int, float]]) -> tuple[Slot, ...]:
+    """Slots for modules with (in, out) shapes and (rank, scale) each, in the order of `shapes`."""
+    slots: list[Slot] = []
+    start = 0
+    for module, (inputs, outputs) in shapes.items():
+        rank, scale = ranks[module]
+        slots.append(Slot(module, rank, inputs, outputs, scale, start))
+        start += slots[-1].size
+    return tuple(slots)
+
+
+class AdapterBank:
+    """Adapters by name on one backbone. Adding, training or removing one never touches another."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self._routes = backbone.routes
+        self._linears = linear_layers(backbone.model)
+        self._layers: dict[str, LoraLinear] = {}
+        self._adapters: dict[str, Adapter] = {}
+        self._numbers: dict[str, int] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the adapters, in the order they came."""
+        return tuple(self._adapters)
+
+    @property
+    def linear_names(self) -> tuple[str, ...]:
+        """Names of the layers an adapter may lean on, in the model's order."""
+        return tuple(self._linears)
+
+    def __getitem__(self, name: str) -> Adapter:
+        if name not in self._adapters:
+            raise AdapterError(f"no adapter is called {name!r}. {suggest(name, self.names)}")
+        return self._adapters[name]
+
+    def number(self, name: str) -> int:
+        """The number by which packs name an adapter; the base is -1."""
+        return -1 if name == BASE else self._numbers[self[name].name]
+
+    def create(self, name: str, rank: int, alpha: float, targets: str | Sequence[str], seed: int) -> Adapter:
+        """A new adapter that changes nothing yet: A uniform as in PEFT, B zero.
+
+        Raises:
+            ModelError: `targets` names no linear layer of this base.
+        """
+        modules = select_targets(self._linears, targets)
+        shapes = {m: (self._linears[m].in_features, self._linears[m].out_features) for m in modules}
+        slots = lay_out(shapes, dict.fromkeys(modules, (rank, alpha / rank)))
+        weights = torch.zeros(slots[-1].start + slots[-1].size)
+        random = generator(seed, "adapter", name)
+        for slot in slots:
+            bound = 1 / math.sqrt(slot.inputs)  # kaiming_uniform with a = sqrt(5)
+            a = random.uniform(-bound, bound, (slot.rank, slot.inputs)).astype(np.float32)
+            slot.views(weights)[0].copy_(torch.from_numpy(a))
+        return self.attach(name, slots, weights)
+
+    def attach(self, name: str, slots: tuple[Slot, ...], weights: torch.Tensor) -> Adapter:
+        """Put an adapter with given weights (float32, flat) into the bank.
+
+        Raises:
+            AdapterError: the name is taken, or a slot does not fit this base.
+        """
+        if name == BASE or name in self._adapters:
+            raise AdapterError(f"the name {name!r} is taken; give the adapter another one")
+        self._check_fit(name, slots)
+        master = weights.to(self.backbone.device, torch.float32)
+        adapter = Adapter(name, slots, master, master.to(self.backbone.dtype))
+        self._adapters[name] = adapter
+        self._numbers[name] = max(self._numbers.values(), default=-1) + 1
+        missing = {s.module: self._linears[s.module] for s in slots if s.module not in self._layers}
+        self._layers |= install(self.backbone.model, missing, self._routes)
+        self._connect(adapter)
+        return adapter
+
+    def remove(self, name: str) -> None:
+        """Take an adapter out; the others stay as they are."""
+        number = self.number(self[name].name)
+        for slot in self._adapters.pop(name).slots:
+            del self._layers[slot.module].pairs[number]
+        del self._numbers[name]
+
+    def train(self, name: str) -> Adapter:
+        """Give an adapter a gradient, which backward passes then add to."""
+        adapter = self[name]
+        adapter.grad = torch.zeros_like(adapter.weights)
+        self._connect(adapter)
+        self.backbone.model.enable_input_require_grads()
+        return adapter
+
+    def _connect(self, adapter: Adapter) -> None:
+        for slot in adapter.slots:
+            a, b = slot.views(adapter.compute)
+            grad_a, grad_b = slot.views(adapter.grad) if adapter.grad is not None else (None, None)
+            pair = LowRank(a, b, slot.scale, grad_a, grad_b)
+            self._layers[slot.module].pairs[self._numbers[adapter.name]] = pair
+
+    def _check_fit(self, name: str, slots: tuple[Slot, ...]) -> None:
+        for slot in slots:
+            linear = self._linears.get(slot.module)
+            if linear is None:
+                raise AdapterError(f"adapter {name!r}: this base has no linear layer {slot.module!r}")
+            if (linear.in_features, linear.out_features) != (slot.inputs, slot.outputs):
+                raise AdapterError(
+                    f"adapter {name!r}: {slot.module} is {slot.inputs} -> {slot.outputs} in the adapter but "
+                    f"{linear.in_features} -> {linear.out_features} in the base; it was made for another base"
+                )
+
+    @contextmanager
+    def route(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Iterator[None]:
+        """Within the block, adapter numbers act on slices of `total` tokens or rows (see lora.Routes)."""
+        with self._routes.over(slices, total):
+            yield
+
+    @contextmanager
+    def use(self, name: str) -> Iterator[Any]:
+        """Within the block, the model (yielded) answers as one adapter, or as the base."""
+        slices = () if name == BASE else ((self.number(name), 0, 1),)
+        with self.route(slices, 1):
+            yield self.backbone.model
+
+
+def linear_layers(model: Any) -> dict[str, nn.Linear]:
+    """Every plain linear layer but the output embedding, by its name in the model."""
+    head = model.get_output_embeddings()
+    return {name: module for name, module in model.named_modules() if type(module) is nn.Linear and module is not head}
+
+
+def select_targets(linears: Mapping[str, nn.Linear], targets: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of the layers that `targets` means: all, attention, or endings of names.
+
+    Raises:
+        ModelError: nothing matches; the message lists the endings there are.
+    """
+    endings = sorted({name.rpartition(".")[2] for name in linears})
+    if targets == "all":
+        return tuple(linears)
+    if targets == "attention":
+        chosen = tuple(name for name in linears if ".self_attn." in name or ".attn." in name or ".attention." in name)
+    else:
+        unknown = [t for t in targets if not any(n == t or n.endswith("." + t) for n in linears)]
+        if unknown:
+            raise ModelError(f"lora.targets: no linear layer is called {unknown[0]!r}. {suggest(unknown[0], endings)}")
+        chosen = tuple(n for n in linears if any(n == t or n.endswith("." + t) for t in targets))
+    if not chosen:
+        raise ModelError(f"lora.targets is {targets!r}, but no layer of this base matches. All: {', '.join(endings)}")
+    return chosen

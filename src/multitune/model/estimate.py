@@ -1,0 +1,189 @@
+"""What a run will ask of this machine, told before any weight is loaded: parameters, memory and time."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from multitune.config.schema import LoraConfig
+from multitune.core.bases import BaseRef
+from multitune.core.errors import ModelError
+from multitune.core.records import PackRow
+from multitune.mixture.packing import pack_rows
+from multitune.model.backbone import Device, Dtype, pick_device, pick_dtype
+from multitune.model.bank import lay_out, linear_layers, select_targets
+
+# Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
+ACTIVATION_COPIES = 2.0  # what is held per token, over the inputs and outputs of all linear layers
+LOGIT_BYTES = 18  # per predicted token and word of the vocabulary: the logits, their float32 copy, two gradients
+PROCESS_BYTES = 600_000_000  # Python, torch and transformers themselves
+# Share of the rate of a lone product that training reaches: norms, attention and small products take the rest, the
+# more so where products are fast.
+EFFICIENCY = {torch.float32: 0.4, torch.bfloat16: 0.1}
+PRODUCT_SIZE = 2048  # largest side of the product that is timed
+TIMED_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ModelShape:
+    """Sizes of a base, and of an adapter on it."""
+
+    parameters: int  # tied weights count once
+    adapter_parameters: int
+    linear_weights: int  # weights that every token is multiplied with, the output embedding left out
+    linear_widths: int  # inputs and outputs of all linear layers, added up
+    widest: tuple[int, int]  # (in, out) of the largest linear layer
+    layers: int
+    hidden: int
+    vocabulary: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where a run computes, and how fast one large product is there."""
+
+    device: torch.device
+    dtype: torch.dtype
+    flops: float  # per second
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a run computes; tokens are those that are executed, shared prefixes counted once."""
+
+    adapters: int  # 0: the whole model is trained
+    trained_tokens: float  # forward and backward
+    scored_tokens: float  # forward alone: validation and evaluation
+    pack_tokens: int  # of the largest pack
+    pack_targets: int  # predicted tokens of one pack
+    checkpointing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Rough figures: memory within about a third, time within a factor of two."""
+
+    parameters: int  # of the base
+    trainable_parameters: int  # of all adapters together
+    executed_tokens: int  # in training
+    memory_bytes: int  # of the device; on a CPU that of the whole process
+    seconds: float  # of training, validation and evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class RowCost:
+    """What it takes to run some rows once."""
+
+    executed: int  # tokens, shared prefixes counted once
+    logical: int  # tokens of the same rows one by one
+    largest_pack: int  # tokens
+    most_targets: int  # predicted tokens of one pack
+
+
+def row_cost(rows: Sequence[PackRow], pack_tokens: int) -> RowCost:
+    """Lay rows out as training does, and count."""
+    packs = pack_rows(rows, pack_tokens)
+    return RowCost(
+        executed=sum(len(pack) for pack in packs),
+        logical=sum(pack.logical_tokens for pack in packs),
+        largest_pack=max(len(pack) for pack in packs),
+        most_targets=max(len(pack.target_node) for pack in packs),
+    )
+
+
+def model_shape(ref: BaseRef, lora: LoraConfig) -> ModelShape:
+    """Sizes of a base from its config alone: the model is built without memory, on torch's meta device.
+
+    Raises:
+        ModelError: no config of a causal language model, or `lora.targets` names no layer of it.
+    """
+    model = _empty_model(ref)
+    linears = linear_layers(model)
+    shapes = {name: (linear.in_features, linear.out_features) for name, linear in linears.items()}
+    modules = select_targets(linears, lora.targets)
+    slots = lay_out({m: shapes[m] for m in modules}, dict.fromkeys(modules, (lora.rank, lora.alpha / lora.rank)))
+    config = model.config.get_text_config()
+    return ModelShape(
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        adapter_parameters=sum(slot.size for slot in slots),
+        linear_weights=sum(inputs * outputs for inputs, outputs in shapes.values()),
+        linear_widths=sum(inputs + outputs for inputs, outputs in shapes.values()),
+        widest=max(shapes.values(), key=lambda shape: shape[0] * shape[1]),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        vocabulary=config.vocab_size,
+    )
+
+
+def _empty_model(ref: BaseRef) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    try:
+        config = AutoConfig.from_pretrained(ref.location, **ref.load_options)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise ModelError(
+            f"base: {ref.name!r} has no config of a causal language model: {first_line} "
+            "Give a hub id, a folder with config.json and safetensors, a .gguf file, or a built-in alias"
+        ) from error
+
+
+def measure_machine(device: Device, dtype: Dtype, widest: tuple[int, int]) -> Machine:
+    """Time a product of the model's widest layer, at most 2048 on each side, for about 0.2 s.
+
+    Raises:
+        ModelError: this machine has no such device.
+    """
+    where = pick_device(device)
+    compute = pick_dtype(dtype, where)
+    inputs, outputs = (min(side, PRODUCT_SIZE) for side in widest)
+    x = torch.ones(PRODUCT_SIZE, inputs, device=where, dtype=compute)
+    weight = torch.ones(outputs, inputs, device=where, dtype=compute)
+    _finish(F.linear(x, weight))  # the first one also sets things up
+    products, started = 0, time.perf_counter()
+    while time.perf_counter() - started < TIMED_SECONDS:
+        _finish(F.linear(x, weight))
+        products += 1
+    return Machine(where, compute, 2.0 * x.numel() * outputs * products / (time.perf_counter() - started))
+
+
+def _finish(result: torch.Tensor) -> None:
+    """Wait for an accelerator, which computes behind our back."""
+    result[0, 0].item()
+
+
+def estimate(shape: ModelShape, demand: Demand, machine: Machine) -> Estimate:
+    """Figures for a run.
+
+    Memory: the weights in the compute type; for each trained value a float32 master, gradient and two moments, and
+    the copy that computes; activations of one pack, `ACTIVATION_COPIES` × the inputs and outputs of all linear
+    layers, and its logits. Time: 2 operations per weight and token forward, 2 more back to the inputs, 2 more for the
+    weights' own gradients where the whole model is trained, at `EFFICIENCY` of the measured rate.
+    """
+    full = demand.adapters == 0
+    trainable = shape.parameters if full else demand.adapters * shape.adapter_parameters
+    bytes_each = machine.dtype.itemsize
+    copy = 0 if machine.dtype == torch.float32 else bytes_each  # float32 adapters compute with their masters
+    state = trainable * (16 + copy)
+    process = PROCESS_BYTES if machine.device.type == "cpu" else 0
+    passes = 2 + 2 + 2 * full + 2 * demand.checkpointing
+    operations = shape.linear_weights * (passes * demand.trained_tokens + 2 * demand.scored_tokens)
+    return Estimate(
+        parameters=shape.parameters,
+        trainable_parameters=trainable,
+        executed_tokens=round(demand.trained_tokens),
+        memory_bytes=round(process + shape.parameters * bytes_each + state + _activations(shape, demand, bytes_each)),
+        seconds=operations / (machine.flops * EFFICIENCY[machine.dtype]),
+    )
+
+
+def _activations(shape: ModelShape, demand: Demand, bytes_each: int) -> float:
+    per_token = ACTIVATION_COPIES * shape.linear_widths
+    if demand.checkpointing:  # every layer keeps its input; one at a time is computed again
+        per_token = per_token / shape.layers + shape.layers * shape.hidden
+    return demand.pack_tokens * per_token * bytes_each + demand.pack_targets * shape.vocabulary * LOGIT_BYTES

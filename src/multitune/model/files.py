@@ -1,0 +1,226 @@
+"""Adapters to and from the PEFT folder format, so that whatever we train loads in PEFT and vLLM, and back."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from multitune.core.errors import AdapterError
+from multitune.core.rundir import write_folder
+from multitune.model.bank import Adapter, AdapterBank, Slot, lay_out
+
+CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "multitune.json"
+PREFIX = "base_model.model."
+
+# Settings of PEFT that change what the weights mean, with the values that leave plain LoRA plain.
+_PLAIN: dict[str, tuple[Any, ...]] = {
+    "use_dora": (False, None),
+    "bias": ("none", None),
+    "modules_to_save": (None, []),
+    "fan_in_fan_out": (False, None),
+    "layer_replication": (None, []),
+    "trainable_token_indices": (None, [], {}),
+    "target_parameters": (None, []),
+    "use_qalora": (False, None),
+    "lora_bias": (False, None),
+    "alora_invocation_tokens": (None, []),
+    "exclude_modules": (None, []),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterCard:
+    """What multitune knows about an adapter beyond PEFT's format: the base it belongs to and its recipe."""
+
+    base: str
+    fingerprint: str
+    recipe: Mapping[str, Any]
+
+
+def save_adapter(adapter: Adapter, folder: Path, bank: AdapterBank, recipe: Mapping[str, Any]) -> None:
+    """Write an adapter as a PEFT folder, atomically.
+
+    Raises:
+        StorageError: the disk is full or not writable; a folder that was there before stays as it was.
+    """
+    card = AdapterCard(bank.backbone.ref.name, bank.backbone.fingerprint, recipe)
+    tensors: dict[str, torch.Tensor] = {}
+    for module, (a, b) in adapter.tensors().items():
+        tensors[f"{PREFIX}{module}.lora_A.weight"] = a.detach().to("cpu").contiguous()
+        tensors[f"{PREFIX}{module}.lora_B.weight"] = b.detach().to("cpu").contiguous()
+    config = peft_config(adapter, bank, card.base)
+    described = {"base": card.base, "fingerprint": card.fingerprint, "recipe": dict(card.recipe)}
+    texts = {CONFIG: json.dumps(config, indent=2) + "\n", CARD: json.dumps(described, indent=2) + "\n"}
+    write_folder(folder, texts, {WEIGHTS: tensors})
+
+
+def peft_config(adapter: Adapter, bank: AdapterBank, base: str) -> dict[str, Any]:
+    """The adapter_config.json that makes PEFT and vLLM build the same layers."""
+    ranks = {slot.rank for slot in adapter.slots}
+    rank = max(ranks)
+    alphas = {slot.module: slot.scale * slot.rank for slot in adapter.slots}
+    alpha = alphas[adapter.slots[0].module]
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "inference_mode": True,
+        "r": rank,
+        "lora_alpha": _whole(alpha),
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "use_rslora": False,
+        "use_dora": False,
+        "fan_in_fan_out": False,
+        "modules_to_save": None,
+        "init_lora_weights": True,
+        "rank_pattern": {s.module: s.rank for s in adapter.slots if s.rank != rank},
+        "alpha_pattern": {m: _whole(value) for m, value in alphas.items() if value != alpha},
+        "target_modules": _target_names([s.module for s in adapter.slots], list(bank.linear_names)),
+    }
+
+
+def _whole(value: float) -> float | int:
+    return int(value) if float(value).is_integer() else value
+
+
+def _target_names(modules: list[str], linears: list[str]) -> list[str]:
+    """Short endings where they mean just these modules, else the full names."""
+    endings = {name.rpartition(".")[2] for name in modules}
+    covered = {name for name in linears if name.rpartition(".")[2] in endings}
+    return sorted(endings if covered == set(modules) else modules)
+
+
+def load_adapter(bank: AdapterBank, folder: Path, name: str) -> Adapter:
+    """Read a plain LoRA that multitune or PEFT saved, and put it into the bank under `name`.
+
+    Raises:
+        AdapterError: damaged, unsafe, not plain LoRA, or made for another base. The bank is left as it was.
+    """
+    config = read_config(folder)
+    card = read_card(folder)
+    if card is not None and card.fingerprint != bank.backbone.fingerprint:
+        raise AdapterError(
+            f"{folder}: this adapter was trained on {card.base!r} (fingerprint {card.fingerprint}), but the base here "
+            f"is {bank.backbone.ref.name!r} (fingerprint {bank.backbone.fingerprint}). Load it on its own base"
+        )
+    pairs = _read_pairs(folder)
+    known = set(bank.linear_names)
+    for module in pairs:
+        if module not in known:
+            raise AdapterError(
+                f"{folder}/{WEIGHTS}: this base has no linear layer {module!r}; it was made for another"
+            )
+    ordered = [module for module in bank.linear_names if module in pairs]
+    shapes = {m: (pairs[m]["A"].shape[1], pairs[m]["B"].shape[0]) for m in ordered}
+    ranks = {m: (pairs[m]["A"].shape[0], _scale(config, m, pairs[m]["A"].shape[0])) for m in ordered}
+    slots = lay_out(shapes, ranks)
+    return bank.attach(name, slots, _flatten(slots, pairs))
+
+
+def _flatten(slots: tuple[Slot, ...], pairs: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
+    weights = torch.empty(slots[-1].start + slots[-1].size)
+    for slot in slots:
+        a, b = slot.views(weights)
+        a.copy_(pairs[slot.module]["A"])
+        b.copy_(pairs[slot.module]["B"])
+    return weights
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked adapter_config.json of a plain LoRA.
+
+    Raises:
+        AdapterError: not there, not JSON, or a kind of adapter that is more than plain LoRA.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise AdapterError(f"{folder}: no {CONFIG}; this is not an adapter folder")
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise AdapterError(f"{path}: not valid JSON ({error}). Save the adapter again") from error
+    if config.get("peft_type") != "LORA":
+        raise AdapterError(f"{path}: peft_type is {config.get('peft_type')!r}; only LORA can be read")
+    for key, plain in _PLAIN.items():
+        if key in config and config[key] not in plain:
+            raise AdapterError(f"{path}: {key} is {config[key]!r}; only plain LoRA ({key}: {plain[0]!r}) can be read")
+    return config
+
+
+def read_card(folder: Path) -> AdapterCard | None:
+    """What multitune wrote beside the adapter, or None for a folder that PEFT saved."""
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    try:
+        card = json.loads(path.read_text("utf-8"))
+        return AdapterCard(card["base"], card["fingerprint"], card["recipe"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise AdapterError(f"{path}: damaged ({error}). Save the adapter again, or delete this file") from error
+
+
+def _read_pairs(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = folder / WEIGHTS
+    if not path.is_file():
+        unsafe = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pkl", ".pickle"}]
+        found = f"; {unsafe[0]} is a pickle, which could run code" if unsafe else ""
+        raise AdapterError(f"{folder}: no {WEIGHTS}{found}. Save the adapter with safetensors")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{path}: damaged ({error}). Save the adapter again") from error
+    pairs: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        match = re.fullmatch(re.escape(PREFIX) + r"(.+)\.lora_([AB])(?:\.default)?\.weight", key)
+        if match is None:
+            raise AdapterError(f"{path}: {key!r} is not a plain LoRA weight of a linear layer")
+        if not torch.isfinite(tensor).all():
+            raise AdapterError(f"{path}: {key!r} holds NaN or infinity; the adapter is broken")
+        pairs.setdefault(match[1], {})[match[2]] = tensor
+    for module, pair in pairs.items():
+        if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+            raise AdapterError(f"{path}: {module} lacks a matching lora_A and lora_B")
+    if not pairs:
+        raise AdapterError(f"{path}: holds no LoRA weights")
+    return pairs
+
+
+def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+    """alpha / rank, or alpha / sqrt(rank) for rank-stabilised LoRA (arXiv:2312.03732)."""
+    alpha = config["lora_alpha"]
+    for pattern, value in (config.get("alpha_pattern") or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            alpha = value
+            break
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+def merge_into_base(bank: AdapterBank, name: str, folder: Path, tokenizer: Any) -> None:
+    """Write base + adapter as one ordinary model folder; the bank's own weights are left as they were.
+
+    Raises:
+        StorageError: the disk is full or not writable.
+    """
+    model = bank.backbone.model
+    state = {key: value.detach().to("cpu") for key, value in model.state_dict().items()}
+    if name != "base":
+        for slot in bank[name].slots:
+            a, b = slot.views(bank[name].weights)
+            key = f"{slot.module}.weight"
+            merged = state[key].float() + slot.scale * (b.cpu() @ a.cpu())
+            state[key] = merged.to(state[key].dtype)
+    write_folder(folder, {}, {}, save=lambda part: _save_model(model, state, tokenizer, part))
+
+
+def _save_model(model: Any, state: Mapping[str, torch.Tensor], tokenizer: Any, folder: Path) -> None:
+    model.save_pretrained(folder, state_dict=dict(state))
+    tokenizer.save_pretrained(folder)

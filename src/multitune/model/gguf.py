@@ -1,0 +1,67 @@
+"""A GGUF file as an ordinary model folder: unpacked once, so that the next start is fast."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from multitune.core.bases import BaseRef
+from multitune.core.errors import ModelError, StorageError
+from multitune.core.paths import cache_folder
+
+
+def dequantized_folder(ref: BaseRef) -> str:
+    """Folder with config.json and float32 safetensors of a GGUF base, made on first use.
+
+    Raises:
+        ModelError: the file is damaged or of a family that cannot be read.
+        StorageError: the cache folder is full or not writable.
+    """
+    folder = cache_folder() / "bases" / f"{Path(ref.gguf).stem}-{file_key(Path(ref.location) / ref.gguf)}"
+    if folder.is_dir():
+        return str(folder)
+    model = _load(ref)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
+    try:
+        model.save_pretrained(staging)
+        os.rename(staging, folder)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        if folder.is_dir():  # another process was faster
+            return str(folder)
+        raise StorageError(
+            f"{folder}: the unpacked base could not be written ({error.strerror}). "
+            "Free some space, or set MULTITUNE_CACHE to another disk"
+        ) from error
+    return str(folder)
+
+
+def file_key(path: Path) -> str:
+    """12 hex digits that change when the file does: its size and its first megabyte."""
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+    return hashlib.sha256(str(path.stat().st_size).encode() + head).hexdigest()[:12]
+
+
+def _load(ref: BaseRef) -> Any:
+    """The model with every weight unpacked, and a config that no longer says it is quantized."""
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            ref.location,
+            gguf_file=ref.gguf,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        raise ModelError(f"base: {Path(ref.location) / ref.gguf} cannot be read as GGUF: {first_line}") from error
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    model.hf_quantizer = None
+    return model

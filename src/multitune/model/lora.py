@@ -1,0 +1,148 @@
+"""The low-rank layer: one frozen linear map, and any number of adapters each acting on its own slice of the tokens."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from multitune.core.errors import ModelError
+
+
+@dataclass(slots=True)
+class Routes:
+    """Which adapter acts on which rows of the flattened input; rows named by no slice get the base alone.
+
+    Counted in units of `total`: a pack counts tokens, a generated batch counts its rows, and the layer scales
+    by tokens per unit. The layers of one bank share one object, which the bank sets before each forward pass.
+    """
+
+    slices: tuple[tuple[int, int, int], ...] = ()  # (adapter, first unit, past the last unit)
+    total: int = 1
+
+    @contextmanager
+    def over(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Iterator[None]:
+        """Within the block these slices hold, behind it those of before."""
+        before = self.slices, self.total
+        self.slices, self.total = slices, total
+        try:
+            yield
+        finally:
+            self.slices, self.total = before
+
+    @contextmanager
+    def by_row(self, starts: np.ndarray, tokens: int) -> Iterator[None]:
+        """Within the block, slices of a pack of `tokens` tokens count its rows, which begin at `starts`."""
+        unit = tokens // self.total
+        bounds = [np.searchsorted(starts, (first * unit, last * unit)) for _, first, last in self.slices]
+        slices = [(s[0], int(first), int(last)) for s, (first, last) in zip(self.slices, bounds, strict=True)]
+        with self.over(tuple(slices), len(starts)):
+            yield
+
+
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """One adapter's pair in one layer: y += scale * (x Aᵀ) Bᵀ. Gradients are added into `grad_a` and `grad_b`."""
+
+    a: torch.Tensor  # (rank, in) compute type
+    b: torch.Tensor  # (out, rank) compute type
+    scale: float
+    grad_a: torch.Tensor | None = None  # (rank, in) float32; None for an adapter that is not trained
+    grad_b: torch.Tensor | None = None  # (out, rank) float32
+
+
+@dataclass(slots=True)
+class _Route:
+    """A slice in tokens with the pair that acts on it and what its backward pass needs."""
+
+    pair: LowRank
+    start: int
+    stop: int
+    hidden: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+
+
+class LoraLinear(nn.Module):
+    """A frozen nn.Linear that a bank's adapters can lean on.
+
+    Source: Hu et al. 2021, arXiv:2106.09685; several adapters per batch as in S-LoRA, arXiv:2311.03285.
+    """
+
+    def __init__(self, linear: nn.Linear, routes: Routes) -> None:
+        super().__init__()
+        self.weight = linear.weight  # (out, in)
+        self.bias = linear.bias  # (out,) or None
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.pairs: dict[int, LowRank] = {}
+        self._routes = routes
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(…, in) to (…, out)."""
+        routes = self._active(x.numel() // self.in_features)
+        if not routes:
+            return F.linear(x, self.weight, self.bias)
+        return _RoutedLinear.apply(x, self.weight, self.bias, routes)  # pyright: ignore[reportReturnType]
+
+    def _active(self, tokens: int) -> list[_Route]:
+        unit, rest = divmod(tokens, self._routes.total)
+        if rest:
+            raise ModelError(
+                f"an adapted layer got {tokens} tokens of {self._routes.total}: it sits where the model picks tokens, "
+                "such as in an expert, and one adapter per token cannot be told there. Set lora.targets: attention"
+            )
+        return [
+            _Route(self.pairs[adapter], start * unit, stop * unit)
+            for adapter, start, stop in self._routes.slices
+            if adapter in self.pairs
+        ]
+
+
+class _RoutedLinear(torch.autograd.Function):
+    """One function for the frozen map and all pairs: no casts, no copies, and one gradient for the input.
+
+    The pairs' gradients are accumulated in place, in float32, instead of travelling through autograd: thousands
+    of small tensors would cost more than the products themselves.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, routes: list[_Route]
+    ) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])  # (token, in)
+        out = F.linear(flat, weight, bias)  # (token, out)
+        for route in routes:
+            pair = route.pair
+            route.hidden = flat[route.start : route.stop] @ pair.a.T  # (slice, rank)
+            out[route.start : route.stop].addmm_(route.hidden, pair.b.T, alpha=pair.scale)
+        ctx.save_for_backward(flat, weight)
+        ctx.routes = routes
+        ctx.shape = x.shape
+        return out.view(*x.shape[:-1], weight.shape[0])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        flat, weight = ctx.saved_tensors
+        grad_out = grads[0].reshape(-1, weight.shape[0])  # (token, out)
+        grad_in = grad_out @ weight  # (token, in)
+        for route in ctx.routes:
+            pair = route.pair
+            part = grad_out[route.start : route.stop]
+            grad_hidden = (part @ pair.b).mul_(pair.scale)  # (slice, rank)
+            grad_in[route.start : route.stop].addmm_(grad_hidden, pair.a)
+            if pair.grad_a is not None and pair.grad_b is not None:
+                pair.grad_a.add_(grad_hidden.T @ flat[route.start : route.stop])
+                pair.grad_b.add_(part.T @ route.hidden, alpha=pair.scale)
+        return grad_in.view(ctx.shape), None, None, None
+
+
+def install(model: nn.Module, targets: Mapping[str, nn.Linear], routes: Routes) -> dict[str, LoraLinear]:
+    """Put a LoraLinear in the place of each target; the weights stay the same objects."""
+    layers: dict[str, LoraLinear] = {}
+    for name, linear in targets.items():
+        parent, _, leaf = name.rpartition(".")
+        layers[name] = LoraLinear(linear, routes)
+        setattr(model.get_submodule(parent), leaf, layers[name])
+    return layers

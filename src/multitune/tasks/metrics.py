@@ -1,0 +1,244 @@
+"""The scores a task can ask for, in one registry: over a set of examples, and for one example alone."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache, partial
+from math import isfinite
+from typing import Any, get_args
+
+import numpy as np
+
+from multitune.config.schema import Kind, TaskConfig
+from multitune.core.errors import TaskError, suggest
+
+Values = Sequence[Any]
+_CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One score; higher is always better, and a value of None (an output that could not be read) is wrong."""
+
+    name: str
+    about: str  # one line for a reader
+    kinds: frozenset[Kind]  # kinds of task it suits
+    corpus: Callable[[Values, Values], float]  # (values, golds), both at least one long -> 0..1; correlations -1..1
+    example: Callable[[Any, Any], float]  # (value, gold) -> 0..1
+    right_wrong: bool  # whether `example` is 1 or 0, so that McNemar's test applies to it
+
+
+DEFAULTS: Mapping[Kind, str] = {
+    "classify": "macro_f1",
+    "generate": "rouge_l",
+    "number": "numeric_match",
+    "regress": "pearson",
+    "tag": "entity_f1",
+}
+
+
+def metric_for(config: TaskConfig) -> Metric:
+    """The metric of a task: the one it names or its kind's default, bound to the task's tolerance.
+
+    Raises:
+        TaskError: no such metric, or it does not suit the task's kind.
+    """
+    name = config.metric or DEFAULTS[config.kind]
+    suited = [metric.name for metric in METRICS.values() if config.kind in metric.kinds]
+    if name not in METRICS:
+        raise TaskError(f"task {config.name!r}: metric is {name!r}. {suggest(name, suited)}")
+    metric = METRICS[name]
+    if name not in suited:
+        kinds = " or ".join(kind for kind in get_args(Kind) if kind in metric.kinds)
+        raise TaskError(
+            f"task {config.name!r}: metric {name!r} is for kind {kinds}, not {config.kind}. {suggest(name, suited)}"
+        )
+    if name != "numeric_match":
+        return metric
+    example = partial(_close, tolerance=config.tolerance)
+    return replace(metric, corpus=_mean_of(example), example=example)
+
+
+def _mean_of(example: Callable[[Any, Any], float]) -> Callable[[Values, Values], float]:
+    def corpus(values: Values, golds: Values) -> float:
+        return sum(example(value, gold) for value, gold in zip(values, golds, strict=True)) / len(golds)
+
+    return corpus
+
+
+# Labels: a value is a label or None.
+
+
+def _same(value: Any, gold: Any) -> float:
+    return float(value == gold)
+
+
+def _classes(values: Values, golds: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(values, golds, classes) as numbers; None becomes -1, which is no class of its own in a mean over classes."""
+    names = sorted({name for name in (*values, *golds) if name is not None})
+    number: dict[str | None, int] = {None: -1} | {name: i for i, name in enumerate(names)}
+    return np.array([number[v] for v in values]), np.array([number[g] for g in golds]), np.arange(len(names))
+
+
+def _macro_f1(values: Values, golds: Values) -> float:
+    from sklearn.metrics import f1_score
+
+    predicted, true, classes = _classes(values, golds)
+    return float(f1_score(true, predicted, labels=classes, average="macro"))
+
+
+def _balanced_accuracy(values: Values, golds: Values) -> float:
+    from sklearn.metrics import recall_score
+
+    predicted, true, _ = _classes(values, golds)
+    # The mean recall over the classes that occur; balanced_accuracy_score warns of predicted ones that do not.
+    return float(recall_score(true, predicted, labels=np.unique(true), average="macro"))
+
+
+def _matthews(values: Values, golds: Values) -> float:
+    from sklearn.metrics import matthews_corrcoef
+
+    predicted, true, _ = _classes(values, golds)
+    # Where only one label occurs there is nothing to tell apart, and scikit-learn would warn.
+    return float(matthews_corrcoef(true, predicted)) if np.unique(true).size > 1 else 0.0
+
+
+# Numbers: a value is a float or None.
+
+
+def _close(value: float | None, gold: float, tolerance: float = 0.01) -> float:
+    return float(value is not None and abs(value - gold) <= max(tolerance * abs(gold), 1e-9))
+
+
+def _nearness(value: float | None, gold: float) -> float:
+    return 0.0 if value is None else 1 / (1 + abs(value - gold))
+
+
+def _pearson(values: Values, golds: Values) -> float:
+    from scipy.stats import pearsonr
+
+    return _correlation(pearsonr, values, golds)
+
+
+def _spearman(values: Values, golds: Values) -> float:
+    from scipy.stats import spearmanr
+
+    return _correlation(spearmanr, values, golds)
+
+
+def _correlation(test: Callable[[np.ndarray, np.ndarray], Any], values: Values, golds: Values) -> float:
+    """0 where a side is constant; an unreadable value stands at the mean of the others, where it says nothing."""
+    readable = [value for value in values if value is not None]
+    if len(readable) < 2:
+        return 0.0
+    middle = float(np.mean(readable))
+    sides = np.array([middle if value is None else value for value in values]), np.asarray(golds, dtype=float)
+    if any(np.ptp(side) <= 1e-12 * np.abs(side).max() for side in sides):
+        return 0.0
+    result = float(test(*sides).statistic)
+    return result if isfinite(result) else 0.0
+
+
+# Entities: a value is a sequence of (text, TYPE) or None.
+
+
+def _entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> tuple[int, int]:
+    """(entities found, entities predicted plus true); an unreadable output counts as one wrong entity."""
+    predicted = Counter(map(tuple, [("", "")] if value is None else value))
+    true = Counter(map(tuple, gold))
+    return (predicted & true).total(), predicted.total() + true.total()
+
+
+def _entity_f1_example(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> float:
+    found, total = _entity_counts(value, gold)
+    return 2 * found / total if total else 1.0
+
+
+def _entity_f1(values: Values, golds: Values) -> float:
+    counts = [_entity_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
+    # Sum first, divide once: a mean of F1 would let rows without entities outweigh the others.
+    found, total = (sum(column) for column in zip(*counts, strict=True))
+    return 2 * found / total if total else 1.0
+
+
+# Text: a value is a string or None.
+
+
+def _alike(value: str | None, gold: str) -> float:
+    return float(value is not None and value.casefold().split() == gold.casefold().split())
+
+
+@cache
+def _rouge_scorer() -> Any:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"], use_stemmer=False)
+
+
+@cache
+def _sentence_chrf() -> Any:
+    from sacrebleu.metrics.chrf import CHRF
+
+    return CHRF()
+
+
+@cache
+def _sentence_bleu() -> Any:
+    from sacrebleu.metrics.bleu import BLEU
+
+    return BLEU(effective_order=True)
+
+
+@lru_cache(_CACHED_PAIRS)
+def _rouge_l(value: str | None, gold: str) -> float:
+    return float(_rouge_scorer().score(gold, value or "")["rougeL"].fmeasure)
+
+
+@lru_cache(_CACHED_PAIRS)
+def _chrf(value: str | None, gold: str) -> float:
+    return _sentence_chrf().sentence_score(value or "", [gold]).score / 100
+
+
+@lru_cache(_CACHED_PAIRS)
+def _bleu_counts(value: str | None, gold: str) -> Any:
+    return _sentence_bleu().sentence_score(value or "", [gold])
+
+
+def _bleu_example(value: str | None, gold: str) -> float:
+    return _bleu_counts(value, gold).score / 100
+
+
+def _bleu(values: Values, golds: Values) -> float:
+    """Corpus BLEU out of the n-gram counts of the sentences; the same number as sacrebleu's corpus_score."""
+    counts = [_bleu_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
+    summed = _sentence_bleu().compute_bleu(
+        correct=np.sum([c.counts for c in counts], axis=0).tolist(),
+        total=np.sum([c.totals for c in counts], axis=0).tolist(),
+        sys_len=sum(c.sys_len for c in counts),
+        ref_len=sum(c.ref_len for c in counts),
+    )
+    return summed.score / 100
+
+
+_LABEL: frozenset[Kind] = frozenset({"classify"})
+_AMOUNT: frozenset[Kind] = frozenset({"number", "regress"})
+_TAG: frozenset[Kind] = frozenset({"tag"})
+_TEXT: frozenset[Kind] = frozenset({"generate"})
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "Share of labels that are right.", _LABEL, _mean_of(_same), _same, True),
+        Metric("macro_f1", "Mean over the labels of each one's F1.", _LABEL, _macro_f1, _same, True),
+        Metric("balanced_accuracy", "Mean recall over the labels.", _LABEL, _balanced_accuracy, _same, True),
+        Metric("matthews", "Correlation of labels, -1..1.", _LABEL, _matthews, _same, True),
+        Metric("numeric_match", "Share of numbers within tolerance.", _AMOUNT, _mean_of(_close), _close, True),
+        Metric("pearson", "Linear correlation of numbers, -1..1.", _AMOUNT, _pearson, _nearness, False),
+        Metric("spearman", "Correlation of ranks, -1..1.", _AMOUNT, _spearman, _nearness, False),
+        Metric("entity_f1", "F1 of (text, type) pairs over all rows.", _TAG, _entity_f1, _entity_f1_example, False),
+        Metric("exact_match", "Share of texts alike but for case.", _TEXT, _mean_of(_alike), _alike, True),
+        Metric("rouge_l", "Mean F of the longest common word sequence.", _TEXT, _mean_of(_rouge_l), _rouge_l, False),
+        Metric("chrf", "Mean chrF over texts.", _TEXT, _mean_of(_chrf), _chrf, False),
+        Metric("bleu", "BLEU over all texts.", _TEXT, _bleu, _bleu_example, False),
+    )
+}

@@ -1,0 +1,189 @@
+"""A task: rows become prompts and answers, outputs become values, and values become a score."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, final
+
+from multitune.config.schema import TaskConfig
+from multitune.core.errors import TaskError, suggest
+from multitune.core.records import Example, Prediction, Score
+from multitune.tasks.metrics import METRICS, metric_for
+from multitune.tasks.reading import read_label, read_number, read_spans, span_lines
+from multitune.tasks.template import Template
+
+Row = Mapping[str, Any]
+
+
+@final
+class Task:
+    """One task of a run, as its configuration describes it."""
+
+    def __init__(self, config: TaskConfig) -> None:
+        """Compile the templates and find the metric; no row is needed yet.
+
+        Raises:
+            TaskError: a template is no valid Jinja, or the metric does not exist or suit the kind.
+        """
+        self.config = config
+        self.name = config.name
+        self.metric = metric_for(config)
+        self._place = f"task {config.name!r}"
+        self._prompt = Template(config.prompt, f"{self._place}: prompt")
+        self._answer = Template(config.answer, f"{self._place}: answer")
+        self._labels = config.labels
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels a classify task knows, from its configuration or from `fit_labels`; () for other kinds.
+
+        Raises:
+            TaskError: a classify task whose labels are not known yet.
+        """
+        if self.config.kind != "classify":
+            return ()
+        if self._labels is None:
+            raise TaskError(f"{self._place}: its labels are not known yet. List them under `labels`, or fit the task")
+        return self._labels
+
+    def fit_labels(self, examples: Iterable[Example]) -> None:
+        """Read the label set off the training examples, in alphabetical order, unless the configuration gives it."""
+        if self.config.kind == "classify" and self.config.labels is None:
+            self._labels = tuple(sorted({example.gold for example in examples}))
+
+    def check_labels(self, examples: Iterable[Example]) -> None:
+        """Compare the labels of validation or test examples, made before `fit_labels`, with those known.
+
+        Raises:
+            TaskError: a label that no training row carries.
+        """
+        if self.config.kind == "classify":
+            for example in examples:
+                self._check_label(example.gold, f"row with id {example.id!r}")
+
+    def examples(self, rows: Sequence[Row], first: int = 0) -> list[Example]:
+        """Render the rows of one split.
+
+        Args:
+            rows: one mapping from column to value per row.
+            first: rows that came before these; only the numbers in messages depend on it.
+
+        Returns:
+            One example per row. A second row with the same id, given or from its content, gets `-2` after it.
+
+        Raises:
+            TaskError: a template needs a column there is not, or a row gives no prompt or no answer of the kind.
+        """
+        columns = {column for row in rows for column in row}
+        if rows:
+            self._check_columns(columns)
+        times: dict[str, int] = {}
+        return [self._example(row, f"row {number}", times) for number, row in enumerate(rows, start=first + 1)]
+
+    def read(self, output: str) -> Any:
+        """What an output says, by the task's kind.
+
+        Returns:
+            A label (classify), a float (number, regress), a tuple of (span, TYPE) (tag) or text (generate); None
+            when it cannot be read.
+        """
+        match self.config.kind:
+            case "classify":
+                return read_label(output, self.labels)
+            case "number" | "regress":
+                return read_number(output)
+            case "tag":
+                return read_spans(output)
+            case "generate":
+                return output.strip()
+
+    def predict(self, example: Example, output: str, loss: float | None = None) -> Prediction:
+        """An output to one example, read and scored; `loss` is the mean over the gold answer's tokens, in nats."""
+        value = self.read(output)
+        score = self.metric.example(value, example.gold)
+        return Prediction(self.name, example.id, output, value, example.gold, score, loss)
+
+    def score(self, predictions: Sequence[Prediction]) -> Score:
+        """The task's metric over predictions; a classify task always has accuracy and macro_f1 besides.
+
+        Raises:
+            TaskError: there are none, which is not a score of zero.
+        """
+        if not predictions:
+            raise TaskError(f"{self._place}: no predictions to score. Give the split at least one row")
+        values = [prediction.value for prediction in predictions]
+        golds = [prediction.gold for prediction in predictions]
+        besides = ("accuracy", "macro_f1") if self.config.kind == "classify" else ()
+        extra = {name: METRICS[name].corpus(values, golds) for name in besides}
+        return Score(self.metric.name, self.metric.corpus(values, golds), len(predictions), extra)
+
+    def _check_columns(self, columns: Collection[str]) -> None:
+        self._prompt.check(columns)
+        self._answer.check(columns)
+        for setting, column in (("id", self.config.id), ("group", self.config.group)):
+            if column is not None and column not in columns:
+                raise TaskError(
+                    f"{self._place}: {setting} is {column!r}, which is no column. {suggest(column, sorted(columns))}"
+                )
+
+    def _example(self, row: Row, number: str, times: dict[str, int]) -> Example:
+        given = self._cell(row, self.config.id, number) if self.config.id else ""
+        where = f"{number} (id {given!r})" if given else number
+        try:
+            prompt, answer = self._prompt.render(row), self._answer.render(row)
+        except TaskError as error:
+            raise TaskError(f"{error} [{where}]") from error
+        for part, text in (("prompt", prompt), ("answer", answer)):
+            if not text:
+                raise TaskError(f"{self._place}: {where} gives an empty {part}. Mend or remove the row")
+        gold = self._gold(answer, where)
+        group = self._cell(row, self.config.group, where) if self.config.group else ""
+        return Example(self.name, _once(given or _content_id(prompt, answer), times), prompt, answer, gold, group)
+
+    def _cell(self, row: Row, column: str, where: str) -> str:
+        value = row.get(column)
+        if value is None or value == "":
+            raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Mend or remove the row")
+        return str(value)
+
+    def _gold(self, answer: str, where: str) -> Any:
+        match self.config.kind:
+            case "classify":
+                if self._labels is not None:
+                    self._check_label(answer, where)
+                return answer
+            case "number" | "regress":
+                if (number := read_number(answer)) is None:
+                    raise TaskError(
+                        f"{self._place}: {where} has the answer {answer!r}, which is no number. Mend the row"
+                    )
+                return number
+            case "tag":
+                spans = read_spans(answer)
+                if spans is None or len(spans) != len(span_lines(answer)):
+                    raise TaskError(
+                        f"{self._place}: {where} has the answer {answer!r}; each line must be `span, TYPE`, or the "
+                        "whole `none`. Mend the row"
+                    )
+                return spans
+            case "generate":
+                return answer
+
+    def _check_label(self, label: str, where: str) -> None:
+        if label in self.labels:
+            return
+        remedy = (
+            "Add it to `labels`, or mend the row"
+            if self.config.labels is not None
+            else "No training row carries it: list all labels under `labels`, or mend the row"
+        )
+        raise TaskError(f"{self._place}: {where} has the label {label!r}. {suggest(label, self.labels)}. {remedy}")
+
+
+def _content_id(prompt: str, answer: str) -> str:
+    return hashlib.sha256(f"{prompt}{answer}".encode()).hexdigest()[:16]
+
+
+def _once(id_: str, times: dict[str, int]) -> str:
+    """An id not used before: the second `a` is `a-2`; `times` counts each id given so far."""
+    times[id_] = times.get(id_, 0) + 1
+    return id_ if times[id_] == 1 else _once(f"{id_}-{times[id_]}", times)

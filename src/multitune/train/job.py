@@ -1,0 +1,262 @@
+"""From a prepared run to a run folder with trained adapters: set up, loop, validate, checkpoint, choose."""
+
+import math
+import shutil
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from multitune.config.load import dump_config
+from multitune.config.ranges import learning_rate
+from multitune.core.errors import Interrupted, RunFolderError
+from multitune.core.rundir import RunFolder, read_json, write_json, write_text
+from multitune.core.seeds import generator
+from multitune.core.versions import versions
+from multitune.model.backbone import load_backbone
+from multitune.model.bank import AdapterBank
+from multitune.model.files import save_adapter
+from multitune.model.full import FullWeights, save_full
+from multitune.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from multitune.train.events import Event, EventLog, Observe
+from multitune.train.learner import Learner
+from multitune.train.loop import run_loop
+from multitune.train.loss import row_losses
+from multitune.train.optim import AdapterOptimizer, AdapterTrainee, Budget, Trainee
+from multitune.train.prepare import AdapterPlan, PreparedRun, TaskInput
+from multitune.train.progress import ValidationTrack
+
+Measure = Callable[[AdapterBank, str, TaskInput, int], float]  # metric of an adapter on so many validation rows
+
+
+def _ignore(event: Event) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """How to run a job, as opposed to what to train."""
+
+    resume: bool = False
+    observe: Observe = _ignore
+    measure: Measure | None = None  # None: validation loss alone
+
+
+@dataclass(slots=True)
+class Job:
+    """A job under way; also the loop's hooks."""
+
+    run: PreparedRun
+    folder: RunFolder
+    options: JobOptions
+    bank: AdapterBank
+    learners: list[Learner]
+    log: EventLog
+    interrupted: bool = False
+    base_losses: dict[str, float] = field(default_factory=dict[str, float])
+
+    def validate(self, learner: Learner) -> None:
+        """Measure every task of one adapter on validation rows, keep it if some criterion calls it the best."""
+        losses = {task: self._validation_loss(learner, task) for task in learner.plan.tasks}
+        metrics = {task: self._metric(learner, task) for task in learner.plan.tasks}
+        best = learner.track.note(learner.trained_steps, losses)
+        learner.plan.stream.feedback(learner.trained_steps - 1, losses)
+        shown = {task: {"loss": losses[task], "metric": metrics[task]} for task in losses}
+        self.log(
+            {
+                "kind": "validation",
+                "step": learner.trained_steps,
+                "adapter": learner.name,
+                "tasks": shown,
+                "best": best,
+            }
+        )
+        if best:
+            self._save(learner, self.folder.snapshot(learner.name, learner.trained_steps))
+        if learner.trained_steps:
+            self._stop_overfitted(learner)
+
+    def _stop_overfitted(self, learner: Learner) -> None:
+        for task in learner.track.overfitted(self.run.config.train.patience):
+            if learner.plan.stream.freeze(task, learner.trained_steps - 1):
+                self.log({"kind": "frozen", "step": learner.trained_steps, "adapter": learner.name, "task": task})
+            elif all(t in learner.track.overfitted(self.run.config.train.patience) for t in learner.plan.tasks):
+                learner.done = True
+                self.log({"kind": "note", "text": f"{learner.name}: no task gains any more; stopped early"})
+                return
+
+    def _validation_loss(self, learner: Learner, task: str) -> float:
+        if not learner.trained_steps and learner.number >= 0 and task in self.base_losses:
+            return self.base_losses[task]  # an untrained adapter is the base
+        tokens = self.run.tasks[task].tokens["validation"]
+        order = generator(self.run.config.seed, "validation", task).permutation(len(tokens))
+        rows = [tokens[int(i)] for i in order[: self.run.config.train.validate_limit]]
+        adapter = "base" if learner.number < 0 else learner.name
+        loss = float(row_losses(self.bank, adapter, rows, self.run.config.train.pack_tokens).mean())
+        if not learner.trained_steps:
+            self.base_losses[task] = loss
+        return loss
+
+    def _metric(self, learner: Learner, task: str) -> float | None:
+        if self.options.measure is None or not learner.trained_steps:
+            return None
+        adapter = "base" if learner.number < 0 else learner.name
+        return self.options.measure(self.bank, adapter, self.run.tasks[task], self.run.config.train.validate_limit)
+
+    def after_step(self, step: int, validated: bool) -> None:
+        """Checkpoint at validations or every `checkpoint_every` steps, and before leaving on Ctrl-C."""
+        every = self.run.config.train.checkpoint_every
+        if self.interrupted or (step % every == 0 if every else validated):
+            self.checkpoint(step)
+        if self.interrupted:
+            raise Interrupted(
+                f"stopped after step {step}; everything is saved. Go on with: multitune train … --resume "
+                f"(run folder {self.folder.path})"
+            )
+
+    def checkpoint(self, step: int) -> None:
+        """Write the whole training state, then drop the snapshots that nothing points to any more."""
+        tensors = {f"{x.name}/{key}": t for x in self.learners for key, t in x.optimizer.tensors().items()}
+        facts = {
+            "step": step,
+            "events": self.log.size,
+            "base_losses": self.base_losses,
+            "learners": {learner.name: learner.facts() for learner in self.learners},
+        }
+        save_checkpoint(self.folder.checkpoint, Checkpoint(facts, tensors))
+        for learner in self.learners:
+            kept = {self.folder.snapshot(learner.name, s) for s in learner.track.steps_in_use()}
+            parent = self.folder.snapshot(learner.name, 0).parent
+            for snapshot in set(parent.glob("step-*")) - kept:
+                shutil.rmtree(snapshot)
+        self.log({"kind": "checkpoint", "step": step})
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Put every learner where the checkpoint left it."""
+        self.base_losses = dict(checkpoint.facts["base_losses"])
+        for learner in self.learners:
+            learner.restore(checkpoint.facts["learners"][learner.name], checkpoint.of(learner.name))
+
+    def publish_best(self) -> None:
+        """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion."""
+        selection: dict[str, Any] = {}
+        for learner in self.learners:
+            step = learner.track.chosen(self.run.config.train.select_by)
+            source, target = self.folder.snapshot(learner.name, step), self.folder.adapter(learner.name)
+            staging = target.with_name(f".part-{learner.name}")
+            shutil.rmtree(staging, ignore_errors=True)
+            shutil.copytree(source, staging)
+            shutil.rmtree(target, ignore_errors=True)
+            staging.rename(target)
+            best = {key: {"step": b.step, "value": b.value} for key, b in learner.track.best.items()}
+            selection[learner.name] = {"chosen": step, "by": self.run.config.train.select_by, "best": best}
+        write_json(self.folder.selection, selection)
+
+    def _save(self, learner: Learner, folder: Any) -> None:
+        recipe = {**learner.plan.recipe.model_dump(mode="json"), "step": learner.trained_steps}
+        if learner.number < 0:
+            save_full(self.bank.backbone, folder, self.run.chat.tokenizer, {})
+        else:
+            save_adapter(self.bank[learner.name], folder, self.bank, recipe)
+
+
+def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
+    """Train every adapter of a prepared run into its folder; the chosen ones end up under adapters/.
+
+    Raises:
+        RunFolderError: the folder holds another run, or its data or checkpoint changed.
+        TrainingError, StorageError, Interrupted: the last checkpoint is intact.
+    """
+    checkpoint = _open_folder(run, folder, options)
+    options.observe({"kind": "phase", "name": "load"})
+    backbone = load_backbone(run.ref, run.config.device, run.config.dtype)
+    if run.config.train.gradient_checkpointing:
+        backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
+    bank = AdapterBank(backbone)
+    learners = [_learner(bank, run, plan) for plan in run.plans]
+    log = EventLog(folder.events, options.observe, keep=checkpoint.facts["events"] if checkpoint else 0)
+    job = Job(run, folder, options, bank, learners, log)
+    if backbone.note and not checkpoint:
+        log({"kind": "note", "text": backbone.note})
+    options.observe({"kind": "phase", "name": "train"})
+    try:
+        with _stop_on_signal(job):
+            if checkpoint:
+                job.restore(checkpoint)
+            else:
+                for learner in learners:
+                    job.validate(learner)
+            run_loop(bank, run, learners, log, job)
+        job.publish_best()
+    finally:
+        log.close()
+
+
+def _open_folder(run: PreparedRun, folder: RunFolder, options: JobOptions) -> Checkpoint | None:
+    text, data = dump_config(run.config), run.data_record()
+    if not options.resume:
+        write_text(folder.config, text)
+        write_json(folder.versions, versions())
+        write_json(folder.data, data)
+        return None
+    if folder.require().config.read_text("utf-8") != text:
+        raise RunFolderError(
+            f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
+            "Undo the change, or start again with --overwrite"
+        )
+    before = read_json(folder.data)
+    changed = [name for name in data if before.get(name) != data[name]]
+    if changed:
+        raise RunFolderError(
+            f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again with "
+            "--overwrite"
+        )
+    return load_checkpoint(folder.checkpoint)
+
+
+def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
+    config = run.config
+    name = plan.recipe.name
+    trainee: Trainee
+    if config.method == "full":
+        number, trainee = -1, FullWeights(bank.backbone)
+    else:
+        seed = config.seed if plan.recipe.seed is None else plan.recipe.seed
+        bank.create(name, config.lora.rank, config.lora.alpha, config.lora.targets, seed)
+        number, trainee = bank.number(name), AdapterTrainee(bank.train(name))
+    budget = Budget(plan.steps, learning_rate(config), config.train.warmup)
+    weights = _weights(run, plan.tasks)
+    return Learner(
+        plan=plan,
+        number=number,
+        optimizer=AdapterOptimizer(trainee, budget, config.train),
+        track=ValidationTrack.of(plan.tasks, weights, None),
+        validate_every=config.train.validate_every or math.ceil(plan.steps / 4),
+    )
+
+
+def _weights(run: PreparedRun, tasks: Sequence[str]) -> Mapping[str, float]:
+    return {task.name: task.weight for task in run.config.tasks if task.name in tasks}
+
+
+@contextmanager
+def _stop_on_signal(job: Job) -> Iterator[None]:
+    """Ctrl-C and SIGTERM finish the step, save and leave; a second Ctrl-C leaves at once."""
+
+    def stop(number: int, frame: Any) -> None:
+        if job.interrupted:
+            raise KeyboardInterrupt
+        job.interrupted = True
+        job.options.observe({"kind": "note", "text": "stopping after this step; press Ctrl-C again to leave at once"})
+
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: whoever runs us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,156 @@
+"""The training loop, readable top to bottom: every step moves every adapter that still has steps to go."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from multitune.core.errors import TrainingError
+from multitune.core.records import Draw, Pack, PackRow
+from multitune.mixture.packing import pack_rows
+from multitune.model.bank import AdapterBank
+from multitune.train.events import EventLog
+from multitune.train.learner import Learner
+from multitune.train.loss import PackLoss, pack_loss
+from multitune.train.prepare import PreparedRun
+
+
+class Hooks(Protocol):
+    """What happens between steps; train.job provides it."""
+
+    def validate(self, learner: Learner) -> None:
+        """Measure an adapter, keep it if it is the best so far, stop what overfits."""
+        ...
+
+    def after_step(self, step: int, validated: bool) -> None:
+        """Write a checkpoint when one is due; leave the loop (by raising) when the user asked to."""
+        ...
+
+
+@dataclass(slots=True)
+class StepSums:
+    """What one step added up, per adapter and task."""
+
+    nats: np.ndarray  # float64 (adapter, task) summed negative log-likelihood
+    answer_tokens: np.ndarray  # int64 (adapter, task)
+    weighted: np.ndarray  # float64 (adapter,) the loss that was minimised
+    executed_tokens: int = 0
+    logical_tokens: int = 0
+
+
+def run_loop(bank: AdapterBank, run: PreparedRun, learners: Sequence[Learner], log: EventLog, hooks: Hooks) -> None:
+    """Train until every learner is done.
+
+    Raises:
+        TrainingError: a loss or gradient is not finite; the last checkpoint is intact.
+    """
+    numbers = {name: i for i, name in enumerate(run.tasks)}
+    total = max(learner.plan.steps for learner in learners)
+    step = max((learner.trained_steps for learner in learners), default=0)
+    while any(not learner.done for learner in learners):
+        started = time.monotonic()
+        active = [learner for learner in learners if not learner.done]
+        sums = _backward(bank, run, active, step, numbers)
+        moves = {learner.name: _move(learner, step) for learner in active}
+        elapsed = time.monotonic() - started
+        log(_step_event(run, active, sums, moves, (step, total, elapsed)))
+        due = [learner for learner in active if learner.is_due()]
+        for learner in due:
+            hooks.validate(learner)
+            learner.done = learner.done or learner.trained_steps >= learner.plan.steps
+        step += 1
+        hooks.after_step(step, validated=bool(due))
+
+
+def _backward(
+    bank: AdapterBank, run: PreparedRun, active: Sequence[Learner], step: int, numbers: Mapping[str, int]
+) -> StepSums:
+    """Add the gradients of one step of every active learner; packs hold rows of several adapters."""
+    rows: list[PackRow] = []
+    draws: list[Draw] = []
+    owners: list[int] = []
+    for place, learner in enumerate(active):
+        drawn, packed = learner.rows(step, run, numbers)
+        draws += drawn
+        rows += packed
+        owners += [place] * len(packed)
+    shape = (len(active), len(numbers))
+    sums = StepSums(np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(len(active)))
+    for pack in pack_rows(rows, run.config.train.pack_tokens, bank.backbone.shares_prefixes):
+        loss = pack_loss(bank, pack)
+        _require_finite(run, loss, [(active[owners[i]].name, draws[i]) for i in pack.rows], step)
+        loss.total.backward()
+        owner = np.array([owners[i] for i in pack.rows])
+        _add_up(sums, pack, loss, owner, np.array([rows[i].weight for i in pack.rows]))
+    return sums
+
+
+def _add_up(sums: StepSums, pack: Pack, loss: PackLoss, owner: np.ndarray, weight: np.ndarray) -> None:
+    np.add.at(sums.nats, (owner, pack.row_task), loss.row_sum)
+    np.add.at(sums.answer_tokens, (owner, pack.row_task), loss.row_tokens)
+    np.add.at(sums.weighted, owner, loss.row_sum * weight)
+    sums.executed_tokens += len(pack)
+    sums.logical_tokens += pack.logical_tokens
+
+
+def _require_finite(run: PreparedRun, loss: PackLoss, rows: Sequence[tuple[str, Draw]], step: int) -> None:
+    broken = np.flatnonzero(~np.isfinite(loss.row_sum))
+    if not len(broken):
+        return
+    adapter, draw = rows[int(broken[0])]
+    item = run.tasks[draw.task]
+    example = item.data.examples["train"][item.tokens["train"].kept[draw.index]]
+    raise TrainingError(
+        f"step {step + 1}: the loss of task {draw.task!r} under adapter {adapter!r} is not a number (row id "
+        f"{example.id!r} of its training data). Look at that row, or lower train.learning_rate; the last checkpoint "
+        "is intact, and `--resume` starts from it"
+    )
+
+
+def _move(learner: Learner, step: int) -> tuple[float, float]:
+    rate, norm = learner.optimizer.step(step)
+    if not math.isfinite(norm):
+        raise TrainingError(
+            f"step {step + 1}: the gradient of adapter {learner.name!r} (tasks {', '.join(learner.plan.tasks)}) is not "
+            f"finite at learning rate {rate:.2g}. Lower train.learning_rate; the last checkpoint is intact, and "
+            "`--resume` starts from it"
+        )
+    learner.trained_steps = step + 1
+    return rate, norm
+
+
+def _step_event(
+    run: PreparedRun,
+    active: Sequence[Learner],
+    sums: StepSums,
+    moves: Mapping[str, tuple[float, float]],
+    clock: tuple[int, int, float],
+) -> dict[str, Any]:
+    """One step as a plain dict: losses in nats per answer token, configured and achieved shares."""
+    step, total, seconds = clock
+    names = list(run.tasks)
+    adapters: dict[str, Any] = {}
+    for place, learner in enumerate(active):
+        drawn = np.flatnonzero(sums.answer_tokens[place])
+        rate, norm = moves[learner.name]
+        adapters[learner.name] = {
+            "loss": float(sums.weighted[place]),
+            "lr": rate,
+            "grad_norm": norm,
+            "tasks": {names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
+            "shares": learner.plan.stream.shares(step),
+            "achieved": learner.plan.stream.achieved(step + 1),
+        }
+    return {
+        "kind": "step",
+        "step": step + 1,
+        "steps": total,
+        "seconds": seconds,
+        "tokens": sums.executed_tokens,
+        "logical_tokens": sums.logical_tokens,
+        "answer_tokens": int(sums.answer_tokens.sum()),
+        "adapters": adapters,
+    }

@@ -1,0 +1,122 @@
+"""One adapter's optimizer: AdamW on float32 masters, warm-up and cosine, its own clipping."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from multitune.config.schema import TrainConfig
+from multitune.model.bank import Adapter
+
+
+class Trainee(Protocol):
+    """Weights that can be trained: an adapter's vector, or a whole backbone."""
+
+    def masters(self) -> Sequence[torch.Tensor]:
+        """Float32 weights that the optimizer moves."""
+        ...
+
+    def gradients(self) -> Sequence[torch.Tensor]:
+        """Float32 gradients, one for each master, as the backward passes left them."""
+        ...
+
+    def publish(self) -> None:
+        """Make the model compute with the masters as they are now, and clear the gradients."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterTrainee:
+    """An adapter as a trainee: one vector."""
+
+    adapter: Adapter
+
+    def masters(self) -> Sequence[torch.Tensor]:
+        """The adapter's vector."""
+        return (self.adapter.weights,)
+
+    def gradients(self) -> Sequence[torch.Tensor]:
+        """The adapter's gradient."""
+        assert self.adapter.grad is not None, "bank.train() comes first"
+        return (self.adapter.grad,)
+
+    def publish(self) -> None:
+        """Copy into the compute type, clear the gradient."""
+        self.adapter.publish()
+        self.gradients()[0].zero_()
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Steps and peak learning rate of one adapter."""
+
+    steps: int
+    learning_rate: float
+    warmup: float  # share of the steps
+
+
+def learning_rate_at(budget: Budget, step: int) -> float:
+    """Rate for step `step` (from 0): a linear rise over the warm-up, then half a cosine down to zero."""
+    warmup_steps = math.ceil(budget.warmup * budget.steps)
+    if step < warmup_steps:
+        return budget.learning_rate * (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, budget.steps - warmup_steps)
+    return budget.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+class AdapterOptimizer:
+    """Moves one trainee; what other adapters do in the same pass has no influence on it."""
+
+    def __init__(self, trainee: Trainee, budget: Budget, train: TrainConfig) -> None:
+        self.trainee = trainee
+        self.budget = budget
+        self._max_norm = train.max_grad_norm
+        masters = list(trainee.masters())
+        # Decay pulls towards zero, which is right for matrices and wrong for norms and biases.
+        matrices = [m for m in masters if m.ndim != 1 or len(masters) == 1]
+        vectors = [m for m in masters if m.ndim == 1 and len(masters) > 1]
+        groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self._adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=budget.learning_rate, fused=True)
+
+    def step(self, step: int) -> tuple[float, float]:
+        """Clip, move, publish. Returns (learning rate, gradient norm before clipping); a norm that is not finite
+        leaves everything as it was, for the caller to report."""
+        rate = learning_rate_at(self.budget, step)
+        masters, gradients = self.trainee.masters(), self.trainee.gradients()
+        norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
+        if not math.isfinite(norm):
+            return rate, norm
+        for master, gradient in zip(masters, gradients, strict=True):
+            if norm > self._max_norm:
+                gradient.mul_(self._max_norm / norm)
+            master.grad = gradient
+        for group in self._adamw.param_groups:
+            group["lr"] = rate
+        self._adamw.step()
+        self.trainee.publish()
+        return rate, norm
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Masters and moments by name, for a checkpoint."""
+        tensors: dict[str, torch.Tensor] = {}
+        for i, master in enumerate(self.trainee.masters()):
+            tensors[f"{i}.weights"] = master.detach()
+            for key, value in self._adamw.state.get(master, {}).items():
+                tensors[f"{i}.{key}"] = value
+        return tensors
+
+    def restore(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Put back what `tensors` gave."""
+        for i, master in enumerate(self.trainee.masters()):
+            with torch.no_grad():
+                master.copy_(tensors[f"{i}.weights"])
+            state: dict[str, Any] = {
+                key: tensors[f"{i}.{key}"].to(master.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"{i}.{key}" in tensors
+            }
+            if state:
+                self._adamw.state[master] = state
+        self.trainee.publish()

@@ -1,0 +1,168 @@
+"""A run before any weights are loaded: every task's rows as tokens, and for each adapter its stream and its steps."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multitune.config.adapters import expand_adapters
+from multitune.config.schema import RecipeConfig, RunConfig
+from multitune.core.bases import BaseRef, resolve_base
+from multitune.core.errors import DataError
+from multitune.core.paths import cache_folder
+from multitune.core.records import SPLITS, Split
+from multitune.data.taskdata import TaskData, prepare_task
+from multitune.data.tokenizer import ChatFormat, load_tokenizer
+from multitune.data.tokens import TokenSet, encode
+from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
+
+Progress = Callable[[str, int, int], None]  # (what, done, of)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInput:
+    """One member of the run: its examples and their tokens. `general` sets are replay, not tasks to win."""
+
+    data: TaskData
+    tokens: Mapping[Split, TokenSet]
+    general: bool
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.data.task.name
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPlan:
+    """One adapter to train: its recipe, the stream of its draws, and its optimizer steps."""
+
+    recipe: RecipeConfig
+    stream: Stream
+    steps: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks it learns, general sets left out."""
+        return self.recipe.tasks
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """All that a run needs besides weights."""
+
+    config: RunConfig
+    chat: ChatFormat
+    ref: BaseRef
+    tasks: Mapping[str, TaskInput]
+    plans: tuple[AdapterPlan, ...]
+    notes: tuple[str, ...]
+
+    def data_record(self) -> dict[str, Any]:
+        """Content hashes, counts and left-out rows of every set, as data.json keeps them."""
+        return {
+            name: {
+                "general": item.general,
+                "digests": dict(item.data.digests),
+                "rows": {split: len(item.tokens[split]) for split in SPLITS},
+                "too_long": {split: list(item.tokens[split].too_long) for split in SPLITS},
+                "labels": list(item.data.task.labels or ()),
+            }
+            for name, item in self.tasks.items()
+        }
+
+
+def prepare_run(config: RunConfig, progress: Progress | None = None) -> PreparedRun:
+    """Read, split and tokenise every set, and plan every adapter.
+
+    Raises:
+        InputError: anything in the config or the data that does not fit, before a weight is loaded.
+    """
+    ref = resolve_base(config.base, Path.cwd())
+    chat = ChatFormat(load_tokenizer(ref), config.system)
+    members = [(task, False) for task in config.tasks] + [(task, True) for task in config.general]
+    tasks: dict[str, TaskInput] = {}
+    notes: list[str] = []
+    for done, (task, general) in enumerate(members):
+        if progress is not None:
+            progress(task.name, done, len(members))
+        data = prepare_task(task, config.seed)
+        tokens: dict[Split, TokenSet] = {
+            split: encode(data.examples[split], chat, config.train.max_length, cache_folder() / "tokens")
+            for split in SPLITS
+        }
+        tasks[task.name] = TaskInput(data, tokens, general)
+        _require_validation(tasks[task.name])
+        notes += [f"{task.name}: {note}" for note in data.notes]
+        notes += _left_out(task.name, tokens, config.train.max_length)
+    return PreparedRun(config, chat, ref, tasks, _plan_adapters(config, tasks), tuple(notes))
+
+
+def _left_out(name: str, tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
+    return [
+        f"{name}: {len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens and "
+        "are left out; a higher train.max_length takes them in"
+        for split, rows in tokens.items()
+        if rows.too_long
+    ]
+
+
+def _require_validation(item: TaskInput) -> None:
+    if not item.general and not len(item.tokens["validation"]):
+        raise DataError(
+            f"task {item.name!r}: no validation rows, which choose the best step. Name data.validation, or set "
+            "split.validation above 0"
+        )
+
+
+def _plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
+    recipes = expand_adapters(config)
+    plans = {r.name: _plan(config, r, tasks, _own_steps(config, r, tasks)) for r in recipes if len(r.tasks) > 1}
+    for recipe in recipes:
+        if recipe.name in plans:
+            continue
+        together = next((p for p in plans.values() if len(p.tasks) > 1 and recipe.tasks[0] in p.tasks), None)
+        own_budget = recipe.steps is not None or recipe.epochs is not None
+        if together is None or own_budget:
+            steps = _own_steps(config, recipe, tasks)
+        elif config.train.alone == "equal_steps":
+            steps = together.steps
+        else:
+            draws = together.stream.expected_draws()[recipe.tasks[0]]
+            steps = max(1, math.ceil(draws / config.train.batch_size - 1e-9))
+        plans[recipe.name] = _plan(config, recipe, tasks, steps)
+    return tuple(plans[recipe.name] for recipe in recipes)
+
+
+def _members(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput]) -> list[Member]:
+    names = [*recipe.tasks, *(t.name for t in config.general if recipe.general)]
+    shares = {task.name: task.share for task in (*config.tasks, *config.general)}
+    members: list[Member] = []
+    for name in names:
+        item = tasks[name]
+        train = item.tokens["train"]
+        examples = item.data.examples["train"]
+        groups = [examples[i].group for i in train.kept] if config.mixture.share_prefix == "document" else None
+        # With one task there is nothing to share out.
+        share = shares[name] if len(names) > 1 else None
+        members.append(Member(name, len(train), float(np.mean(train.answer_lengths)), share, groups))
+    return members
+
+
+def _own_steps(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput]) -> int:
+    if recipe.steps is not None:
+        return recipe.steps
+    if recipe.epochs is None and config.train.max_steps is not None:
+        return config.train.max_steps
+    rows = sum(len(tasks[name].tokens["train"]) for name in recipe.tasks)
+    general = sum(task.share or 0.0 for task in config.general) if recipe.general else 0.0
+    return plan_steps(rows, config.train.batch_size, recipe.epochs or config.train.epochs, general)
+
+
+def _plan(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput], steps: int) -> AdapterPlan:
+    seed = config.seed if recipe.seed is None else recipe.seed
+    plan = StreamPlan(seed, recipe.name, config.train.batch_size, steps)
+    return AdapterPlan(recipe, Stream(_members(config, recipe, tasks), config.mixture, plan), steps)

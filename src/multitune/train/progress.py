@@ -1,0 +1,74 @@
+"""What validation has shown of one adapter so far: losses per task, the best step per criterion, who stopped gaining."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+CRITERIA: tuple[str, ...] = ("mean", "worst", "weighted")
+
+
+@dataclass(slots=True)
+class Best:
+    """The best value of one criterion (lower is better) and the step it was reached at."""
+
+    step: int
+    value: float
+
+
+@dataclass(slots=True)
+class ValidationTrack:
+    """History of one adapter's validation losses; everything in it is plain, so that a checkpoint can hold it."""
+
+    tasks: tuple[str, ...]
+    weights: Mapping[str, float]
+    start: dict[str, float] = field(default_factory=dict[str, float])
+    best: dict[str, Best] = field(default_factory=dict[str, Best])  # criterion or "task:NAME" -> best
+    stale: dict[str, int] = field(default_factory=dict[str, int])  # task -> validations since its best
+
+    def note(self, step: int, losses: Mapping[str, float]) -> list[str]:
+        """Take in one validation. Returns the criteria that it is the best of so far."""
+        self.start = self.start or dict(losses)
+        values = {f"task:{task}": losses[task] for task in self.tasks} | self._aggregates(losses)
+        improved = [key for key, value in values.items() if key not in self.best or value < self.best[key].value]
+        for key in improved:
+            self.best[key] = Best(step, values[key])
+        for task in self.tasks:
+            self.stale[task] = 0 if f"task:{task}" in improved else self.stale.get(task, 0) + 1
+        return improved
+
+    def _aggregates(self, losses: Mapping[str, float]) -> dict[str, float]:
+        """Losses relative to the start, so that tasks of different scale count alike."""
+        relative = {task: losses[task] / max(self.start[task], 1e-9) for task in self.tasks}
+        total = sum(self.weights[task] for task in self.tasks)
+        return {
+            "mean": sum(relative.values()) / len(relative),
+            "worst": max(relative.values()),
+            "weighted": sum(self.weights[task] * value for task, value in relative.items()) / total,
+        }
+
+    def overfitted(self, patience: int | None) -> list[str]:
+        """Tasks without gain for `patience` validations."""
+        return [] if patience is None else [task for task, count in self.stale.items() if count >= patience]
+
+    def chosen(self, criterion: Literal["mean", "worst", "weighted"]) -> int:
+        """The step that the run's criterion picks."""
+        return self.best[criterion].step
+
+    def steps_in_use(self) -> set[int]:
+        """Steps that are the best of some criterion; their snapshots are kept."""
+        return {best.step for best in self.best.values()}
+
+    def state(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+    @classmethod
+    def of(
+        cls, tasks: Sequence[str], weights: Mapping[str, float], state: Mapping[str, Any] | None
+    ) -> "ValidationTrack":
+        """A new track, or the one that `state` describes."""
+        track = cls(tuple(tasks), {task: weights[task] for task in tasks})
+        if state is not None:
+            track.start, track.stale = dict(state["start"]), dict(state["stale"])
+            track.best = {key: Best(**value) for key, value in state["best"].items()}
+        return track

@@ -1,0 +1,74 @@
+"""Experiment trackers (TensorBoard, W&B, MLflow, trackio) as watchers of a run's events, through accelerate's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multitune.core.errors import MissingExtraError
+from multitune.train.events import Event, Observe
+
+_CLASSES = {
+    "tensorboard": "TensorBoardTracker",
+    "wandb": "WandBTracker",
+    "mlflow": "MLflowTracker",
+    "trackio": "TrackioTracker",
+}
+
+
+class TrackerWatch:
+    """Sends every step and validation to the trackers that the config names."""
+
+    def __init__(self, names: Sequence[str], run_name: str, folder: Path, config: dict[str, Any]) -> None:
+        self._trackers = [_open(name, run_name, folder / "tracking") for name in names]
+        for tracker in self._trackers:
+            tracker.store_init_configuration(config)
+
+    def __call__(self, event: Event) -> None:
+        """Log one event; those without numbers are passed over."""
+        values = flat_numbers(event)
+        if values:
+            for tracker in self._trackers:
+                tracker.log(values, step=event["step"])
+
+    def finish(self) -> None:
+        """Flush and close the trackers."""
+        for tracker in self._trackers:
+            tracker.finish()
+
+
+def flat_numbers(event: Event) -> dict[str, float]:
+    """The numbers of a step or validation under names such as `train/shared/tweets/loss`."""
+    values: dict[str, float] = {}
+    if event["kind"] == "step":
+        values["train/tokens_per_second"] = event["tokens"] / max(event["seconds"], 1e-9)
+        for name, adapter in event["adapters"].items():
+            values |= {f"train/{name}/{key}": adapter[key] for key in ("loss", "lr", "grad_norm")}
+            values |= {f"train/{name}/{task}/loss": loss for task, loss in adapter["tasks"].items()}
+            values |= {f"share/{name}/{task}": share for task, share in adapter["shares"].items()}
+    elif event["kind"] == "validation":
+        for task, shown in event["tasks"].items():
+            known = {key: value for key, value in shown.items() if value is not None}
+            values |= {f"validation/{event['adapter']}/{task}/{key}": value for key, value in known.items()}
+    return values
+
+
+def several(watchers: Sequence[Observe]) -> Observe:
+    """One watcher that passes each event to all."""
+
+    def observe(event: Event) -> None:
+        for watcher in watchers:
+            watcher(event)
+
+    return observe
+
+
+def _open(name: str, run_name: str, folder: Path) -> Any:
+    from accelerate import PartialState, tracking
+
+    available = {str(tracker) for tracker in tracking.get_available_trackers()}
+    if name not in available:
+        raise MissingExtraError(f"track: {name!r} is not installed. Run: pip install {name}")
+    PartialState()  # accelerate's trackers ask it who the main process is
+    folder.mkdir(parents=True, exist_ok=True)
+    cls = getattr(tracking, _CLASSES[name])
+    return cls(run_name, logging_dir=folder) if cls.requires_logging_directory else cls(run_name)

@@ -1,0 +1,87 @@
+"""Each fault of a run file is one line with its place, its value and the remedy."""
+
+from collections.abc import Callable
+
+import pytest
+
+from multitune.config.schema import RunConfig
+from multitune.core.errors import ConfigError
+
+Load = Callable[..., RunConfig]
+Tasks = Callable[..., str]
+
+
+def faults(load: Load, text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    lines = str(caught.value).split("\n")
+    assert all("run.yaml: " in line for line in lines)
+    return [line.partition("run.yaml: ")[2] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("learning_rate: 1", "learning_rate is not a field. All: name, seed, base"),
+        ("trian: {}", "trian is not a field. Did you mean 'train'? All: name, "),
+        ("train: {epoch: 1}", "train.epoch is not a field. Did you mean 'epochs'? All: epochs, max_steps, "),
+        ("mixture: {schedule: aneal}", "mixture.schedule is 'aneal'. Did you mean 'anneal'? All: round_robin, "),
+        ("device: 3", "device is 3. All: auto, cpu, cuda, mps"),
+        ("train: {epochs: -1}", "train.epochs is -1; it must be greater than 0"),
+        ("evaluate: {confidence: 1}", "evaluate.confidence is 1; it must be less than 1"),
+        ("train: {epochs: .inf}", "train.epochs is inf; it must be a finite number"),
+        ("train: {epochs: three}", "train.epochs is 'three'; it must be a valid number"),
+        ("train: {batch_size: 1.5}", "train.batch_size is 1.5; it must be a valid integer"),
+        ("train:", "train is empty. Fill it or remove the line"),
+        ("train: 3", "train is 3; it must be a mapping of fields"),
+        ("base: 7", "base is 7; it must be text; put it in quotes"),
+        ("system: true", "system is true; it must be text; put it in quotes"),
+        ("name: a b", "name is 'a b'. Use at most 64 letters, digits, '.', '_' and '-'"),
+        ("track: wandb", "track is 'wandb'; it must be a list"),
+        ("adapters: shred", "adapters is 'shred'. Did you mean 'shared'? All: shared, per_task, mixture"),
+        ("adapters: 5", "adapters is 5. All: shared, per_task, mixture"),
+        ("adapters: [{name: x, tasks: []}]", "adapters[0].tasks is empty. Give at least 1"),
+        ("adapters: [{nam: x, name: x, tasks: [a]}]", "adapters[0].nam is not a field. Did you mean 'name'?"),
+        ("lora: {targets: atention}", "lora.targets is 'atention'. Did you mean 'attention'? All: all, attention"),
+        ("lora: {targets: [1]}", "lora.targets[0] is 1; it must be text; put it in quotes"),
+        ("mixture: {shares: {a: 0}}", "mixture.shares.a is 0; it must be greater than 0"),
+        ("mixture: {shares: [a]}", "mixture.shares is ['a']; it must be a mapping of names"),
+        ("1: 2", "[1] is a field's name, which must be text. Put it in quotes"),
+    ],
+)
+def test_a_fault_is_one_line_with_its_remedy(load: Load, tasks: Tasks, text: str, fault: str) -> None:
+    lines = faults(load, tasks("a") + text)
+    assert len(lines) == 1 and lines[0].startswith(fault)
+
+
+def test_a_run_without_tasks_says_so(load: Load) -> None:
+    assert faults(load, "seed: 1") == ["tasks is missing. The tasks to learn."]
+
+
+def test_an_empty_list_of_tasks_says_so(load: Load) -> None:
+    assert faults(load, "tasks: []") == ["tasks is empty. Give at least 1"]
+
+
+def test_all_faults_are_told_at_once(load: Load) -> None:
+    lines = faults(
+        load,
+        "seed: -1\ntasks:\n- {name: a, kind: clasify, data: a.jsonl, prompt: p, metrik: f1, labels: [1]}\n- 7\n",
+    )
+    assert [line.partition(" ")[0] for line in lines] == [
+        "seed",
+        "tasks[0].kind",
+        "tasks[0].answer",
+        "tasks[0].labels[0]",
+        "tasks[0].metrik",
+        "tasks[1]",
+    ]
+
+
+def test_a_long_value_is_cut(load: Load, tasks: Tasks) -> None:
+    (line,) = faults(load, tasks("a") + f"dtype: {'x' * 500}")
+    assert "x…. All: auto, float32, bfloat16" in line and len(line) < 120
+
+
+def test_each_line_of_a_validator_has_its_place(load: Load, tasks: Tasks) -> None:
+    lines = faults(load, tasks("a", "a") + "train: {pack_tokens: 100}")
+    assert [line.partition(" ")[0] for line in lines] == ["tasks:", "train.pack_tokens"]

@@ -1,0 +1,127 @@
+"""Laws and known values of the paired tests."""
+
+from statistics import fmean
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multitune.evaluate.stats import (
+    BootstrapPlan,
+    bootstrap_p,
+    holm,
+    mcnemar,
+    mean_interval,
+    paired_differences,
+    paired_interval,
+)
+
+PLAN = BootstrapPlan(resamples=300)
+
+
+def accuracy(values, golds) -> float:
+    return fmean(value == gold for value, gold in zip(values, golds, strict=True))
+
+
+def two_arms(examples=200):
+    rng = np.random.default_rng(1)
+    golds = rng.integers(0, 3, examples).tolist()
+    noise_a, noise_b = rng.random(examples) < 0.5, rng.random(examples) < 0.2
+    return (
+        [gold + bool(wrong) for gold, wrong in zip(golds, noise_a, strict=True)],
+        [gold + bool(wrong) for gold, wrong in zip(golds, noise_b, strict=True)],
+        golds,
+    )
+
+
+def test_the_fast_interval_equals_the_general_one():
+    a, b, golds = two_arms()
+    right_a, right_b = ([float(v == g) for v, g in zip(arm, golds, strict=True)] for arm in (a, b))
+    fast, general = mean_interval(right_a, right_b, PLAN), paired_interval(accuracy, a, b, golds, PLAN)
+    assert (fast.low, fast.high, fast.difference) == pytest.approx((general.low, general.high, general.difference))
+
+
+def test_the_difference_is_the_second_arm_less_the_first():
+    a, b, golds = two_arms()
+    interval = paired_interval(accuracy, a, b, golds, PLAN)
+    assert interval.difference == pytest.approx(accuracy(b, golds) - accuracy(a, golds))
+    assert 0 < interval.low < interval.difference < interval.high
+
+
+def test_exchanging_the_arms_mirrors_the_interval():
+    a, b, golds = two_arms()
+    one, other = paired_interval(accuracy, a, b, golds, PLAN), paired_interval(accuracy, b, a, golds, PLAN)
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
+    a, b, golds = two_arms()
+    one, same, other = (paired_interval(accuracy, a, b, golds, BootstrapPlan(300, 0.95, seed)) for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_a_higher_confidence_gives_a_wider_interval():
+    a, b, golds = two_arms()
+    narrow, wide = (paired_interval(accuracy, a, b, golds, BootstrapPlan(300, level)) for level in (0.8, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_claim():
+    rng = np.random.default_rng(5)
+    gains = rng.normal(0.3, 1.0, (200, 80))
+    intervals = [mean_interval([0.0] * 80, gain.tolist(), BootstrapPlan(200, 0.9)) for gain in gains]
+    assert 0.82 <= fmean(interval.low <= 0.3 <= interval.high for interval in intervals) <= 0.96
+
+
+@pytest.mark.parametrize("examples", [1, 2, 50])
+def test_identical_arms_show_nothing(examples):
+    values = list(range(examples))
+    interval = paired_interval(accuracy, values, values, values, PLAN)
+    assert (interval.low, interval.high, interval.difference) == (0.0, 0.0, 0.0)
+    assert bootstrap_p(paired_differences(accuracy, values, values, values, PLAN), 0) == 1.0
+    assert mcnemar([True] * examples, [True] * examples) == 1.0
+
+
+def test_one_example_proves_nothing():
+    assert bootstrap_p(paired_differences(accuracy, [0], [1], [1], PLAN), 1) == 1.0
+    assert mcnemar([False], [True]) == 1.0
+
+
+def test_a_clear_difference_meets_the_floor_of_the_resamples():
+    assert bootstrap_p(np.full(999, 0.5), 100) == pytest.approx(1 / 1000)
+
+
+def test_a_handful_of_examples_meets_the_floor_of_the_sign_test():
+    assert bootstrap_p(np.full(999, 0.5), 4) == mcnemar([False] * 4, [True] * 4) == 0.125
+
+
+def test_the_bootstrap_p_is_twice_the_smaller_tail():
+    assert bootstrap_p(np.array([-1.0] * 10 + [1.0] * 190), 100) == pytest.approx(0.1)
+
+
+def test_mcnemar_is_the_binomial_over_examples_that_one_arm_alone_got_right():
+    # 1 against 9: 2 · (1 + 10) / 2 ** 10
+    a = [True] + [False] * 9 + [True] * 30
+    b = [False] + [True] * 9 + [True] * 30
+    assert mcnemar(a, b) == mcnemar(b, a) == pytest.approx(22 / 1024)
+
+
+def test_holm_gives_the_textbook_values():
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06, "d": 0.02}
+    )
+
+
+def test_holm_of_no_tasks_is_empty():
+    assert holm({}) == {}
+
+
+@given(st.dictionaries(st.text("abcdef", min_size=1), st.floats(0, 1), min_size=1))
+@settings(max_examples=50)
+def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values):
+    adjusted = holm(p_values)
+    assert list(adjusted) == list(p_values)
+    assert all(p <= adjusted[name] <= min(1.0, p * len(p_values)) for name, p in p_values.items())
+    ordered = sorted(p_values, key=lambda name: p_values[name])
+    assert [adjusted[name] for name in ordered] == sorted(adjusted.values())

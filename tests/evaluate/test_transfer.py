@@ -1,0 +1,160 @@
+"""The transfer table: verdicts that need both tests, examples matched by id, and the summary over tasks."""
+
+from dataclasses import replace
+
+import pytest
+
+from multitune.core.errors import RunFolderError
+from multitune.core.records import Prediction
+from multitune.evaluate.stats import BootstrapPlan, Interval, mean_interval
+from multitune.evaluate.transfer import Arms, TaskTransfer, compare, summary, verdict
+from multitune.tasks.metrics import METRICS
+
+PLAN = BootstrapPlan(resamples=300)
+
+
+METRICS_OF_LABELS = ["accuracy", "macro_f1", "balanced_accuracy"]
+
+
+def arm(right: list[bool]) -> list[Prediction]:
+    """Predictions of the labels a and b in turn, right or wrong as told."""
+    golds = ["ab"[place % 2] for place in range(len(right))]
+    said = [gold if ok else "ba"[place % 2] for place, (gold, ok) in enumerate(zip(golds, right, strict=True))]
+    return [
+        Prediction("tweets", f"row{place:03d}", value, value, gold, float(value == gold))
+        for place, (value, gold) in enumerate(zip(said, golds, strict=True))
+    ]
+
+
+def transfer(alone: list[bool], together: list[bool], metric="accuracy") -> TaskTransfer:
+    return compare({"tweets": Arms(arm(alone), arm(together))}, {"tweets": METRICS[metric]}, PLAN)[0]
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_LABELS)
+def test_a_clear_gain_helped_and_a_clear_loss_hurt(metric):
+    low, high = [True] * 30 + [False] * 70, [True] * 80 + [False] * 20
+    assert transfer(low, high, metric).verdict == "helped"
+    assert transfer(high, low, metric).verdict == "hurt"
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_LABELS)
+def test_a_difference_within_the_noise_cannot_be_told(metric):
+    alone = [place % 4 < 2 for place in range(100)]
+    together = [place * 37 % 100 < 54 for place in range(100)]
+    assert transfer(alone, together, metric).verdict == "cannot tell"
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_LABELS)
+@pytest.mark.parametrize("examples", [1, 3])
+def test_a_handful_of_examples_cannot_tell(metric, examples):
+    assert transfer([False] * examples, [True] * examples, metric).verdict == "cannot tell"
+
+
+def test_a_row_holds_the_scores_of_all_arms_and_their_difference():
+    arms = Arms(arm([True, False] * 10), arm([True] * 20), arm([False] * 20))
+    row = compare({"tweets": arms}, {"tweets": METRICS["accuracy"]}, PLAN)[0]
+    assert (row.base, row.alone, row.together, row.difference, row.examples) == (0.0, 0.5, 1.0, 0.5, 20)
+    assert row.p == row.p_holm == pytest.approx(2 / 2**10)
+
+
+def test_predictions_are_matched_by_id_and_not_by_place():
+    alone, together = arm([True, False] * 20), arm([True] * 20 + [False] * 20)
+    straight = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN)
+    shuffled = compare(
+        {"tweets": Arms(alone[::-1], together[7:] + together[:7])}, {"tweets": METRICS["macro_f1"]}, PLAN
+    )
+    assert straight == shuffled
+
+
+def test_a_gain_in_a_rare_label_alone_is_judged_by_the_metric_that_sees_it():
+    # Ten rare rows become right, ten of many common ones wrong: as many right answers as before, a better macro-F1.
+    golds = ["common"] * 400 + ["rare"] * 20
+    before = ["common"] * 420
+    after = ["rare"] * 10 + ["common"] * 390 + ["rare"] * 10 + ["common"] * 10
+    alone, together = (
+        [
+            Prediction("tweets", f"row{place:03d}", value, value, gold, float(value == gold))
+            for place, (value, gold) in enumerate(zip(said, golds, strict=True))
+        ]
+        for said in (before, after)
+    )
+    row = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN)[0]
+    assert row.p_mcnemar == 1.0
+    assert row.verdict == "helped"
+
+
+def test_p_is_mcnemar_where_the_metric_is_the_share_of_right_answers():
+    row = transfer([True] * 10 + [False] * 30, [True] * 30 + [False] * 10)
+    assert row.p == row.p_mcnemar == pytest.approx(2 / 2**20)
+
+
+def test_a_mean_of_scores_that_are_neither_right_nor_wrong_has_no_mcnemar():
+    alone, together = (
+        [replace(row, output=said, value=said, gold="net sales rose") for row in arm([True] * 30)]
+        for said in ("net sales fell", "net sales rose")
+    )
+    score = METRICS["rouge_l"].example
+    arms = Arms(*([replace(row, score=score(row.value, row.gold)) for row in side] for side in (alone, together)))
+    row = compare({"texts": arms}, {"texts": METRICS["rouge_l"]}, PLAN)[0]
+    assert row.p_mcnemar is None
+    assert row.verdict == "helped"
+
+
+def test_the_interval_of_a_mean_is_that_of_its_scores():
+    alone, together = [True, False] * 20, [True] * 30 + [False] * 10
+    row, interval = transfer(alone, together), mean_interval(alone, together, PLAN)
+    assert (row.low, row.high, row.difference) == pytest.approx((interval.low, interval.high, interval.difference))
+
+
+def test_more_tasks_make_each_verdict_stricter():
+    gain = Arms(arm([False] * 7 + [True] * 20), arm([True] * 27))  # p = 2 / 2 ** 7
+    alone = compare({"a": gain}, {"a": METRICS["accuracy"]}, PLAN)
+    among_ten = compare(
+        {str(place): gain for place in range(10)}, {str(place): METRICS["accuracy"] for place in range(10)}, PLAN
+    )
+    assert alone[0].verdict == "helped"
+    assert {row.verdict for row in among_ten} == {"cannot tell"}
+
+
+def test_a_verdict_needs_both_the_interval_and_p():
+    assert verdict(Interval(0.1, 0.3, 0.2), 0.01, 0.95) == "helped"
+    assert verdict(Interval(-0.3, -0.1, -0.2), 0.01, 0.95) == "hurt"
+    assert verdict(Interval(0.1, 0.3, 0.2), 0.06, 0.95) == "cannot tell"
+    assert verdict(Interval(0.0, 0.3, 0.2), 0.01, 0.95) == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("together", "message"),
+    [
+        (arm([True] * 9), r"'together' \(9 examples\) and 'alone' \(10\) hold different examples, such as 'row009'"),
+        (arm([True] * 9) + arm([True] * 1), "'together' holds example 'row000' twice"),
+        ([], "the predictions of 'together' are empty"),
+    ],
+)
+def test_arms_with_different_examples_are_refused(together, message):
+    with pytest.raises(RunFolderError, match=message):
+        compare({"tweets": Arms(arm([True] * 10), together)}, {"tweets": METRICS["accuracy"]}, PLAN)
+
+
+def test_the_summary_gives_mean_and_median_relative_change_and_points():
+    row = transfer([True, False] * 10, [True] * 20)
+    rows = [
+        replace(row, task=task, alone=alone, difference=difference, verdict=told)
+        for task, alone, difference, told in [
+            ("a", 0.5, 0.1, "helped"),
+            ("b", 0.8, -0.08, "hurt"),
+            ("c", -0.5, 0.2, "helped"),
+            ("d", 0.01, 0.3, "cannot tell"),
+        ]
+    ]
+    total = summary(rows)
+    assert total.delta_m == pytest.approx((0.2 - 0.1 + 0.4) / 3)
+    assert total.median_change == pytest.approx(0.2)
+    assert total.mean_points == pytest.approx(13.0)
+    assert total.left_out == ("d",)
+    assert total.verdicts == {"helped": ("a", "c"), "hurt": ("b",), "cannot tell": ("d",)}
+
+
+def test_a_summary_without_a_baseline_to_divide_by_has_no_relative_change():
+    total = summary([replace(transfer([True] * 5, [True] * 5), alone=0.0)])
+    assert (total.delta_m, total.median_change, total.left_out) == (None, None, ("tweets",))
