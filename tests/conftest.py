@@ -1,14 +1,25 @@
-"""What all tests share: one thread, no network, the same hypothesis examples every time, a cache of their own."""
+"""What all tests share: one thread, no network, a cache of their own, and a tiny random Llama that reads words."""
 
 import os
-
-import pytest
-from hypothesis import settings
 
 # Before any test imports numpy, torch or datasets: they read these once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from multitune.core.bases import BaseRef
+from multitune.data.tokenizer import ChatFormat
+from multitune.model.backbone import wrap_model
+from multitune.model.bank import Adapter, AdapterBank
 
 settings.register_profile("house", derandomize=True, deadline=None)
 settings.load_profile("house")
@@ -17,3 +28,60 @@ settings.load_profile("house")
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MULTITUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+WORDS = [*(f"w{i}" for i in range(78)), *"0123456789", ",", "ORG"]
+
+
+def tiny_model(seed: int = 3) -> LlamaForCausalLM:
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(WORDS) + 3,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.4,  # far from uniform, so that answers depend on prompts
+        pad_token_id=0,
+        eos_token_id=1,
+    )
+    return LlamaForCausalLM(config)
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {word: i for i, word in enumerate(["<pad>", "<end>", "\n", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="\n"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split(" ", "removed")]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
+
+
+def randomise(adapter: Adapter, seed: int) -> None:
+    noise = torch.Generator().manual_seed(seed)
+    adapter.weights.copy_(torch.randn(adapter.weights.shape, generator=noise) * 0.3)
+    adapter.publish()
+
+
+@pytest.fixture(scope="session")
+def chat() -> ChatFormat:
+    return ChatFormat(word_tokenizer())
+
+
+@pytest.fixture(scope="session")
+def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base as an ordinary model folder."""
+    folder = tmp_path_factory.mktemp("base")
+    tiny_model().save_pretrained(folder)
+    word_tokenizer().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def bank() -> AdapterBank:
+    bank = AdapterBank(wrap_model(tiny_model(), BaseRef("tiny", "tiny")))
+    for seed, name in enumerate(("first", "second")):
+        randomise(bank.create(name, 4, 8.0, "all", seed), seed)
+    return bank

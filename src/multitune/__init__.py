@@ -1,0 +1,51 @@
+"""The face: the few names a user needs, each loaded when it is first asked for."""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multitune.config.load import load_config
+    from multitune.config.schema import RunConfig
+    from multitune.core.errors import MultituneError
+    from multitune.evaluate.experiment import evaluate_folder as evaluate
+    from multitune.evaluate.experiment import run_experiment as train
+    from multitune.model.bank import AdapterBank
+    from multitune.tasks.task import Task
+
+__all__ = ["AdapterBank", "MultituneError", "RunConfig", "Task", "evaluate", "load_config", "train"]
+__version__ = "0.1.0"
+
+# name -> (module, its name there)
+_HOMES = {
+    "AdapterBank": ("multitune.model.bank", "AdapterBank"),
+    "MultituneError": ("multitune.core.errors", "MultituneError"),
+    "RunConfig": ("multitune.config.schema", "RunConfig"),
+    "Task": ("multitune.tasks.task", "Task"),
+    "evaluate": ("multitune.evaluate.experiment", "evaluate_folder"),
+    "load_config": ("multitune.config.load", "load_config"),
+    "train": ("multitune.evaluate.experiment", "run_experiment"),
+}
+
+
+class _Face(ModuleType):
+    """A package whose functions keep their names: importing the rooms `train` and `evaluate` would take them."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -78,7 +78,7 @@ class Watch:
         for name, adapter in event["adapters"].items():
             seen = self._losses.setdefault(name, {})
             for task, loss in adapter["tasks"].items():
-                seen[task] = SMOOTHING * seen.get(task, loss) + (1 - SMOOTHING) * loss
+                seen[task] = SMOOTHING * seen[task] + (1 - SMOOTHING) * loss if task in seen else loss
         if self._live:
             self._live.update(self._picture(), refresh=True)
         elif _is_due(event["step"], event["steps"]):

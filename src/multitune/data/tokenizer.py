@@ -64,7 +64,8 @@ def _keep(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
         tokenizer.save_pretrained(part)
         os.rename(part, folder)
     except OSError:  # no room, no right, or another process was faster: the next start converts again or finds it
-        shutil.rmtree(part, ignore_errors=True)
+        if part:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 @final
@@ -126,7 +127,7 @@ class ChatFormat:
         return [np.array(ids, dtype=np.int32) for ids in encoded]
 
     def _prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        return [self._bos + ids for ids in self._ids(self._render(prompts))]
+        return [self._bos + ids for ids in self._ids(self._render(prompts))] if prompts else []
 
     def _behind_prompt(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts as they stand behind a prompt, yet apart from it: training and inference meet one boundary.
@@ -192,9 +193,11 @@ class ChatFormat:
         before, found, after = full.rpartition(ANSWER)
         if not found:
             return "", "", eos
-        # Some templates open the answering turn only once there is an answer; Mistral's puts a space before it, and
-        # that space belongs to the answer's first token.
-        between = before.removeprefix(prompt) if before.startswith(prompt) else ""
+        # Compared behind the question alone: with an answer, Mistral's template leaves the system text out. Some
+        # templates open the answering turn only once there is an answer; Mistral's puts a space before it, and that
+        # space belongs to the answer's first token.
+        before, opening = before.rpartition(QUESTION)[2], prompt.rpartition(QUESTION)[2]
+        between = before[len(opening) :] if before.startswith(opening) else ""
         lead_in = between.rstrip(" ")
         ends = [after.find(token) + len(token) for token in self._special_texts() if token in after]
         return lead_in, between[len(lead_in) :], after[: min(ends)] if ends else eos

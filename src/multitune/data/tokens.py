@@ -134,7 +134,8 @@ def _key(examples: Sequence[Example], chat: ChatFormat, max_length: int) -> str:
 def _read(file: Path, examples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """A cached result, or None where there is none or it is damaged: it's made again then."""
     try:
-        with np.load(file, allow_pickle=False) as arrays:  # the zip's checksums find flipped bits
+        # The zip's checksums find flipped bits. numpy leaves a file that it opened itself and cannot read open.
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             tokens, offsets, kept = arrays["tokens"], arrays["offsets"], arrays["kept"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
@@ -152,4 +153,5 @@ def _write(file: Path, tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray
             np.savez(stream, tokens=tokens, offsets=offsets, kept=kept)
         os.replace(part, file)
     except OSError:  # a full disk costs the next start some seconds, not this run
-        Path(part).unlink(missing_ok=True)
+        if part:
+            Path(part).unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """What a model answers: the likeliest of a task's labels by exact search, or free text by greedy decoding."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -156,13 +156,13 @@ def generate(
             if answers is None:
                 raise _not_finite(adapter)
             for i, answer in zip(batch, answers, strict=True):
-                texts[i] = chat.tokenizer.decode(answer, skip_special_tokens=True).strip()
+                texts[i] = str(chat.tokenizer.decode(answer, skip_special_tokens=True)).strip()
             done += len(batch)
     return texts
 
 
 @contextmanager
-def _plain_defaults(model: Any) -> Iterator[None]:
+def _plain_defaults(model: Any) -> Generator[None]:
     """Within the block, what the base recommends for sampling has no say.
 
     transformers fills every value that a call leaves open from the model's own generation config, repetition
@@ -182,7 +182,7 @@ class _NumbersOnly(LogitsProcessor):
     def __init__(self, device: torch.device) -> None:
         self.seen_nan = torch.zeros((), dtype=torch.bool, device=device)
 
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
         self.seen_nan |= scores.isnan().any()
         return scores
 
@@ -192,7 +192,7 @@ def _greedy(
 ) -> list[list[int]] | None:
     """The tokens after each prompt, before the one that ends them; None if a logit was not a number."""
     stops = list(chat.stop_ids)
-    pad = chat.tokenizer.pad_token_id
+    pad: Any = chat.tokenizer.pad_token_id
     pad = stops[0] if pad is None else pad
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), pad, dtype=torch.int64)

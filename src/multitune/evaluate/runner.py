@@ -1,4 +1,19 @@
-"""Every adapter answers the rows of its tasks; the answers, the scores and the verdicts go into the run folder."""
+"""Every adapter answers the rows of its tasks; the answers, the scores and the verdicts go into the run folder.
+
+scores.json holds, with losses in nats per answer token::
+
+    {"split": "test", "confidence": 0.95, "resamples": 1000,
+     "tasks": {TASK: {"kind", "metric", "scores": {SUBJECT: {"score", "examples", "loss", "extra": {METRIC: value}}}}},
+     "transfer": {ADAPTER: {"tasks": [{"against": "alone" or "base", "reference": SUBJECT,
+                                       and the fields of transfer.TaskTransfer}],
+                            "summary": {the fields of transfer.TransferSummary}}},
+     "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}}}
+
+A SUBJECT is `base` or an adapter. Each adapter of several tasks has a transfer table; in a run without one, every
+adapter has. A row of it compares the adapter with the one that learned this task alone, the first of them in the run
+file; where there is none, with the base, and `alone` is null. General sets are no tasks: the loss on them, before (by
+`base`) and after (by each adapter with a table), shows what was kept.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -101,7 +116,7 @@ def _pick_labels(
     losses = -scores.log_likelihood[places] / [len(row.answer) for row in rows]
     # The search may have ruled out a right label without scoring all of it.
     missing = np.flatnonzero(~scores.exact[places])
-    losses[missing] = answer_losses(bank, adapter, [rows[i] for i in missing], pack_tokens)
+    losses[missing] = answer_losses(bank, adapter, [rows[i] for i in missing.tolist()], pack_tokens)
     return [labels[best] for best in scores.best], losses
 
 
@@ -126,10 +141,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Let every subject answer its tasks, compare them, and write predictions/ and scores.json.
 
-    The base answers all tasks, an adapter those of its recipe. Each adapter of several tasks gets a transfer table
-    (in a run without one, every adapter does). A row of it compares the adapter with the one that learned this task
-    alone, the first of them in the run file, or with the base where no adapter did. General sets are no tasks:
-    for the base and the adapters with a table, the loss on them shows what was kept.
+    The base answers all tasks, an adapter those of its recipe.
 
     Args:
         folder: of the run.
@@ -138,70 +150,61 @@ def evaluate_run(
         observe: gets `{"kind": "evaluated", "adapter", "task", "metric", "score"}` for each pair.
 
     Returns:
-        What scores.json holds; `null` stands for what was not measured, losses are in nats per answer token::
-
-            {"split": "test", "confidence": 0.95, "resamples": 1000,
-             "tasks": {TASK: {"kind", "metric", "examples",
-                              "scores": {SUBJECT: {"score", "loss", "extra": {METRIC: value}}}}},
-             "transfer": {ADAPTER: {"tasks": [{fields of transfer.TaskTransfer, but `alone` is null against the base,
-                                               "against": "alone" | "base", "reference": SUBJECT}],
-                                    "summary": {fields of transfer.TransferSummary}}},
-             "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}}}
+        What scores.json holds; its form stands at the top of this file.
 
     Raises:
-        MultituneError: an adapter's outputs are not finite, or one prompt does not fit into memory.
+        MultituneError: an adapter's outputs are not finite, or a single prompt does not fit into memory.
     """
     settings = prepared.config.evaluate
     recipes = {plan.recipe.name: plan.tasks for plan in prepared.plans}
-    said: dict[str, dict[str, list[Prediction]]] = {}
-    scores: dict[str, dict[str, Any]] = {}
-    for subject in subjects:
-        names = [name for name, item in prepared.tasks.items() if not item.general]
-        said[subject.name] = {}
-        for name in names if subject.name == BASE else recipes[subject.name]:
-            predictions = _answer(folder, prepared, subject, name)
-            said[subject.name][name] = predictions
-            record = scores.setdefault(name, _task_record(prepared.tasks[name], len(predictions)))
-            record["scores"][subject.name] = result = _score_record(prepared.tasks[name], predictions)
-            event = {"adapter": subject.name, "task": name, "metric": record["metric"], "score": result["score"]}
-            observe({"kind": "evaluated", **event})
+    every = tuple(name for name, item in prepared.tasks.items() if not item.general)
+    said = {
+        s.name: _answer(folder, prepared, s, every if s.name == BASE else recipes[s.name], observe) for s in subjects
+    }
     several = [name for name, tasks in recipes.items() if len(tasks) > 1]
     compared = several or list(recipes)
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
-    write_json(
-        folder.scores,
-        {
-            "split": settings.split,
-            "confidence": settings.confidence,
-            "resamples": settings.resamples,
-            "tasks": scores,
-            "transfer": {name: _transfer(prepared, name, recipes, said) for name in compared},
-            "general": {
-                name: _retention(prepared, item, kept) for name, item in prepared.tasks.items() if item.general
-            },
-        },
-    )
+    general = {name: item for name, item in prepared.tasks.items() if item.general}
+    record = {
+        "split": settings.split,
+        "confidence": settings.confidence,
+        "resamples": settings.resamples,
+        "tasks": {name: _task_record(prepared.tasks[name], said) for name in every},
+        "transfer": {name: _transfer(prepared, name, recipes, said) for name in compared},
+        "general": {name: _retention(prepared, item, kept) for name, item in general.items()},
+    }
+    write_json(folder.scores, record)
     return read_json(folder.scores)
 
 
-def _answer(folder: RunFolder, prepared: PreparedRun, subject: Subject, name: str) -> list[Prediction]:
+def _answer(
+    folder: RunFolder, prepared: PreparedRun, subject: Subject, names: Sequence[str], observe: Observe
+) -> dict[str, list[Prediction]]:
+    """One subject's predictions by task, written as they come."""
     settings = prepared.config.evaluate
     options = _options(prepared, settings.limit)
-    item = prepared.tasks[name]
-    predictions = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
-    write_predictions(folder.predictions(subject.name, name, settings.split), predictions)
-    return predictions
+    said: dict[str, list[Prediction]] = {}
+    for name in names:
+        item = prepared.tasks[name]
+        said[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
+        write_predictions(folder.predictions(subject.name, name, settings.split), said[name])
+        score = item.data.task.score(said[name])
+        event = {"adapter": subject.name, "task": name, "metric": score.metric, "score": score.value}
+        observe({"kind": "evaluated", **event})
+    return said
 
 
-def _task_record(item: TaskInput, examples: int) -> dict[str, Any]:
+def _task_record(item: TaskInput, said: Said) -> dict[str, Any]:
+    """One task's score by every subject that answered it."""
     task = item.data.task
-    return {"kind": task.config.kind, "metric": task.metric.name, "examples": examples, "scores": {}}
-
-
-def _score_record(item: TaskInput, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    score = item.data.task.score(predictions)
-    loss = fmean(p.loss for p in predictions if p.loss is not None)
-    return {"score": score.value, "loss": loss, "extra": score.extra}
+    scores: dict[str, Any] = {}
+    for subject, by_task in said.items():
+        if item.name in by_task:
+            predictions = by_task[item.name]
+            score = task.score(predictions)
+            loss = fmean(p.loss for p in predictions if p.loss is not None)
+            scores[subject] = {"score": score.value, "examples": score.examples, "loss": loss, "extra": score.extra}
+    return {"kind": task.config.kind, "metric": task.metric.name, "scores": scores}
 
 
 def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, tuple[str, ...]], said: Said) -> dict[str, Any]:
@@ -242,7 +245,7 @@ def read_predictions(path: Path) -> list[Prediction]:
         RunFolderError: the file is missing or damaged.
     """
     try:
-        lines = path.read_text("utf-8").split("\n")[:-1]
+        lines = path.read_text("utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing. Evaluate the run again") from error
     except (OSError, ValueError) as error:

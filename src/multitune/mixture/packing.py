@@ -67,6 +67,7 @@ class _PackBuilder:
     def add(self, index: int, tokens: np.ndarray, shared: int) -> None:
         """Append a row of which the first `shared` tokens are already the open path."""
         row = self._rows[index]
+        assert len(row.segments.prompt) and len(row.segments.answer), f"row {index} needs a prompt and an answer"
         fresh = np.arange(self._count, self._count + len(tokens) - shared, dtype=np.int64)
         self._closed.append((self._open[shared:], self._count))
         self._open = np.concatenate([self._open[:shared], fresh])

@@ -1,9 +1,10 @@
 """Many named adapters on one backbone; each adapter is one flat vector with a view per layer."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,30 @@ class AdapterBank:
         self.backbone.model.enable_input_require_grads()
         return adapter
 
+    def recompute_layers(self) -> None:
+        """From now on keep no activations inside the layers; backward passes compute them again.
+
+        Not transformers' own switch: that needs `model.train()`, which brings dropout, and recomputes without routes.
+
+        Raises:
+            ModelError: the model has no layers that can be computed again.
+        """
+        from torch.utils.checkpoint import checkpoint
+        from transformers.modeling_layers import GradientCheckpointingLayer
+
+        layers = [m for m in self.backbone.model.modules() if isinstance(m, GradientCheckpointingLayer)]
+        if not layers:
+            raise ModelError(
+                f"train.gradient_checkpointing: {type(self.backbone.model).__name__} has no layers that can be "
+                "computed again. Set it to false, and lower train.pack_tokens to save memory"
+            )
+        for layer in layers:
+            layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=self._same_routes)
+
+    def _same_routes(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """Contexts of a layer's forward pass and of its second one, which runs after `route` was left."""
+        return nullcontext(), self._routes.over(self._routes.slices, self._routes.total)
+
     def _connect(self, adapter: Adapter) -> None:
         for slot in adapter.slots:
             a, b = slot.views(adapter.compute)
@@ -171,13 +196,13 @@ class AdapterBank:
                 )
 
     @contextmanager
-    def route(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Iterator[None]:
+    def route(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Generator[None]:
         """Within the block, adapter numbers act on slices of `total` tokens or rows (see lora.Routes)."""
         with self._routes.over(slices, total):
             yield
 
     @contextmanager
-    def use(self, name: str) -> Iterator[Any]:
+    def use(self, name: str) -> Generator[Any]:
         """Within the block, the model (yielded) answers as one adapter, or as the base."""
         slices = () if name == BASE else ((self.number(name), 0, 1),)
         with self.route(slices, 1):
@@ -197,6 +222,11 @@ def select_targets(linears: Mapping[str, nn.Linear], targets: str | Sequence[str
         ModelError: nothing matches; the message lists the endings there are.
     """
     endings = sorted({name.rpartition(".")[2] for name in linears})
+    if not linears:
+        raise ModelError(
+            "lora: this base has no plain linear layers to adapt (GPT-2 writes its own kind). "
+            "Give another base, or train the whole model with `method: full`"
+        )
     if targets == "all":
         return tuple(linears)
     if targets == "attention":

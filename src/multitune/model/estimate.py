@@ -102,6 +102,10 @@ def model_shape(ref: BaseRef, lora: LoraConfig) -> ModelShape:
     """
     model = _empty_model(ref)
     linears = linear_layers(model)
+    if not linears:
+        raise ModelError(
+            f"base: {ref.name!r} ({type(model).__name__}) has no linear layers to adapt. Use another base"
+        )
     shapes = {name: (linear.in_features, linear.out_features) for name, linear in linears.items()}
     modules = select_targets(linears, lora.targets)
     slots = lay_out({m: shapes[m] for m in modules}, dict.fromkeys(modules, (lora.rank, lora.alpha / lora.rank)))

@@ -30,6 +30,10 @@ _PLAIN: dict[str, tuple[Any, ...]] = {
     "lora_bias": (False, None),
     "alora_invocation_tokens": (None, []),
     "exclude_modules": (None, []),
+    "use_bdlora": (None,),
+    "kasa_config": (None,),
+    # The others subtract the first A and B from the base's own weights.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 
 
@@ -145,12 +149,28 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise AdapterError(f"{path}: not valid JSON ({error}). Save the adapter again") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path}: holds a {type(config).__name__}, not settings by name. Save the adapter again")
     if config.get("peft_type") != "LORA":
         raise AdapterError(f"{path}: peft_type is {config.get('peft_type')!r}; only LORA can be read")
     for key, plain in _PLAIN.items():
         if key in config and config[key] not in plain:
             raise AdapterError(f"{path}: {key} is {config[key]!r}; only plain LoRA ({key}: {plain[0]!r}) can be read")
+    _check_alphas(path, config)
     return config
+
+
+def _check_alphas(path: Path, config: Mapping[str, Any]) -> None:
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict):
+        raise AdapterError(f"{path}: alpha_pattern is {patterns!r}, not alphas by module. Save the adapter again")
+    for key, alpha in {"lora_alpha": config.get("lora_alpha"), **patterns}.items():
+        if not isinstance(alpha, int | float) or not math.isfinite(alpha):
+            raise AdapterError(f"{path}: the alpha of {key} is {alpha!r}, not a number. Save the adapter again")
+        try:
+            re.compile(key)
+        except re.error as error:
+            raise AdapterError(f"{path}: alpha_pattern {key!r} is no regular expression ({error})") from error
 
 
 def read_card(folder: Path) -> AdapterCard | None:
@@ -187,7 +207,8 @@ def _read_pairs(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
             raise AdapterError(f"{path}: {key!r} holds NaN or infinity; the adapter is broken")
         pairs.setdefault(match[1], {})[match[2]] = tensor
     for module, pair in pairs.items():
-        if pair.keys() != {"A", "B"} or pair["A"].shape[0] != pair["B"].shape[1]:
+        whole = pair.keys() == {"A", "B"} and all(tensor.ndim == 2 for tensor in pair.values())
+        if not whole or not 0 < pair["A"].shape[0] == pair["B"].shape[1]:
             raise AdapterError(f"{path}: {module} lacks a matching lora_A and lora_B")
     if not pairs:
         raise AdapterError(f"{path}: holds no LoRA weights")

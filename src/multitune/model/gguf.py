@@ -22,21 +22,29 @@ def dequantized_folder(ref: BaseRef) -> str:
     folder = cache_folder() / "bases" / f"{Path(ref.gguf).stem}-{file_key(Path(ref.location) / ref.gguf)}"
     if folder.is_dir():
         return str(folder)
+    from safetensors import SafetensorError
+
     model = _load(ref)
+    try:
+        _save(model, folder)
+    except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own error
+        if folder.is_dir():  # another process was faster
+            return str(folder)
+        raise StorageError(
+            f"{folder}: the unpacked base could not be written ({error}). "
+            "Free some space, or set MULTITUNE_CACHE to another disk"
+        ) from error
+    return str(folder)
+
+
+def _save(model: Any, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
     try:
         model.save_pretrained(staging)
         os.rename(staging, folder)
-    except OSError as error:
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        if folder.is_dir():  # another process was faster
-            return str(folder)
-        raise StorageError(
-            f"{folder}: the unpacked base could not be written ({error.strerror}). "
-            "Free some space, or set MULTITUNE_CACHE to another disk"
-        ) from error
-    return str(folder)
 
 
 def file_key(path: Path) -> str:
@@ -58,9 +66,12 @@ def _load(ref: BaseRef) -> Any:
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise ModelError(f"base: {Path(ref.location) / ref.gguf} cannot be read as GGUF: {first_line}") from error
+    except Exception as error:  # a damaged file makes the reader raise anything, struct.error included
+        first_line = str(error).strip().split("\n")[0].rstrip(".")
+        raise ModelError(
+            f"base: {Path(ref.location) / ref.gguf} cannot be read as GGUF: {first_line}. Download the file again, or "
+            "give the model as a folder with config.json and safetensors"
+        ) from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     model.hf_quantizer = None

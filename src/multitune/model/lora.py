@@ -1,6 +1,6 @@
 """The low-rank layer: one frozen linear map, and any number of adapters each acting on its own slice of the tokens."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +25,7 @@ class Routes:
     total: int = 1
 
     @contextmanager
-    def over(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Iterator[None]:
+    def over(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Generator[None]:
         """Within the block these slices hold, behind it those of before."""
         before = self.slices, self.total
         self.slices, self.total = slices, total
@@ -35,7 +35,7 @@ class Routes:
             self.slices, self.total = before
 
     @contextmanager
-    def by_row(self, starts: np.ndarray, tokens: int) -> Iterator[None]:
+    def by_row(self, starts: np.ndarray, tokens: int) -> Generator[None]:
         """Within the block, slices of a pack of `tokens` tokens count its rows, which begin at `starts`."""
         unit = tokens // self.total
         bounds = [np.searchsorted(starts, (first * unit, last * unit)) for _, first, last in self.slices]

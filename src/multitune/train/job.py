@@ -117,6 +117,7 @@ class Job:
 
     def checkpoint(self, step: int) -> None:
         """Write the whole training state, then drop the snapshots that nothing points to any more."""
+        self.log({"kind": "checkpoint", "step": step})  # first, so that the diary of a resumed run holds it too
         tensors = {f"{x.name}/{key}": t for x in self.learners for key, t in x.optimizer.tensors().items()}
         facts = {
             "step": step,
@@ -130,7 +131,6 @@ class Job:
             parent = self.folder.snapshot(learner.name, 0).parent
             for snapshot in set(parent.glob("step-*")) - kept:
                 shutil.rmtree(snapshot)
-        self.log({"kind": "checkpoint", "step": step})
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put every learner where the checkpoint left it."""

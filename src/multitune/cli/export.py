@@ -1,0 +1,57 @@
+"""A trained adapter out of its run folder: as a PEFT folder, or merged into an ordinary model."""
+
+import shutil
+from enum import StrEnum
+from pathlib import Path
+
+from multitune.config.load import load_config
+from multitune.core.bases import resolve_base
+from multitune.core.errors import InputError, suggest
+from multitune.core.rundir import RunFolder, write_folder
+
+
+class Form(StrEnum):
+    """What an export is made as."""
+
+    PEFT = "peft"
+    MERGED = "merged"
+
+
+def export_adapter(folder: RunFolder, name: str, target: Path, form: Form) -> None:
+    """Write one adapter of a run to `target`, whole or not at all.
+
+    Raises:
+        InputError: no such run or adapter, `target` is taken, or the form does not suit the method.
+        StorageError: the disk is full or not writable.
+    """
+    config = load_config(folder.require().config)
+    source = folder.adapter(name)
+    if not source.is_dir():
+        there = sorted(path.name for path in source.parent.glob("[!.]*"))
+        remedy = suggest(name, there) if there else "The run was not finished: go on with `multitune train … --resume`"
+        raise InputError(f"--adapter {name}: no such adapter in {folder.path}. {remedy}")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"--to {target}: there is something already. Choose another folder, or remove it")
+    if config.method == "full" and form is Form.PEFT:
+        raise InputError(f"--as peft: {folder.path} trained the whole model (method: full). Use --as merged")
+    if config.method == "lora" and form is Form.MERGED:
+        _merge(folder, name, target)
+    else:
+        write_folder(target, {}, {}, save=lambda part: _copy(source, part))
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)
+
+
+def _merge(folder: RunFolder, name: str, target: Path) -> None:
+    from multitune.data.tokenizer import load_tokenizer
+    from multitune.model.backbone import load_backbone
+    from multitune.model.bank import AdapterBank
+    from multitune.model.files import load_adapter, merge_into_base
+
+    config = load_config(folder.config)
+    ref = resolve_base(config.base)
+    bank = AdapterBank(load_backbone(ref, "cpu", config.dtype))
+    load_adapter(bank, folder.adapter(name), name)
+    merge_into_base(bank, name, target, load_tokenizer(ref))

@@ -1,0 +1,172 @@
+"""The command line: train, check, eval, export, schema and version, each in a few lines."""
+
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from multitune.cli.export import Form, export_adapter
+from multitune.core.errors import MultituneError
+from multitune.core.rundir import RunFolder, read_json
+
+app = typer.Typer(
+    name="multitune",
+    help="Teach one language model several tasks at once, and see task by task what that gained or cost.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+RunFile = Annotated[Path, typer.Argument(metavar="FILE", help="The run file, in YAML.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `train` made.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as train.epochs=1; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout; progress goes to stderr.")]
+
+# The libraries below us speak of themselves; what matters in it reaches the user in our words.
+QUIET = {
+    "TQDM_DISABLE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DATASETS_VERBOSITY": "error",
+}
+
+
+@app.command()
+def train(
+    file: RunFile,
+    overrides: Overrides = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over in a folder that holds a run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the adapters of a run, evaluate them, and show what training together did."""
+    _hush()
+    from multitune.cli.watch import Watch
+    from multitune.config.load import load_config
+    from multitune.evaluate.experiment import run_experiment
+
+    config = load_config(file, overrides or ())
+    with Watch(Console(stderr=as_json)) as watch:
+        folder = run_experiment(config, resume, watch, overwrite)
+    _show_scores(folder, read_json(folder.scores), as_json)
+
+
+@app.command()
+def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
+    _hush()
+    from multitune.cli.check import check_run
+    from multitune.cli.show import show_check
+    from multitune.config.load import load_config
+
+    config = load_config(file, overrides or ())
+    with Console(stderr=True).status("reading and tokenising the data …") as status:
+        report = check_run(config, lambda name, done, of: status.update(f"reading {name} ({done + 1} of {of}) …"))
+    if as_json:
+        _print_json(report)
+    else:
+        show_check(report, _results())
+
+
+@app.command(name="eval")
+def evaluate(
+    run: Run,
+    split: Annotated[str | None, typer.Option(help="validation or test; the run's own when absent.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most rows per task.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a finished run again, on another split or other numbers of rows."""
+    _hush()
+    from multitune.cli.watch import Watch
+    from multitune.evaluate.experiment import evaluate_folder
+
+    given = {"evaluate.split": split, "evaluate.limit": limit}
+    overrides = tuple(f"{field}={value}" for field, value in given.items() if value is not None)
+    with Watch(Console(stderr=as_json)) as watch:
+        scores = evaluate_folder(run, watch, overrides)
+    _show_scores(RunFolder(run), scores, as_json)
+
+
+@app.command()
+def export(
+    run: Run,
+    adapter: Annotated[str, typer.Option(help="Name of the adapter, such as shared.")],
+    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    form: Annotated[Form, typer.Option("--as", help="An adapter for PEFT and vLLM, or a whole model.")] = Form.PEFT,
+) -> None:
+    """Copy an adapter out of a run, for PEFT and vLLM or merged into its base."""
+    _hush()
+    export_adapter(RunFolder(run), adapter, to, form)
+    typer.echo(f"{adapter} as {form.value}: {to}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a run file, for editors."""
+    from multitune.config.load import config_schema
+
+    _print_json(config_schema())
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from multitune import __version__
+
+    typer.echo(__version__)
+
+
+def run() -> None:
+    """Entry point of the console script: exit code 0 done, 1 failed, 2 the input is wrong, 130 stopped."""
+    try:
+        app()
+    except MultituneError as error:
+        print(f"multitune: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Exception:  # ours to mend: keep all that helps to find it
+        traceback.print_exc()
+        line = (
+            "multitune: this is a fault of multitune itself. Please report it with the lines above and your run file"
+        )
+        print(line, file=sys.stderr)
+        sys.exit(1)
+
+
+def _hush() -> None:
+    """Before the first import of what it is about; a value that the user set stays."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def _results() -> Console:
+    """Where tables go: as wide as the terminal, and 100 columns in a log."""
+    console = Console()
+    return console if console.is_terminal else Console(width=max(console.width, 100))
+
+
+def _show_scores(folder: RunFolder, scores: Any, as_json: bool) -> None:
+    from multitune.cli.show import show_scores
+
+    if as_json:
+        _print_json({"run": str(folder.path), **scores})
+    else:
+        show_scores(scores, folder.path, _results())
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    run()

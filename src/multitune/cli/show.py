@@ -1,0 +1,140 @@
+"""The tables that `check`, `train` and `eval` end with, made from plain values."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from multitune.cli.watch import duration
+
+COLOURS = {"helped": "bold green", "hurt": "bold red", "cannot tell": "dim"}
+
+
+def show_check(report: Mapping[str, Any], console: Console) -> None:
+    """What `cli.check.check_run` found."""
+    _say(
+        console,
+        f"{report['name']}: {report['base']} on {report['device']} in {report['dtype']}, method {report['method']}, "
+        f"learning rate {report['learning_rate']:g}, {report['batch_size']} rows a step, {report['schedule']} mixture",
+    )
+    console.print()
+    for table in (_sets_table(report["sets"]), _adapters_table(report["adapters"])):
+        console.print(table)
+        console.print()
+    size = report["estimate"]
+    _say(console, f"trainable parameters  {size['trainable_parameters']:,} beside a base of {size['parameters']:,}")
+    _say(console, f"tokens to train on    {size['executed_tokens']:,}, shared prefixes counted once")
+    _say(console, f"memory, about         {size['memory_bytes'] / 1e9:.1f} GB")
+    _say(console, f"time, about           {duration(size['seconds'])}, evaluation included (within a factor of two)")
+    for line in report["warnings"]:
+        _say(console, f"warning: {line}", "yellow")
+    for line in report["notes"]:
+        _say(console, f"note: {line}", "dim")
+
+
+def _sets_table(sets: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("set", "kind", "metric")
+    _add_numbers(table, "train", "valid.", "test", "tokens", "with loss", "longest", "left out")
+    for one in sets:
+        table.add_row(
+            Text(one["name"]),
+            one["kind"],
+            one["metric"] or "(general)",
+            *(f"{count:,}" for count in one["rows"].values()),
+            f"{one['tokens']:,}",
+            f"{one['loss_tokens']:,}",
+            f"{one['longest']:,}",
+            f"{sum(one['too_long'].values()):,}",
+        )
+    return table
+
+
+def _adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("adapter")
+    _add_numbers(table, "steps")
+    table.add_column("draws from")
+    _add_numbers(table, "share at start", "middle", "end", "draws", "passes")
+    for adapter in adapters:
+        head = (Text(adapter["name"]), f"{adapter['steps']:,}")
+        for one in adapter["sets"]:
+            shares = [f"{share:.1%}" for share in one["shares"]]
+            table.add_row(*head, Text(one["name"]), *shares, f"{one['draws']:,.0f}", f"{one['passes']:.1f}")
+            head = (Text(), "")
+    return table
+
+
+def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> None:
+    """The transfer tables of scores.json (see evaluate.runner), what was kept of general data, and where it all is."""
+    transfer = scores["transfer"]
+    console.print()
+    console.print(_transfer_table(scores))
+    _say(
+        console,
+        f"difference: together − alone, or − base where no adapter learned the task alone; {scores['confidence']:.0%} "
+        f"interval from {scores['resamples']} resamples of the {scores['split']} rows; p adjusted by Holm",
+        "dim",
+    )
+    for name, table in transfer.items():
+        if len(table["tasks"]) > 1:
+            _say(console, f"{name}: {summary_line(table['summary'])}", "bold")
+    for name, kept in scores["general"].items():
+        base, *after = [f"{subject} {loss:.3f}" for subject, loss in kept["loss"].items()]
+        _say(console, f"general data, loss on {name} before → after: {base} → {', '.join(after)}")
+    _say(console, f"run folder: {folder}")
+
+
+def _transfer_table(scores: Mapping[str, Any]) -> Table:
+    transfer = scores["transfer"]
+    table = _table(*(["adapter"] if len(transfer) > 1 else []), "task", "metric")
+    _add_numbers(table, "n", "base", "alone", "together", "difference", "p")
+    table.add_column("verdict", no_wrap=True)
+    for name, part in transfer.items():
+        for row in part["tasks"]:
+            cells = [Text(name)] if len(transfer) > 1 else []
+            span = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+            table.add_row(
+                *cells,
+                Text(row["task"]),
+                row["metric"],
+                f"{row['examples']:,}",
+                _score(row["base"]),
+                _score(row["alone"]),
+                _score(row["together"]),
+                Text(span),  # brackets are no markup here
+                "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
+                Text(row["verdict"], style=COLOURS[row["verdict"]]),
+            )
+    return table
+
+
+def summary_line(summary: Mapping[str, Any]) -> str:
+    """One line over all tasks: how many were helped or hurt, and by how much."""
+    counts = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in summary["verdicts"].items())
+    changes = [f"mean {summary['mean_points']:+.1f} points"]
+    if summary["delta_m"] is not None:
+        changes.append(f"Δm {summary['delta_m']:+.1%} (median {summary['median_change']:+.1%})")
+    left_out = f"; Δm without {', '.join(summary['left_out'])}, near zero alone" if summary["left_out"] else ""
+    return f"{counts}; {', '.join(changes)}{left_out}"
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _add_numbers(table: Table, *columns: str) -> None:
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+
+
+def _say(console: Console, line: str, style: str = "") -> None:
+    console.print(Text(line, style=style), soft_wrap=not console.is_terminal)

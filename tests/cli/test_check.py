@@ -1,0 +1,47 @@
+"""What `check` says of a run agrees with the run."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from multitune.cli.check import check_run
+from multitune.config.load import load_config
+
+
+@pytest.fixture
+def report(run_file: Path) -> dict:
+    return check_run(load_config(run_file))
+
+
+def test_the_steps_are_those_that_training_takes(report: dict, finished: Path) -> None:
+    events = [json.loads(line) for line in (finished / "events.jsonl").read_text("utf-8").splitlines()]
+    steps = [event for event in events if event["kind"] == "step"]
+    taken = {adapter["name"]: sum(adapter["name"] in e["adapters"] for e in steps) for adapter in report["adapters"]}
+    assert {adapter["name"]: adapter["steps"] for adapter in report["adapters"]} == taken
+
+
+def test_the_executed_tokens_are_about_those_of_training(report: dict, finished: Path) -> None:
+    events = [json.loads(line) for line in (finished / "events.jsonl").read_text("utf-8").splitlines()]
+    executed = sum(event["tokens"] for event in events if event["kind"] == "step")
+    assert report["estimate"]["executed_tokens"] == pytest.approx(executed, rel=0.2)
+
+
+def test_the_shares_of_every_moment_add_up_to_one(report: dict) -> None:
+    for adapter in report["adapters"]:
+        moments = zip(*(one["shares"] for one in adapter["sets"]), strict=True)
+        assert [sum(moment) for moment in moments] == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_rows_that_are_too_long_are_counted(run_file: Path) -> None:
+    report = check_run(load_config(run_file, ["tasks.copy.prompt=copy {{ text * (text[1] | int) }}"]))
+    copy = next(one for one in report["sets"] if one["name"] == "copy")
+    assert sum(copy["rows"].values()) + sum(copy["too_long"].values()) == 40 and sum(copy["too_long"].values()) == 0
+
+
+def test_a_setting_outside_its_range_is_a_warning(report: dict) -> None:
+    assert any(line.startswith("train.epochs is 1") for line in report["warnings"])
+
+
+def test_the_data_tells_what_was_carved(report: dict) -> None:
+    assert any("carved from 40 rows" in line for line in report["notes"])

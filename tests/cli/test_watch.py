@@ -1,0 +1,95 @@
+"""Progress as a log and on a terminal."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from multitune.cli.watch import Watch, duration, validation_line
+
+
+def step(number: int, steps: int = 20, loss: float = 1.5) -> dict[str, Any]:
+    shared = {"loss": loss, "tasks": {"tweets": loss, "dolly": 2.0}, "shares": {"tweets": 0.9, "dolly": 0.1}}
+    alone = {"loss": 0.7, "tasks": {"tweets": 0.7}, "shares": {"tweets": 1.0}}
+    adapters = {"shared": shared, "tweets": alone}
+    return {"kind": "step", "step": number, "steps": steps, "seconds": 2.0, "tokens": 1000, "adapters": adapters}
+
+
+def validation(**fields: Any) -> dict[str, Any]:
+    tasks = {"tweets": {"loss": 0.5, "metric": 0.75}, "reports": {"loss": 1.0, "metric": None}}
+    return {"kind": "validation", "step": 10, "adapter": "shared", "tasks": tasks, "best": ["task:tweets"], **fields}
+
+
+def shown(events: list[dict[str, Any]], terminal: bool = False) -> str:
+    file = io.StringIO()
+    with Watch(Console(file=file, force_terminal=terminal, color_system=None, width=100)) as watch:
+        for event in events:
+            watch(event)
+    return file.getvalue()
+
+
+def test_a_log_has_ten_lines_for_a_run() -> None:
+    assert len(shown([step(i + 1, 200) for i in range(200)]).splitlines()) == 10
+
+
+def test_a_short_run_has_a_line_for_each_step() -> None:
+    assert len(shown([step(i + 1, 3) for i in range(3)]).splitlines()) == 3
+
+
+def test_a_line_tells_place_speed_and_the_loss_of_each_task() -> None:
+    line = shown([step(2)])
+    assert line.startswith("step 2/20 (10%), 500 tokens/s, ") and line.endswith("loss tweets 1.500, dolly 2.000\n")
+
+
+def test_a_log_has_no_control_characters() -> None:
+    assert "\x1b" not in shown([step(2), validation(), {"kind": "note", "text": "tasks[2] is [bold]"}])
+
+
+def test_a_note_with_brackets_is_shown_as_it_is() -> None:
+    assert shown([{"kind": "note", "text": "tasks[2] is [bold]"}]) == "note: tasks[2] is [bold]\n"
+
+
+def test_a_terminal_shows_both_losses_and_the_share() -> None:
+    lines = shown([step(2)], terminal=True).splitlines()
+    assert any(line.split() == ["tweets", "1.500", "0.700", "90%"] for line in lines)
+
+
+def test_the_shown_loss_is_smoothed() -> None:
+    assert "tweets 1.400" in shown([step(2), step(4, loss=1.0)]).splitlines()[1]
+
+
+def test_a_validation_tells_losses_scores_and_what_it_is_best_of() -> None:
+    line = validation_line(validation(best=["task:tweets", "mean"]))
+    assert line == "step 10: validation of shared: tweets 0.500 (score 0.750), reports 1.000; best mean so far"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"kind": "checkpoint", "step": 3},
+        {"kind": "something new"},
+    ],
+)
+def test_what_a_reader_need_not_know_is_passed_over(event: dict[str, Any]) -> None:
+    assert shown([event]) == ""
+
+
+def test_other_events_are_one_line_each() -> None:
+    events: list[dict[str, Any]] = [
+        {"kind": "phase", "name": "load"},
+        {"kind": "frozen", "step": 8, "adapter": "shared", "task": "tweets"},
+        {"kind": "evaluated", "adapter": "base", "task": "tweets", "metric": "macro_f1", "score": 0.51234},
+    ]
+    assert shown(events).splitlines() == [
+        "loading the base …",
+        "step 8: shared draws tweets no more; it overfits",
+        "evaluated tweets with base: macro_f1 0.512",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0 s"), (45.4, "45 s"), (720, "12 min"), (12000, "3 h 20 min"), (5399, "1 h 30 min")]
+)
+def test_a_duration_is_told_in_one_or_two_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,109 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from multitune.core.errors import DataError
+from multitune.data.formats import read_file
+
+ROWS = [{"text": "naïve 東京", "label": 1}, {"text": "line\nbreak, comma", "label": 0}]
+
+
+def written(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def lines(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def as_parquet(path: Path) -> Path:
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    return path
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_file(path, "task 'tweets'")
+    assert str(caught.value).startswith(f"task 'tweets': {path}")
+    return str(caught.value)
+
+
+CSV = 'text,label\nnaïve 東京,1\n"line\nbreak, comma",0\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", lines(ROWS)),
+        ("a.NDJSON", lines(ROWS).replace("\n{", "\r\n\r\n{")),
+        ("a.json", json.dumps(ROWS, indent=2)),
+        ("lines.json", lines(ROWS)),
+        ("a.csv", CSV),
+        ("windows.csv", b"\xef\xbb\xbf" + CSV.encode()),
+        ("a.tsv", CSV.replace("text,label", "text\tlabel").replace(",1", "\t1").replace(",0", "\t0")),
+        ("a.jsonl.gz", gzip.compress(lines(ROWS).encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("bom.jsonl", b"\xef\xbb\xbf" + lines(ROWS).encode()),
+    ],
+)
+def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: str | bytes) -> None:
+    assert read_file(written(tmp_path / name, content), "task") == ROWS
+
+
+def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
+    assert read_file(as_parquet(tmp_path / "a.parquet"), "task") == ROWS
+
+
+def test_a_line_separator_inside_a_string_ends_no_line(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"text": "one\u2028two\x85three"}]
+    assert read_file(written(tmp_path / "a.jsonl", lines(rows)), "task") == rows
+
+
+def test_only_whole_numbers_of_a_csv_lose_their_text(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.csv", "n,zip,price,gap,word\n-7,007,1.50,1,NA\n12,100,2,,true\n")
+    assert read_file(path, "task")[0] == {"n": -7, "zip": "007", "price": "1.50", "gap": "1", "word": "NA"}
+
+
+def test_a_csv_field_may_be_a_megabyte_long(tmp_path: Path) -> None:
+    assert len(read_file(written(tmp_path / "a.csv", "text\n" + "a" * 1_000_000), "task")[0]["text"]) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", '{"a": 1}\n\n{"a": ', "line 3 is not valid JSON (Expecting value at column 7)"),
+        ("a.jsonl", '{"a": 1}\n[1, 2]\n', "line 2 is list, not an object"),
+        ("a.jsonl", "[" * 100_000, "line 1 cannot be read as JSON"),
+        ("a.jsonl", '{"a": "\\ud83d"}', "line 1 holds half a character"),
+        ("a.jsonl", b'{"a": 1}\n\x00\x01', "byte 9 is NUL"),
+        ("a.jsonl", "{}".encode("utf-16"), "is UTF-16"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "caf\xe9"}', "byte 19 is 0xe9 (line 2)"),
+        ("a.jsonl", b"\xef\xbb\xbf\xe9", "byte 3 is 0xe9 (line 1)"),
+        ("a.jsonl", "", "holds no rows"),
+        ("a.csv", "text,label\n", "holds no rows"),
+        ("a.csv", "text,text\na,b\n", "line 1 must name every column once"),
+        ("a.csv", "text,label\nfine,1\none, two,1\n", "line 3 has 3 fields, the header has 2"),
+        ("a.csv", 'text\n"never closed\n', "Mend its quotes"),
+        ("a.json", '[{"a": 1}, 2]', "item 2 is int"),
+        ("a.json", '[{"a": 1},\n {"a" 2}]', "line 2 column 7"),
+        ("a.parquet", b"PAR1 but not quite", "is not a whole Parquet file"),
+        ("a.jsonl.gz", gzip.compress(lines(ROWS).encode())[:-9], "is not a whole gzip file"),
+        ("a.jsonl.gz", lines(ROWS), "is not a whole gzip file"),
+        ("a.txt", "text", "no known suffix. Known: .jsonl, .ndjson, .json, .csv, .tsv, .parquet"),
+        ("a.gz", "text", "no known suffix"),
+    ],
+)
+def test_a_fault_names_its_place(tmp_path: Path, name: str, content: str | bytes, says: str) -> None:
+    assert says in fault(written(tmp_path / name, content))
+
+
+def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
+    path = as_parquet(tmp_path / "a.parquet")
+    path.write_bytes(path.read_bytes()[:200])
+    assert "is not a whole Parquet file" in fault(path)

@@ -1,0 +1,120 @@
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitune.core.errors import DataError, TaskError
+from multitune.core.records import Example
+from multitune.data.tokenizer import ChatFormat
+from multitune.data.tokens import TokenSet, encode
+
+
+def example(number: int, prompt: str = "", answer: str = "") -> Example:
+    return Example("tweets", f"id{number}", prompt or f"What is {number}?", answer or f"number {number}", "gold")
+
+
+ROWS = [example(i) for i in range(50)]
+
+
+def same(a: TokenSet, b: TokenSet) -> bool:
+    arrays = ((a.tokens, b.tokens), (a.offsets, b.offsets), (a.kept, b.kept))
+    return a.digest == b.digest and a.too_long == b.too_long and all(np.array_equal(x, y) for x, y in arrays)
+
+
+def test_each_row_holds_its_prompt_and_its_answer(chat: ChatFormat) -> None:
+    tokens = encode(ROWS, chat, 100)
+    assert len(tokens) == 50
+    for row, segments in zip(ROWS, tokens, strict=True):
+        assert segments.prompt.tolist() == chat.prompt_ids(row.prompt)
+        assert segments.answer.tolist() == chat.answer_ids(row.answer)
+
+
+def test_a_token_set_is_a_sequence(chat: ChatFormat) -> None:
+    tokens = encode(ROWS, chat, 100)
+    assert tokens[-1].tokens.tolist() == tokens[49].tokens.tolist() == tokens[48:][1].tokens.tolist()
+    with pytest.raises(IndexError):
+        tokens[50]
+
+
+def test_answer_lengths_count_the_tokens_that_carry_loss(chat: ChatFormat) -> None:
+    tokens = encode(ROWS, chat, 100)
+    assert tokens.answer_lengths.tolist() == [len(segments.answer) for segments in tokens]
+
+
+def test_rows_over_the_length_are_left_out_and_named(chat: ChatFormat) -> None:
+    rows = [example(0), example(1, prompt="word " * 200), example(2), example(3, answer="word " * 200)]
+    tokens = encode(rows, chat, 100)
+    assert tokens.kept.tolist() == [0, 2]
+    assert tokens.too_long == ["id1", "id3"]
+    assert tokens[1].prompt.tolist() == chat.prompt_ids(rows[2].prompt)
+
+
+def test_a_row_of_the_very_length_is_kept(chat: ChatFormat) -> None:
+    length = len(chat.prompt_ids(ROWS[0].prompt) + chat.answer_ids(ROWS[0].answer))
+    assert len(encode(ROWS[:1], chat, length)) == 1
+    with pytest.raises(DataError, match=f"all 1 rows have more tokens than train.max_length, which is {length - 1}"):
+        encode(ROWS[:1], chat, length - 1)
+
+
+def test_no_examples_make_an_empty_set(chat: ChatFormat) -> None:
+    assert len(encode([], chat, 100)) == 0
+
+
+def test_an_answer_without_tokens_names_its_row(chat: ChatFormat) -> None:
+    with pytest.raises(TaskError, match="task 'tweets', row id50: the answer ' '"):
+        encode([*ROWS, example(50, answer=" ")], chat, 100)
+
+
+def test_a_second_time_comes_from_the_cache(chat: ChatFormat, tmp_path: Path) -> None:
+    seen: list[int] = []
+    first = encode(ROWS, chat, 100, tmp_path)
+    (file,) = tmp_path.iterdir()
+    made = file.stat()
+    assert same(first, encode(ROWS, chat, 100, tmp_path, seen.append))
+    assert [(f, f.stat().st_mtime_ns, f.stat().st_ino) for f in tmp_path.iterdir()] == [
+        (file, made.st_mtime_ns, made.st_ino)
+    ]
+    assert seen == [50]
+
+
+def test_other_rows_lengths_or_formats_miss_the_cache(chat: ChatFormat, tmp_path: Path) -> None:
+    other = ChatFormat(chat.tokenizer, "Be brief.")
+    sets = [encode(ROWS, chat, 100, tmp_path), encode(ROWS, chat, 99, tmp_path), encode(ROWS, other, 100, tmp_path)]
+    encode([*ROWS[:-1], example(49, answer="else")], chat, 100, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert sets[0].digest != sets[2].digest
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "noise", "one byte"])
+def test_a_damaged_cache_is_made_again(chat: ChatFormat, tmp_path: Path, damage: str) -> None:
+    first = encode(ROWS, chat, 100, tmp_path)
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    flipped = whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]
+    file.write_bytes(
+        {"cut": whole[: len(whole) // 2], "empty": b"", "noise": b"\x80" * 50, "one byte": flipped}[damage]
+    )
+    assert same(first, encode(ROWS, chat, 100, tmp_path))
+    assert file.stat().st_size == len(whole)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(chat: ChatFormat, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert len(encode(ROWS, chat, 100, tmp_path / "file" / "cache")) == 50
+
+
+def test_progress_ends_at_the_number_of_rows(chat: ChatFormat) -> None:
+    seen: list[int] = []
+    encode([example(i) for i in range(2500)], chat, 100, progress=seen.append)
+    assert seen == [1000, 2000, 2500]
+
+
+def test_rows_of_a_hundred_thousand_characters_are_quick(chat: ChatFormat) -> None:
+    words, blob = "the market rose " * 6250, "a" * 100_000
+    started = time.perf_counter()
+    tokens = encode([example(i, prompt=[words, blob][i % 2], answer=words) for i in range(10)] + ROWS, chat, 2048)
+    assert time.perf_counter() - started < 10
+    assert len(tokens) == 50
+    assert len(tokens.too_long) == 10

@@ -1,0 +1,56 @@
+"""A checkpoint is whole or absent, whatever happens while it is written."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from multitune.core.errors import RunFolderError, StorageError
+from multitune.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+
+def checkpoint(value: float) -> Checkpoint:
+    return Checkpoint({"step": int(value)}, {"shared/0.weights": torch.full((4,), value)})
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", checkpoint(1.0))
+    loaded = load_checkpoint(tmp_path / "c")
+    assert loaded is not None and loaded.facts == {"step": 1}
+    assert torch.equal(loaded.of("shared")["0.weights"], torch.ones(4))
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_checkpoint(tmp_path / "c", checkpoint(1.0))
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match="disk is full"):
+            save_checkpoint(tmp_path / "c", checkpoint(2.0))
+    loaded = load_checkpoint(tmp_path / "c")
+    assert loaded is not None and loaded.facts == {"step": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["c"]
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", checkpoint(1.0))
+    (tmp_path / "c").rename(tmp_path / ".old-c")  # where a replacement stands after its first rename
+    loaded = load_checkpoint(tmp_path / "c")
+    assert loaded is not None and loaded.facts == {"step": 1}
+
+
+def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", checkpoint(1.0))
+    path = tmp_path / "c" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(RunFolderError, match="Delete this folder"):
+        load_checkpoint(tmp_path / "c")
+
+
+def test_a_run_without_a_checkpoint_has_none(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path / "c") is None

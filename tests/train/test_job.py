@@ -1,0 +1,218 @@
+"""Laws of a whole training job, on a tiny base: alone or together, killed or not, the same weights come out."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from multitune.config.load import parse_config
+from multitune.config.schema import RunConfig
+from multitune.core.errors import Interrupted, RunFolderError, StorageError, TrainingError
+from multitune.core.rundir import RunFolder
+from multitune.train import checkpoint as checkpoint_module
+from multitune.train.events import Event
+from multitune.train.job import JobOptions, train_run
+from multitune.train.prepare import prepare_run
+
+Configure = Callable[..., RunConfig]
+TASKS = ("colours", "shapes")
+
+
+@pytest.fixture
+def configure(base_folder: Path, tmp_path: Path) -> Configure:
+    """A run of two tasks whose answer is a word of the prompt."""
+    rng = np.random.default_rng(5)
+    for task in TASKS:
+        for split, count in {"train": 40, "validation": 8, "test": 8}.items():
+            words = rng.integers(0, 78, (count, 4))
+            rows = [{"text": " ".join(f"w{w}" for w in row), "said": f"w{row[0] % 5}"} for row in words]
+            (tmp_path / f"{task}.{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def configured(**changes: Any) -> RunConfig:
+        train = {"batch_size": 4, "max_steps": 6, "validate_every": 2, "pack_tokens": 128, "max_length": 64}
+        train |= {"learning_rate": 0.01, "validate_limit": 4} | changes.pop("train", {})
+        tasks = [
+            {
+                "name": task,
+                "kind": "generate",
+                "prompt": f"w{i} {{{{ text }}}}",
+                "answer": "{{ said }}",
+                "data": {split: f"{task}.{split}.jsonl" for split in ("train", "validation", "test")},
+            }
+            for i, task in enumerate(TASKS)
+        ]
+        raw = {"base": str(base_folder), "tasks": tasks, "train": train, "lora": {"rank": 4, "alpha": 8}}
+        return parse_config(raw | {"dtype": "float32", "device": "cpu"} | changes, tmp_path)
+
+    return configured
+
+
+def train(config: RunConfig, folder: Path, **options: Any) -> list[Event]:
+    """Train, and return the run's diary."""
+    train_run(prepare_run(config), RunFolder(folder), JobOptions(**options))
+    return diary(folder)
+
+
+def diary(folder: Path) -> list[Event]:
+    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+
+def weights(folder: Path, adapter: str) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapters" / adapter / "adapter_model.safetensors")
+
+
+def raising(at_step: int, error: BaseException) -> Callable[[Event], None]:
+    def observe(event: Event) -> None:
+        if event["kind"] == "step" and event["step"] == at_step:
+            raise error
+
+    return observe
+
+
+def test_shared_and_single_task_adapters_come_out_of_one_job(configure: Configure, tmp_path: Path) -> None:
+    events = train(configure(), tmp_path / "run")
+    assert sorted(p.name for p in (tmp_path / "run/adapters").iterdir()) == ["colours", "shapes", "shared"]
+    losses = [e["adapters"]["shared"]["loss"] for e in events if e["kind"] == "step"]
+    assert losses[-1] < losses[0]
+
+
+def test_an_adapter_trains_the_same_alone_and_among_others(configure: Configure, tmp_path: Path) -> None:
+    recipes = [{"name": "one", "tasks": ["colours"], "steps": 6}]
+    others = [{"name": f"other{i}", "tasks": ["shapes"], "steps": 6} for i in range(7)]
+    train(configure(adapters=recipes), tmp_path / "alone")
+    train(configure(adapters=[*others, *recipes]), tmp_path / "among")
+    alone, among = weights(tmp_path / "alone", "one"), weights(tmp_path / "among", "one")
+    assert alone.keys() == among.keys()
+    for key in alone:
+        assert torch.allclose(alone[key], among[key], atol=2e-5), key
+
+
+def test_a_run_that_died_goes_on_to_the_same_bits(configure: Configure, tmp_path: Path) -> None:
+    config = configure()
+    straight = train(config, tmp_path / "straight")
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, tmp_path / "died", observe=raising(5, RuntimeError("power cut")))
+    resumed = train(config, tmp_path / "died", resume=True)
+    for adapter in ("shared", *TASKS):
+        one, other = weights(tmp_path / "straight", adapter), weights(tmp_path / "died", adapter)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    timeless = [[{k: v for k, v in e.items() if k != "seconds"} for e in events] for events in (straight, resumed)]
+    assert timeless[0] == timeless[1]
+
+
+def test_a_run_that_died_before_its_first_checkpoint_starts_over(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(configure(), tmp_path / "run", observe=raising(1, RuntimeError("power cut")))
+    events = train(configure(), tmp_path / "run", resume=True)
+    assert [e["step"] for e in events if e["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(configure: Configure, tmp_path: Path) -> None:
+    def interrupt(event: Event) -> None:
+        if event["kind"] == "step" and event["step"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match="--resume"):
+        train(configure(), tmp_path / "run", observe=interrupt)
+    events = train(configure(), tmp_path / "run", resume=True)
+    assert [e["step"] for e in events if e["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_loss_that_is_not_a_number_names_task_row_and_step(configure: Configure, tmp_path: Path) -> None:
+    config = configure(train={"learning_rate": 1e30, "warmup": 0.0})
+    with pytest.raises(TrainingError, match=r"step \d: the (loss of task|gradient of adapter) '.*'--resume|learning_rate"):
+        train(config, tmp_path / "run")
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_checkpoint_before(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure()
+    train(config, tmp_path / "straight")
+    write = checkpoint_module.write_folder
+    writes = iter(range(10))
+
+    def full(*arguments: Any, **options: Any) -> None:
+        if next(writes) == 1:
+            raise StorageError("the disk is full")
+        write(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_module, "write_folder", full)
+        with pytest.raises(StorageError):
+            train(config, tmp_path / "run")
+    train(config, tmp_path / "run", resume=True)
+    one, other = weights(tmp_path / "straight", "shared"), weights(tmp_path / "run", "shared")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_changed_config_is_not_resumed(configure: Configure, tmp_path: Path) -> None:
+    train(configure(), tmp_path / "run")
+    with pytest.raises(RunFolderError, match="another config"):
+        train(configure(seed=18), tmp_path / "run", resume=True)
+
+
+def test_changed_rows_are_not_resumed(configure: Configure, tmp_path: Path) -> None:
+    train(configure(), tmp_path / "run")
+    file = tmp_path / "colours.train.jsonl"
+    file.write_text(file.read_text().replace("w1 ", "w2 "))
+    with pytest.raises(RunFolderError, match="'colours' changed"):
+        train(configure(), tmp_path / "run", resume=True)
+
+
+def test_a_task_that_overfits_is_drawn_no_more_while_the_others_go_on(configure: Configure, tmp_path: Path) -> None:
+    # The validation answers of one task contradict its training answers, so learning it can only hurt.
+    rows = [json.loads(line) for line in (tmp_path / "shapes.validation.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({**row, "said": "w77"}) + "\n" for row in rows)
+    (tmp_path / "shapes.validation.jsonl").write_text(text)
+    config = configure(adapters="shared", train={"max_steps": 12, "patience": 1, "learning_rate": 0.02})
+    events = train(config, tmp_path / "run")
+    frozen = next(e for e in events if e["kind"] == "frozen")
+    assert frozen["task"] == "shapes"
+    after = [e["adapters"]["shared"] for e in events if e["kind"] == "step" and e["step"] > frozen["step"]]
+    assert after and all(step["shares"]["shapes"] == 0.0 and "shapes" not in step["tasks"] for step in after)
+
+
+def test_the_best_step_is_shipped_and_the_rest_is_cleared_away(configure: Configure, tmp_path: Path) -> None:
+    train(configure(), tmp_path / "run")
+    selection = json.loads((tmp_path / "run/selection.json").read_text())
+    for adapter, chosen in selection.items():
+        shipped = json.loads((tmp_path / f"run/adapters/{adapter}/multitune.json").read_text())
+        assert shipped["recipe"]["step"] == chosen["chosen"]
+        kept = {int(p.name.removeprefix("step-")) for p in (tmp_path / f"run/snapshots/{adapter}").iterdir()}
+        assert kept == {best["step"] for best in chosen["best"].values()}
+
+
+def test_the_whole_backbone_can_be_trained(configure: Configure, tmp_path: Path, base_folder: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    events = train(configure(method="full", adapters="shared", train={"max_steps": 4}), tmp_path / "run")
+    losses = [e["adapters"]["shared"]["loss"] for e in events if e["kind"] == "step"]
+    assert losses[-1] < losses[0]
+    before = AutoModelForCausalLM.from_pretrained(base_folder).state_dict()
+    after = AutoModelForCausalLM.from_pretrained(tmp_path / "run/adapters/shared").state_dict()
+    assert all(not torch.equal(before[key], after[key]) for key in before if "norm" not in key)
+
+
+def test_a_full_run_that_died_goes_on_to_the_same_bits(configure: Configure, tmp_path: Path) -> None:
+    config = configure(method="full", adapters="shared")
+    train(config, tmp_path / "straight")
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, tmp_path / "died", observe=raising(5, RuntimeError("power cut")))
+    train(config, tmp_path / "died", resume=True)
+    one, other = (load_file(tmp_path / f"{run}/adapters/shared/model.safetensors") for run in ("straight", "died"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_configured_and_achieved_shares_stand_in_every_step(configure: Configure, tmp_path: Path) -> None:
+    events = train(configure(adapters="shared"), tmp_path / "run")
+    steps = [e["adapters"]["shared"] for e in events if e["kind"] == "step"]
+    assert all(sum(step["shares"].values()) == pytest.approx(1.0) for step in steps)
+    assert [sum(step["achieved"].values()) for step in steps] == [4, 8, 12, 16, 20, 24]

@@ -1,0 +1,55 @@
+"""Which step wins by which criterion, and who stopped gaining."""
+
+import json
+
+from multitune.train.progress import ValidationTrack
+
+
+def track() -> ValidationTrack:
+    track = ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0}, None)
+    track.note(0, {"a": 2.0, "b": 10.0})
+    return track
+
+
+def test_every_task_has_its_own_best_step() -> None:
+    seen = track()
+    seen.note(10, {"a": 1.0, "b": 9.0})
+    seen.note(20, {"a": 1.5, "b": 5.0})
+    assert (seen.best["task:a"].step, seen.best["task:b"].step) == (10, 20)
+
+
+def test_the_mean_counts_tasks_of_different_scale_alike() -> None:
+    seen = track()
+    seen.note(10, {"a": 1.0, "b": 10.0})  # a halves: mean 0.75
+    seen.note(20, {"a": 2.0, "b": 6.0})  # b falls by four: mean 0.8
+    assert seen.chosen("mean") == 10
+
+
+def test_the_worst_task_decides_by_worst() -> None:
+    seen = track()
+    seen.note(10, {"a": 0.2, "b": 10.0})
+    seen.note(20, {"a": 1.8, "b": 9.0})
+    assert seen.chosen("worst") == 20 and seen.chosen("mean") == 10
+
+
+def test_weights_decide_by_weighted() -> None:
+    seen = track()
+    seen.note(10, {"a": 1.6, "b": 2.0})  # mean 0.5, weighted 0.65
+    seen.note(20, {"a": 1.0, "b": 6.0})  # mean 0.55, weighted 0.525
+    assert seen.chosen("mean") == 10 and seen.chosen("weighted") == 20
+
+
+def test_a_task_without_gain_for_its_patience_overfits() -> None:
+    seen = track()
+    seen.note(10, {"a": 1.0, "b": 9.0})
+    seen.note(20, {"a": 1.1, "b": 8.0})
+    assert seen.overfitted(2) == []
+    seen.note(30, {"a": 1.2, "b": 7.0})
+    assert seen.overfitted(2) == ["a"] and seen.overfitted(None) == []
+
+
+def test_a_track_survives_json() -> None:
+    seen = track()
+    seen.note(10, {"a": 1.0, "b": 9.0})
+    again = ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0}, json.loads(json.dumps(seen.state())))
+    assert again == seen
