@@ -7,7 +7,7 @@ import multitune
 
 def test_importing_a_room_does_not_take_the_name_of_a_function() -> None:
     import multitune.evaluate.experiment
-    import multitune.train.job  # noqa: F401
+    import multitune.train.job
 
     assert multitune.train is multitune.evaluate.__globals__["run_experiment"]
 

@@ -17,6 +17,7 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
         return model(input_ids=torch.arange(3, 20)[None]).logits
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
 def test_both_forms_are_the_same_model(finished: Path, base_folder: Path, tmp_path: Path) -> None:
     export_adapter(RunFolder(finished), "shared", tmp_path / "peft", Form.PEFT)
     export_adapter(RunFolder(finished), "shared", tmp_path / "merged", Form.MERGED)

@@ -40,9 +40,10 @@ def shown(scores: dict[str, Any], colour: bool = False) -> str:
 def test_a_row_of_the_table_holds_its_facts_in_100_columns() -> None:
     output = shown(scores(row("reports", verdict="helped", p_holm=0.0004), row("tweets")))
     line = next(line for line in output.splitlines() if line.startswith("reports"))
-    assert line.split() == (
-        "reports numeric_match 1,234 0.312 0.701 0.742 +0.041 [-0.010, +0.092] <0.001 helped".split()
-    )
+    assert line.split() == [
+        *("reports", "numeric_match", "1,234", "0.312", "0.701", "0.742"),
+        *("+0.041", "[-0.010,", "+0.092]", "<0.001", "helped"),
+    ]
     assert len(line) <= 100
 
 
@@ -88,8 +89,11 @@ def test_a_check_fits_100_columns() -> None:
     drawn = {"name": "headlines", "shares": [1.0, 0.5, 0.25], "draws": 360_000.4, "passes": 3.0}
     size = {"parameters": 134_515_008, "trainable_parameters": 24_422_400, "executed_tokens": 144_688}
     report: dict[str, Any] = {
-        **{"name": "demo", "base": "smollm2-135m", "method": "lora", "device": "cpu", "dtype": "bfloat16"},
-        **{"learning_rate": 2e-4, "batch_size": 16, "schedule": "anneal", "warnings": [], "notes": []},
+        **dict.fromkeys(("name", "base", "method", "device", "dtype", "schedule"), "as given"),
+        "learning_rate": 2e-4,
+        "batch_size": 16,
+        "warnings": [],
+        "notes": [],
         "sets": [one],
         "adapters": [{"name": "shared", "steps": 12_345, "sets": [drawn]}],
         "estimate": {**size, "memory_bytes": 4_000_000_000, "seconds": 1080.0},

@@ -115,3 +115,8 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
 def test_a_folder_is_not_a_run_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Is a directory.*Give the path of a YAML file"):
         read_text(tmp_path)
+
+
+@pytest.mark.parametrize("mark", ["\x85", "\u2028", "\u2029"])
+def test_a_rare_line_break_survives_yaml(mark: str) -> None:
+    assert read_yaml(write_yaml({"prompt": f"a{mark}b\nc{mark}"}), "place") == {"prompt": f"a{mark}b\nc{mark}"}

@@ -83,7 +83,7 @@ def test_a_csv_field_may_be_a_megabyte_long(tmp_path: Path) -> None:
         ("a.jsonl", '{"a": "\\ud83d"}', "line 1 holds half a character"),
         ("a.jsonl", b'{"a": 1}\n\x00\x01', "byte 9 is NUL"),
         ("a.jsonl", "{}".encode("utf-16"), "is UTF-16"),
-        ("a.jsonl", b'{"a": 1}\n{"a": "caf\xe9"}', "byte 19 is 0xe9 (line 2)"),
+        ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}', "byte 16 is 0xe9 (line 2)"),
         ("a.jsonl", b"\xef\xbb\xbf\xe9", "byte 3 is 0xe9 (line 1)"),
         ("a.jsonl", "", "holds no rows"),
         ("a.csv", "text,label\n", "holds no rows"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from multitune.core.records import Pack
+from multitune.core.records import Pack, PackRow, Segments
 from multitune.mixture.packing import pack_rows
 from multitune.model import attention
 
@@ -103,12 +103,10 @@ def test_without_a_trie_it_is_plain_causal_attention(pack, cap):
     parts = tensors(6, 4, 4)
     module = torch.nn.Module()
     found = attention.trie_attention(module, *parts, None, scaling=WIDTH**-0.5, softcap=cap, is_causal=True)[0]
-    line = pack_rows_of_one_line(6)
+    line = one_line(6)
     assert torch.allclose(found, dense(parts, line, cap=cap), atol=WORST)
 
 
-def pack_rows_of_one_line(tokens: int) -> Pack:
-    from multitune.core.records import PackRow, Segments
-
+def one_line(tokens: int) -> Pack:
     line = np.arange(tokens + 1, dtype=np.int32)
     return pack_rows([PackRow(Segments(line[:-1], line[-1:]), 0, 0)], tokens)[0]

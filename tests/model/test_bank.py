@@ -193,3 +193,8 @@ def test_a_base_without_linear_layers_is_refused(wrapped):
     bank = AdapterBank(wrapped("gpt2"))
     with pytest.raises(ModelError, match="no plain linear layers"):
         bank.create("a", 2, 2.0, "all", seed=0)
+
+
+def test_a_layer_that_mamba_reads_past_is_no_target(wrapped):
+    bank = AdapterBank(wrapped("mamba"))
+    assert {name.rpartition(".")[2] for name in bank.linear_names} == {"in_proj", "x_proj"}

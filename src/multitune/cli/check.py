@@ -1,5 +1,6 @@
 """What a run would do, found out without loading a weight: data, mixture, steps, size and time."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -9,11 +10,13 @@ import numpy as np
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
+from multitune.evaluate.runner import longest_answer
 from multitune.model.estimate import Demand, estimate, measure_machine, model_shape, row_cost
 from multitune.train.prepare import AdapterPlan, PreparedRun, TaskInput, prepare_run
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored
+DECODE_TOKENS = 64  # a step of decoding takes as long as a forward pass over so many tokens, whatever the batch
 
 
 def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
@@ -105,22 +108,30 @@ def _step_rows(prepared: PreparedRun, step: int) -> list[PackRow]:
 
 def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     """Tokens that validation and evaluation run forward for one set."""
-    config = prepared.config
+    train, settings = prepared.config.train, prepared.config.evaluate
     learners = [plan for plan in prepared.plans if name in plan.tasks]
-    every = config.train.validate_every
+    every = train.validate_every
     validations = sum(plan.steps // every if every else 4 for plan in learners)
-    answered = 1 + config.train.validate_metric  # a loss, and an answer to score
-    validated = min(config.train.validate_limit, len(item.tokens["validation"]))
-    split = config.evaluate.split
-    evaluated = min(config.evaluate.limit or len(item.tokens[split]), len(item.tokens[split]))
-    subjects = 1 + (len(prepared.plans) if item.general else len(learners))
-    per_validation = validated * answered * _tokens_per_row(prepared, item, "validation")
-    return validations * per_validation + subjects * evaluated * 2 * _tokens_per_row(prepared, item, split)
+    asked = [plan for plan in prepared.plans if len(plan.tasks) > 1] if item.general else learners
+    subjects = 1 + len(asked)  # the base answers as well
+    return validations * _pass_tokens(
+        prepared, item, "validation", train.validate_limit, train.validate_metric
+    ) + subjects * _pass_tokens(prepared, item, settings.split, settings.limit, not item.general)
 
 
-def _tokens_per_row(prepared: PreparedRun, item: TaskInput, split: Split) -> float:
-    rows = [PackRow(segments, adapter=0, task=0) for segments in item.tokens[split][:SAMPLED_ROWS]]
-    cost = row_cost(rows, prepared.config.train.pack_tokens)
-    # Free text is decoded row by row, without shared prefixes.
-    generated = item.data.task.config.kind != "classify"
-    return (cost.logical if generated else cost.executed) / len(rows)
+def _pass_tokens(prepared: PreparedRun, item: TaskInput, split: Split, limit: int | None, answers: bool) -> float:
+    """Tokens that one pass over rows of a split takes: their loss and, where wanted, answers to score."""
+    tokens = item.tokens[split]
+    rows = min(limit or len(tokens), len(tokens))
+    if not rows:
+        return 0.0
+    sample = [PackRow(segments, adapter=0, task=0) for segments in tokens[:SAMPLED_ROWS]]
+    cost = row_cost(sample, prepared.config.train.pack_tokens)
+    losses = rows * cost.executed / len(sample)
+    if not answers:
+        return losses
+    if item.data.task.config.kind == "classify":
+        return 2 * losses
+    # Free text shares no prefixes; adapters stop at the length of the longest answer seen, half of what they may use.
+    steps = math.ceil(rows / prepared.config.evaluate.batch_size) * longest_answer(item) / 2
+    return losses + rows * cost.logical / len(sample) + steps * DECODE_TOKENS

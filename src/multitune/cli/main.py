@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from multitune.cli.export import Form, export_adapter
+from multitune.config.load import config_schema, load_config
 from multitune.core.errors import MultituneError
 from multitune.core.rundir import RunFolder, read_json
 
@@ -52,11 +53,10 @@ def train(
 ) -> None:
     """Train the adapters of a run, evaluate them, and show what training together did."""
     _hush()
+    config = load_config(file, overrides or ())  # a fault in it is told before torch is loaded
     from multitune.cli.watch import Watch
-    from multitune.config.load import load_config
     from multitune.evaluate.experiment import run_experiment
 
-    config = load_config(file, overrides or ())
     with Watch(Console(stderr=as_json)) as watch:
         folder = run_experiment(config, resume, watch, overwrite)
     _show_scores(folder, read_json(folder.scores), as_json)
@@ -66,11 +66,10 @@ def train(
 def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
     _hush()
+    config = load_config(file, overrides or ())
     from multitune.cli.check import check_run
     from multitune.cli.show import show_check
-    from multitune.config.load import load_config
 
-    config = load_config(file, overrides or ())
     with Console(stderr=True).status("reading and tokenising the data …") as status:
         report = check_run(config, lambda name, done, of: status.update(f"reading {name} ({done + 1} of {of}) …"))
     if as_json:
@@ -114,8 +113,6 @@ def export(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a run file, for editors."""
-    from multitune.config.load import config_schema
-
     _print_json(config_schema())
 
 

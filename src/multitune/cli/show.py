@@ -44,8 +44,8 @@ def _sets_table(sets: Sequence[Mapping[str, Any]]) -> Table:
             one["kind"],
             one["metric"] or "(general)",
             *(f"{count:,}" for count in one["rows"].values()),
-            f"{one['tokens']:,}",
-            f"{one['loss_tokens']:,}",
+            _count(one["tokens"]),
+            _count(one["loss_tokens"]),
             f"{one['longest']:,}",
             f"{sum(one['too_long'].values()):,}",
         )
@@ -118,6 +118,10 @@ def summary_line(summary: Mapping[str, Any]) -> str:
         changes.append(f"Δm {summary['delta_m']:+.1%} (median {summary['median_change']:+.1%})")
     left_out = f"; Δm without {', '.join(summary['left_out'])}, near zero alone" if summary["left_out"] else ""
     return f"{counts}; {', '.join(changes)}{left_out}"
+
+
+def _count(tokens: int) -> str:
+    return f"{tokens:,}" if tokens < 1_000_000 else f"{tokens / 1e6:,.1f}M"
 
 
 def _score(value: float | None) -> str:

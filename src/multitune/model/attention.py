@@ -67,13 +67,12 @@ def trie_attention(
     """The attention that transformers calls; without a `trie` it is PyTorch's own, for generation."""
     trie: TrieAttention | None = options.pop("trie", None)
     softcap: float | None = options.get("softcap")
-    scale: float | None = options.get("scaling")
+    scale: float = options.get("scaling") or query.shape[-1] ** -0.5
     if trie is None:
         if softcap is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         seen = _causal_or(attention_mask, query, key)
-        return _capped(query, key, value, seen, scale or query.shape[-1] ** -0.5, softcap).transpose(1, 2), None
-    scale = scale or query.shape[-1] ** -0.5
+        return _capped(query, key, value, seen, scale, softcap).transpose(1, 2), None
     masks = trie.masks(options.get("sliding_window"))
     if softcap is None:
         return _ChunkedAttention.apply(query, key, value, (trie, masks, scale)), None  # pyright: ignore[reportReturnType]

@@ -17,6 +17,8 @@ from multitune.model.backbone import Backbone
 from multitune.model.lora import LoraLinear, LowRank, install
 
 BASE = "base"  # the name that stands for no adapter
+# These read the weights of out_proj and dt_proj past the layer, so that an adapter there could do nothing.
+FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,9 +212,14 @@ class AdapterBank:
 
 
 def linear_layers(model: Any) -> dict[str, nn.Linear]:
-    """Every plain linear layer but the output embedding, by its name in the model."""
+    """Every plain linear layer that an adapter can act on, by its name in the model."""
     head = model.get_output_embeddings()
-    return {name: module for name, module in model.named_modules() if type(module) is nn.Linear and module is not head}
+    unread = ("out_proj", "dt_proj") if model.config.model_type in FUSED else ()
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if type(module) is nn.Linear and module is not head and not name.endswith(unread)
+    }
 
 
 def select_targets(linears: Mapping[str, nn.Linear], targets: str | Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """A GGUF file as an ordinary model folder: unpacked once, so that the next start is fast."""
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -9,7 +8,7 @@ from typing import Any
 
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError, StorageError
-from multitune.core.paths import cache_folder
+from multitune.core.paths import cache_folder, file_key
 
 
 def dequantized_folder(ref: BaseRef) -> str:
@@ -45,13 +44,6 @@ def _save(model: Any, folder: Path) -> None:
         os.rename(staging, folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def file_key(path: Path) -> str:
-    """12 hex digits that change when the file does: its size and its first megabyte."""
-    with path.open("rb") as file:
-        head = file.read(1 << 20)
-    return hashlib.sha256(str(path.stat().st_size).encode() + head).hexdigest()[:12]
 
 
 def _load(ref: BaseRef) -> Any:

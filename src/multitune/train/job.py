@@ -171,9 +171,9 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     checkpoint = _open_folder(run, folder, options)
     options.observe({"kind": "phase", "name": "load"})
     backbone = load_backbone(run.ref, run.config.device, run.config.dtype)
-    if run.config.train.gradient_checkpointing:
-        backbone.model.gradient_checkpointing_enable({"use_reentrant": False})
     bank = AdapterBank(backbone)
+    if run.config.train.gradient_checkpointing:
+        bank.recompute_layers()
     learners = [_learner(bank, run, plan) for plan in run.plans]
     log = EventLog(folder.events, options.observe, keep=checkpoint.facts["events"] if checkpoint else 0)
     job = Job(run, folder, options, bank, learners, log)
