@@ -13,8 +13,8 @@ def test_importing_a_room_does_not_take_the_name_of_a_function() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        _ = multitune.trian  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(AttributeError, match="no attribute 'fit'"):
+        _ = multitune.fit  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_dir_shows_the_whole_face() -> None:

@@ -50,6 +50,12 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "recurrent_gemma": ("recurrent_gemma", PLAIN | {"num_hidden_layers": 3, "lru_width": 32}),
     "lfm2": ("lfm2", GROUPED | {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}),
     "bert": ("bert", PLAIN),
+    "qwen2_moe": (
+        "qwen2_moe",
+        GROUPED
+        | {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 2}
+        | {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16},
+    ),
 }
 
 Rows = list[PackRow]

@@ -64,6 +64,11 @@ def test_a_recurrent_family_falls_back_and_says_so(wrapped, family):
     assert not backbone.shares_prefixes and "cannot share prefixes" in backbone.note
 
 
+def test_a_window_that_only_the_mask_knows_is_found_out_though_the_probe_is_shorter(wrapped):
+    backbone = wrapped("qwen2_moe")
+    assert not backbone.shares_prefixes and "window" in backbone.note
+
+
 @pytest.mark.parametrize("family", RECURRENT)
 def test_the_fallback_is_exact(wrapped, tiny, draw_rows, family):
     assert worst_row(wrapped(family), tiny(family), draw_rows((-1,))) < WORST

@@ -29,7 +29,7 @@ class Watch:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = Live(console=console, transient=True) if console.is_terminal else None
         self._losses: dict[str, dict[str, float]] = {}  # adapter -> task -> smoothed loss
         self._latest: dict[str, Any] = {}  # the step event shown
         self._seconds = 0.0
@@ -80,7 +80,7 @@ class Watch:
             for task, loss in adapter["tasks"].items():
                 seen[task] = SMOOTHING * seen[task] + (1 - SMOOTHING) * loss if task in seen else loss
         if self._live:
-            self._live.update(self._picture(), refresh=True)
+            self._live.update(self._picture())  # drawn a few times a second, however short the steps
         elif _is_due(event["step"], event["steps"]):
             losses = ", ".join(f"{task} {cells[0]}" for task, cells in self._rows().items())
             self._print(f"{self._headline()}: loss {losses}")
@@ -109,7 +109,9 @@ class Watch:
             table.add_column(title, justify="right")
         for task, cells in self._rows().items():
             table.add_row(Text(task), *cells)
-        return Group(ProgressBar(total=steps, completed=step, width=60), Text(self._headline()), table)
+        head = Table.grid(padding=(0, 2))
+        head.add_row(ProgressBar(total=steps, completed=step, width=24), Text(self._headline()))
+        return Group(head, table)
 
     def _rows(self) -> dict[str, tuple[str, str, str]]:
         """Task -> its loss in the first adapter that learns it, its loss in an adapter of its own, its share now."""

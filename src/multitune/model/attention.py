@@ -73,6 +73,7 @@ def trie_attention(
             return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         seen = _causal_or(attention_mask, query, key)
         return _capped(query, key, value, seen, scale, softcap).transpose(1, 2), None
+    _require_window(module, options)
     masks = trie.masks(options.get("sliding_window"))
     if softcap is None:
         return _ChunkedAttention.apply(query, key, value, (trie, masks, scale)), None  # pyright: ignore[reportReturnType]
@@ -149,6 +150,14 @@ def _gather(
     """A chunk's queries (key_head, group * query, width) and its keys and values (key_head, key, width)."""
     asked = query[0, :, chunk.start : chunk.stop].reshape(key.shape[1], -1, query.shape[-1])
     return asked, key[0].index_select(1, chunk.keys), value[0].index_select(1, chunk.keys)
+
+
+def _require_window(module: torch.nn.Module, options: dict[str, Any]) -> None:
+    """Refuse a model whose window stands in its mask alone, which a trie replaces (Qwen2-MoE, Llama 4)."""
+    config: Any = getattr(module, "config", None)
+    windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    if "sliding_window" not in options and (windowed or getattr(config, "attention_chunk_size", None)):
+        raise ValueError("it tells its attention window to its mask alone")
 
 
 def _causal_or(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
