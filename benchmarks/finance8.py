@@ -12,7 +12,7 @@ from benchmarks.record import record
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
 from multitune.core.rundir import read_json
-from multitune.evaluate.experiment import run_experiment
+from multitune.evaluation.experiment import run_experiment
 
 CONFIG = Path(__file__).parent / "finance8.yaml"
 COMMAND = "make bench PART=finance8 DATA=folder"

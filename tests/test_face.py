@@ -1,15 +1,8 @@
-"""The face: functions keep their names beside the rooms, and an unknown name is refused as in any module."""
+"""The face: its names can be listed, and an unknown one is refused as in any module."""
 
 import pytest
 
 import multitune
-
-
-def test_importing_a_room_does_not_take_the_name_of_a_function() -> None:
-    import multitune.evaluate.experiment
-    import multitune.train.job
-
-    assert multitune.train is multitune.evaluate.__globals__["run_experiment"]
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -1,16 +1,14 @@
 """The face: the few names a user needs, each loaded when it is first asked for."""
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from multitune.config.load import load_config
     from multitune.config.schema import RunConfig
     from multitune.core.errors import MultituneError
-    from multitune.evaluate.experiment import evaluate_folder as evaluate
-    from multitune.evaluate.experiment import run_experiment as train
+    from multitune.evaluation.experiment import evaluate_folder as evaluate
+    from multitune.evaluation.experiment import run_experiment as train
     from multitune.model.bank import AdapterBank
     from multitune.tasks.task import Task
 
@@ -23,21 +21,10 @@ _HOMES = {
     "MultituneError": ("multitune.core.errors", "MultituneError"),
     "RunConfig": ("multitune.config.schema", "RunConfig"),
     "Task": ("multitune.tasks.task", "Task"),
-    "evaluate": ("multitune.evaluate.experiment", "evaluate_folder"),
+    "evaluate": ("multitune.evaluation.experiment", "evaluate_folder"),
     "load_config": ("multitune.config.load", "load_config"),
-    "train": ("multitune.evaluate.experiment", "run_experiment"),
+    "train": ("multitune.evaluation.experiment", "run_experiment"),
 }
-
-
-class _Face(ModuleType):
-    """A package whose functions keep their names: importing the rooms `train` and `evaluate` would take them."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face
 
 
 def __getattr__(name: str) -> Any:

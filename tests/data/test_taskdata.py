@@ -82,7 +82,7 @@ def test_a_limit_keeps_the_order_of_rows(tmp_path: Path) -> None:
     every, some = prepare(files), prepare(files, limit={"train": 10})
     assert sizes(some) == (10, 5, 5)
     assert ids(some, "train") == [id_ for id_ in ids(every, "train") if id_ in set(ids(some, "train"))]
-    assert some.notes == ["train: 10 of 50 rows drawn, as limit.train says"]
+    assert some.notes == ["as limit says, rows drawn: 10 of 50 train"]
 
 
 def test_a_higher_limit_holds_the_rows_of_a_lower_one(tmp_path: Path) -> None:

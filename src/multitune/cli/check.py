@@ -10,9 +10,9 @@ import numpy as np
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
-from multitune.evaluate.runner import longest_answer
+from multitune.evaluation.runner import longest_answer
 from multitune.model.estimate import Demand, estimate, measure_machine, model_shape, row_cost
-from multitune.train.prepare import AdapterPlan, PreparedRun, TaskInput, prepare_run
+from multitune.training.prepare import AdapterPlan, PreparedRun, TaskInput, prepare_run
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored

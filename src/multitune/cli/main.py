@@ -55,7 +55,7 @@ def train(
     _hush()
     config = load_config(file, overrides or ())  # a fault in it is told before torch is loaded
     from multitune.cli.watch import Watch
-    from multitune.evaluate.experiment import run_experiment
+    from multitune.evaluation.experiment import run_experiment
 
     with Watch(Console(stderr=as_json)) as watch:
         folder = run_experiment(config, resume, watch, overwrite)
@@ -88,7 +88,7 @@ def evaluate(
     """Score a finished run again, on another split or other numbers of rows."""
     _hush()
     from multitune.cli.watch import Watch
-    from multitune.evaluate.experiment import evaluate_folder
+    from multitune.evaluation.experiment import evaluate_folder
 
     given = {"evaluate.split": split, "evaluate.limit": limit}
     overrides = tuple(f"{field}={value}" for field, value in given.items() if value is not None)

@@ -67,7 +67,7 @@ def _adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """The transfer tables of scores.json (see evaluate.runner), what was kept of general data, and where it all is."""
+    """The transfer tables of scores.json (see evaluation.runner), general data kept, and where it all is."""
     transfer = scores["transfer"]
     console.print()
     console.print(_transfer_table(scores))

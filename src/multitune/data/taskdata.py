@@ -50,8 +50,11 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     apart = _without_straddlers(named, place, notes)
     divided = _divided(apart, config, seed, notes)
     limited: dict[Split, list[Example]] = {
-        split: _limited(divided.get(split, []), split, config, seed, notes) for split in SPLITS
+        split: _limited(divided.get(split, []), split, config, seed) for split in SPLITS
     }
+    drawn = [f"{len(limited[s])} of {len(divided[s])} {s}" for s in divided if len(limited[s]) < len(divided[s])]
+    if drawn:
+        notes.append(f"as limit says, rows drawn: {', '.join(drawn)}")
     digests: dict[Split, str] = {split: tables.get(split, tables["train"]).digest for split in SPLITS}
     return TaskData(task, limited, digests, notes)
 
@@ -100,13 +103,10 @@ def _divided(apart: Examples, config: TaskConfig, seed: int, notes: list[str]) -
     return {**apart, **{split: [train[row] for row in rows] for split, rows in parts.items()}}
 
 
-def _limited(
-    examples: Sequence[Example], split: Split, config: TaskConfig, seed: int, notes: list[str]
-) -> list[Example]:
+def _limited(examples: Sequence[Example], split: Split, config: TaskConfig, seed: int) -> list[Example]:
     """As many as the limit allows, in their order; a higher limit holds all rows of a lower one."""
     limit: int | None = getattr(config.limit, split)
     if limit is None or len(examples) <= limit:
         return list(examples)
-    notes.append(f"{split}: {limit} of {len(examples)} rows drawn, as limit.{split} says")
     rows = generator(seed, config.name, split, "limit").permutation(len(examples))[:limit]
     return [examples[row] for row in sorted(rows.tolist())]

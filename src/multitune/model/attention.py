@@ -133,10 +133,9 @@ class _ChunkedAttention(torch.autograd.Function):
             grad = grads[0][0, chunk.start : chunk.stop].transpose(0, 1)  # (head, query, width)
             grad = grad.reshape(key.shape[1], -1, value.shape[-1])  # (key_head, group * query, width)
             grad_weight = grad @ values.transpose(1, 2)
-            grad_score = torch._softmax_backward_data(grad_weight.float(), weight.float(), -1, torch.float32).to(
-                query.dtype
-            )
-            grad_score.mul_(ctx.scale)
+            through_softmax = torch.ops.aten._softmax_backward_data
+            grad_score = through_softmax(grad_weight.float(), weight.float(), -1, torch.float32)
+            grad_score = grad_score.to(query.dtype).mul_(ctx.scale)
             part = (grad_score @ keys).view(query.shape[1], -1, query.shape[-1])
             grad_query[0, :, chunk.start : chunk.stop] = part
             grad_key.index_add_(1, chunk.keys, (grad_score.transpose(1, 2) @ asked).float())

@@ -6,8 +6,8 @@ import pytest
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
-from multitune.evaluate.stats import BootstrapPlan, Interval, mean_interval
-from multitune.evaluate.transfer import Arms, TaskTransfer, compare, summary, verdict
+from multitune.evaluation.stats import BootstrapPlan, Interval, mean_interval
+from multitune.evaluation.transfer import Arms, TaskTransfer, compare, summary, verdict
 from multitune.tasks.metrics import METRICS
 
 PLAN = BootstrapPlan(resamples=300)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitune.evaluate.stats import (
+from multitune.evaluation.stats import (
     BootstrapPlan,
     bootstrap_p,
     holm,

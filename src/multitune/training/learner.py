@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from multitune.core.records import Draw, PackRow
-from multitune.train.loss import answer_weights
-from multitune.train.optim import AdapterOptimizer
-from multitune.train.prepare import AdapterPlan, PreparedRun
-from multitune.train.progress import ValidationTrack
+from multitune.training.loss import answer_weights
+from multitune.training.optim import AdapterOptimizer
+from multitune.training.prepare import AdapterPlan, PreparedRun
+from multitune.training.progress import ValidationTrack
 
 
 @dataclass(slots=True)

@@ -16,10 +16,10 @@ from multitune.config.load import parse_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, RunFolderError, StorageError, TrainingError
 from multitune.core.rundir import RunFolder
-from multitune.train import checkpoint as checkpoint_module
-from multitune.train.events import Event
-from multitune.train.job import JobOptions, train_run
-from multitune.train.prepare import prepare_run
+from multitune.training import checkpoint as checkpoint_module
+from multitune.training.events import Event
+from multitune.training.job import JobOptions, train_run
+from multitune.training.prepare import prepare_run
 
 Configure = Callable[..., RunConfig]
 TASKS = ("colours", "shapes")
@@ -127,7 +127,9 @@ def test_ctrl_c_saves_and_says_how_to_go_on(configure: Configure, tmp_path: Path
 
 def test_a_loss_that_is_not_a_number_names_task_row_and_step(configure: Configure, tmp_path: Path) -> None:
     config = configure(train={"learning_rate": 1e30, "warmup": 0.0})
-    with pytest.raises(TrainingError, match=r"step \d: the (loss of task|gradient of adapter) '.*'--resume|learning_rate"):
+    with pytest.raises(
+        TrainingError, match=r"step \d: the (loss of task|gradient of adapter) '.*'--resume|learning_rate"
+    ):
         train(config, tmp_path / "run")
 
 

@@ -82,7 +82,8 @@ class AdapterOptimizer:
 
     def step(self, step: int) -> tuple[float, float]:
         """Clip, move, publish. Returns (learning rate, gradient norm before clipping); a norm that is not finite
-        leaves everything as it was, for the caller to report."""
+        leaves everything as it was, for the caller to report.
+        """
         rate = learning_rate_at(self.budget, step)
         masters, gradients = self.trainee.masters(), self.trainee.gradients()
         norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from multitune.config.schema import TrainConfig
-from multitune.train.optim import AdapterOptimizer, Budget, learning_rate_at
+from multitune.training.optim import AdapterOptimizer, Budget, learning_rate_at
 
 
 class Vector:

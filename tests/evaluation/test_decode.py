@@ -10,8 +10,8 @@ import torch
 from multitune.core.errors import MultituneError
 from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat
-from multitune.evaluate import decode
-from multitune.evaluate.decode import GenerateOptions, generate, score_labels
+from multitune.evaluation import decode
+from multitune.evaluation.decode import GenerateOptions, generate, score_labels
 from multitune.model.bank import AdapterBank
 
 VOCAB = 93

@@ -29,13 +29,13 @@ from multitune.core.records import Prediction, Segments, Split
 from multitune.core.rundir import RunFolder, read_json, write_json, write_text
 from multitune.core.seeds import generator
 from multitune.data.tokenizer import ChatFormat
-from multitune.evaluate.decode import GenerateOptions, answer_losses, generate, score_labels
-from multitune.evaluate.stats import BootstrapPlan
-from multitune.evaluate.transfer import Arms, compare, summary
+from multitune.evaluation.decode import GenerateOptions, answer_losses, generate, score_labels
+from multitune.evaluation.stats import BootstrapPlan
+from multitune.evaluation.transfer import Arms, compare, summary
 from multitune.model.bank import BASE, AdapterBank
-from multitune.train.events import Observe
-from multitune.train.job import Measure
-from multitune.train.prepare import PreparedRun, TaskInput
+from multitune.training.events import Observe
+from multitune.training.job import Measure
+from multitune.training.prepare import PreparedRun, TaskInput
 
 LONGEST_ANSWER = 512  # tokens generated at most where the task does not say
 

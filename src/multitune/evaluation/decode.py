@@ -13,7 +13,7 @@ from multitune.core.errors import MultituneError
 from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.model.bank import AdapterBank
-from multitune.train.loss import row_losses
+from multitune.training.loss import row_losses
 
 FEW_LABELS = 8  # up to here all labels of an example are scored at once
 ROWS_AT_ONCE = 4096  # (prompt, label) rows laid out at a time; bounds the memory they take outside the model

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import MissingExtraError
-from multitune.train.events import Event, Observe
+from multitune.training.events import Event, Observe
 
 _CLASSES = {
     "tensorboard": "TensorBoardTracker",

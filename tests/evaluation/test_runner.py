@@ -14,7 +14,7 @@ from multitune.config.load import parse_config
 from multitune.core.errors import MultituneError, RunFolderError
 from multitune.core.records import Prediction
 from multitune.core.rundir import RunFolder, read_json
-from multitune.evaluate.runner import (
+from multitune.evaluation.runner import (
     PredictOptions,
     Subject,
     evaluate_run,
@@ -26,8 +26,8 @@ from multitune.evaluate.runner import (
 )
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
-from multitune.train.loss import row_losses
-from multitune.train.prepare import PreparedRun, prepare_run
+from multitune.training.loss import row_losses
+from multitune.training.prepare import PreparedRun, prepare_run
 
 ROWS = {"train": 24, "validation": 10, "test": 14}
 TASKS: dict[str, dict[str, Any]] = {

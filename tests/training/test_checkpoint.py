@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from multitune.core.errors import RunFolderError, StorageError
-from multitune.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 
 def checkpoint(value: float) -> Checkpoint:

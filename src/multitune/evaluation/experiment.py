@@ -8,14 +8,14 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import RunFolder
-from multitune.evaluate.runner import Subject, evaluate_run, measure
+from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.model.files import load_adapter
-from multitune.train.events import Event, Observe
-from multitune.train.job import JobOptions, train_run
-from multitune.train.prepare import PreparedRun, prepare_run
-from multitune.train.track import TrackerWatch, several
+from multitune.training.events import Event, Observe
+from multitune.training.job import JobOptions, train_run
+from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.training.track import TrackerWatch, several
 
 
 def _ignore(event: Event) -> None:
@@ -30,7 +30,7 @@ def run_experiment(
     Args:
         config: from `load_config`.
         resume: go on with a run that was stopped.
-        observe: gets every event of the run (see train.events).
+        observe: gets every event of the run (see training.events).
         overwrite: start over in a folder that holds a run.
     Returns:
         The run's folder, complete.
@@ -64,7 +64,7 @@ def evaluate_folder(path: Path | str, observe: Observe = _ignore, overrides: tup
         observe: gets an event per adapter and task.
         overrides: as of `--set`, such as `evaluate.limit=500`.
     Returns:
-        What scores.json holds (see evaluate.runner).
+        What scores.json holds (see evaluation.runner).
     """
     folder = RunFolder(Path(path)).require()
     config = load_config(folder.config, overrides)

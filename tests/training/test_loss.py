@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from multitune.core.records import Segments
-from multitune.train.loss import answer_weights
+from multitune.training.loss import answer_weights
 
 
 def segments(prompt: int, answer: int) -> Segments:

@@ -12,14 +12,14 @@ from multitune.core.errors import TrainingError
 from multitune.core.records import Draw, Pack, PackRow
 from multitune.mixture.packing import pack_rows
 from multitune.model.bank import AdapterBank
-from multitune.train.events import EventLog
-from multitune.train.learner import Learner
-from multitune.train.loss import PackLoss, pack_loss
-from multitune.train.prepare import PreparedRun
+from multitune.training.events import EventLog
+from multitune.training.learner import Learner
+from multitune.training.loss import PackLoss, pack_loss
+from multitune.training.prepare import PreparedRun
 
 
 class Hooks(Protocol):
-    """What happens between steps; train.job provides it."""
+    """What happens between steps; training.job provides it."""
 
     def validate(self, learner: Learner) -> None:
         """Measure an adapter, keep it if it is the best so far, stop what overfits."""
@@ -114,8 +114,8 @@ def _move(learner: Learner, step: int) -> tuple[float, float]:
     rate, norm = learner.optimizer.step(step)
     if not math.isfinite(norm):
         raise TrainingError(
-            f"step {step + 1}: the gradient of adapter {learner.name!r} (tasks {', '.join(learner.plan.tasks)}) is not "
-            f"finite at learning rate {rate:.2g}. Lower train.learning_rate; the last checkpoint is intact, and "
+            f"step {step + 1}: the gradient of adapter {learner.name!r} (tasks {', '.join(learner.plan.tasks)}) is "
+            f"not finite at learning rate {rate:.2g}. Lower train.learning_rate; the last checkpoint is intact, and "
             "`--resume` starts from it"
         )
     learner.trained_steps = step + 1

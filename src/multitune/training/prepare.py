@@ -103,8 +103,8 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
 
 def _left_out(name: str, tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
     return [
-        f"{name}: {len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens and "
-        "are left out; a higher train.max_length takes them in"
+        f"{name}: {len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens "
+        "and are left out; a higher train.max_length takes them in"
         for split, rows in tokens.items()
         if rows.too_long
     ]

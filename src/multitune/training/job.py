@@ -3,7 +3,7 @@
 import math
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,14 +18,14 @@ from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import save_adapter
 from multitune.model.full import FullWeights, save_full
-from multitune.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from multitune.train.events import Event, EventLog, Observe
-from multitune.train.learner import Learner
-from multitune.train.loop import run_loop
-from multitune.train.loss import row_losses
-from multitune.train.optim import AdapterOptimizer, AdapterTrainee, Budget, Trainee
-from multitune.train.prepare import AdapterPlan, PreparedRun, TaskInput
-from multitune.train.progress import ValidationTrack
+from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from multitune.training.events import Event, EventLog, Observe
+from multitune.training.learner import Learner
+from multitune.training.loop import run_loop
+from multitune.training.loss import row_losses
+from multitune.training.optim import AdapterOptimizer, AdapterTrainee, Budget, Trainee
+from multitune.training.prepare import AdapterPlan, PreparedRun, TaskInput
+from multitune.training.progress import ValidationTrack
 
 Measure = Callable[[AdapterBank, str, TaskInput, int], float]  # metric of an adapter on so many validation rows
 
@@ -209,8 +209,8 @@ def _open_folder(run: PreparedRun, folder: RunFolder, options: JobOptions) -> Ch
     changed = [name for name in data if before.get(name) != data[name]]
     if changed:
         raise RunFolderError(
-            f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again with "
-            "--overwrite"
+            f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again "
+            "with --overwrite"
         )
     return load_checkpoint(folder.checkpoint)
 
@@ -241,7 +241,7 @@ def _weights(run: PreparedRun, tasks: Sequence[str]) -> Mapping[str, float]:
 
 
 @contextmanager
-def _stop_on_signal(job: Job) -> Iterator[None]:
+def _stop_on_signal(job: Job) -> Generator[None]:
     """Ctrl-C and SIGTERM finish the step, save and leave; a second Ctrl-C leaves at once."""
 
     def stop(number: int, frame: Any) -> None:

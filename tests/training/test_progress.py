@@ -2,7 +2,7 @@
 
 import json
 
-from multitune.train.progress import ValidationTrack
+from multitune.training.progress import ValidationTrack
 
 
 def track() -> ValidationTrack:

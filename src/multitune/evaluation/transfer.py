@@ -9,7 +9,7 @@ from typing import Literal
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
-from multitune.evaluate.stats import (
+from multitune.evaluation.stats import (
     BootstrapPlan,
     Interval,
     bootstrap_p,

@@ -1,4 +1,4 @@
-"""What validation has shown of one adapter so far: losses per task, the best step per criterion, who stopped gaining."""
+"""What validation has shown of one adapter: losses per task, the best step per criterion, who stopped gaining."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
