@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .PHONY: demo test check bench architecture setup setup-dev clean
 
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
-	$(BIN)/multitune train examples/finance/demo.yaml
+	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
 
 test: setup-dev  ## All tests
 	$(BIN)/python -m pytest -q
