@@ -30,7 +30,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["MULTITUNE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
-WORDS = [*(f"w{i}" for i in range(78)), *"0123456789", ",", "ORG"]
+WORDS = [*(f"w{i}" for i in range(78)), *"0123456789", ",", "ORG", "say", "copy", "red", "blue", "general"]
 
 
 def tiny_model(seed: int = 3) -> LlamaForCausalLM:

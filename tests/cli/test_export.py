@@ -23,7 +23,9 @@ def test_both_forms_are_the_same_model(finished: Path, base_folder: Path, tmp_pa
     export_adapter(RunFolder(finished), "shared", tmp_path / "merged", Form.MERGED)
     base = AutoModelForCausalLM.from_pretrained(base_folder)
     adapted = PeftModel.from_pretrained(base, tmp_path / "peft")
-    torch.testing.assert_close(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "merged")), logits(adapted))
+    torch.testing.assert_close(
+        logits(AutoModelForCausalLM.from_pretrained(tmp_path / "merged")), logits(adapted), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_what_is_in_the_way_stays(finished: Path, tmp_path: Path) -> None:

@@ -202,3 +202,28 @@ def test_the_common_prefix_is_the_longest_one(a, b):
     length = common_prefix(np.array(a, dtype=np.int32), np.array(b, dtype=np.int32))
     assert a[:length] == b[:length]
     assert length == min(len(a), len(b)) or a[length] != b[length]
+
+
+@laws
+@given(rows_of_a_step, budgets)
+def test_filling_ends_every_slice_at_a_multiple(rows: list[PackRow], budget: int) -> None:
+    for pack in pack_rows(rows, budget, align=16):
+        assert all(stop % 16 == 0 for _, _, stop in pack.slices) and pack.slices[-1][2] == len(pack)
+
+
+@laws
+@given(rows_of_a_step, budgets)
+def test_filling_changes_no_target_and_nothing_it_has_read(rows: list[PackRow], budget: int) -> None:
+    plain, filled = pack_rows(rows, budget), pack_rows(rows, budget, align=16)
+    found = sorted((t for pack in filled for t in targets(pack, rows)), key=repr)
+    assert found == sorted((t for pack in plain for t in targets(pack, rows)), key=repr)
+
+
+@laws
+@given(rows_of_a_step)
+def test_filling_sees_itself_alone(rows: list[PackRow]) -> None:
+    for pack in pack_rows(rows, 1000, align=16):
+        read = {node for target in set(pack.target_node.tolist()) for node in path(pack, target)}
+        filling = [node for node in range(len(pack)) if node not in read]
+        seen = [[k for k in range(q + 1) if q < pack.end[k]] for q in filling]
+        assert seen == [[node] for node in filling]

@@ -44,8 +44,6 @@ def run_experiment(
     prepared = prepare_run(config)
     for note in prepared.notes:
         observe({"kind": "note", "text": note})
-    if overwrite:
-        folder.clear()
     tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     try:
         watch = several([observe, tracking])

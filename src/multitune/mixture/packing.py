@@ -7,7 +7,7 @@ import numpy as np
 from multitune.core.records import Pack, PackRow
 
 
-def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True) -> list[Pack]:
+def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True, align: int = 1) -> list[Pack]:
     """Lay rows out as packs of at most `pack_tokens` tokens; exact, nothing is cut or approximated.
 
     Rows are sorted by adapter and then by their tokens, which makes neighbours share the longest prefixes: the
@@ -17,12 +17,14 @@ def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True) -> 
         rows: any number of rows; a trie never spans two adapters.
         pack_tokens: budget of one pack. A row longer than that gets a pack of its own.
         share: False lays every row out alone (plain packing), for models that tries cannot serve.
+        align: each adapter's slice is filled up to a multiple of this with tokens that nothing sees or predicts, so
+            that shapes repeat. It may take a pack over its budget by less than `align` per adapter.
     """
     inputs = [row.segments.tokens[:-1] for row in rows]
     # Big-endian bytes compare like the token sequences themselves.
     order = sorted(range(len(rows)), key=lambda i: (rows[i].adapter, inputs[i].astype(">u4").tobytes(), i))
     packs: list[Pack] = []
-    builder = _PackBuilder(rows)
+    builder = _PackBuilder(rows, align)
     previous = -1
     for i in order:
         shared = 0
@@ -30,7 +32,7 @@ def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True) -> 
             shared = common_prefix(inputs[previous], inputs[i])
         if len(builder) and len(builder) + len(inputs[i]) - shared > pack_tokens:
             packs.append(builder.finish())
-            builder = _PackBuilder(rows)
+            builder = _PackBuilder(rows, align)
             shared = 0
         builder.add(i, inputs[i], shared)
         previous = i
@@ -49,8 +51,9 @@ def common_prefix(a: np.ndarray, b: np.ndarray) -> int:
 class _PackBuilder:
     """One pack in the making: appends the part of each row that the row before did not have."""
 
-    def __init__(self, rows: Sequence[PackRow]) -> None:
+    def __init__(self, rows: Sequence[PackRow], align: int) -> None:
         self._rows = rows
+        self._align = align
         self._tokens: list[np.ndarray] = []
         self._positions: list[np.ndarray] = []
         self._open = np.empty(0, dtype=np.int64)  # node index at each depth of the row added last
@@ -68,6 +71,8 @@ class _PackBuilder:
         """Append a row of which the first `shared` tokens are already the open path."""
         row = self._rows[index]
         assert len(row.segments.prompt) and len(row.segments.answer), f"row {index} needs a prompt and an answer"
+        if self._slices and self._slices[-1][0] != row.adapter:
+            self._fill()
         fresh = np.arange(self._count, self._count + len(tokens) - shared, dtype=np.int64)
         self._closed.append((self._open[shared:], self._count))
         self._open = np.concatenate([self._open[:shared], fresh])
@@ -87,8 +92,20 @@ class _PackBuilder:
             start = self._slices[-1][2] if self._slices else 0
             self._slices.append((adapter, start, self._count))
 
+    def _fill(self) -> None:
+        """End the last slice at a multiple of `align`: every token of the filling is a root without branches."""
+        filling = -self._count % self._align
+        self._closed.append((self._open, self._count))
+        self._open = np.empty(0, dtype=np.int64)
+        self._closed += [(np.array([i]), i + 1) for i in range(self._count, self._count + filling)]
+        self._tokens.append(np.zeros(filling, dtype=np.int32))
+        self._positions.append(np.zeros(filling, dtype=np.int64))
+        self._count += filling
+        self._extend_slice(self._slices[-1][0])
+
     def finish(self) -> Pack:
         """The pack of all rows added."""
+        self._fill()
         end = np.full(self._count, self._count, dtype=np.int64)
         for nodes, count in self._closed:
             end[nodes] = count

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -12,6 +13,7 @@ from multitune.core.records import Pack
 
 NAME = "multitune_trie"
 CHUNK = 256  # queries per product; small enough to skip other branches, large enough to keep the matmuls busy
+KEYS = 128  # keys come in multiples of this, the last ones masked: kernels are compiled once per shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,11 @@ class TrieAttention:
         chunks: list[_Chunk] = []
         for start in range(0, len(pack), CHUNK):
             stop = min(start + CHUNK, len(pack))
-            keys = (end[:stop] > start).nonzero().squeeze(1)
+            seen = (end[:stop] > start).nonzero().squeeze(1)
+            keys = F.pad(seen, (0, -len(seen) % KEYS))
             query = index[start:stop, None]
             mask = (keys <= query) & (query < end[keys])
+            mask[:, len(seen) :] = False
             chunks.append(_Chunk(start, stop, keys, mask, position[start:stop, None] - position[keys]))
         return cls(tuple(chunks))
 

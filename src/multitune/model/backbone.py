@@ -1,6 +1,7 @@
 """The frozen (or fully trained) language model: loaded from any base, run over packs, checked once for exactness."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ Dtype = Literal["auto", "float32", "bfloat16"]
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.02, torch.bfloat16: 0.1}
 # The same where only tokens changed that should not be seen: the order of the sums is then the same.
 LEAK = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.002, torch.bfloat16: 0.01}
+# Kernels are compiled, and their memory kept, once per shape: slices and predicting nodes come in multiples of these.
+ALIGN, NODES = 128, 64
 STEM, TAIL = 9, 7  # tokens that the rows of the probe share, and tokens of each row alone
 
 
@@ -43,6 +46,12 @@ class Backbone:
         """Identity of the base: its shape and a sample of its weights, the same in any compute type."""
         return fingerprint(self.model)
 
+    def pack(self, rows: Sequence[PackRow], pack_tokens: int) -> list[Pack]:
+        """Rows laid out as this model computes them best: as tries where it can, in shapes that repeat."""
+        if self.shares_prefixes:
+            return pack_rows(rows, pack_tokens, align=ALIGN)
+        return pack_rows(rows, pack_tokens, share=False)
+
     def logits(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits where something is predicted, and for each target the row of those logits.
 
@@ -50,6 +59,7 @@ class Backbone:
             logits float32 (node, vocab), and int64 (target,) that picks a node for each of the pack's targets.
         """
         nodes, which = np.unique(pack.target_node, return_inverse=True)
+        nodes = np.pad(nodes, (0, -len(nodes) % NODES), mode="edge")
         picked = torch.from_numpy(which.reshape(-1)).to(self.device)
         if self.shares_prefixes:
             return self._trie_logits(pack, nodes), picked

@@ -13,7 +13,7 @@ from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
-from multitune.model.backbone import Device, Dtype, pick_device, pick_dtype
+from multitune.model.backbone import ALIGN, Device, Dtype, pick_device, pick_dtype
 from multitune.model.bank import lay_out, linear_layers, select_targets
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
@@ -85,7 +85,7 @@ class RowCost:
 
 def row_cost(rows: Sequence[PackRow], pack_tokens: int) -> RowCost:
     """Lay rows out as training does, and count."""
-    packs = pack_rows(rows, pack_tokens)
+    packs = pack_rows(rows, pack_tokens, align=ALIGN)
     return RowCost(
         executed=sum(len(pack) for pack in packs),
         logical=sum(pack.logical_tokens for pack in packs),

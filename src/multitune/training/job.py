@@ -168,17 +168,18 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
         RunFolderError: the folder holds another run, or its data or checkpoint changed.
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
-    checkpoint = _open_folder(run, folder, options)
+    checkpoint = _read_folder(run, folder) if options.resume else None
     options.observe({"kind": "phase", "name": "load"})
-    backbone = load_backbone(run.ref, run.config.device, run.config.dtype)
-    bank = AdapterBank(backbone)
+    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
     learners = [_learner(bank, run, plan) for plan in run.plans]
+    if not options.resume:  # only now, when nothing of the user's can be wrong any more
+        _start_folder(run, folder)
     log = EventLog(folder.events, options.observe, keep=checkpoint.facts["events"] if checkpoint else 0)
     job = Job(run, folder, options, bank, learners, log)
-    if backbone.note and not checkpoint:
-        log({"kind": "note", "text": backbone.note})
+    if bank.backbone.note and not checkpoint:
+        log({"kind": "note", "text": bank.backbone.note})
     options.observe({"kind": "phase", "name": "train"})
     try:
         with _stop_on_signal(job):
@@ -193,20 +194,22 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
         log.close()
 
 
-def _open_folder(run: PreparedRun, folder: RunFolder, options: JobOptions) -> Checkpoint | None:
-    text, data = dump_config(run.config), run.data_record()
-    if not options.resume:
-        write_text(folder.config, text)
-        write_json(folder.versions, versions())
-        write_json(folder.data, data)
-        return None
-    if folder.require().config.read_text("utf-8") != text:
+def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
+    folder.clear()
+    write_text(folder.config, dump_config(run.config))
+    write_json(folder.versions, versions())
+    write_json(folder.data, run.data_record())
+
+
+def _read_folder(run: PreparedRun, folder: RunFolder) -> Checkpoint | None:
+    """The checkpoint to go on from, if this is the run that the folder holds."""
+    if folder.require().config.read_text("utf-8") != dump_config(run.config):
         raise RunFolderError(
             f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
             "Undo the change, or start again with --overwrite"
         )
-    before = read_json(folder.data)
-    changed = [name for name in data if before.get(name) != data[name]]
+    before, now = read_json(folder.data), run.data_record()
+    changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         raise RunFolderError(
             f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again "

@@ -10,7 +10,6 @@ import numpy as np
 
 from multitune.core.errors import TrainingError
 from multitune.core.records import Draw, Pack, PackRow
-from multitune.mixture.packing import pack_rows
 from multitune.model.bank import AdapterBank
 from multitune.training.events import EventLog
 from multitune.training.learner import Learner
@@ -79,7 +78,7 @@ def _backward(
         owners += [place] * len(packed)
     shape = (len(active), len(numbers))
     sums = StepSums(np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(len(active)))
-    for pack in pack_rows(rows, run.config.train.pack_tokens, bank.backbone.shares_prefixes):
+    for pack in bank.backbone.pack(rows, run.config.train.pack_tokens):
         loss = pack_loss(bank, pack)
         _require_finite(run, loss, [(active[owners[i]].name, draws[i]) for i in pack.rows], step)
         loss.total.backward()

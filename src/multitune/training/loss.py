@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from multitune.core.records import Pack, PackRow, Segments
-from multitune.mixture.packing import pack_rows
 from multitune.model.bank import AdapterBank
 
 
@@ -53,7 +52,7 @@ def row_losses(bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_t
     number = bank.number(adapter)
     packed = [PackRow(segments, adapter=number, task=0) for segments in rows]
     result = np.empty(len(rows))
-    for pack in pack_rows(packed, pack_tokens, bank.backbone.shares_prefixes):
+    for pack in bank.backbone.pack(packed, pack_tokens):
         loss = pack_loss(bank, pack)
         result[list(pack.rows)] = loss.row_sum / loss.row_tokens
     return result

@@ -1,5 +1,6 @@
 """Experiment trackers (TensorBoard, W&B, MLflow, trackio) as watchers of a run's events, through accelerate's."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,22 @@ class TrackerWatch:
     """Sends every step and validation to the trackers that the config names."""
 
     def __init__(self, names: Sequence[str], run_name: str, folder: Path, config: dict[str, Any]) -> None:
-        self._trackers = [_open(name, run_name, folder / "tracking") for name in names]
-        for tracker in self._trackers:
-            tracker.store_init_configuration(config)
+        _require(names)
+        self._names, self._run_name, self._folder, self._config = names, run_name, folder / "tracking", config
+        self._trackers: list[Any] = []
 
     def __call__(self, event: Event) -> None:
         """Log one event; those without numbers are passed over."""
         values = flat_numbers(event)
-        if values:
+        if not values:
+            return
+        if not self._trackers:  # not before the run has written its folder
+            self._trackers = [_open(name, self._run_name, self._folder) for name in self._names]
             for tracker in self._trackers:
-                tracker.log(values, step=event["step"])
+                tracker.start()
+                tracker.store_init_configuration({"config": json.dumps(self._config)})  # they take no nesting
+        for tracker in self._trackers:
+            tracker.log(values, step=event["step"])
 
     def finish(self) -> None:
         """Flush and close the trackers."""
@@ -62,12 +69,19 @@ def several(watchers: Sequence[Observe]) -> Observe:
     return observe
 
 
+def _require(names: Sequence[str]) -> None:
+    if names:
+        from accelerate import tracking
+
+        available = {str(tracker) for tracker in tracking.get_available_trackers()}
+        for name in names:
+            if name not in available:
+                raise MissingExtraError(f"track: {name!r} is not installed. Run: pip install {name}")
+
+
 def _open(name: str, run_name: str, folder: Path) -> Any:
     from accelerate import PartialState, tracking
 
-    available = {str(tracker) for tracker in tracking.get_available_trackers()}
-    if name not in available:
-        raise MissingExtraError(f"track: {name!r} is not installed. Run: pip install {name}")
     PartialState()  # accelerate's trackers ask it who the main process is
     folder.mkdir(parents=True, exist_ok=True)
     cls = getattr(tracking, _CLASSES[name])
