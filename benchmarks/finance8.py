@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from benchmarks.record import record
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
@@ -63,7 +65,7 @@ def main() -> None:
         if data := os.environ.get("DATA"):
             overrides += local_sources(Path(data), Path(folder))
         started = time.monotonic()
-        with Watch() as watch:
+        with Watch(Console()) as watch:
             run = run_experiment(load_config(CONFIG, overrides), observe=watch)
         minutes = (time.monotonic() - started) / 60
         record("finance8", COMMAND, {"minutes": round(minutes, 1), **read_json(run.scores)})

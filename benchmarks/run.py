@@ -5,6 +5,7 @@ import sys
 
 PARTS = {
     "kill_and_resume": "kill -9 during training, then --resume, against an uninterrupted run",
+    "repeating_shapes": "speed and memory of packs filled up to repeating shapes, against packs as they come",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 
