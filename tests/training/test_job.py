@@ -176,8 +176,7 @@ def test_a_task_that_overfits_is_drawn_no_more_while_the_others_go_on(configure:
     (tmp_path / "shapes.validation.jsonl").write_text(text)
     config = configure(adapters="shared", train={"max_steps": 12, "patience": 1, "learning_rate": 0.02})
     events = train(config, tmp_path / "run")
-    frozen = next(e for e in events if e["kind"] == "frozen")
-    assert frozen["task"] == "shapes"
+    (frozen,) = [e for e in events if e["kind"] == "frozen" and e["task"] == "shapes"]
     after = [e["adapters"]["shared"] for e in events if e["kind"] == "step" and e["step"] > frozen["step"]]
     assert after and all(step["shares"]["shapes"] == 0.0 and "shapes" not in step["tasks"] for step in after)
 
@@ -218,3 +217,14 @@ def test_configured_and_achieved_shares_stand_in_every_step(configure: Configure
     steps = [e["adapters"]["shared"] for e in events if e["kind"] == "step"]
     assert all(sum(step["shares"].values()) == pytest.approx(1.0) for step in steps)
     assert [sum(step["achieved"].values()) for step in steps] == [4, 8, 12, 16, 20, 24]
+
+
+def test_an_adapter_whose_every_task_overfits_is_done_early(configure: Configure, tmp_path: Path) -> None:
+    for task in TASKS:
+        file = tmp_path / f"{task}.validation.jsonl"
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps({**row, "said": "w77"}) + "\n" for row in rows))
+    config = configure(adapters="shared", train={"max_steps": 40, "patience": 1, "learning_rate": 0.02})
+    events = train(config, tmp_path / "run")
+    assert len([e for e in events if e["kind"] == "step"]) < 40
+    assert events[-2]["kind"] == "note" and "stopped early" in events[-2]["text"]

@@ -6,24 +6,21 @@ from typing import Any
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
+from multitune.core.bases import BaseRef
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import RunFolder
 from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.model.files import load_adapter
-from multitune.training.events import Event, Observe
+from multitune.training.events import Observe, unwatched
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
 
 
-def _ignore(event: Event) -> None:
-    """Nobody watches."""
-
-
 def run_experiment(
-    config: RunConfig, resume: bool = False, observe: Observe = _ignore, overwrite: bool = False
+    config: RunConfig, resume: bool = False, observe: Observe = unwatched, overwrite: bool = False
 ) -> RunFolder:
     """Prepare, train, evaluate.
 
@@ -54,7 +51,7 @@ def run_experiment(
     return folder
 
 
-def evaluate_folder(path: Path | str, observe: Observe = _ignore, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def evaluate_folder(path: Path | str, observe: Observe = unwatched, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """Score a finished run again, from its folder alone.
 
     Args:
@@ -90,8 +87,6 @@ def open_subjects(prepared: PreparedRun, folder: RunFolder) -> list[Subject]:
         if not path.is_dir():
             raise RunFolderError(f"{path}: no such adapter; the run was not finished. Go on with --resume")
         if config.method == "full":
-            from multitune.core.bases import BaseRef
-
             tuned = AdapterBank(load_backbone(BaseRef(name, str(path)), config.device, config.dtype))
             subjects.append(Subject(name, tuned, BASE))
         else:

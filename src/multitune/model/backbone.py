@@ -164,7 +164,7 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
         model.set_attn_implementation(native)
         backbone.shares_prefixes = False
         backbone.note = (
-            f"{type(model).__name__} cannot share prefixes ({fault}); rows are computed one by one: exact, but slower"
+            f"{type(model).__name__} cannot share prefixes ({fault}); each row is computed in full: exact, but slower"
         )
     return backbone
 

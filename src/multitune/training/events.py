@@ -11,6 +11,10 @@ Event = dict[str, Any]
 Observe = Callable[[Event], None]
 
 
+def unwatched(event: Event) -> None:
+    """The watcher of a run that nobody watches."""
+
+
 class EventLog:
     """Appends events to a file and passes each on; the file can be cut back to where a checkpoint left it."""
 

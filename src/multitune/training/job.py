@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from multitune.config.load import dump_config
@@ -19,7 +20,7 @@ from multitune.model.bank import AdapterBank
 from multitune.model.files import save_adapter
 from multitune.model.full import FullWeights, save_full
 from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from multitune.training.events import Event, EventLog, Observe
+from multitune.training.events import EventLog, Observe, unwatched
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.loss import row_losses
@@ -30,16 +31,12 @@ from multitune.training.progress import ValidationTrack
 Measure = Callable[[AdapterBank, str, TaskInput, int], float]  # metric of an adapter on so many validation rows
 
 
-def _ignore(event: Event) -> None:
-    """Nobody watches."""
-
-
 @dataclass(frozen=True, slots=True)
 class JobOptions:
     """How to run a job, as opposed to what to train."""
 
     resume: bool = False
-    observe: Observe = _ignore
+    observe: Observe = unwatched
     measure: Measure | None = None  # None: validation loss alone
 
 
@@ -78,13 +75,16 @@ class Job:
             self._stop_overfitted(learner)
 
     def _stop_overfitted(self, learner: Learner) -> None:
+        """Draw such a task no more; where it is the last one drawn, the adapter is done."""
+        shares = learner.plan.stream.shares(learner.trained_steps)
         for task in learner.track.overfitted(self.run.config.train.patience):
+            if not shares[task]:
+                continue  # stopped before
             if learner.plan.stream.freeze(task, learner.trained_steps - 1):
                 self.log({"kind": "frozen", "step": learner.trained_steps, "adapter": learner.name, "task": task})
-            elif all(t in learner.track.overfitted(self.run.config.train.patience) for t in learner.plan.tasks):
+            else:
                 learner.done = True
                 self.log({"kind": "note", "text": f"{learner.name}: no task gains any more; stopped early"})
-                return
 
     def _validation_loss(self, learner: Learner, task: str) -> float:
         if not learner.trained_steps and learner.number >= 0 and task in self.base_losses:
@@ -153,7 +153,7 @@ class Job:
             selection[learner.name] = {"chosen": step, "by": self.run.config.train.select_by, "best": best}
         write_json(self.folder.selection, selection)
 
-    def _save(self, learner: Learner, folder: Any) -> None:
+    def _save(self, learner: Learner, folder: Path) -> None:
         recipe = {**learner.plan.recipe.model_dump(mode="json"), "step": learner.trained_steps}
         if learner.number < 0:
             save_full(self.bank.backbone, folder, self.run.chat.tokenizer, {})
