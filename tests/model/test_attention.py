@@ -50,7 +50,7 @@ def gradients(output: torch.Tensor, parts: tuple[torch.Tensor, ...]) -> tuple[to
     return torch.autograd.grad((output * seed).sum(), parts)
 
 
-@pytest.fixture(params=[1, 7, 256])
+@pytest.fixture(params=[1, 7, 64, 256])
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(attention, "CHUNK", request.param)
     return request.param
@@ -85,19 +85,30 @@ def test_any_grouping_of_the_heads_is_exact(pack, key_heads):
     assert torch.allclose(over_trie(parts, pack), dense(parts, pack), atol=WORST)
 
 
-def test_a_chunk_gathers_only_keys_that_one_of_its_queries_sees(pack, chunk):
+def test_every_token_asks_in_one_bucket_and_once(pack, chunk):
     trie = attention.TrieAttention.of(pack, torch.device("cpu"))
-    for c in trie.chunks:
-        seen = c.mask.any(0)
-        assert bool(seen[: int(seen.sum())].all()) and len(seen) - int(seen.sum()) < attention.KEYS
+    asked = torch.cat([bucket.queries for bucket in trie.buckets])
+    assert sorted(asked.tolist()) == list(range(len(pack)))
+
+
+def test_a_chunk_gathers_few_keys_that_none_of_its_queries_sees(pack, chunk):
+    trie = attention.TrieAttention.of(pack, torch.device("cpu"))
+    for bucket in trie.buckets:
+        seen = (bucket.distance >= 0).any(1).sum(1)  # (chunk,)
+        wide = bucket.distance.shape[2]
+        assert bool((wide - seen < max(attention.KEYS, wide / 4)).all())
 
 
 def test_a_window_is_measured_along_the_row_and_not_along_the_pack(pack):
     trie = attention.TrieAttention.of(pack, torch.device("cpu"))
-    (chunk,) = trie.chunks
     query = len(pack) - 1  # its stem lies many tokens back, on the far side of the other branches
-    seen = chunk.keys[trie.masks(4)[0][query]]
-    assert pack.position[seen.numpy()].tolist() == [pack.position[query] - back for back in (3, 2, 1, 0)]
+    bucket = next(b for b in trie.buckets if query in b.queries)
+    place = bucket.queries.tolist().index(query)
+    chunks, queries, keys = bucket.distance.shape
+    bias = bucket.bias(4, 1, torch.zeros(1, 1, 1, WIDTH)).view(chunks * queries, keys)[place]
+    of_chunk = bucket.keys.view(chunks, keys)[place // queries]
+    seen = sorted((of_chunk[bias == 0]).tolist())
+    assert pack.position[seen].tolist() == [pack.position[query] - back for back in (3, 2, 1, 0)]
 
 
 @pytest.mark.parametrize("cap", [None, 1.5])

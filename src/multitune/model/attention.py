@@ -1,10 +1,11 @@
 """Attention over a pack of token tries: query q sees key k when k <= q < end[k], and nothing else is computed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
-from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -12,52 +13,91 @@ from transformers.masking_utils import sdpa_mask
 from multitune.core.records import Pack
 
 NAME = "multitune_trie"
-CHUNK = 256  # queries per product; small enough to skip other branches, large enough to keep the matmuls busy
-KEYS = 128  # keys come in multiples of this, the last ones masked: kernels are compiled once per shape
+CHUNK = 64  # queries side by side; few enough to skip other branches, enough to keep the matmuls busy
+KEYS = 64  # keys come in multiples of this, the last ones masked: kernels are compiled once per shape
 
 
 @dataclass(frozen=True, slots=True)
-class _Chunk:
-    """Consecutive queries and the keys that at least one of them sees: their ancestors and themselves."""
+class _Bucket:
+    """Chunks of consecutive queries that all see about as many keys: their ancestors and themselves."""
 
-    start: int
-    stop: int
-    keys: torch.Tensor  # int64 (key,)
-    mask: torch.Tensor  # bool (query, key)
-    distance: torch.Tensor  # int64 (query, key) how far the key lies behind the query in its own row
+    queries: torch.Tensor  # int64 (chunk * query,)
+    keys: torch.Tensor  # int64 (chunk * key,)
+    distance: torch.Tensor  # int64 (chunk, query, key) how far a key lies behind a query in its row; < 0 is not seen
+
+    def bias(self, window: int | None, key_heads: int, query: torch.Tensor) -> torch.Tensor:
+        """What is added to scores, (key_head * chunk, group * query, key): 0 where a key is seen, -inf elsewhere."""
+        seen = self.distance >= 0 if window is None else (self.distance >= 0) & (self.distance < window)
+        bias = query.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))
+        return bias.repeat(key_heads, query.shape[1] // key_heads, 1)
+
+    def asked(self, x: torch.Tensor, key_heads: int) -> torch.Tensor:
+        """A value of each query, (head, token, width), as (key_head * chunk, group * query, width)."""
+        return self._side_by_side(x, self.queries, key_heads)
+
+    def seen(self, x: torch.Tensor) -> torch.Tensor:
+        """A value of each key, (key_head, token, width), as (key_head * chunk, key, width)."""
+        return self._side_by_side(x, self.keys, x.shape[0])
+
+    def _side_by_side(self, x: torch.Tensor, tokens: torch.Tensor, key_heads: int) -> torch.Tensor:
+        chunks, groups = self.distance.shape[0], x.shape[0] // key_heads
+        parts = x.index_select(1, tokens).view(key_heads, groups, chunks, -1, x.shape[-1])
+        return parts.transpose(1, 2).reshape(key_heads * chunks, -1, x.shape[-1])
+
+    def by_token(self, parts: torch.Tensor, key_heads: int) -> torch.Tensor:
+        """Back from the shape of `asked` to (token of `queries`, head, width)."""
+        chunks, queries, _ = self.distance.shape
+        parts = parts.view(key_heads, chunks, -1, queries, parts.shape[-1])
+        return parts.permute(1, 3, 0, 2, 4).reshape(chunks * queries, -1, parts.shape[-1])
 
 
 @dataclass(frozen=True, slots=True)
 class TrieAttention:
-    """Which keys each query of one pack sees, cut into chunks; passed to the model as the keyword `trie`."""
+    """Which keys each query of one pack sees; passed to the model as the keyword `trie`.
 
-    chunks: tuple[_Chunk, ...]
-    _windows: dict[int, tuple[torch.Tensor, ...]] = field(default_factory=dict[int, tuple[torch.Tensor, ...]])
+    One product per bucket and not per chunk: a pack of many short rows is two or three large products.
+    """
+
+    buckets: tuple[_Bucket, ...]
+    _biases: dict[tuple[int | None, int, int], tuple[torch.Tensor, ...]] = field(
+        default_factory=dict[tuple[int | None, int, int], tuple[torch.Tensor, ...]]
+    )
 
     @classmethod
     def of(cls, pack: Pack, device: torch.device) -> "TrieAttention":
-        """The chunks of a pack; costs O(token * chunk), never O(token ** 2)."""
-        end = torch.from_numpy(pack.end).to(device)
-        position = torch.from_numpy(pack.position).to(device)
-        index = torch.arange(len(pack), device=device)
-        chunks: list[_Chunk] = []
+        """The buckets of a pack; costs O(token * chunk) in the model, never O(token ** 2)."""
+        alike: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
         for start in range(0, len(pack), CHUNK):
-            stop = min(start + CHUNK, len(pack))
-            seen = (end[:stop] > start).nonzero().squeeze(1)
-            keys = F.pad(seen, (0, -len(seen) % KEYS))
-            query = index[start:stop, None]
-            mask = (keys <= query) & (query < end[keys])
-            mask[:, len(seen) :] = False
-            chunks.append(_Chunk(start, stop, keys, mask, position[start:stop, None] - position[keys]))
-        return cls(tuple(chunks))
+            query = np.arange(start, min(start + CHUNK, len(pack)))
+            seen = np.flatnonzero(pack.end[: query[-1] + 1] > start)
+            alike.setdefault((len(query), _rounded(len(seen))), []).append((query, seen))
+        return cls(tuple(_bucket(pack, chunks, width, device) for (_, width), chunks in alike.items()))
 
-    def masks(self, window: int | None) -> tuple[torch.Tensor, ...]:
-        """One mask per chunk; a sliding window is measured along the row, as `position` counts it."""
-        if window is None:
-            return tuple(chunk.mask for chunk in self.chunks)
-        if window not in self._windows:
-            self._windows[window] = tuple(c.mask & (c.distance < window) for c in self.chunks)
-        return self._windows[window]
+    def biases(self, window: int | None, key_heads: int, query: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """One bias per bucket, the same for all layers alike; a sliding window is measured along the row."""
+        layer = (window, key_heads, query.shape[1])
+        if layer not in self._biases:
+            self._biases[layer] = tuple(bucket.bias(window, key_heads, query) for bucket in self.buckets)
+        return self._biases[layer]
+
+
+def _rounded(keys: int) -> int:
+    """Up to a multiple of KEYS, and of an eighth of the next power of two: few buckets, little waste."""
+    step = max(KEYS, (1 << (keys - 1).bit_length()) // 8)
+    return -(-keys // step) * step
+
+
+def _bucket(pack: Pack, chunks: Sequence[tuple[np.ndarray, np.ndarray]], width: int, device: torch.device) -> _Bucket:
+    queries = np.stack([query for query, _ in chunks])  # (chunk, query)
+    keys = np.stack([np.pad(seen, (0, width - len(seen))) for _, seen in chunks])  # (chunk, key)
+    real = np.arange(width) < np.array([len(seen) for _, seen in chunks])[:, None]
+    visible = (keys[:, None] <= queries[..., None]) & (queries[..., None] < pack.end[keys][:, None]) & real[:, None]
+    distance = np.where(visible, pack.position[queries][..., None] - pack.position[keys][:, None], -1)
+
+    def tensor(array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(device)
+
+    return _Bucket(tensor(queries.reshape(-1)), tensor(keys.reshape(-1)), tensor(distance))
 
 
 def trie_attention(
@@ -76,29 +116,25 @@ def trie_attention(
         if softcap is None:
             return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
         seen = _causal_or(attention_mask, query, key)
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
         return _capped(query, key, value, seen, scale, softcap).transpose(1, 2), None
     _require_window(module, options)
-    masks = trie.masks(options.get("sliding_window"))
+    heads = key.shape[1]
+    biases = trie.biases(options.get("sliding_window"), heads, query)
     if softcap is None:
-        return _ChunkedAttention.apply(query, key, value, (trie, masks, scale)), None  # pyright: ignore[reportReturnType]
-    outputs = [
-        _capped(
-            query[:, :, c.start : c.stop],
-            key.index_select(2, c.keys),
-            value.index_select(2, c.keys),
-            mask,
-            scale,
-            softcap,
-        )
-        for c, mask in zip(trie.chunks, masks, strict=True)
-    ]
-    return torch.cat(outputs, dim=2).transpose(1, 2), None  # (1, token, head, width)
+        return _TrieFunction.apply(query, key, value, (trie, biases, scale)), None  # pyright: ignore[reportReturnType]
+    out = query.new_zeros(query.shape[2], query.shape[1], value.shape[-1])  # (token, head, width)
+    for bucket, bias in zip(trie.buckets, biases, strict=True):
+        parts = bucket.asked(query[0], heads), bucket.seen(key[0]), bucket.seen(value[0])
+        out = out.index_copy(0, bucket.queries, bucket.by_token(_capped(*parts, bias, scale, softcap), heads))
+    return out[None], None  # (1, token, head, width)
 
 
-class _ChunkedAttention(torch.autograd.Function):
-    """softmax(q kᵀ) v chunk by chunk, with the gradients of shared keys summed in place.
+class _TrieFunction(torch.autograd.Function):
+    """softmax(q kᵀ) v bucket by bucket, with the gradients of shared keys summed in float32.
 
-    Through autograd every chunk would make, clear and add a gradient as large as all keys.
+    Through autograd every bucket would make, clear and add a gradient as large as all keys.
     """
 
     @staticmethod
@@ -109,50 +145,41 @@ class _ChunkedAttention(torch.autograd.Function):
         value: torch.Tensor,
         plan: tuple[TrieAttention, tuple[torch.Tensor, ...], float],
     ) -> torch.Tensor:
-        trie, masks, scale = plan
-        heads, tokens = query.shape[1:3]
-        out = query.new_empty(1, tokens, heads, value.shape[-1])
+        trie, biases, scale = plan
+        heads = key.shape[1]
+        out = query.new_empty(query.shape[2], query.shape[1], value.shape[-1])  # (token, head, width)
         weights: list[torch.Tensor] = []
-        for chunk, mask in zip(trie.chunks, masks, strict=True):
-            asked, keys, values = _gather(query, key, value, chunk)
-            scores = asked @ keys.transpose(1, 2)  # (key_head, group * query, key)
-            shown = scores.view(key.shape[1], -1, *mask.shape)
-            shown.mul_(scale).masked_fill_(~mask, float("-inf"))
-            weights.append(torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype))
-            attended = (weights[-1] @ values).view(heads, -1, value.shape[-1])
-            out[0, chunk.start : chunk.stop] = attended.transpose(0, 1)
+        for bucket, bias in zip(trie.buckets, biases, strict=True):
+            asked, keys, values = bucket.asked(query[0], heads), bucket.seen(key[0]), bucket.seen(value[0])
+            # Scaled and masked inside the product, before it is rounded to the compute type.
+            scores = torch.baddbmm(bias, asked, keys.transpose(1, 2), alpha=scale)
+            weights.append(torch.softmax(scores, dim=-1))
+            out[bucket.queries] = bucket.by_token(weights[-1] @ values, heads)
         ctx.save_for_backward(query, key, value, *weights)
         ctx.trie, ctx.scale = trie, scale
-        return out
+        return out[None]
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
         query, key, value, *weights = ctx.saved_tensors
-        grad_query = torch.empty_like(query)
+        heads = key.shape[1]
+        grad_out = grads[0][0].transpose(0, 1)  # (head, token, width)
+        grad_query = query.new_empty(query.shape[2], query.shape[1], query.shape[-1])  # (token, head, width)
         # Branches add up in float32: a shared key gets one summand per chunk.
         grad_key = torch.zeros(key.shape[1:], dtype=torch.float32, device=key.device)
         grad_value = torch.zeros(value.shape[1:], dtype=torch.float32, device=value.device)
-        for chunk, weight in zip(ctx.trie.chunks, weights, strict=True):
-            asked, keys, values = _gather(query, key, value, chunk)
-            grad = grads[0][0, chunk.start : chunk.stop].transpose(0, 1)  # (head, query, width)
-            grad = grad.reshape(key.shape[1], -1, value.shape[-1])  # (key_head, group * query, width)
-            grad_weight = grad @ values.transpose(1, 2)
+        for bucket, weight in zip(ctx.trie.buckets, weights, strict=True):
+            asked, grad = bucket.asked(query[0], heads), bucket.asked(grad_out, heads)
+            grad_weight = grad @ bucket.seen(value[0]).transpose(1, 2)
             through_softmax = torch.ops.aten._softmax_backward_data
-            grad_score = through_softmax(grad_weight.float(), weight.float(), -1, torch.float32)
-            grad_score = grad_score.to(query.dtype).mul_(ctx.scale)
-            part = (grad_score @ keys).view(query.shape[1], -1, query.shape[-1])
-            grad_query[0, :, chunk.start : chunk.stop] = part
-            grad_key.index_add_(1, chunk.keys, (grad_score.transpose(1, 2) @ asked).float())
-            grad_value.index_add_(1, chunk.keys, (weight.transpose(1, 2) @ grad).float())
-        return grad_query, grad_key[None].to(key.dtype), grad_value[None].to(value.dtype), None
-
-
-def _gather(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, chunk: _Chunk
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A chunk's queries (key_head, group * query, width) and its keys and values (key_head, key, width)."""
-    asked = query[0, :, chunk.start : chunk.stop].reshape(key.shape[1], -1, query.shape[-1])
-    return asked, key[0].index_select(1, chunk.keys), value[0].index_select(1, chunk.keys)
+            grad_score = through_softmax(grad_weight, weight, -1, weight.dtype).mul_(ctx.scale)
+            grad_query[bucket.queries] = bucket.by_token(grad_score @ bucket.seen(key[0]), heads)
+            for total, part in (
+                (grad_key, grad_score.transpose(1, 2) @ asked),
+                (grad_value, weight.transpose(1, 2) @ grad),
+            ):
+                total.index_add_(1, bucket.keys, part.view(heads, -1, part.shape[-1]).float())
+        return grad_query.transpose(0, 1)[None], grad_key[None].to(key.dtype), grad_value[None].to(value.dtype), None
 
 
 def _require_window(module: torch.nn.Module, options: dict[str, Any]) -> None:
@@ -178,11 +205,11 @@ def _capped(
     scale: float,
     softcap: float,
 ) -> torch.Tensor:
-    """Attention whose scores are capped: softcap * tanh(score / softcap) before the softmax (Gemma 2)."""
-    groups = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
-    scores = (query @ key.transpose(2, 3)) * scale
-    scores = torch.tanh(scores / softcap) * softcap
+    """Attention whose scores are capped: softcap * tanh(score / softcap) before the softmax (Gemma 2).
+
+    All (…, token, width), with as many keys' heads as queries' heads; `mask` as in scaled_dot_product_attention.
+    """
+    scores = torch.tanh((query @ key.transpose(-1, -2)) * (scale / softcap)) * softcap
     # The lowest finite score and not -inf: a padded query sees no key at all, and 0 / 0 would spread.
     lowest = torch.finfo(scores.dtype).min
     scores = scores.masked_fill(~mask, lowest) if mask.dtype == torch.bool else scores + mask

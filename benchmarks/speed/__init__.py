@@ -1,0 +1,1 @@
+"""Speed against the trainers that users would pick: the same rows, LoRA shape, type and threads, in turn."""
