@@ -1,4 +1,4 @@
-"""One contestant on one workload, in a process of its own: `python -m benchmarks.speed.contestants SETUP WORKLOAD STEPS`.
+"""One contestant on one workload, in a process of its own: `… -m benchmarks.speed.contestants SETUP WORKLOAD STEPS`.
 
 All start from the same base and the same LoRA weights, and read the same rows in the same order. The last line that
 is printed is a JSON object: seconds and rows of every step, the loss of every step, and the peak memory.
@@ -173,19 +173,15 @@ def _peer_model(workload: str, steps: int) -> Any:
 
 
 # name -> (contestant, its options). bf16 is autocast on top of a bf16 model: it casts PEFT's float32 weights.
+PLAIN = {"gradient_checkpointing": False, "bf16": True}
+CHUNKED = {**PLAIN, "loss_type": "chunked_nll"}  # TRL's loss without the logits of prompts
 SETUPS: dict[str, tuple[Callable[..., Timeline], dict[str, Any]]] = {
     "multitune": (multitune, {}),
     "peft": (peft, {}),
-    "trl": (trl, {"gradient_checkpointing": False, "bf16": True}),
-    "trl-plain": (trl, {"gradient_checkpointing": False, "bf16": False}),
-    "trl-checkpointing": (trl, {"gradient_checkpointing": True, "bf16": True}),
-    "trl-chunked": (trl, {"gradient_checkpointing": False, "bf16": True, "loss_type": "chunked_nll"}),
-    "trl-chunked-micro4": (trl, {"gradient_checkpointing": False, "bf16": True, "loss_type": "chunked_nll", "micro": 4}),
-    "trl-packing": (trl, {"gradient_checkpointing": False, "bf16": True, "packing": True, "micro": 1}),
-    "trl-packing-chunked": (
-        trl,
-        {"gradient_checkpointing": False, "bf16": True, "packing": True, "micro": 1, "loss_type": "chunked_nll"},
-    ),
+    "trl": (trl, PLAIN),
+    "trl-checkpointing": (trl, {**PLAIN, "gradient_checkpointing": True}),
+    "trl-chunked": (trl, {**CHUNKED, "micro": 4}),
+    "trl-packing": (trl, {**CHUNKED, "packing": True, "micro": 1}),
 }
 
 

@@ -57,6 +57,5 @@ def _with_labels() -> str:
     """The prompt of `intents` with all 77 labels written out, as the prototypes had it."""
     labels = (Path(__file__).parent / "intents.txt").read_text("utf-8").split("\n")
     listed = ", ".join(label for label in labels if label)
-    return (
-        f"Which of these intents has the message to a bank? Answer with one of them.\n{listed}\n\nMessage: {{{{ text }}}}"
-    )
+    question = "Which of these intents has the message to a bank? Answer with one of them."
+    return f"{question}\n{listed}\n\nMessage: {{{{ text }}}}"

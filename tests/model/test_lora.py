@@ -127,3 +127,54 @@ def test_installing_keeps_the_weights_as_the_same_objects():
     weight = model[0].weight
     layers = install(model, {"0": model[0]}, Routes())
     assert model[0] is layers["0"] and model[0].weight is weight and type(model[1]) is torch.nn.Linear
+
+
+MANY = ((0, 0, 64), (2, 64, 96), (1, 96, 192))  # without gaps, in multiples of 32: one batched product serves all
+
+
+@pytest.fixture
+def many(layer) -> LoraLinear:
+    layer.pairs = {0: pair(1), 1: pair(2), 2: pair(3)}
+    layer._routes.slices, layer._routes.total = MANY, 192
+    return layer
+
+
+def one_by_one(layer: LoraLinear, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Output and gradients where each slice is a pass of its own."""
+    out, grad = [], []
+    for route in MANY:
+        part = x[:, route[1] : route[2]].detach().requires_grad_()
+        layer._routes.slices, layer._routes.total = ((route[0], 0, part.shape[1]),), part.shape[1]
+        out.append(layer(part))
+        grad.append(torch.autograd.grad(out[-1].square().sum(), part)[0])
+    layer._routes.slices, layer._routes.total = MANY, 192
+    return torch.cat(out, 1).detach(), torch.cat(grad, 1)
+
+
+def test_many_adapters_in_blocks_come_out_as_each_in_a_pass_of_its_own(many):
+    x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
+    expected, expected_grad = one_by_one(many, x)
+    gradients = {n: (p.grad_a.clone(), p.grad_b.clone()) for n, p in many.pairs.items()}
+    for p in many.pairs.values():
+        p.grad_a.zero_(), p.grad_b.zero_()
+    found = many(x)
+    assert "BlockedLinear" in type(found.grad_fn).__name__
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(torch.autograd.grad(found.square().sum(), x)[0], expected_grad, atol=1e-4)
+    for n, (grad_a, grad_b) in gradients.items():
+        assert torch.allclose(many.pairs[n].grad_a, grad_a, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(many.pairs[n].grad_b, grad_b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("change", ["gap", "scale", "rank", "frozen"])
+def test_adapters_that_differ_are_taken_one_by_one(many, change):
+    x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
+    odd = pair(3, scale=2.0 if change == "scale" else 0.5)
+    if change == "rank":
+        odd = LowRank(odd.a[:1], odd.b[:, :1], odd.scale, odd.grad_a[:1], odd.grad_b[:, :1])
+    if change == "frozen":
+        odd = LowRank(odd.a, odd.b, odd.scale)
+    many.pairs[2] = odd
+    if change == "gap":
+        many._routes.slices = ((0, 0, 32), *MANY[1:])
+    assert "RoutedLinear" in type(many(x).grad_fn).__name__

@@ -40,9 +40,10 @@ class _Bucket:
         return self._side_by_side(x, self.keys, x.shape[0])
 
     def _side_by_side(self, x: torch.Tensor, tokens: torch.Tensor, key_heads: int) -> torch.Tensor:
-        chunks, groups = self.distance.shape[0], x.shape[0] // key_heads
-        parts = x.index_select(1, tokens).view(key_heads, groups, chunks, -1, x.shape[-1])
-        return parts.transpose(1, 2).reshape(key_heads * chunks, -1, x.shape[-1])
+        # Token by token, as the projections wrote it: whole rows are copied.
+        rows = x.transpose(0, 1).index_select(0, tokens)
+        parts = rows.view(self.distance.shape[0], -1, key_heads, x.shape[0] // key_heads, x.shape[-1])
+        return parts.permute(2, 0, 3, 1, 4).reshape(key_heads * len(parts), -1, x.shape[-1])
 
     def by_token(self, parts: torch.Tensor, key_heads: int) -> torch.Tensor:
         """Back from the shape of `asked` to (token of `queries`, head, width)."""

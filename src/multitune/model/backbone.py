@@ -15,6 +15,7 @@ from multitune.core.records import Pack, PackRow, Segments
 from multitune.mixture.packing import pack_rows
 from multitune.model import attention
 from multitune.model.gguf import dequantized_folder
+from multitune.model.likelihood import node_losses
 from multitune.model.lora import Routes
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -25,7 +26,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.02, torc
 # The same where only tokens changed that should not be seen: the order of the sums is then the same.
 LEAK = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.002, torch.bfloat16: 0.01}
 # Kernels are compiled, and their memory kept, once per shape: slices and predicting nodes come in multiples of these.
-ALIGN, NODES = 128, 64
+ALIGN, NODES = 64, 32
 STEM, TAIL = 9, 7  # tokens that the rows of the probe share, and tokens of each row alone
 
 
@@ -58,18 +59,22 @@ class Backbone:
         Returns:
             logits float32 (node, vocab), and int64 (target,) that picks a node for each of the pack's targets.
         """
+        logits, which = self._outputs(pack)
+        return logits.float(), which
+
+    def losses(self, pack: Pack) -> torch.Tensor:
+        """Negative log-likelihood of each target in nats, float32 (target,)."""
+        logits, which = self._outputs(pack)
+        return node_losses(logits, which, torch.from_numpy(pack.target_token).to(self.device))
+
+    def _outputs(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits as `logits` gives them, in the compute type."""
         nodes, which = np.unique(pack.target_node, return_inverse=True)
         nodes = np.pad(nodes, (0, -len(nodes) % NODES), mode="edge")
         picked = torch.from_numpy(which.reshape(-1)).to(self.device)
         if self.shares_prefixes:
             return self._trie_logits(pack, nodes), picked
         return self._row_logits(pack, nodes), picked
-
-    def losses(self, pack: Pack) -> torch.Tensor:
-        """Negative log-likelihood of each target in nats, float32 (target,)."""
-        logits, which = self.logits(pack)
-        target = torch.from_numpy(pack.target_token).to(self.device)
-        return torch.logsumexp(logits, dim=-1)[which] - logits[which, target]
 
     def _trie_logits(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
         def tensor(array: np.ndarray) -> torch.Tensor:
@@ -85,7 +90,7 @@ class Backbone:
             logits_to_keep=tensor(nodes),
             trie=attention.TrieAttention.of(pack, self.device),
         )
-        return output.logits[0].float()  # (node, vocab)
+        return output.logits[0]  # (node, vocab)
 
     def _row_logits(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
         """The same for models that tries cannot serve: rows side by side, padded on the right, one mask each."""
@@ -98,7 +103,7 @@ class Backbone:
         ids[mask] = torch.from_numpy(pack.tokens).to(self.device)
         with self.routes.by_row(starts, len(pack)):  # padding moves the tokens, but a row stays one adapter's
             output = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
-        return output.logits[mask][torch.from_numpy(nodes).to(self.device)].float()
+        return output.logits[mask][torch.from_numpy(nodes).to(self.device)]
 
 
 def load_backbone(ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto") -> Backbone:
