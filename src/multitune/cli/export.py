@@ -4,8 +4,6 @@ import shutil
 from enum import StrEnum
 from pathlib import Path
 
-from multitune.config.load import load_config
-from multitune.core.bases import resolve_base
 from multitune.core.errors import InputError, suggest
 from multitune.core.rundir import RunFolder, write_folder
 
@@ -24,6 +22,8 @@ def export_adapter(folder: RunFolder, name: str, target: Path, form: Form) -> No
         InputError: no such run or adapter, `target` is taken, or the form does not suit the method.
         StorageError: the disk is full or not writable.
     """
+    from multitune.config.load import load_config
+
     config = load_config(folder.require().config)
     source = folder.adapter(name)
     if not source.is_dir():
@@ -45,6 +45,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _merge(folder: RunFolder, name: str, target: Path) -> None:
+    from multitune.config.load import load_config
+    from multitune.core.bases import resolve_base
     from multitune.data.tokenizer import load_tokenizer
     from multitune.model.backbone import load_backbone
     from multitune.model.bank import AdapterBank

@@ -4,16 +4,19 @@ import json
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from multitune.cli.export import Form, export_adapter
-from multitune.config.load import config_schema, load_config
 from multitune.core.errors import MultituneError
 from multitune.core.rundir import RunFolder, read_json
+
+if TYPE_CHECKING:
+    from multitune.config.schema import RunConfig
 
 app = typer.Typer(
     name="multitune",
@@ -53,7 +56,7 @@ def train(
 ) -> None:
     """Train the adapters of a run, evaluate them, and show what training together did."""
     _hush()
-    config = load_config(file, overrides or ())  # a fault in it is told before torch is loaded
+    config = _load(file, overrides)  # a fault in it is told before torch is loaded
     from multitune.cli.watch import Watch
     from multitune.evaluation.experiment import run_experiment
 
@@ -66,7 +69,7 @@ def train(
 def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
     _hush()
-    config = load_config(file, overrides or ())
+    config = _load(file, overrides)
     from multitune.cli.check import check_run
     from multitune.cli.show import show_check
 
@@ -113,6 +116,8 @@ def export(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of a run file, for editors."""
+    from multitune.config.load import config_schema
+
     _print_json(config_schema())
 
 
@@ -144,6 +149,12 @@ def _hush() -> None:
     """Before the first import of what it is about; a value that the user set stays."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+def _load(file: Path, overrides: Sequence[str] | None) -> "RunConfig":
+    from multitune.config.load import load_config  # here, so that `--help` need not wait for pydantic
+
+    return load_config(file, overrides or ())
 
 
 def _results() -> Console:

@@ -38,7 +38,8 @@ class _NodeLosses(torch.autograd.Function):
         grad = torch.empty_like(logits)
         for start in range(0, len(logits), NODES):
             part = slice(start, start + NODES)
-            chance = logits[part].float().sub_(log_total[part, None]).exp_().mul_(weight[part, None])
+            chance = logits[part].to(torch.float32, copy=True)
+            chance.sub_(log_total[part, None]).exp_().mul_(weight[part, None])
             mine = (node >= start) & (node < start + NODES)
             # Before rounding: where the model is sure, chance and 1 all but cancel.
             chance.index_put_((node[mine] - start, token[mine]), -grads[0][mine], accumulate=True)

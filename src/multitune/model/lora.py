@@ -180,9 +180,10 @@ class _Blocks:
         """One matrix per pair as one per block: (block, row, column)."""
         return torch.stack([m for m, count in zip(matrices, self.counts, strict=True) for _ in range(count)])
 
-    def summed(self, parts: torch.Tensor) -> list[torch.Tensor]:
-        """One float32 matrix per pair: the sum over its blocks of (block, row, column)."""
-        return [part.sum(0, dtype=torch.float32) for part in parts.split(list(self.counts))]
+    def add_up(self, grads: Sequence[torch.Tensor], parts: torch.Tensor, scale: float = 1.0) -> None:
+        """Add to each pair's gradient the sum over its blocks of (block, row, column), in float32."""
+        for grad, part in zip(grads, parts.split(list(self.counts)), strict=True):
+            grad.add_(part.sum(0, dtype=torch.float32), alpha=scale)
 
 
 class _BlockedLinear(torch.autograd.Function):
@@ -194,10 +195,9 @@ class _BlockedLinear(torch.autograd.Function):
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (token, in)
         out = F.linear(flat, weight, bias)  # (token, out)
-        hidden = blocks.cut(flat) @ blocks.repeated(p.a for p in blocks.pairs).transpose(1, 2)  # (block, token, rank)
-        blocks.cut(out).baddbmm_(
-            hidden, blocks.repeated(p.b for p in blocks.pairs).transpose(1, 2), alpha=blocks.pairs[0].scale
-        )
+        a, b = blocks.repeated([p.a for p in blocks.pairs]), blocks.repeated([p.b for p in blocks.pairs])
+        hidden = blocks.cut(flat) @ a.transpose(1, 2)  # (block, token, rank)
+        blocks.cut(out).baddbmm_(hidden, b.transpose(1, 2), alpha=blocks.scale)
         ctx.save_for_backward(flat, weight, hidden)
         ctx.blocks, ctx.shape = blocks, x.shape
         return out.view(*x.shape[:-1], weight.shape[0])
@@ -214,8 +214,8 @@ class _BlockedLinear(torch.autograd.Function):
         grads_a = [pair.grad_a for pair in blocks.pairs if pair.grad_a is not None]
         grads_b = [pair.grad_b for pair in blocks.pairs if pair.grad_b is not None]
         if grads_a:
-            torch._foreach_add_(grads_a, blocks.summed(grad_hidden.transpose(1, 2) @ blocks.cut(flat)))
-            torch._foreach_add_(grads_b, blocks.summed(parts.transpose(1, 2) @ hidden), alpha=blocks.scale)
+            blocks.add_up(grads_a, grad_hidden.transpose(1, 2) @ blocks.cut(flat))
+            blocks.add_up(grads_b, parts.transpose(1, 2) @ hidden, blocks.scale)
         return grad_in.view(ctx.shape), None, None, None
 
 
