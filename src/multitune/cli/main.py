@@ -37,7 +37,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdo
 # The libraries below us speak of themselves; what matters in it reaches the user in our words.
 QUIET = {
     "TQDM_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
+    "TOKENIZERS_PARALLELISM": "true",
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -70,11 +70,17 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
     """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
     _hush()
     config = _load(file, overrides)
-    from multitune.cli.check import check_run
+    from multitune.cli.recall import recalled
     from multitune.cli.show import show_check
 
-    with Console(stderr=True).status("reading and tokenising the data …") as status:
-        report = check_run(config, lambda name, done, of: status.update(f"reading {name} ({done + 1} of {of}) …"))
+    def make() -> dict[str, Any]:
+        from multitune.cli.check import check_run
+        from multitune.cli.watch import reading
+
+        with reading(Console(stderr=True)) as progress:
+            return check_run(config, progress)
+
+    report = recalled(config, make)
     if as_json:
         _print_json(report)
     else:

@@ -1,12 +1,14 @@
 """A run as it goes: a live bar and table on a terminal, plain lines in a log."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import Progress, TaskID
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -125,6 +127,20 @@ class Watch:
                     first, _, share = rows[task]
                     rows[task] = (first, f"{loss:.3f}", share)
         return rows
+
+
+@contextmanager
+def reading(console: Console) -> Generator[Callable[[str, int, int], None]]:
+    """Within the block, a bar per task that goes with the rows read; yields what `prepare_run` tells them to."""
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as bars:
+        bar_of: dict[str, TaskID] = {}
+
+        def tell(name: str, done: int, rows: int) -> None:
+            if name not in bar_of:
+                bar_of[name] = bars.add_task(f"reading {name}", total=None)
+            bars.update(bar_of[name], completed=done, total=rows or None)
+
+        yield tell
 
 
 def validation_line(event: Mapping[str, Any]) -> str:

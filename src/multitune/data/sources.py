@@ -47,21 +47,41 @@ def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
         DataError: rows that cannot be read, or none.
         MissingExtraError: SQL without SQLAlchemy or the database's driver.
     """
-    wanted: dict[Split, str] = {split: value for split in SPLITS if (value := getattr(source, split))}
+    files = source_files(source, place)
+    if files is not None:
+        return {split: _file_table(paths, place) for split, paths in files.items()}
+    wanted = _wanted(source)
     if source.hub:
         named: dict[Split, str] = {"train": "train", **wanted}
         return {split: _hub_table(source, source.hub, name, place) for split, name in named.items()}
+    return _sql_tables(str(source.sql), wanted, place)
+
+
+def source_files(source: SourceConfig, place: str) -> dict[Split, list[Path]] | None:
+    """The files of every split that a source names; None where its rows come from the hub or a database.
+
+    Raises:
+        DataNotFoundError: no such file or folder.
+        DataError: no train split.
+    """
+    if source.hub:
+        return None
+    wanted = _wanted(source)
     if "train" not in wanted:
         raise DataError(f"{place}: data.train is missing. Give a file, a folder, a glob, a hub id or an SQL query")
     if source.sql:
-        return _sql_tables(source.sql, wanted, place)
+        return None
     files: dict[Split, list[Path]] = {split: _files(where, place) for split, where in wanted.items()}
     if Path(wanted["train"]).is_dir():
         named_in_folder = _by_name(files.pop("train"))
         files = named_in_folder | files  # a split with a path of its own keeps it
         if "train" not in files:
             raise DataError(f"{place}: {wanted['train']} holds no file named train. Name one so, or give data.train")
-    return {split: _file_table(paths, place) for split, paths in files.items()}
+    return files
+
+
+def _wanted(source: SourceConfig) -> dict[Split, str]:
+    return {split: value for split in SPLITS if (value := getattr(source, split))}
 
 
 def _files(where: str, place: str) -> list[Path]:

@@ -136,15 +136,20 @@ class ChatFormat:
         (a prompt that ends in a space), the text does stand alone.
         """
         cut = len(self._context_ids)
-        behind = self._ids([self._context + text for text in texts])
-        return [
-            ids[cut:] if ids[:cut] == self._context_ids else self._ids([text])[0]
-            for text, ids in zip(texts, behind, strict=True)
-        ]
+        different = list(dict.fromkeys(texts))  # a hundred thousand answers may be three labels
+        behind = self._ids([self._context + text for text in different])
+        found = {
+            text: ids[cut:] if ids[:cut] == self._context_ids else self._ids([text])[0]
+            for text, ids in zip(different, behind, strict=True)
+        }
+        return [found[text] for text in texts]
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
+        if self.tokenizer.is_fast:  # straight to the library below, which else also makes masks that nobody reads
+            library: Any = getattr(self.tokenizer, "backend_tokenizer")  # noqa: B009 (not in the type's stub)
+            return [found.ids for found in library.encode_batch_fast(list(texts), add_special_tokens=False)]
         # A template writes its own special tokens. `verbose` would warn of long rows, which are reported elsewhere.
         ids: Any = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return ids

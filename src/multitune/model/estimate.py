@@ -15,6 +15,7 @@ from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import ALIGN, Device, Dtype, pick_device, pick_dtype
 from multitune.model.bank import lay_out, linear_layers, select_targets
+from multitune.model.gguf import config_source
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
 ACTIVATION_COPIES = 2.0  # what is held per token, over the inputs and outputs of all linear layers
@@ -126,7 +127,8 @@ def _empty_model(ref: BaseRef) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(ref.location, **ref.load_options)
+        location, options = config_source(ref)
+        config = AutoConfig.from_pretrained(location, **options)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError, ImportError) as error:

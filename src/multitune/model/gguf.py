@@ -18,7 +18,7 @@ def dequantized_folder(ref: BaseRef) -> str:
         ModelError: the file is damaged or of a family that cannot be read.
         StorageError: the cache folder is full or not writable.
     """
-    folder = cache_folder() / "bases" / f"{Path(ref.gguf).stem}-{file_key(Path(ref.location) / ref.gguf)}"
+    folder = _folder(ref)
     if folder.is_dir():
         return str(folder)
     from safetensors import SafetensorError
@@ -34,6 +34,17 @@ def dequantized_folder(ref: BaseRef) -> str:
             "Free some space, or set MULTITUNE_CACHE to another disk"
         ) from error
     return str(folder)
+
+
+def config_source(ref: BaseRef) -> tuple[str, dict[str, str]]:
+    """Where transformers finds a base's config, and how: the unpacked folder if there is one, which reads at once."""
+    if ref.gguf and (folder := _folder(ref)).is_dir():
+        return str(folder), {}
+    return ref.location, ref.load_options
+
+
+def _folder(ref: BaseRef) -> Path:
+    return cache_folder() / "bases" / f"{Path(ref.gguf).stem}-{file_key(Path(ref.location) / ref.gguf)}"
 
 
 def _save(model: Any, folder: Path) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.data.tokens import TokenSet, encode
 from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
 
-Progress = Callable[[str, int, int], None]  # (what, done, of)
+Progress = Callable[[str, int, int], None]  # (task, rows tokenised, rows it has)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +87,29 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     members = [(task, False) for task in config.tasks] + [(task, True) for task in config.general]
     tasks: dict[str, TaskInput] = {}
     notes: list[str] = []
-    for done, (task, general) in enumerate(members):
+    for task, general in members:
         if progress is not None:
-            progress(task.name, done, len(members))
+            progress(task.name, 0, 0)
         data = prepare_task(task, config.seed)
-        tokens: dict[Split, TokenSet] = {
-            split: encode(data.examples[split], chat, config.train.max_length, cache_folder() / "tokens")
-            for split in SPLITS
-        }
-        tasks[task.name] = TaskInput(data, tokens, general)
+        tasks[task.name] = TaskInput(data, _tokens(data, chat, config.train.max_length, progress), general)
         _require_validation(tasks[task.name])
         notes += [f"{task.name}: {note}" for note in data.notes]
-        notes += _left_out(task.name, tokens, config.train.max_length)
+        notes += _left_out(task.name, tasks[task.name].tokens, config.train.max_length)
     return PreparedRun(config, chat, ref, tasks, _plan_adapters(config, tasks), tuple(notes))
+
+
+def _tokens(data: TaskData, chat: ChatFormat, max_length: int, progress: Progress | None) -> dict[Split, TokenSet]:
+    tokens: dict[Split, TokenSet] = {}
+    rows, before = sum(len(data.examples[split]) for split in SPLITS), 0
+    for split in SPLITS:
+        told = partial(_add, progress, data.task.name, before, rows) if progress else None
+        tokens[split] = encode(data.examples[split], chat, max_length, cache_folder() / "tokens", told)
+        before += len(data.examples[split])
+    return tokens
+
+
+def _add(progress: Progress, name: str, before: int, rows: int, done: int) -> None:
+    progress(name, before + done, rows)
 
 
 def _left_out(name: str, tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
