@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check bench architecture setup setup-dev clean
+.PHONY: demo test check bench architecture setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
 	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
@@ -20,7 +20,7 @@ check: setup-dev  ## Lint, format, types, import law, spelling
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/typos
 
-bench: setup-dev  ## The measurements behind the figures in docs/LOG.md: make bench PART=name, or no PART for the list
+bench: setup-bench  ## The measurements behind the figures in docs/LOG.md: make bench PART=name, or no PART for the list
 	$(BIN)/python -m benchmarks.run $(PART)
 
 architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from their docstrings
@@ -28,6 +28,8 @@ architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from th
 
 setup: $(VENV)/.installed  ## What a user needs: the package and the demo's model
 setup-dev: $(VENV)/.installed-dev  ## What a developer needs as well
+
+setup-bench: $(VENV)/.installed-bench  ## What the benchmarks need besides: the trainers they measure against
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -45,6 +47,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -e ".[dev]"
+	@touch $@
+
+$(VENV)/.installed-bench: $(VENV)/.installed-dev
+	$(PIP) install -e ".[bench]"
 	@touch $@
 
 clean:  ## Remove what was built; runs/ stays

@@ -6,6 +6,9 @@ import sys
 PARTS = {
     "kill_and_resume": "kill -9 during training, then --resume, against an uninterrupted run",
     "repeating_shapes": "speed and memory of packs filled up to repeating shapes, against packs as they come",
+    "training": "speed of training against TRL and PEFT (needs DATA=folder or internet, and `make setup-bench`)",
+    "answering": "speed of label scoring and generation against lm-evaluation-harness and transformers (as above)",
+    "many_adapters": "nine adapters in one job against nine jobs",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 
@@ -15,7 +18,8 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
         print("make bench PART=…, one of:", *(f"  {name:18} {what}" for name, what in PARTS.items()), sep="\n")
         sys.exit(0 if len(sys.argv) < 2 else 2)
-    importlib.import_module(f"benchmarks.{sys.argv[1]}").main()
+    package = "benchmarks.speed" if sys.argv[1] in ("training", "answering") else "benchmarks"
+    importlib.import_module(f"{package}.{sys.argv[1]}").main()
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def trl(workload: str, steps: int, **options: Any) -> Timeline:
 
     run, rows = prepared(workload, steps), batches(workload, steps)
     config = run.config.train
-    micro = options.pop("micro", config.batch_size)
+    micro = options.pop("micro", 16)
+    accumulated = 1 if options.get("packing") else 16 // micro
     line = Timeline()
 
     class Clock(TrainerCallback):
@@ -81,7 +82,7 @@ def trl(workload: str, steps: int, **options: Any) -> Timeline:
     arguments = SFTConfig(
         output_dir=mkdtemp(),
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=max(1, config.batch_size // micro),
+        gradient_accumulation_steps=accumulated,
         num_train_epochs=1,
         learning_rate=config.learning_rate or 2e-4,
         weight_decay=config.weight_decay,
@@ -107,9 +108,8 @@ def trl(workload: str, steps: int, **options: Any) -> Timeline:
     )
     trainer.train()
     line.loss = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    total = len(dataset)
-    even = [total // len(line.seconds)] * len(line.seconds)
-    line.rows = [len(batch) for batch in rows] if len(line.seconds) == len(rows) else even
+    line.rows = [len(pack) for pack in trainer.train_dataset["seq_lengths"]] if options.get("packing") else []
+    line.rows = line.rows or [len(batch) for batch in rows]
     return line
 
 

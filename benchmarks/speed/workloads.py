@@ -1,4 +1,4 @@
-"""What is trained on: five kinds of rows and their mix, as one prepared run that every contestant reads."""
+"""The rows of the benchmarks: five kinds and their mix, as one prepared run that every contestant reads."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from tempfile import gettempdir
 from benchmarks.finance8 import rewritten
 from multitune.config.load import load_config
 from multitune.core.records import Segments
+from multitune.core.seeds import generator
 from multitune.training.prepare import PreparedRun, prepare_run
 
 CONFIG = Path(__file__).parent / "speed.yaml"
@@ -22,6 +23,7 @@ LOCAL = {
 }
 REWRITTEN = {"long_tables": "tatqa", "conversations": "convfinqa"}
 WORKLOADS = (*LOCAL, "mix")
+MANY_ROWS = {"tweets": 64, "intents": 64, "mix": 64}  # rows of a step where rows are short or of five kinds; else 16
 
 
 @cache
@@ -30,17 +32,29 @@ def prepared(workload: str, steps: int) -> PreparedRun:
 
     Rows come from the hub, or from the folder that the environment's DATA names.
     """
-    overrides = [f"train.max_steps={steps}", f"output={Path(gettempdir(), 'multitune-speed')}", *_sources()]
-    config = load_config(CONFIG, [*overrides, f"tasks.intents.prompt={json.dumps(_with_labels())}"])
-    names = tuple(LOCAL) if workload == "mix" else (workload,)
-    return prepare_run(config.model_copy(update={"tasks": tuple(t for t in config.tasks if t.name in names)}))
+    batch = os.environ.get("BATCH", MANY_ROWS.get(workload, 16))
+    overrides = [
+        f"train.batch_size={batch}",
+        f"train.max_steps={steps}",
+        f"output={Path(gettempdir(), 'multitune-speed')}",
+        *_sources(),
+    ]
+    if workload != "short_intents":  # the recipe's own prompt, without the list
+        overrides.append(f"tasks.intents.prompt={json.dumps(_with_labels())}")
+    config = load_config(CONFIG, overrides)
+    names = tuple(LOCAL) if workload == "mix" else (workload.removeprefix("short_"),)
+    tasks = tuple(task for task in config.tasks if task.name in names)
+    return prepare_run(config.model_copy(update={"tasks": tasks}))
 
 
 def batches(workload: str, steps: int) -> list[Sequence[Segments]]:
-    """The rows of every step, in the order that all contestants train on them."""
+    """The first rows of a run in steps of 16, in the order that multitune trains on them."""
     run = prepared(workload, steps)
     stream = run.plans[0].stream
-    return [[run.tasks[d.task].tokens["train"][d.index] for d in stream.draw(step)] for step in range(steps)]
+    rows = [run.tasks[draw.task].tokens["train"][draw.index] for step in range(steps) for draw in stream.draw(step)]
+    if workload == "mix":  # a step's draws come task by task; 16 of them should be a mix as well
+        rows = [rows[i] for i in generator(17, "mix").permutation(len(rows))]
+    return [rows[16 * step : 16 * (step + 1)] for step in range(steps)]
 
 
 def _sources() -> list[str]:

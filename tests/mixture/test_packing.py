@@ -87,6 +87,11 @@ def test_only_a_row_longer_than_the_budget_exceeds_it(rows, budget):
     assert all(len(pack.rows) == 1 for pack in over)
 
 
+def test_packs_are_about_equal_instead_of_full_ones_and_a_rest():
+    rows = [row([i, i, i, i, i], [1]) for i in range(11)]
+    assert [len(pack) for pack in pack_rows(rows, 50)] == [30, 25]
+
+
 @given(rows_of_a_step, budgets, st.booleans())
 @laws
 def test_slices_cover_a_pack_in_order_and_name_each_tokens_adapter(rows, budget, share):

@@ -1,6 +1,8 @@
 """Rows as packs: forests of token tries in depth-first order, so that a shared prefix is computed once."""
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -23,22 +25,30 @@ def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True, ali
     inputs = [row.segments.tokens[:-1] for row in rows]
     # Big-endian bytes compare like the token sequences themselves.
     order = sorted(range(len(rows)), key=lambda i: (rows[i].adapter, inputs[i].astype(">u4").tobytes(), i))
+    shared = [0] * len(order)  # leading tokens that each row of the order has in common with the one before
+    for place, (left, right) in enumerate(pairwise(order), start=1):
+        if share and rows[left].adapter == rows[right].adapter:
+            shared[place] = common_prefix(inputs[left], inputs[right])
+    left = sum(map(len, inputs)) - sum(shared)  # tokens that are not laid out yet
     packs: list[Pack] = []
-    builder = _PackBuilder(rows, align)
-    previous = -1
-    for i in order:
-        shared = 0
-        if share and previous >= 0 and rows[previous].adapter == rows[i].adapter:
-            shared = common_prefix(inputs[previous], inputs[i])
-        if len(builder) and len(builder) + len(inputs[i]) - shared > pack_tokens:
+    builder, enough = _PackBuilder(rows, align), left - _even_share(left, pack_tokens)
+    for i, common in zip(order, shared, strict=True):
+        fresh = len(inputs[i]) - common
+        full = (fresh and left <= enough) or len(builder) + fresh > pack_tokens
+        if len(builder) and full:
             packs.append(builder.finish())
-            builder = _PackBuilder(rows, align)
-            shared = 0
-        builder.add(i, inputs[i], shared)
-        previous = i
+            left += common  # the path that was open is laid out again
+            builder, enough, common = _PackBuilder(rows, align), left - _even_share(left, pack_tokens), 0
+        builder.add(i, inputs[i], common)
+        left -= len(inputs[i]) - common
     if len(builder):
         packs.append(builder.finish())
     return packs
+
+
+def _even_share(tokens: int, pack_tokens: int) -> float:
+    """Tokens of each of the fewest packs that hold them all: full ones and a small rest would be slower."""
+    return tokens / max(1, math.ceil(tokens / pack_tokens))
 
 
 def common_prefix(a: np.ndarray, b: np.ndarray) -> int:

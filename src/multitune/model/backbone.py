@@ -17,6 +17,7 @@ from multitune.model import attention
 from multitune.model.gguf import dequantized_folder
 from multitune.model.likelihood import node_losses
 from multitune.model.lora import Routes
+from multitune.model.norm import install_norms
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -154,6 +155,7 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
     backbone = Backbone(model, ref, model.device, model.dtype)
     native = model.config._attn_implementation
     expected = _native_logits(backbone)
+    install_norms(model)
     ahead = _disagreement(expected[1:, :STEM], expected[:1, :STEM].expand(2, -1, -1))
     if ahead > LEAK[backbone.dtype]:
         raise ModelError(

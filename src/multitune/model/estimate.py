@@ -19,7 +19,7 @@ from multitune.model.gguf import config_source
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
 ACTIVATION_COPIES = 2.0  # what is held per token, over the inputs and outputs of all linear layers
-LOGIT_BYTES = 18  # per predicted token and word of the vocabulary: the logits, their float32 copy, two gradients
+LOGIT_COPIES = 3.0  # per predicted token and word of the vocabulary: the logits, their gradient, what lies between
 PROCESS_BYTES = 600_000_000  # Python, torch and transformers themselves
 # Share of the rate of a lone product that training reaches: norms, attention and small products take the rest, the
 # more so where products are fast.
@@ -193,4 +193,7 @@ def _activations(shape: ModelShape, demand: Demand, bytes_each: int) -> float:
     per_token = ACTIVATION_COPIES * shape.linear_widths
     if demand.checkpointing:  # every layer keeps its input; one at a time is computed again
         per_token = per_token / shape.layers + shape.layers * shape.hidden
-    return demand.pack_tokens * per_token * bytes_each + demand.pack_targets * shape.vocabulary * LOGIT_BYTES
+    return (
+        demand.pack_tokens * per_token * bytes_each
+        + demand.pack_targets * shape.vocabulary * LOGIT_COPIES * bytes_each
+    )
