@@ -26,7 +26,7 @@ def task(**fields: object) -> Task:
 def fitted(**fields: object) -> tuple[Task, list[Example]]:
     made = task(**fields)
     examples = made.examples(ROWS)
-    made.fit_labels(examples)
+    made.fit_labels(example.gold for example in examples)
     return made, examples
 
 
@@ -71,7 +71,7 @@ def test_gold_is_what_the_metric_compares(kind: str, answer: str, gold: object) 
 def test_the_gold_answer_said_back_scores_one(kind: str, answer: str) -> None:
     made = task(kind=kind)
     examples = made.examples([{"text": "x", "label": answer}])
-    made.fit_labels(examples)
+    made.fit_labels(example.gold for example in examples)
     assert made.predict(examples[0], answer).score == 1
 
 
@@ -109,7 +109,7 @@ def test_a_label_unseen_in_train_is_told_with_the_remedy() -> None:
 def test_examples_made_before_the_fit_are_checked_by_their_id() -> None:
     made = task(id="key")
     validation = made.examples([{"text": "x", "label": "sideways", "key": "k9"}])
-    made.fit_labels(made.examples([row | {"key": row["text"]} for row in ROWS]))
+    made.fit_labels(e.gold for e in made.examples([row | {"key": row["text"]} for row in ROWS]))
     with pytest.raises(TaskError, match="row with id 'k9' has the label 'sideways'"):
         made.check_labels(validation)
 

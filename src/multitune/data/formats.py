@@ -81,8 +81,17 @@ def _json_lines(content: bytes, where: str) -> list[Row]:
     # Not splitlines: U+2028 and its like stand inside JSON strings and end no line.
     for number, line in enumerate(_text(content, where).split("\n"), start=1):
         if line.strip():
-            rows.append(_json_row(_parse(line, f"{where} line {number}", "the line"), f"{where} line {number}"))
+            rows.append(json_line(line, f"{where} line {number}"))
     return rows
+
+
+def json_line(line: str, where: str) -> Row:
+    """One line as a row; `where` says which, for messages.
+
+    Raises:
+        DataError: it is no JSON object.
+    """
+    return _json_row(_parse(line, where, "the line"), where)
 
 
 def _json(content: bytes, where: str) -> list[Row]:

@@ -13,6 +13,7 @@ from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
 from multitune.core.records import SPLITS, Split
 from multitune.data.formats import READERS, Row, is_data_file, read_file
+from multitune.data.lines import JsonLines, are_large
 
 # `train.jsonl`, `sst-dev.csv`, `test-00000-of-00001.parquet`: the last word that names a split.
 SPLIT_NAME = re.compile(r"(?:.*[^a-z])?(train|validation|valid|val|dev|test)[^a-z].*", re.IGNORECASE)
@@ -114,7 +115,8 @@ def _by_name(paths: Sequence[Path]) -> dict[Split, list[Path]]:
 
 
 def _file_table(paths: Sequence[Path], place: str) -> Table:
-    rows = [row for path in paths for row in read_file(path, place)]
+    large = are_large(paths)
+    rows = JsonLines(paths, place) if large else [row for path in paths for row in read_file(path, place)]
     return _table(rows, ", ".join(map(str, paths)), place)
 
 

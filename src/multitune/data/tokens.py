@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +12,11 @@ import numpy as np
 
 from multitune.core.errors import DataError
 from multitune.core.records import Example, Segments
+from multitune.data.shelf import TokenShelf, digest_of, mapped, token_file
+from multitune.data.taskdata import Rendered
 from multitune.data.tokenizer import ChatFormat
 
+LAYOUT = 2  # of the cache's files
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for each token of a batch
 
@@ -24,7 +25,7 @@ BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for ea
 class TokenSet(Sequence[Segments]):
     """Tokenised examples of one split, laid end to end; row i is that of `examples[kept[i]]`."""
 
-    tokens: np.ndarray  # int32 (token,)
+    tokens: np.ndarray  # int32 (token,); with a cache they lie in its file, and come into memory as they are read
     offsets: np.ndarray  # int64 (2 * row + 1,): where each prompt and each answer begins, and the end
     kept: np.ndarray  # int64 (row,)
     too_long: list[str]  # ids of the examples left out for their length
@@ -73,59 +74,68 @@ def encode(
     file = cache / f"{_key(examples, chat, max_length)}.npz" if cache else None
     arrays = _read(file, len(examples)) if file else None
     if arrays is None:
-        arrays = _tokenise(examples, chat, max_length, progress)
-        if file:
-            _write(file, *arrays)
+        arrays = _tokenise(examples, chat, max_length, file, progress)
     elif progress:
         progress(len(examples))
     tokens, offsets, kept = arrays
-    if examples and not len(kept):
+    if len(examples) and not len(kept):
         raise DataError(
             f"task {examples[0].task!r}: all {len(examples)} rows have more tokens than train.max_length, "
             f"which is {max_length}. Raise it, or shorten the prompt"
         )
     left_out = np.setdiff1d(np.arange(len(examples)), kept)
-    digest = hashlib.sha256(tokens.tobytes() + offsets.tobytes() + kept.tobytes()).hexdigest()
-    return TokenSet(tokens, offsets, kept, [examples[i].id for i in left_out], digest)
+    digest = digest_of(tokens, offsets.tobytes() + kept.tobytes())
+    return TokenSet(tokens, offsets, kept, [examples[i].id for i in left_out.tolist()], digest)
 
 
 def _tokenise(
-    examples: Sequence[Example], chat: ChatFormat, max_length: int, progress: Callable[[int], None] | None
+    examples: Sequence[Example],
+    chat: ChatFormat,
+    max_length: int,
+    file: Path | None,
+    progress: Callable[[int], None] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(tokens, offsets, kept) as in TokenSet."""
-    parts: list[np.ndarray] = []
-    kept: list[int] = []
+    """(tokens, offsets, kept) as in TokenSet; they go into the cache's file as they come."""
+    shelf = TokenShelf(file)
+    lengths: list[np.ndarray] = []
+    kept: list[np.ndarray] = []
     done = 0
     for batch in _batches(examples):
         prompts = chat.encode_prompts([example.prompt for example in batch])
         names = [f"task {example.task!r}, row {example.id}" for example in batch]
         answers = chat.encode_answers([example.answer for example in batch], names)
-        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True), start=done):
-            if len(prompt) + len(answer) <= max_length:
-                parts += [prompt, answer]
-                kept.append(i)
+        sizes = np.array([(len(p), len(a)) for p, a in zip(prompts, answers, strict=True)])  # (row, 2)
+        fits = np.flatnonzero(sizes.sum(1) <= max_length)
+        shelf.add([part for i in fits for part in (prompts[i], answers[i])])
+        lengths.append(sizes[fits].reshape(-1))
+        kept.append(done + fits)
         done += len(batch)
         if progress:
             progress(done)
-    tokens = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
-    offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-    return tokens, offsets, np.array(kept, dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([[], *lengths]))]).astype(np.int64)
+    rows = np.concatenate([[], *kept]).astype(np.int64)
+    return shelf.close(offsets, rows), offsets, rows
 
 
 def _batches(examples: Sequence[Example]) -> Iterator[Sequence[Example]]:
     """Runs of examples, each short enough for the tokenizer to hold at once."""
-    start = characters = 0
-    for i, example in enumerate(examples):
+    batch: list[Example] = []
+    characters = 0
+    for example in examples:
+        batch.append(example)
         characters += len(example.prompt) + len(example.answer)
-        if i + 1 - start == BATCH_ROWS or characters >= BATCH_CHARACTERS:
-            yield examples[start : i + 1]
-            start, characters = i + 1, 0
-    if start < len(examples):
-        yield examples[start:]
+        if len(batch) == BATCH_ROWS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def _key(examples: Sequence[Example], chat: ChatFormat, max_length: int) -> str:
-    digest = hashlib.sha256(f"{chat.fingerprint} {max_length}\n".encode())
+    digest = hashlib.sha256(f"{LAYOUT} {chat.fingerprint} {max_length}\n".encode())
+    if isinstance(examples, Rendered):  # its rows are not read for their name alone
+        digest.update(examples.digest.encode())
+        return digest.hexdigest()[:32]
     for example in examples:
         digest.update(json.dumps([example.prompt, example.answer]).encode() + b"\n")
     return digest.hexdigest()[:32]
@@ -136,22 +146,9 @@ def _read(file: Path, examples: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
     try:
         # The zip's checksums find flipped bits. numpy leaves a file that it opened itself and cannot read open.
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            tokens, offsets, kept = arrays["tokens"], arrays["offsets"], arrays["kept"]
+            offsets, kept, digest = arrays["offsets"], arrays["kept"], str(arrays["digest"])
+        tokens = mapped(token_file(file))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     fits = len(offsets) == 2 * len(kept) + 1 and offsets[-1] == len(tokens) and (kept < examples).all()
-    return (tokens, offsets, kept) if fits else None
-
-
-def _write(file: Path, tokens: np.ndarray, offsets: np.ndarray, kept: np.ndarray) -> None:
-    """Under a name of its own, then renamed: another process sees a whole file or none."""
-    part = ""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=file.parent, prefix=".part-")
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, tokens=tokens, offsets=offsets, kept=kept)
-        os.replace(part, file)
-    except OSError:  # a full disk costs the next start some seconds, not this run
-        if part:
-            Path(part).unlink(missing_ok=True)
+    return (tokens, offsets, kept) if fits and digest_of(tokens) == digest else None

@@ -1,7 +1,8 @@
 """A task: rows become prompts and answers, outputs become values, and values become a score."""
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 from multitune.config.schema import TaskConfig
@@ -45,10 +46,10 @@ class Task:
             raise TaskError(f"{self._place}: its labels are not known yet. List them under `labels`, or fit the task")
         return self._labels
 
-    def fit_labels(self, examples: Iterable[Example]) -> None:
-        """Read the label set off the training examples, in alphabetical order, unless the configuration gives it."""
+    def fit_labels(self, seen: Iterable[str]) -> None:
+        """Take the labels of the training examples as the label set, sorted, unless the configuration gives it."""
         if self.config.kind == "classify" and self.config.labels is None:
-            self._labels = tuple(sorted({example.gold for example in examples}))
+            self._labels = tuple(sorted(set(seen)))
 
     def check_labels(self, examples: Iterable[Example]) -> None:
         """Compare the labels of validation or test examples, made before `fit_labels`, with those known.
@@ -73,11 +74,35 @@ class Task:
         Raises:
             TaskError: a template needs a column there is not, or a row gives no prompt or no answer of the kind.
         """
-        columns = {column for row in rows for column in row}
-        if rows:
-            self._check_columns(columns)
+        self.check_columns(rows)
         times: dict[str, int] = {}
         return [self._example(row, f"row {number}", times) for number, row in enumerate(rows, start=first + 1)]
+
+    def check_columns(self, rows: Iterable[Row]) -> None:
+        """Compare what the templates need with the columns that the rows have.
+
+        Raises:
+            TaskError: there is no such column.
+        """
+        columns = {column for row in rows for column in row}
+        if not columns:
+            return
+        self._prompt.check(columns)
+        self._answer.check(columns)
+        for setting, column in (("id", self.config.id), ("group", self.config.group)):
+            if column is not None and column not in columns:
+                raise TaskError(
+                    f"{self._place}: {setting} is {column!r}, which is no column. {suggest(column, sorted(columns))}"
+                )
+
+    def example(self, row: Row, number: int) -> Example:
+        """One row on its own, counted from 0; without an `id` column it is named by its number.
+
+        Raises:
+            TaskError: it gives no prompt or no answer of the kind.
+        """
+        example = self._example(row, f"row {number + 1}", {})
+        return example if self.config.id else replace(example, id=f"row {number + 1}")
 
     def read(self, output: str) -> Any:
         """What an output says, by the task's kind.
@@ -115,15 +140,6 @@ class Task:
         besides = ("accuracy", "macro_f1") if self.config.kind == "classify" else ()
         extra = {name: METRICS[name].corpus(values, golds) for name in besides}
         return Score(self.metric.name, self.metric.corpus(values, golds), len(predictions), extra)
-
-    def _check_columns(self, columns: Collection[str]) -> None:
-        self._prompt.check(columns)
-        self._answer.check(columns)
-        for setting, column in (("id", self.config.id), ("group", self.config.group)):
-            if column is not None and column not in columns:
-                raise TaskError(
-                    f"{self._place}: {setting} is {column!r}, which is no column. {suggest(column, sorted(columns))}"
-                )
 
     def _example(self, row: Row, number: str, times: dict[str, int]) -> Example:
         given = self._cell(row, self.config.id, number) if self.config.id else ""
