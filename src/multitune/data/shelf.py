@@ -19,7 +19,7 @@ def mapped(path: Path) -> np.ndarray:
     """The tokens of a file, int32 (token,), without reading them yet."""
     if not path.stat().st_size:
         return np.empty(0, dtype=np.int32)
-    return np.asarray(np.memmap(path, dtype=np.int32, mode="r"))
+    return np.asarray(np.memmap(path, dtype=np.int32, mode="c"))  # never written; torch wants arrays it could write to
 
 
 def digest_of(tokens: np.ndarray, rest: bytes = b"") -> str:
