@@ -9,6 +9,8 @@ from typing import BinaryIO, final
 
 import numpy as np
 
+HASHED_TOKENS = 1 << 22  # at a time
+
 
 def token_file(index: Path) -> Path:
     """Where the tokens lie whose offsets stand in `index`."""
@@ -29,9 +31,6 @@ def digest_of(tokens: np.ndarray, rest: bytes = b"") -> str:
         digest.update(tokens[start : start + HASHED_TOKENS].tobytes())
     digest.update(rest)
     return digest.hexdigest()
-
-
-HASHED_TOKENS = 1 << 22  # at a time
 
 
 @final

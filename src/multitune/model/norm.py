@@ -1,4 +1,4 @@
-"""Root-mean-square normalisation in one function: a third faster than layer by layer, with a third of the memory."""
+"""Root-mean-square normalisation in one function, which keeps no float32 copies for the way back."""
 
 from typing import Any
 
@@ -56,10 +56,8 @@ def install_norms(model: nn.Module) -> int:
     found = [(name, module) for name, module in model.named_modules() if type(module).__name__.endswith("RMSNorm")]
     replaced = 0
     for name, module in found:
-        weight, eps = (
-            getattr(module, "weight", None),
-            getattr(module, "variance_epsilon", getattr(module, "eps", None)),
-        )
+        weight = getattr(module, "weight", None)
+        eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
         if not isinstance(weight, nn.Parameter) or not isinstance(eps, float) or len(list(module.parameters())) > 1:
             continue
         ours = RootMeanSquare(weight, eps)
