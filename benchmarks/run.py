@@ -9,6 +9,8 @@ PARTS = {
     "training": "speed of training against TRL and PEFT (needs DATA=folder or internet, and `make setup-bench`)",
     "answering": "speed of label scoring and generation against lm-evaluation-harness and transformers (as above)",
     "many_adapters": "nine adapters in one job against nine jobs",
+    "layers": "the layer with one adapter and with eight, and the profile of a training step",
+    "startup": "start-up, `check` on 100,000 rows, and memory on 5,000,000 (LARGE=0 leaves those out)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 

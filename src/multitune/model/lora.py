@@ -90,6 +90,8 @@ class LoraLinear(nn.Module):
         routes = self._active(tokens)
         if not routes:
             return F.linear(x, self.weight, self.bias)
+        if not torch.is_grad_enabled():
+            return _plain(F.linear(x, self.weight, self.bias), x, routes)
         if size := _block_size(routes, tokens):
             blocks = _Blocks([r.pair for r in routes], [(r.stop - r.start) // size for r in routes])
             return _BlockedLinear.apply(x, self.weight, self.bias, blocks)  # pyright: ignore[reportReturnType]
@@ -107,6 +109,15 @@ class LoraLinear(nn.Module):
             for adapter, start, stop in self._routes.slices
             if adapter in self.pairs
         ]
+
+
+def _plain(out: torch.Tensor, x: torch.Tensor, routes: Sequence[_Route]) -> torch.Tensor:
+    """Add each route's part to the frozen map's output, in place; nothing is kept for a way back."""
+    flat_x, flat_out = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
+    for route in routes:
+        pair, part = route.pair, slice(route.start, route.stop)
+        flat_out[part].addmm_(flat_x[part] @ pair.a.T, pair.b.T, alpha=pair.scale)
+    return out
 
 
 class _RoutedLinear(torch.autograd.Function):

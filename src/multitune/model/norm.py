@@ -21,16 +21,23 @@ class RootMeanSquare(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(…, width) to the same."""
+        if not torch.is_grad_enabled():
+            return _normal(hidden_states, self.variance_epsilon)[0] * self.weight
         return _Normalise.apply(hidden_states, self.weight, self.variance_epsilon)  # pyright: ignore[reportReturnType]
+
+
+def _normal(x: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """x at root mean square one (…, width) in its own type, and what it was multiplied by (…, 1) in float32."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
+    inverse = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (x.to(wide) * inverse).to(x.dtype), inverse
 
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        wide = torch.promote_types(x.dtype, torch.float32)
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide)
-        inverse = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()  # (…, 1)
-        normal = (x.to(wide) * inverse).to(x.dtype)
+        normal, inverse = _normal(x, eps)
         ctx.save_for_backward(normal, weight, inverse)
         return normal * weight
 
