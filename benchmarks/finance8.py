@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from benchmarks.record import record
@@ -34,6 +35,10 @@ LOCAL: dict[str, dict[str, str]] = {
     "convfinqa": {"train": "convfinqa/dev_turns.jsonl"},
     "tatqa": {"train": "tatqa/dev.jsonl", "test": "tatqa/test_gold.jsonl"},
     "dolly": {"train": "dolly_partial/train_short.jsonl"},
+    "banking77": {"train": "banking77/train.jsonl", "test": "banking77/test.jsonl"},
+    "support": {"train": "bitext_support/train.jsonl"},
+    "gsm8k": {"train": "gsm8k/train.jsonl", "test": "gsm8k/test.jsonl"},
+    "pubmedqa": {"train": "pubmedqa/train_dev.jsonl", "test": "pubmedqa/test.jsonl"},
 }
 QUESTIONS = {
     "price_up": "Does the headline say that the price of gold went up?",
@@ -63,7 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         overrides = [f"output={os.environ.get('RUNS', folder)}"]
         if data := os.environ.get("DATA"):
-            overrides += local_sources(Path(data), Path(folder))
+            overrides += local_sources(CONFIG, Path(data), Path(folder))
         started = time.monotonic()
         with Watch(Console()) as watch:
             run = run_experiment(load_config(CONFIG, overrides), observe=watch)
@@ -71,10 +76,12 @@ def main() -> None:
         record("finance8", COMMAND, {"minutes": round(minutes, 1), **read_json(run.scores)})
 
 
-def local_sources(data: Path, folder: Path) -> list[str]:
-    """`--set` overrides that read every set from `data`, through copies in `folder` where rows are rewritten."""
+def local_sources(config: Path, data: Path, folder: Path) -> list[str]:
+    """`--set` overrides that read a run's sets from `data`, through copies in `folder` where rows are rewritten."""
     overrides: list[str] = []
-    for name, files in LOCAL.items():
+    run = yaml.safe_load(config.read_text("utf-8"))
+    names = [task.get("name", task.get("use")) for task in (*run["tasks"], *run.get("general", ()))]
+    for name, files in ((name, LOCAL[name]) for name in names):
         sources = {split: data / file for split, file in files.items()}
         if name in REWRITE:
             sources = {split: rewritten(name, file, folder) for split, file in sources.items()}

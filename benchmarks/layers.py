@@ -67,7 +67,8 @@ def _layer(inputs: int, outputs: int, adapters: int, routes: Routes, dtype: torc
     layer = LoraLinear(nn.Linear(inputs, outputs, bias=False, dtype=dtype).requires_grad_(False), routes)
     for number in range(adapters):
         a, b = torch.randn(RANK, inputs), torch.zeros(outputs, RANK)
-        layer.pairs[number] = LowRank(a.to(dtype), b.to(dtype), 2.0, torch.zeros_like(a), torch.zeros_like(b))
+        pair = LowRank(a.to(dtype), b.to(dtype), 2.0, torch.zeros_like(a), torch.zeros_like(b))
+        layer.pairs[number] = (pair,)
     return layer
 
 

@@ -26,7 +26,7 @@ def main() -> None:
     """Run the ten jobs, compare, record."""
     with tempfile.TemporaryDirectory() as folder:
         tasks = [task["name"] for task in config(folder)["tasks"]]
-        together = job(folder, "together", "mixture")
+        together = job(folder, "together", ["shared", "per_task"])
         apart = [job(folder, name, [{"name": name, "tasks": [name]}]) for name in tasks]
         apart.append(job(folder, "shared", "shared"))
     seconds = sum(one["seconds"] for one in apart)
@@ -57,7 +57,7 @@ def config(folder: str) -> dict[str, Any]:
 def job(folder: str, name: str, adapters: Any) -> dict[str, float]:
     """Seconds and peak memory of one `multitune train`, in a process of its own."""
     fields = config(folder)
-    if isinstance(adapters, list):
+    if isinstance(adapters, list) and isinstance(adapters[0], dict):
         fields["tasks"] = [task for task in fields["tasks"] if task["name"] == adapters[0]["name"]]
     file = Path(folder, f"{name}.yaml")
     file.write_text(yaml.safe_dump({**fields, "name": name, "adapters": adapters}), "utf-8")

@@ -36,5 +36,7 @@ def test_what_is_in_the_way_stays(finished: Path, tmp_path: Path) -> None:
 
 
 def test_an_unknown_adapter_is_answered_with_those_there_are(finished: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Did you mean 'shared'\? All: colours, copy, shared"):
+    with pytest.raises(
+        InputError, match=r"Did you mean 'shared'\? All: colours, colours.residual, copy, copy.residual, shared"
+    ):
         export_adapter(RunFolder(finished), "shard", tmp_path / "out", Form.PEFT)

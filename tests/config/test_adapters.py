@@ -1,6 +1,8 @@
 """Which adapters a run trains."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +14,19 @@ Load = Callable[..., RunConfig]
 Tasks = Callable[..., str]
 
 SHARED = RecipeConfig(name="shared", tasks=("a", "b"))
+RESIDUAL = tuple(RecipeConfig(name=f"{name}.residual", tasks=(name,), general=False, on="shared") for name in "ab")
 ALONE = tuple(RecipeConfig(name=name, tasks=(name,), general=False) for name in "ab")
 
 
 @pytest.mark.parametrize(
-    ("adapters", "recipes"), [("shared", (SHARED,)), ("per_task", ALONE), ("mixture", (SHARED, *ALONE))]
+    ("adapters", "recipes"),
+    [
+        ("shared", (SHARED,)),
+        ("per_task", ALONE),
+        ("residual", (SHARED, *RESIDUAL)),
+        ("mixture", (SHARED, *RESIDUAL, *ALONE)),
+        ("[shared, per_task]", (SHARED, *ALONE)),
+    ],
 )
 def test_a_word_stands_for_its_recipes(
     adapters: str, recipes: tuple[RecipeConfig, ...], load: Load, tasks: Tasks
@@ -52,6 +62,30 @@ def test_all_faults_of_a_list_are_told(load: Load, tasks: Tasks) -> None:
         "adapters[0].tasks[0]: 'tweet' is not a task. Did you mean 'tweets'? All: tweets",
         "adapters[1].tasks[1]: 'tweets' is listed twice. Remove one of them",
     ]
+
+
+def test_a_list_mixes_words_and_recipes(load: Load, tasks: Tasks) -> None:
+    config = load(tasks("a", "b", "c") + "adapters: [shared, {name: ab, tasks: [a, b]}, residual]")
+    names = [recipe.name for recipe in expand_adapters(config)]
+    assert names == ["shared", "ab", "a.residual", "b.residual", "c.residual"]
+
+
+@pytest.mark.parametrize(
+    ("adapters", "fault"),
+    [
+        ("[residual]", "adapters[0].on: 'shared' is neither an adapter above it nor an adapter's folder"),
+        ("[residual, shared]", "adapters[0].on: 'shared' must stand above 'a.residual' in the list"),
+        ("[{name: x, tasks: [a], on: x}]", "adapters[0].on: 'x' must stand above 'x'"),
+        ("[{name: x, tasks: [a], joint: true}]", "adapters[0].joint is true, but it stands on no adapter"),
+        ("[{name: x, tasks: [a], on: ./there, joint: true}]", "is a finished adapter, which stays as it is"),
+    ],
+)
+def test_an_adapter_stands_on_one_that_is_there(
+    adapters: str, fault: str, load: Load, tasks: Tasks, tmp_path: Path
+) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        load(tasks("a") + f"adapters: {adapters}")
 
 
 def test_two_adapters_of_one_name_are_refused(load: Load, tasks: Tasks) -> None:

@@ -106,11 +106,11 @@ def draw_rows() -> Callable[..., Rows]:
 
 
 @pytest.fixture(scope="session")
-def fill() -> Callable[[AdapterBank, str], Adapter]:
+def fill() -> Callable[..., Adapter]:
     """Adds an adapter whose B is not zero, so that it changes the output; the name decides its weights."""
 
-    def add(bank: AdapterBank, name: str, targets: str = "all") -> Adapter:
-        adapter = bank.create(name, rank=4, alpha=8.0, targets=targets, seed=0)
+    def add(bank: AdapterBank, name: str, targets: str = "all", rank: int = 4, alpha: float = 8.0) -> Adapter:
+        adapter = bank.create(name, rank=rank, alpha=alpha, targets=targets, seed=0)
         generator = torch.Generator().manual_seed(sum(name.encode()))
         for slot in adapter.slots:
             b = slot.views(adapter.weights)[1]

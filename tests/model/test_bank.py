@@ -198,3 +198,45 @@ def test_a_base_without_linear_layers_is_refused(wrapped):
 def test_a_layer_that_mamba_reads_past_is_no_target(wrapped):
     bank = AdapterBank(wrapped("mamba"))
     assert {name.rpartition(".")[2] for name in bank.linear_names} == {"in_proj", "x_proj"}
+
+
+def test_an_untrained_adapter_on_top_is_what_it_stands_on(bank, fill):
+    fill(bank, "below")
+    bank.create("above", 4, 8.0, "all", seed=1)
+    bank.stack("above", "below")
+    assert torch.equal(logits(bank, "above"), logits(bank, "below"))
+
+
+def test_a_stack_as_one_plain_adapter_answers_the_same(bank, fill):
+    fill(bank, "lowest")
+    fill(bank, "below", rank=2, alpha=16.0)
+    fill(bank, "above", rank=8, targets="attention")
+    bank.stack("below", "lowest")
+    bank.stack("above", "below")
+    flat = bank.flattened("above")
+    assert {slot.rank for slot in flat.slots} == {4 + 2, 4 + 2 + 8}
+    bank.attach("flat", flat.slots, flat.weights)
+    found, expected = logits(bank, "flat"), logits(bank, "above")
+    assert close(found, expected) and not close(found, logits(bank, "below"))
+
+
+@pytest.mark.parametrize(("joint", "moved"), [(False, (False, True)), (True, (True, True))])
+def test_rows_of_an_adapter_on_top_move_it_alone_unless_joint(bank, fill, draw_rows, joint, moved):
+    for name in ("below", "above"):
+        fill(bank, name)
+        bank.train(name)
+    bank.stack("above", "below", joint)
+    backward(bank, pack_rows(draw_rows((bank.number("above"),)), 10_000))
+    assert (bool(bank["below"].grad.any()), bool(bank["above"].grad.any())) == moved
+
+
+def test_an_adapter_that_carries_another_is_not_removed(bank, fill):
+    fill(bank, "below")
+    fill(bank, "above")
+    bank.stack("above", "below")
+    before = logits(bank, "above")
+    with pytest.raises(AdapterError, match="'above' stands on it"):
+        bank.remove("below")
+    assert torch.equal(logits(bank, "above"), before)
+    bank.remove("above")
+    bank.remove("below")

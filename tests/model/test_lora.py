@@ -25,7 +25,7 @@ def layer(request: pytest.FixtureRequest) -> LoraLinear:
     linear = torch.nn.Linear(INPUTS, OUTPUTS, bias=request.param).requires_grad_(False)
     routes = Routes(SLICES, 10)
     layer = LoraLinear(linear, routes)
-    layer.pairs = {0: pair(1), 1: pair(2), 2: pair(3, scale=2.0)}
+    layer.pairs = {0: (pair(1),), 1: (pair(2),), 2: (pair(3, scale=2.0),)}
     return layer
 
 
@@ -39,12 +39,12 @@ def formula(layer: LoraLinear, x: torch.Tensor, weights: dict[int, tuple[torch.T
     for adapter, start, stop in SLICES:
         a, b = weights[adapter]
         for place in range(start, stop):
-            out[place] = out[place] + layer.pairs[adapter].scale * (b @ (a @ x[0, place]))
+            out[place] = out[place] + layer.pairs[adapter][0].scale * (b @ (a @ x[0, place]))
     return torch.stack(out)[None]
 
 
 def copies(layer: LoraLinear) -> dict[int, tuple[torch.Tensor, torch.Tensor]]:
-    return {n: (p.a.clone().requires_grad_(), p.b.clone().requires_grad_()) for n, p in layer.pairs.items()}
+    return {n: (p.a.clone().requires_grad_(), p.b.clone().requires_grad_()) for n, (p,) in layer.pairs.items()}
 
 
 def test_the_output_is_that_of_the_formula(layer, x):
@@ -71,26 +71,26 @@ def test_the_gradients_of_a_and_b_are_those_of_the_formula(layer, x):
     layer(x).square().sum().backward()
     for adapter in (0, 2):
         a, b = weights[adapter]
-        assert torch.allclose(layer.pairs[adapter].grad_a, a.grad, atol=1e-4)
-        assert torch.allclose(layer.pairs[adapter].grad_b, b.grad, atol=1e-4)
+        assert torch.allclose(layer.pairs[adapter][0].grad_a, a.grad, atol=1e-4)
+        assert torch.allclose(layer.pairs[adapter][0].grad_b, b.grad, atol=1e-4)
 
 
 def test_an_adapter_without_tokens_gets_no_gradient(layer, x):
     layer(x).square().sum().backward()
-    assert not layer.pairs[1].grad_a.any() and not layer.pairs[1].grad_b.any()
+    assert not layer.pairs[1][0].grad_a.any() and not layer.pairs[1][0].grad_b.any()
 
 
 def test_gradients_add_up_over_backward_passes(layer, x):
     layer(x).square().sum().backward()
-    once = layer.pairs[0].grad_a.clone()
+    once = layer.pairs[0][0].grad_a.clone()
     layer(x).square().sum().backward()
-    assert torch.allclose(layer.pairs[0].grad_a, 2 * once)
+    assert torch.allclose(layer.pairs[0][0].grad_a, 2 * once)
 
 
 def test_a_unit_of_a_batch_is_a_row_of_it(layer):
     x = torch.randn(2, 3, INPUTS, generator=torch.Generator().manual_seed(5))
     layer._routes.slices, layer._routes.total = ((1, 1, 2),), 2
-    found, pair = layer(x), layer.pairs[1]
+    found, pair = layer(x), layer.pairs[1][0]
     assert torch.equal(found[0], F.linear(x, layer.weight, layer.bias)[0])
     assert torch.allclose(
         found[1], F.linear(x[1], layer.weight, layer.bias) + pair.scale * x[1] @ pair.a.T @ pair.b.T, atol=1e-5
@@ -134,7 +134,7 @@ MANY = ((0, 0, 64), (2, 64, 96), (1, 96, 192))  # without gaps, in multiples of 
 
 @pytest.fixture
 def many(layer) -> LoraLinear:
-    layer.pairs = {0: pair(1), 1: pair(2), 2: pair(3)}
+    layer.pairs = {0: (pair(1),), 1: (pair(2),), 2: (pair(3),)}
     layer._routes.slices, layer._routes.total = MANY, 192
     return layer
 
@@ -154,16 +154,16 @@ def one_by_one(layer: LoraLinear, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def test_many_adapters_in_blocks_come_out_as_each_in_a_pass_of_its_own(many):
     x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
     expected, expected_grad = one_by_one(many, x)
-    gradients = {n: (p.grad_a.clone(), p.grad_b.clone()) for n, p in many.pairs.items()}
-    for p in many.pairs.values():
+    gradients = {n: (p.grad_a.clone(), p.grad_b.clone()) for n, (p,) in many.pairs.items()}
+    for (p,) in many.pairs.values():
         p.grad_a.zero_(), p.grad_b.zero_()
     found = many(x)
     assert "BlockedLinear" in type(found.grad_fn).__name__
     assert torch.allclose(found, expected, atol=1e-5)
     assert torch.allclose(torch.autograd.grad(found.square().sum(), x)[0], expected_grad, atol=1e-4)
     for n, (grad_a, grad_b) in gradients.items():
-        assert torch.allclose(many.pairs[n].grad_a, grad_a, rtol=1e-4, atol=1e-3)
-        assert torch.allclose(many.pairs[n].grad_b, grad_b, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(many.pairs[n][0].grad_a, grad_a, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(many.pairs[n][0].grad_b, grad_b, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("change", ["gap", "scale", "rank", "frozen"])
@@ -174,7 +174,7 @@ def test_adapters_that_differ_are_taken_one_by_one(many, change):
         odd = LowRank(odd.a[:1], odd.b[:, :1], odd.scale, odd.grad_a[:1], odd.grad_b[:, :1])
     if change == "frozen":
         odd = LowRank(odd.a, odd.b, odd.scale)
-    many.pairs[2] = odd
+    many.pairs[2] = (odd,)
     if change == "gap":
         many._routes.slices = ((0, 0, 32), *MANY[1:])
     assert "RoutedLinear" in type(many(x).grad_fn).__name__

@@ -49,6 +49,7 @@ def configure(base_folder: Path, tmp_path: Path) -> Configure:
             for i, task in enumerate(TASKS)
         ]
         raw = {"base": str(base_folder), "tasks": tasks, "train": train, "lora": {"rank": 4, "alpha": 8}}
+        raw["adapters"] = ["shared", "per_task"]
         return parse_config(raw | {"dtype": "float32", "device": "cpu"} | changes, tmp_path)
 
     return configured
@@ -105,6 +106,59 @@ def test_a_run_that_died_goes_on_to_the_same_bits(configure: Configure, tmp_path
         assert all(torch.equal(one[key], other[key]) for key in one)
     timeless = [[{k: v for k, v in e.items() if k != "seconds"} for e in events] for events in (straight, resumed)]
     assert timeless[0] == timeless[1]
+
+
+STACKED = ["shared", {"name": "over", "tasks": ["colours"], "on": "shared", "steps": 5}]
+
+
+def test_an_adapter_on_top_starts_from_the_chosen_one_below_and_leaves_it(
+    configure: Configure, tmp_path: Path
+) -> None:
+    events = train(configure(adapters=STACKED), tmp_path / "stacked")
+    train(configure(adapters="shared"), tmp_path / "plain")
+    one, other = weights(tmp_path / "stacked", "shared"), weights(tmp_path / "plain", "shared")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    over = weights(tmp_path / "stacked", "over")
+    for key, below in one.items():  # ranks one behind the other
+        held = over[key][: len(below)] if "lora_A" in key else over[key][:, : below.shape[1]]
+        assert torch.equal(held, below)
+    chosen = json.loads((tmp_path / "stacked/selection.json").read_text())["shared"]["chosen"]
+    validated = {(e["adapter"], e["step"]): e for e in events if e["kind"] == "validation"}
+    start, below = (validated[key]["tasks"]["colours"]["loss"] for key in (("over", 0), ("shared", chosen)))
+    assert start == pytest.approx(below, abs=1e-6)
+    assert [e["step"] for e in events if e["kind"] == "step"] == list(range(1, 12))
+
+
+def test_a_stacked_run_that_died_in_its_second_phase_goes_on_to_the_same_bits(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = configure(adapters=STACKED)
+    straight = train(config, tmp_path / "straight")
+    for step in (7, 10):  # before and after the first checkpoint of that phase
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(config, tmp_path / f"died{step}", observe=raising(step, RuntimeError("power cut")))
+        resumed = train(config, tmp_path / f"died{step}", resume=True)
+        for adapter in ("shared", "over"):
+            one, other = weights(tmp_path / "straight", adapter), weights(tmp_path / f"died{step}", adapter)
+            assert all(torch.equal(one[key], other[key]) for key in one)
+        assert [e["kind"] for e in straight] == [e["kind"] for e in resumed]
+
+
+def test_a_joint_adapter_moves_the_one_below_as_well(configure: Configure, tmp_path: Path) -> None:
+    joint = ["shared", {**STACKED[1], "joint": True, "steps": 6}]
+    train(configure(adapters=joint), tmp_path / "joint")
+    train(configure(adapters="shared"), tmp_path / "plain")
+    one, other = weights(tmp_path / "joint", "shared"), weights(tmp_path / "plain", "shared")
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_an_adapter_stands_on_a_finished_one_of_another_run(configure: Configure, tmp_path: Path) -> None:
+    train(configure(adapters="shared"), tmp_path / "plain")
+    below = tmp_path / "plain/adapters/shared"
+    recipe = {"name": "over", "tasks": ["colours"], "on": str(below)}
+    train(configure(adapters=[recipe]), tmp_path / "over")
+    over, shared = weights(tmp_path / "over", "over"), weights(tmp_path / "plain", "shared")
+    assert all(torch.equal(over[key][: len(a)], a) for key, a in shared.items() if "lora_A" in key)
 
 
 def test_a_run_that_died_before_its_first_checkpoint_starts_over(configure: Configure, tmp_path: Path) -> None:

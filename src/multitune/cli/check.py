@@ -1,7 +1,7 @@
 """What a run would do, found out without loading a weight: data, mixture, steps, size and time."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
 from multitune.evaluation.runner import longest_answer
-from multitune.model.estimate import Demand, estimate, measure_machine, model_shape, row_cost
+from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
 from multitune.training.prepare import AdapterPlan, PreparedRun, TaskInput, prepare_run
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
@@ -83,12 +83,17 @@ def _adapter_record(plan: AdapterPlan) -> dict[str, Any]:
 def demand(prepared: PreparedRun) -> Demand:
     """What the run would compute, from steps and rows sampled over it."""
     config = prepared.config
-    steps = max(plan.steps for plan in prepared.plans)
-    sample = sorted({int(step) for step in np.linspace(0, steps - 1, min(SAMPLED_STEPS, steps))})
-    costs = [row_cost(_step_rows(prepared, step), config.train.pack_tokens) for step in sample]
+    costs: list[RowCost] = []
+    tokens = 0.0
+    for phase in prepared.phases:
+        steps = max(plan.steps for plan in phase)
+        sample = sorted({int(step) for step in np.linspace(0, steps - 1, min(SAMPLED_STEPS, steps))})
+        sampled = [row_cost(_step_rows(prepared, phase, step), config.train.pack_tokens) for step in sample]
+        tokens += steps * float(np.mean([cost.executed for cost in sampled]))
+        costs += sampled
     return Demand(
         adapters=len(prepared.plans) if config.method == "lora" else 0,
-        trained_tokens=steps * float(np.mean([cost.executed for cost in costs])),
+        trained_tokens=tokens,
         scored_tokens=sum(_scored_tokens(prepared, name, item) for name, item in prepared.tasks.items()),
         pack_tokens=max(cost.largest_pack for cost in costs),
         pack_targets=max(cost.most_targets for cost in costs),
@@ -96,11 +101,11 @@ def demand(prepared: PreparedRun) -> Demand:
     )
 
 
-def _step_rows(prepared: PreparedRun, step: int) -> list[PackRow]:
-    """The rows that all adapters draw in one step; an adapter whose steps are over draws none."""
+def _step_rows(prepared: PreparedRun, phase: Sequence[AdapterPlan], step: int) -> list[PackRow]:
+    """The rows that all adapters of a phase draw in one step; an adapter whose steps are over draws none."""
     return [
         PackRow(prepared.tasks[draw.task].tokens["train"][draw.index], adapter=number, task=0)
-        for number, plan in enumerate(prepared.plans)
+        for number, plan in enumerate(phase)
         if step < plan.steps
         for draw in plan.stream.draw(step)
     ]

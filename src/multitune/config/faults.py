@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from multitune.config.schema import RunConfig, Section
 from multitune.core.errors import suggest
 
-_UNION_TAG = re.compile(r"(literal|tuple)\[")
+_UNION_TAG = re.compile(r"(literal|tuple)\[|RecipeConfig$|bool$|constrained-float$")
 
 
 def section_in(annotation: Any) -> type[Section] | None:
@@ -27,15 +27,18 @@ def fault_lines(error: ValidationError) -> list[str]:
 
 def _lines(fault: ErrorDetails) -> Iterator[str]:
     loc, kind = fault["loc"], fault["type"]
-    tag = next((str(part) for part in loc if _UNION_TAG.match(str(part))), None)
-    if tag is not None:
-        # A field that takes a word or a list is tried as both: speak of the one that was meant.
-        meant = "literal" if kind == "literal_error" and not isinstance(fault["input"], list) else "tuple"
-        if not tag.startswith(meant) or kind == "tuple_type":
+    # A field that takes a word or a list or a recipe is tried as each: speak of the one that was meant.
+    tags = [part for part in loc if _UNION_TAG.match(str(part))]
+    if tags and loc[-1] == tags[-1]:
+        if kind == "literal_error" and isinstance(fault["input"], list | dict):
+            return
+        if kind in ("model_type", "bool_parsing", "bool_type") or (
+            kind == "tuple_type" and not isinstance(fault["input"], dict)
+        ):
             return
     if kind == "too_short" and len(fault["input"]) >= fault.get("ctx", {})["min_length"]:
         return  # its items are faulty, not missing, and each has a line of its own
-    place = _place([part for part in loc if part != tag])
+    place = _place([part for part in loc if part not in tags])
     if kind == "value_error":
         start = f"{place}: " if place else ""
         yield from (start + line for line in str(fault.get("ctx", {}).get("error", fault["msg"])).split("\n"))

@@ -76,5 +76,5 @@ def _values(config: RunConfig, field: str) -> Iterator[tuple[str, float]]:
         if train.max_steps is None:
             yield "train.epochs", train.epochs
         for index, recipe in enumerate(config.adapters if isinstance(config.adapters, tuple) else ()):
-            if recipe.epochs is not None and recipe.steps is None:
+            if not isinstance(recipe, str) and recipe.epochs is not None and recipe.steps is None:
                 yield f"adapters[{index}].epochs", recipe.epochs

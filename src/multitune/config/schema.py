@@ -8,6 +8,7 @@ from multitune.core.errors import suggest
 
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Schedule = Literal["round_robin", "proportional", "sqrt", "temperature", "fixed", "anneal", "focus"]
+Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -102,7 +103,19 @@ class RecipeConfig(Section):
 
     name: Name = Field(description="Name of the adapter.")
     tasks: tuple[str, ...] = Field(min_length=1, description="Tasks it learns.")
-    general: bool = Field(default=True, description="Whether the general members take part.")
+    general: bool | Fraction = Field(
+        default=True, description="Whether the general members take part; a number is the share they take together."
+    )
+    on: str | None = Field(
+        default=None,
+        description="Adapter beneath it: another of this run, or an adapter's folder. It learns what that one lacks.",
+    )
+    joint: bool = Field(
+        default=False,
+        description="Learn with the adapter beneath and move it too; else after it, on its best.",
+    )
+    rank: int | None = Field(default=None, ge=1, description="Rank; lora.rank when absent.")
+    alpha: float | None = Field(default=None, gt=0.0, description="Alpha; scaled like lora.alpha when absent.")
     epochs: float | None = Field(default=None, gt=0.0, description="Passes over its tasks; train.epochs when absent.")
     steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
     seed: int | None = Field(default=None, description="Seed of its stream and its start; the run's when absent.")
@@ -185,8 +198,10 @@ class RunConfig(Section):
     )
     mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
-    adapters: Literal["shared", "per_task", "mixture"] | tuple[RecipeConfig, ...] = Field(
-        default="mixture", description="One for all tasks, one per task, both (`mixture`), or a list of recipes."
+    adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | RecipeConfig, ...] = Field(
+        default="mixture",
+        description="shared: one for all tasks; per_task; residual: shared and per task what it lacks; mixture: all; "
+        "or a list of these words and of recipes.",
     )
     lora: LoraConfig = Field(default_factory=lambda: LoraConfig(), description="Shape of the adapters.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="Length and optimizer.")
@@ -230,14 +245,19 @@ class RunConfig(Section):
                 f"train.pack_tokens is {self.train.pack_tokens}, below train.max_length {self.train.max_length}: "
                 "a row must fit into a pack; raise one or lower the other"
             )
-        listed = len(self.adapters) if isinstance(self.adapters, tuple) else None
-        if self.method == "full" and self.adapters != "shared" and listed != 1:
-            value = repr(self.adapters) if listed is None else f"a list of {listed}"
+        if self.method == "full" and not self._has_one_adapter():
+            value = repr(self.adapters) if isinstance(self.adapters, str) else f"a list of {len(self.adapters)}"
             faults.append(
                 f"adapters is {value}, but with `method: full` each would be a whole model. "
-                "Use `shared` or a list of one, or `method: lora`"
+                "Use `shared` or a list of one recipe, or `method: lora`"
             )
         return faults + (self._share_faults() if self.mixture.schedule == "fixed" else [])
+
+    def _has_one_adapter(self) -> bool:
+        if isinstance(self.adapters, str):
+            return self.adapters == "shared"
+        first = self.adapters[0] if len(self.adapters) == 1 else None
+        return first == "shared" or (isinstance(first, RecipeConfig) and first.on is None)
 
     def _share_faults(self) -> list[str]:
         """What keeps `mixture.shares` from naming just the tasks that have no share of their own."""

@@ -82,7 +82,15 @@ def locate(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     for group in ("tasks", "general"):
         if isinstance(run.get(group), list):
             located[group] = [_locate_task(task, folder) for task in run[group]]
+    if isinstance(run.get("adapters"), list):
+        located["adapters"] = [_locate_beneath(recipe, folder) for recipe in run["adapters"]]
     return located
+
+
+def _locate_beneath(recipe: Any, folder: Path) -> Any:
+    """A name of an adapter has no slash; a folder must have one."""
+    on = recipe.get("on") if isinstance(recipe, dict) else None
+    return {**recipe, "on": _absolute(on, folder)} if isinstance(on, str) and "/" in on else recipe
 
 
 def _locate_task(task: Any, folder: Path) -> Any:

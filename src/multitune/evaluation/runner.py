@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from multitune.config.schema import RecipeConfig
 from multitune.core.errors import MultituneError, RunFolderError
 from multitune.core.records import Prediction, Segments, Split
 from multitune.core.rundir import RunFolder, read_json, write_json, write_text
@@ -156,12 +157,11 @@ def evaluate_run(
         MultituneError: an adapter's outputs are not finite, or a single prompt does not fit into memory.
     """
     settings = prepared.config.evaluate
-    recipes = {plan.recipe.name: plan.tasks for plan in prepared.plans}
+    recipes = {plan.recipe.name: plan.recipe for plan in prepared.plans}
     every = tuple(name for name, item in prepared.tasks.items() if not item.general)
-    said = {
-        s.name: _answer(folder, prepared, s, every if s.name == BASE else recipes[s.name], observe) for s in subjects
-    }
-    several = [name for name, tasks in recipes.items() if len(tasks) > 1]
+    answered = {BASE: every, **{name: recipe.tasks for name, recipe in recipes.items()}}
+    said = {s.name: _answer(folder, prepared, s, answered[s.name], observe) for s in subjects}
+    several = [name for name, recipe in recipes.items() if len(recipe.tasks) > 1]
     compared = several or list(recipes)
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
@@ -207,12 +207,12 @@ def _task_record(item: TaskInput, said: Said) -> dict[str, Any]:
     return {"kind": task.config.kind, "metric": task.metric.name, "scores": scores}
 
 
-def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, tuple[str, ...]], said: Said) -> dict[str, Any]:
+def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConfig], said: Said) -> dict[str, Any]:
     """The transfer table of one adapter, and its summary."""
     references: dict[str, str] = {}
-    for task in recipes[name]:
-        alone = [other for other, tasks in recipes.items() if tasks == (task,)]
-        references[task] = alone[0] if alone and len(recipes[name]) > 1 else BASE
+    for task in recipes[name].tasks:
+        alone = [other for other, recipe in recipes.items() if recipe.tasks == (task,) and recipe.on is None]
+        references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
     arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
     settings = prepared.config.evaluate
     plan = BootstrapPlan(settings.resamples, settings.confidence, prepared.config.seed)

@@ -44,7 +44,7 @@ class Slot:
         return a, vector[middle : self.start + self.size].view(self.outputs, self.rank)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Adapter:
     """The weights of one adapter, in float32, and how they spread over the layers."""
 
@@ -53,11 +53,18 @@ class Adapter:
     weights: torch.Tensor  # float32 (parameter,)
     compute: torch.Tensor  # the same in the backbone's compute type
     grad: torch.Tensor | None = None  # float32 (parameter,) while it is trained
+    beneath: "Adapter | None" = None  # the adapter it stands on, which acts wherever this one does
+    joint: bool = False  # whether its rows move the one beneath as well
 
     def publish(self) -> None:
         """Make the layers see the weights as they are now."""
         if self.compute is not self.weights:
             self.compute.copy_(self.weights)
+
+    @property
+    def stack(self) -> "tuple[Adapter, ...]":
+        """All that acts where it does, from the lowest adapter up to itself."""
+        return (*(self.beneath.stack if self.beneath else ()), self)
 
     def tensors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Module name -> A (rank, in) and B (out, rank), float32 views."""
@@ -140,18 +147,56 @@ class AdapterBank:
         self._connect(adapter)
         return adapter
 
+    def stack(self, name: str, beneath: str, joint: bool = False) -> None:
+        """From now on one adapter acts on top of another: what it learns is what that one lacks.
+
+        Args:
+            name: the adapter on top.
+            beneath: the one below, which goes on acting alone for its own rows.
+            joint: whether rows of the upper adapter give the lower one gradients, too.
+        """
+        adapter = self[name]
+        adapter.beneath, adapter.joint = self[beneath], joint
+        self._connect(adapter)
+
+    def flattened(self, name: str) -> Adapter:
+        """An adapter with all beneath it as one plain adapter: ranks one behind the other, the same outputs."""
+        parts = self[name].stack
+        if len(parts) == 1:
+            return parts[0]
+        found = {module: pairs for module in self._linears if (pairs := _pairs_of(parts, module))}
+        ranks = {m: (sum(a.shape[0] for a, _, _ in pairs), pairs[0][2]) for m, pairs in found.items()}
+        shapes = {m: (pairs[0][0].shape[1], pairs[0][1].shape[0]) for m, pairs in found.items()}
+        slots = lay_out(shapes, ranks)
+        weights = torch.empty(slots[-1].start + slots[-1].size, device=parts[0].weights.device)
+        for slot in slots:
+            a, b = slot.views(weights)
+            pairs = found[slot.module]
+            a.copy_(torch.cat([one for one, _, _ in pairs]))
+            b.copy_(torch.cat([one * (scale / slot.scale) for _, one, scale in pairs], dim=1))
+        return Adapter(name, slots, weights, weights)
+
     def remove(self, name: str) -> None:
-        """Take an adapter out; the others stay as they are."""
+        """Take an adapter out; the others stay as they are.
+
+        Raises:
+            AdapterError: another adapter stands on it.
+        """
         number = self.number(self[name].name)
-        for slot in self._adapters.pop(name).slots:
-            del self._layers[slot.module].pairs[number]
+        above = [other.name for other in self._adapters.values() if other.beneath is self[name]]
+        if above:
+            raise AdapterError(f"adapter {name!r} cannot be removed: {above[0]!r} stands on it. Remove that one first")
+        for slot in (slot for part in self._adapters.pop(name).stack for slot in part.slots):
+            self._layers[slot.module].pairs.pop(number, None)
         del self._numbers[name]
 
     def train(self, name: str) -> Adapter:
         """Give an adapter a gradient, which backward passes then add to."""
         adapter = self[name]
         adapter.grad = torch.zeros_like(adapter.weights)
-        self._connect(adapter)
+        for other in self._adapters.values():
+            if adapter in other.stack:
+                self._connect(other)
         self.backbone.model.enable_input_require_grads()
         return adapter
 
@@ -180,11 +225,18 @@ class AdapterBank:
         return nullcontext(), self._routes.over(self._routes.slices, self._routes.total)
 
     def _connect(self, adapter: Adapter) -> None:
-        for slot in adapter.slots:
-            a, b = slot.views(adapter.compute)
-            grad_a, grad_b = slot.views(adapter.grad) if adapter.grad is not None else (None, None)
-            pair = LowRank(a, b, slot.scale, grad_a, grad_b)
-            self._layers[slot.module].pairs[self._numbers[adapter.name]] = pair
+        """Give the layers the pairs of an adapter and of those beneath it, with the gradients its rows may move."""
+        pairs: dict[str, tuple[LowRank, ...]] = {}
+        moves = True
+        for part in reversed(adapter.stack):
+            grad = part.grad if moves else None
+            for slot in part.slots:
+                grads = slot.views(grad) if grad is not None else (None, None)
+                own = LowRank(*slot.views(part.compute), slot.scale, *grads)
+                pairs[slot.module] = (own, *pairs.get(slot.module, ()))
+            moves = moves and part.joint
+        for module, stacked in pairs.items():
+            self._layers[module].pairs[self._numbers[adapter.name]] = stacked
 
     def _check_fit(self, name: str, slots: tuple[Slot, ...]) -> None:
         for slot in slots:
@@ -209,6 +261,11 @@ class AdapterBank:
         slices = () if name == BASE else ((self.number(name), 0, 1),)
         with self.route(slices, 1):
             yield self.backbone.model
+
+
+def _pairs_of(parts: Sequence[Adapter], module: str) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
+    """A, B and scale of each adapter that leans on a layer."""
+    return [(*slot.views(part.weights), slot.scale) for part in parts for slot in part.slots if slot.module == module]
 
 
 def linear_layers(model: Any) -> dict[str, nn.Linear]:

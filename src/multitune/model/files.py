@@ -127,6 +127,17 @@ def load_adapter(bank: AdapterBank, folder: Path, name: str) -> Adapter:
     return bank.attach(name, slots, _flatten(slots, pairs))
 
 
+def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
+    """Put weights that were saved from an adapter of the bank back into it.
+
+    Raises:
+        AdapterError: the folder is damaged.
+    """
+    adapter = bank[name]
+    adapter.weights.copy_(_flatten(adapter.slots, _read_pairs(folder)))
+    adapter.publish()
+
+
 def _flatten(slots: tuple[Slot, ...], pairs: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
     weights = torch.empty(slots[-1].start + slots[-1].size)
     for slot in slots:

@@ -81,7 +81,7 @@ class LoraLinear(nn.Module):
         self.weight = linear.weight  # (out, in)
         self.bias = linear.bias  # (out,) or None
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.pairs: dict[int, LowRank] = {}
+        self.pairs: dict[int, tuple[LowRank, ...]] = {}  # an adapter's own, behind those it stands on
         self._routes = routes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -105,9 +105,9 @@ class LoraLinear(nn.Module):
                 "such as in an expert, and one adapter per token cannot be told there. Set lora.targets: attention"
             )
         return [
-            _Route(self.pairs[adapter], start * unit, stop * unit)
+            _Route(pair, start * unit, stop * unit)
             for adapter, start, stop in self._routes.slices
-            if adapter in self.pairs
+            for pair in self.pairs.get(adapter, ())
         ]
 
 

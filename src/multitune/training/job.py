@@ -11,13 +11,14 @@ from typing import Any
 
 from multitune.config.load import dump_config
 from multitune.config.ranges import learning_rate
+from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.rundir import RunFolder, read_json, write_json, write_text
 from multitune.core.seeds import generator
 from multitune.core.versions import versions
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
-from multitune.model.files import save_adapter
+from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import FullWeights, save_full
 from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from multitune.training.events import EventLog, Observe, unwatched
@@ -87,15 +88,17 @@ class Job:
                 self.log({"kind": "note", "text": f"{learner.name}: no task gains any more; stopped early"})
 
     def _validation_loss(self, learner: Learner, task: str) -> float:
-        if not learner.trained_steps and learner.number >= 0 and task in self.base_losses:
-            return self.base_losses[task]  # an untrained adapter is the base
+        beneath = learner.plan.recipe.on
+        start = f"{task} on {beneath}" if beneath else task  # an untrained adapter is what it stands on, or the base
+        if not learner.trained_steps and learner.number >= 0 and start in self.base_losses:
+            return self.base_losses[start]
         tokens = self.run.tasks[task].tokens["validation"]
         order = generator(self.run.config.seed, "validation", task).permutation(len(tokens))
         rows = [tokens[int(i)] for i in order[: self.run.config.train.validate_limit]]
         adapter = "base" if learner.number < 0 else learner.name
         loss = float(row_losses(self.bank, adapter, rows, self.run.config.train.pack_tokens).mean())
         if not learner.trained_steps:
-            self.base_losses[task] = loss
+            self.base_losses[start] = loss
         return loss
 
     def _metric(self, learner: Learner, task: str) -> float | None:
@@ -138,6 +141,27 @@ class Job:
         for learner in self.learners:
             learner.restore(checkpoint.facts["learners"][learner.name], checkpoint.of(learner.name))
 
+    def run_phases(self) -> None:
+        """Train the adapters phase by phase; those of a later one stand on what the earlier ones chose."""
+        before = 0
+        for plans in self.run.phases:
+            learners = [learner for learner in self.learners if learner.plan in plans]
+            for learner in learners:
+                self._settle_beneath(learner)
+            for learner in learners:
+                if not learner.track.start:  # neither restored
+                    self.validate(learner)
+            run_loop(self.bank, self.run, learners, self.log, self, before)
+            before += max(plan.steps for plan in plans)
+
+    def _settle_beneath(self, learner: Learner) -> None:
+        """Put an adapter that another stands on, when it is done, back to its chosen step."""
+        recipe = learner.plan.recipe
+        for below in self.learners:
+            if below.name == recipe.on and not recipe.joint:
+                snapshot = self.folder.snapshot(below.name, below.track.chosen(self.run.config.train.select_by))
+                read_weights(self.bank, snapshot, below.name)
+
     def publish_best(self) -> None:
         """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion."""
         selection: dict[str, Any] = {}
@@ -158,7 +182,7 @@ class Job:
         if learner.number < 0:
             save_full(self.bank.backbone, folder, self.run.chat.tokenizer, {})
         else:
-            save_adapter(self.bank[learner.name], folder, self.bank, recipe)
+            save_adapter(self.bank.flattened(learner.name), folder, self.bank, recipe)
 
 
 def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
@@ -185,10 +209,7 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
-            else:
-                for learner in learners:
-                    job.validate(learner)
-            run_loop(bank, run, learners, log, job)
+            job.run_phases()
         job.publish_best()
     finally:
         log.close()
@@ -225,9 +246,7 @@ def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
     if config.method == "full":
         number, trainee = -1, FullWeights(bank.backbone)
     else:
-        seed = config.seed if plan.recipe.seed is None else plan.recipe.seed
-        bank.create(name, config.lora.rank, config.lora.alpha, config.lora.targets, seed)
-        number, trainee = bank.number(name), AdapterTrainee(bank.train(name))
+        number, trainee = _new_adapter(bank, config, plan.recipe), AdapterTrainee(bank[name])
     budget = Budget(plan.steps, learning_rate(config), config.train.warmup)
     weights = _weights(run, plan.tasks)
     return Learner(
@@ -237,6 +256,19 @@ def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
         track=ValidationTrack.of(plan.tasks, weights, None),
         validate_every=config.train.validate_every or math.ceil(plan.steps / 4),
     )
+
+
+def _new_adapter(bank: AdapterBank, config: RunConfig, recipe: RecipeConfig) -> int:
+    """Put a recipe's untrained adapter into the bank, on top of what it stands on. Returns its number."""
+    lora, seed = config.lora, config.seed if recipe.seed is None else recipe.seed
+    rank = recipe.rank or lora.rank
+    bank.create(recipe.name, rank, recipe.alpha or lora.alpha * rank / lora.rank, lora.targets, seed)
+    bank.train(recipe.name)
+    if recipe.on is not None:
+        if recipe.on not in bank.names:
+            load_adapter(bank, Path(recipe.on), recipe.on)
+        bank.stack(recipe.name, recipe.on, recipe.joint)
+    return bank.number(recipe.name)
 
 
 def _weights(run: PreparedRun, tasks: Sequence[str]) -> Mapping[str, float]:

@@ -40,14 +40,24 @@ class StepSums:
     logical_tokens: int = 0
 
 
-def run_loop(bank: AdapterBank, run: PreparedRun, learners: Sequence[Learner], log: EventLog, hooks: Hooks) -> None:
+def run_loop(
+    bank: AdapterBank, run: PreparedRun, learners: Sequence[Learner], log: EventLog, hooks: Hooks, before: int = 0
+) -> None:
     """Train until every learner is done.
+
+    Args:
+        bank: holds their adapters.
+        run: the prepared run.
+        learners: those of one phase.
+        log: gets an event per step.
+        hooks: what happens between steps.
+        before: steps of the phases before this one.
 
     Raises:
         TrainingError: a loss or gradient is not finite; the last checkpoint is intact.
     """
     numbers = {name: i for i, name in enumerate(run.tasks)}
-    total = max(learner.plan.steps for learner in learners)
+    total = sum(max(plan.steps for plan in phase) for phase in run.phases)
     step = max((learner.trained_steps for learner in learners), default=0)
     while any(not learner.done for learner in learners):
         started = time.monotonic()
@@ -55,13 +65,13 @@ def run_loop(bank: AdapterBank, run: PreparedRun, learners: Sequence[Learner], l
         sums = _backward(bank, run, active, step, numbers)
         moves = {learner.name: _move(learner, step) for learner in active}
         elapsed = time.monotonic() - started
-        log(_step_event(run, active, sums, moves, (step, total, elapsed)))
+        log(_step_event(run, active, sums, moves, (before + step, total, elapsed)))
         due = [learner for learner in active if learner.is_due()]
         for learner in due:
             hooks.validate(learner)
             learner.done = learner.done or learner.trained_steps >= learner.plan.steps
         step += 1
-        hooks.after_step(step, validated=bool(due))
+        hooks.after_step(before + step, validated=bool(due))
 
 
 def _backward(
@@ -140,8 +150,8 @@ def _step_event(
             "lr": rate,
             "grad_norm": norm,
             "tasks": {names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
-            "shares": learner.plan.stream.shares(step),
-            "achieved": learner.plan.stream.achieved(step + 1),
+            "shares": learner.plan.stream.shares(learner.trained_steps - 1),
+            "achieved": learner.plan.stream.achieved(learner.trained_steps),
         }
     return {
         "kind": "step",

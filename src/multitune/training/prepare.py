@@ -62,6 +62,19 @@ class PreparedRun:
     plans: tuple[AdapterPlan, ...]
     notes: tuple[str, ...]
 
+    @property
+    def phases(self) -> tuple[tuple[AdapterPlan, ...], ...]:
+        """Plans that train side by side; one that stands on a finished adapter of this run waits for it."""
+        depth: dict[str, int] = {}
+        for plan in self.plans:
+            recipe = plan.recipe
+            beneath = depth.get(recipe.on or "")
+            depth[recipe.name] = 0 if beneath is None else beneath if recipe.joint else beneath + 1
+        return tuple(
+            tuple(plan for plan in self.plans if depth[plan.recipe.name] == phase)
+            for phase in range(max(depth.values()) + 1)
+        )
+
     def data_record(self) -> dict[str, Any]:
         """Content hashes, counts and left-out rows of every set, as data.json keeps them."""
         return {
@@ -149,8 +162,9 @@ def _plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[A
 
 
 def _members(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput]) -> list[Member]:
-    names = [*recipe.tasks, *(t.name for t in config.general if recipe.general)]
-    shares = {task.name: task.share for task in (*config.tasks, *config.general)}
+    general = _general_shares(config, recipe)
+    names = [*recipe.tasks, *general]
+    shares = {**{task.name: task.share for task in config.tasks}, **general}
     members: list[Member] = []
     for name in names:
         item = tasks[name]
@@ -169,8 +183,17 @@ def _own_steps(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, Task
     if recipe.epochs is None and config.train.max_steps is not None:
         return config.train.max_steps
     rows = sum(len(tasks[name].tokens["train"]) for name in recipe.tasks)
-    general = sum(task.share or 0.0 for task in config.general) if recipe.general else 0.0
+    general = sum(_general_shares(config, recipe).values())
     return plan_steps(rows, config.train.batch_size, recipe.epochs or config.train.epochs, general)
+
+
+def _general_shares(config: RunConfig, recipe: RecipeConfig) -> dict[str, float]:
+    """Shares of the general sets in one adapter's mixture; a number in the recipe is what they add up to."""
+    shares = {task.name: task.share or 0.0 for task in config.general}
+    if not recipe.general or not shares:
+        return {}
+    scale = 1.0 if recipe.general is True else recipe.general / sum(shares.values())
+    return {name: share * scale for name, share in shares.items()}
 
 
 def _plan(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput], steps: int) -> AdapterPlan:
