@@ -111,12 +111,14 @@ def export(
     run: Run,
     adapter: Annotated[str, typer.Option(help="Name of the adapter, such as shared.")],
     to: Annotated[Path, typer.Option(help="Folder to make.")],
-    form: Annotated[Form, typer.Option("--as", help="An adapter for PEFT and vLLM, or a whole model.")] = Form.PEFT,
+    form: Annotated[Form, typer.Option("--as", help="For PEFT and vLLM, llama.cpp, or a whole model.")] = Form.PEFT,
 ) -> None:
-    """Copy an adapter out of a run, for PEFT and vLLM or merged into its base."""
+    """Copy an adapter out of a run, for PEFT and vLLM, for llama.cpp, or merged into its base."""
     _hush()
-    export_adapter(RunFolder(run), adapter, to, form)
+    advice = export_adapter(RunFolder(run), adapter, to, form)
     typer.echo(f"{adapter} as {form.value}: {to}")
+    if advice:
+        typer.echo(advice)
 
 
 @app.command()

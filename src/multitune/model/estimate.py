@@ -15,7 +15,7 @@ from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import ALIGN, Device, Dtype, pick_device, pick_dtype
 from multitune.model.bank import lay_out, linear_layers, select_targets
-from multitune.model.gguf import config_source
+from multitune.model.gguf import base_config, no_config
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
 ACTIVATION_COPIES = 2.0  # what is held per token, over the inputs and outputs of all linear layers
@@ -124,19 +124,14 @@ def model_shape(ref: BaseRef, lora: LoraConfig) -> ModelShape:
 
 
 def _empty_model(ref: BaseRef) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
+    config = base_config(ref)
     try:
-        location, options = config_source(ref)
-        config = AutoConfig.from_pretrained(location, **options)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        raise ModelError(
-            f"base: {ref.name!r} has no config of a causal language model: {first_line} "
-            "Give a hub id, a folder with config.json and safetensors, a .gguf file, or a built-in alias"
-        ) from error
+        raise no_config(ref, error) from error
 
 
 def measure_machine(device: Device, dtype: Dtype, widest: tuple[int, int]) -> Machine:

@@ -18,7 +18,7 @@ CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "mul
 PREFIX = "base_model.model."
 
 # Settings of PEFT that change what the weights mean, with the values that leave plain LoRA plain.
-_PLAIN: dict[str, tuple[Any, ...]] = {
+PLAIN: dict[str, tuple[Any, ...]] = {
     "use_dora": (False, None),
     "bias": ("none", None),
     "modules_to_save": (None, []),
@@ -44,6 +44,15 @@ class AdapterCard:
     base: str
     fingerprint: str
     recipe: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """What an adapter adds to one layer: scale * b @ a."""
+
+    a: torch.Tensor  # (rank, in)
+    b: torch.Tensor  # (out, rank)
+    scale: float
 
 
 def save_adapter(adapter: Adapter, folder: Path, bank: AdapterBank, recipe: Mapping[str, Any]) -> None:
@@ -106,25 +115,23 @@ def load_adapter(bank: AdapterBank, folder: Path, name: str) -> Adapter:
     Raises:
         AdapterError: damaged, unsafe, not plain LoRA, or made for another base. The bank is left as it was.
     """
-    config = read_config(folder)
     card = read_card(folder)
     if card is not None and card.fingerprint != bank.backbone.fingerprint:
         raise AdapterError(
             f"{folder}: this adapter was trained on {card.base!r} (fingerprint {card.fingerprint}), but the base here "
             f"is {bank.backbone.ref.name!r} (fingerprint {bank.backbone.fingerprint}). Load it on its own base"
         )
-    pairs = _read_pairs(folder)
+    pairs = read_pairs(folder)
     known = set(bank.linear_names)
     for module in pairs:
         if module not in known:
             raise AdapterError(
                 f"{folder}/{WEIGHTS}: this base has no linear layer {module!r}; it was made for another"
             )
-    ordered = [module for module in bank.linear_names if module in pairs]
-    shapes = {m: (pairs[m]["A"].shape[1], pairs[m]["B"].shape[0]) for m in ordered}
-    ranks = {m: (pairs[m]["A"].shape[0], _scale(config, m, pairs[m]["A"].shape[0])) for m in ordered}
-    slots = lay_out(shapes, ranks)
-    return bank.attach(name, slots, _flatten(slots, pairs))
+    ordered = {module: pairs[module] for module in bank.linear_names if module in pairs}
+    shapes = {module: (pair.a.shape[1], pair.b.shape[0]) for module, pair in ordered.items()}
+    slots = lay_out(shapes, {module: (pair.a.shape[0], pair.scale) for module, pair in ordered.items()})
+    return bank.attach(name, slots, _flatten(slots, ordered))
 
 
 def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
@@ -134,24 +141,24 @@ def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
         AdapterError: the folder is damaged.
     """
     adapter = bank[name]
-    adapter.weights.copy_(_flatten(adapter.slots, _read_pairs(folder)))
+    adapter.weights.copy_(_flatten(adapter.slots, read_pairs(folder)))
     adapter.publish()
 
 
-def _flatten(slots: tuple[Slot, ...], pairs: Mapping[str, Mapping[str, torch.Tensor]]) -> torch.Tensor:
+def _flatten(slots: tuple[Slot, ...], pairs: Mapping[str, LoraPair]) -> torch.Tensor:
     weights = torch.empty(slots[-1].start + slots[-1].size)
     for slot in slots:
         a, b = slot.views(weights)
-        a.copy_(pairs[slot.module]["A"])
-        b.copy_(pairs[slot.module]["B"])
+        a.copy_(pairs[slot.module].a)
+        b.copy_(pairs[slot.module].b)
     return weights
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The checked adapter_config.json of a plain LoRA.
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The adapter_config.json as it stands.
 
     Raises:
-        AdapterError: not there, not JSON, or a kind of adapter that is more than plain LoRA.
+        AdapterError: not there, or not JSON with settings by name.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -162,9 +169,19 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{path}: not valid JSON ({error}). Save the adapter again") from error
     if not isinstance(config, dict):
         raise AdapterError(f"{path}: holds a {type(config).__name__}, not settings by name. Save the adapter again")
+    return config
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checked adapter_config.json of a plain LoRA.
+
+    Raises:
+        AdapterError: not there, not JSON, or a kind of adapter that is more than plain LoRA.
+    """
+    path, config = folder / CONFIG, read_settings(folder)
     if config.get("peft_type") != "LORA":
         raise AdapterError(f"{path}: peft_type is {config.get('peft_type')!r}; only LORA can be read")
-    for key, plain in _PLAIN.items():
+    for key, plain in PLAIN.items():
         if key in config and config[key] not in plain:
             raise AdapterError(f"{path}: {key} is {config[key]!r}; only plain LoRA ({key}: {plain[0]!r}) can be read")
     _check_alphas(path, config)
@@ -196,10 +213,16 @@ def read_card(folder: Path) -> AdapterCard | None:
         raise AdapterError(f"{path}: damaged ({error}). Save the adapter again, or delete this file") from error
 
 
-def _read_pairs(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+def read_pairs(folder: Path) -> dict[str, LoraPair]:
+    """Module name -> its pair, from a folder with plain LoRA, without the base.
+
+    Raises:
+        AdapterError: damaged, unsafe, or more than plain LoRA.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    config = read_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
         unsafe = [p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pkl", ".pickle"}]
@@ -223,10 +246,10 @@ def _read_pairs(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
             raise AdapterError(f"{path}: {module} lacks a matching lora_A and lora_B")
     if not pairs:
         raise AdapterError(f"{path}: holds no LoRA weights")
-    return pairs
+    return {m: LoraPair(p["A"], p["B"], layer_scale(config, m, p["A"].shape[0])) for m, p in pairs.items()}
 
 
-def _scale(config: Mapping[str, Any], module: str, rank: int) -> float:
+def layer_scale(config: Mapping[str, Any], module: str, rank: int) -> float:
     """alpha / rank, or alpha / sqrt(rank) for rank-stabilised LoRA (arXiv:2312.03732)."""
     alpha = config["lora_alpha"]
     for pattern, value in (config.get("alpha_pattern") or {}).items():

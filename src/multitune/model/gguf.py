@@ -36,11 +36,30 @@ def dequantized_folder(ref: BaseRef) -> str:
     return str(folder)
 
 
-def config_source(ref: BaseRef) -> tuple[str, dict[str, str]]:
-    """Where transformers finds a base's config, and how: the unpacked folder if there is one, which reads at once."""
-    if ref.gguf and (folder := _folder(ref)).is_dir():
-        return str(folder), {}
-    return ref.location, ref.load_options
+def base_config(ref: BaseRef) -> Any:
+    """The transformers config of a base, without its weights: from the unpacked folder if there is one, at once.
+
+    Raises:
+        ModelError: the base has none.
+    """
+    from transformers import AutoConfig
+
+    folder = _folder(ref) if ref.gguf else None
+    try:
+        if folder is not None and folder.is_dir():
+            return AutoConfig.from_pretrained(str(folder))
+        return AutoConfig.from_pretrained(ref.location, **ref.load_options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise no_config(ref, error) from error
+
+
+def no_config(ref: BaseRef, error: Exception) -> ModelError:
+    """The error of a base that says nothing that makes it a causal language model."""
+    first_line = str(error).strip().split("\n")[0]
+    return ModelError(
+        f"base: {ref.name!r} has no config of a causal language model: {first_line} "
+        "Give a hub id, a folder with config.json and safetensors, a .gguf file, or a built-in alias"
+    )
 
 
 def _folder(ref: BaseRef) -> Path:
