@@ -82,6 +82,10 @@ def unknown_target(fields: Fields, folder: Path) -> None:
     fields["lora"] = {"targets": ["q_prj"]}
 
 
+def broken_retention_set(fields: Fields, folder: Path) -> None:
+    fields["retention"] = [{"use": "arithmetic", "prompt": "{{ sum }}"}]
+
+
 FAULTS: dict[Spoil, str] = {
     missing_file: "nowhere.jsonl",
     missing_column: "'txt'",
@@ -96,6 +100,7 @@ FAULTS: dict[Spoil, str] = {
     rows_of_a_hundred_thousand_characters: "train.max_length",
     unknown_base: "no-such-model",
     unknown_recipe: "Did you mean 'gsm8k'?",
+    broken_retention_set: "task 'arithmetic': prompt",
     unknown_target: "Did you mean|q_proj",
 }
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from multitune.cli.check import check_run
+from multitune.cli.check import check_run, demand
 from multitune.config.load import load_config
+from multitune.training.prepare import prepare_run
 
 LONG = "copy {{ text }}{% if text == 'w0 w0' %}{% for i in range(40) %} w1{% endfor %}{% endif %}"
 
@@ -39,6 +40,16 @@ def test_rows_that_are_too_long_are_counted(run_file: Path) -> None:
     report = check_run(load_config(run_file, [f'tasks.copy.prompt="{LONG}"']))
     copy = next(one for one in report["sets"] if one["name"] == "copy")
     assert (sum(copy["rows"].values()), sum(copy["too_long"].values())) == (39, 1)
+
+
+def test_a_retention_set_is_counted_where_rows_are_scored_and_nowhere_else(run_file: Path, report: dict) -> None:
+    config = load_config(run_file, ["retention=[{use: arithmetic, limit: 30}]"])
+    kept = check_run(config)
+    assert kept["sets"][-1]["rows"] == {"train": 0, "validation": 0, "test": 30}
+    assert kept["adapters"] == report["adapters"]
+    with_it, without = (demand(prepare_run(one)) for one in (config, load_config(run_file)))
+    assert with_it.scored_tokens > without.scored_tokens
+    assert with_it.trained_tokens == without.trained_tokens
 
 
 def test_a_setting_outside_its_range_is_a_warning(report: dict) -> None:

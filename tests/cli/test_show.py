@@ -25,6 +25,7 @@ def scores(*rows: dict[str, Any]) -> dict[str, Any]:
         "confidence": 0.95,
         "resamples": 1000,
         "transfer": {"shared": {"tasks": list(rows), "summary": SUMMARY}},
+        "retention": {},
         "general": {"dolly": {"examples": 40, "loss": {"base": 2.31, "shared": 2.284}}},
     }
 
@@ -66,6 +67,23 @@ def test_several_adapters_are_told_apart() -> None:
 
 def test_what_became_of_general_data_is_told() -> None:
     assert "loss on dolly before → after: base 2.310 → shared 2.284" in shown(scores(row("tweets")))
+
+
+def test_what_was_kept_is_a_row_for_each_set_and_a_second_one_for_the_loss_of_free_text() -> None:
+    before, after = {"score": 0.5, "loss": 2.0}, {"score": 0.475, "loss": 2.125}
+    kept = {"metric": "rouge_l", "examples": 1200, "scores": {"base": before, "shared": after}}
+    change = {"shared": {"difference": -0.025, "low": -0.05, "high": 0.01, "p": 0.2}}
+    sets = {
+        name: {**kept, "kind": kind, "change": change} for name, kind in (("sums", "number"), ("talk", "generate"))
+    }
+    lines = [line.split() for line in shown({**scores(row("tweets")), "retention": sets}).splitlines()]
+    numbers = ["1,200", "0.500", "shared", "0.475", "-0.025", "[-0.050,", "+0.010]"]
+    start = lines.index(["kept", "metric", "n", "base", "adapter", "after", "difference"])
+    assert lines[start + 1 : start + 4] == [
+        ["sums", "rouge_l", *numbers],
+        ["talk", "rouge_l", *numbers],
+        ["talk", "loss", "1,200", "2.000", "shared", "2.125", "+0.125"],
+    ]
 
 
 def test_the_run_folder_is_named_last() -> None:

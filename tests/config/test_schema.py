@@ -50,6 +50,19 @@ def test_a_general_set_needs_a_share(library: object, load: Load, tasks: Tasks) 
         load(tasks("a") + "general: [{use: maths}]")
 
 
+@pytest.mark.parametrize("name", ["a", "facts", "twice"])
+def test_a_retention_set_has_a_name_of_its_own(library: object, load: Load, tasks: Tasks, name: str) -> None:
+    twice = "{use: maths, name: twice}, " * (name == "twice")
+    sets = f"general: [{{use: facts, share: 0.1}}]\nretention: [{twice}{{use: maths, name: {name}}}]"
+    with pytest.raises(ConfigError, match=f"retention: another set is named '{name}' too; give one of them another"):
+        load(tasks("a") + sets)
+
+
+def test_a_retention_set_has_no_share(library: object, load: Load, tasks: Tasks) -> None:
+    with pytest.raises(ConfigError, match="retention: 'maths' has a `share`, but is never trained on; remove"):
+        load(tasks("a") + "retention: [{use: maths, share: 0.1}]")
+
+
 def test_fixed_shares_leave_room_for_the_tasks(library: object, load: Load, tasks: Tasks) -> None:
     with pytest.raises(ConfigError, match="the fixed shares add up to 1 or more"):
         load(tasks("a") + "general: [{use: maths, share: 0.5}, {use: facts, share: 0.5}]")

@@ -94,12 +94,23 @@ def test_data_replaces_the_source_of_a_recipe_entirely(library: Path, load: Load
     assert task.data == SourceConfig(train=str(library.parent / "a.csv"))
 
 
+def test_a_number_limits_whichever_split_of_a_retention_set_is_answered(library: Path, load: Load) -> None:
+    (kept,) = load("tasks: [{use: facts}]\nretention: [{use: maths}]", "retention.maths.limit=9").retention
+    assert kept.limit == LimitConfig(train=9, validation=9, test=9)
+
+
+def test_a_path_in_a_recipe_starts_at_the_library(library: Path, load: Load) -> None:
+    (library / "here.yaml").write_text("{kind: generate, prompt: p, answer: a, data: {train: here.csv}}", "utf-8")
+    assert load("tasks: [{use: here}]").tasks[0].data.train == str(library / "here.csv")
+
+
 def test_unknown_recipes_are_told_at_once_with_the_nearest(library: Path, load: Load) -> None:
     with pytest.raises(ConfigError) as caught:
-        load("tasks: [{use: math}]\ngeneral: [{use: 3}]")
+        load("tasks: [{use: math}]\ngeneral: [{use: 3}]\nretention: [{use: fact}]")
     assert [line.partition("run.yaml: ")[2] for line in str(caught.value).split("\n")] == [
         "tasks[0].use: 'math' is not a recipe. Did you mean 'maths'? All: facts, maths",
         "general[0].use: '3' is not a recipe. All: facts, maths",
+        "retention[0].use: 'fact' is not a recipe. Did you mean 'facts'? All: facts, maths",
     ]
 
 

@@ -24,6 +24,8 @@ from multitune.evaluation.runner import (
     read_predictions,
     write_predictions,
 )
+from multitune.evaluation.stats import BootstrapPlan
+from multitune.evaluation.transfer import Arms, compare
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.training.loss import row_losses
@@ -36,6 +38,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "sums": {"kind": "number"},
     "names": {"kind": "tag"},
     "replay": {"kind": "generate", "share": 0.2},
+    "known": {"kind": "classify", "labels": ["w1", "w2", "w3"]},
+    "talk": {"kind": "generate"},
 }
 Prepare = Callable[..., PreparedRun]
 
@@ -78,8 +82,10 @@ def prepare(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Prep
             "base": str(base_folder),
             "tasks": [tasks[name] for name in ("moods", "topics", "sums", "names")],
             "general": [tasks["replay"]],
+            "retention": [tasks["known"], tasks["talk"]],
             "train": {"pack_tokens": 64, "max_length": 64},
             "evaluate": {"resamples": 100},
+            "adapters": ["shared", "per_task"],
             "dtype": "float32",
             "device": "cpu",
             **changes,
@@ -123,10 +129,10 @@ def test_the_base_answers_all_tasks_and_an_adapter_those_of_its_recipe(evaluated
 
 def test_predictions_on_disk_give_the_scores_in_the_table(run: PreparedRun, evaluated: Any) -> None:
     folder, scores, _ = evaluated
-    for name, record in scores["tasks"].items():
+    for name, record in (scores["tasks"] | scores["retention"]).items():
         for subject, shown in record["scores"].items():
             predictions = read_predictions(folder.predictions(subject, name, "test"))
-            assert run.tasks[name].data.task.score(predictions).value == shown["score"]
+            assert run.sets[name].data.task.score(predictions).value == shown["score"]
 
 
 def test_what_is_returned_is_what_the_folder_holds(evaluated: Any) -> None:
@@ -137,10 +143,10 @@ def test_what_is_returned_is_what_the_folder_holds(evaluated: Any) -> None:
 def test_each_pair_of_adapter_and_task_is_observed_once(evaluated: Any) -> None:
     _, scores, events = evaluated
     seen = {(event["adapter"], event["task"]): (event["metric"], event["score"]) for event in events}
-    assert len(seen) == len(events) == 12
+    assert len(seen) == len(events) == 12 + 4
     assert seen == {
         (subject, task): (record["metric"], shown["score"])
-        for task, record in scores["tasks"].items()
+        for task, record in (scores["tasks"] | scores["retention"]).items()
         for subject, shown in record["scores"].items()
     }
 
@@ -192,6 +198,33 @@ def test_general_sets_show_the_loss_before_and_after(run: PreparedRun, evaluated
     }
     assert scores["general"]["replay"]["loss"] == pytest.approx(expected)
     assert scores["general"]["replay"]["examples"] == ROWS["test"]
+
+
+def test_retention_sets_are_answered_by_the_base_and_compared_adapters(run: PreparedRun, evaluated: Any) -> None:
+    _, scores, _ = evaluated
+    bank, options = subjects_of(run)[0].bank, PredictOptions(pack_tokens=64)
+    for name, record in scores["retention"].items():
+        item = run.retention[name]
+        for subject in ("base", "shared"):
+            predictions = predict_task(bank, subject, item, "test", run.chat, options)
+            assert record["scores"][subject]["score"] == item.data.task.score(predictions).value
+            assert record["scores"][subject]["loss"] == pytest.approx(np.mean([p.loss for p in predictions]))
+        assert (list(record["scores"]), record["examples"]) == (["base", "shared"], ROWS["test"])
+
+
+def test_the_change_of_a_retention_set_is_that_of_a_transfer_table(run: PreparedRun, evaluated: Any) -> None:
+    folder, scores, _ = evaluated
+    before, after = (read_predictions(folder.predictions(subject, "known", "test")) for subject in ("base", "shared"))
+    plan = BootstrapPlan(100, 0.95, run.config.seed)
+    row = compare({"known": Arms(before, after)}, {"known": run.retention["known"].data.task.metric}, plan)[0]
+    change = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
+    assert scores["retention"]["known"]["change"] == {"shared": change}
+
+
+def test_without_a_shared_adapter_each_one_answers_the_retention_sets(prepare: Prepare, tmp_path: Path) -> None:
+    run = prepare(adapters="per_task", evaluate={"resamples": 100, "limit": 3})
+    record = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)["retention"]["talk"]
+    assert (list(record["change"]), record["examples"]) == (["moods", "topics", "sums", "names"], 3)
 
 
 def test_a_fully_trained_backbone_is_a_subject_of_its_own(prepare: Prepare, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Recipes: each is a task, says where it is from, and renders the rows of its home and of plain files."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 import multitune.tasks.task
 from multitune.config.schema import TaskConfig
 from multitune.tasks.task import Task
+from scripts import arithmetic
 
 LIBRARY = Path(multitune.tasks.task.__file__).parent / "library"
 METADATA = {"title", "home", "licence", "citation"}
@@ -70,6 +72,7 @@ HOME_ROWS: list[tuple[str, dict[str, Any], Any]] = [
         },
         "Sure.",
     ),
+    ("arithmetic", {"question": "What is 2 plus 3?", "answer": 5}, 5.0),
     ("mmlu", {"question": "Which?", "subject": "s", "choices": ["0", "1", "2", "3"], "answer": 1}, "B"),
 ]
 
@@ -144,6 +147,19 @@ def test_multiple_choice_shows_each_choice_on_its_line(rows: list[tuple[str, dic
     (row,) = [row for name, row, _ in rows if name == "mmlu"]
     (example,) = task("mmlu").examples([row])
     assert example.prompt == "Which?\nA. 0\nB. 1\nC. 2\nD. 3\nAnswer with one letter."
+
+
+def test_the_arithmetic_questions_are_what_their_script_writes() -> None:
+    written = (LIBRARY / "arithmetic.jsonl").read_text(encoding="utf-8")
+    assert written == arithmetic.written(), "run: python -m scripts.arithmetic"
+
+
+def test_every_arithmetic_question_is_asked_once_with_its_answer() -> None:
+    rows = [json.loads(line) for line in arithmetic.written().splitlines()]
+    signs = {"plus": "+", "minus": "-", "times": "*"}
+    sums = [" ".join(signs.get(word, word) for word in row["question"][8:-1].split()) for row in rows]
+    assert [eval(written) for written in sums] == [row["answer"] for row in rows]
+    assert len(set(sums)) == len(rows) == 300
 
 
 def test_an_instruction_with_a_context_shows_it() -> None:

@@ -46,7 +46,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         "learning_rate": learning_rate(config),
         "batch_size": config.train.batch_size,
         "schedule": config.mixture.schedule,
-        "sets": [_set_record(name, item) for name, item in prepared.tasks.items()],
+        "sets": [_set_record(name, item) for name, item in prepared.sets.items()],
         "adapters": [_adapter_record(plan) for plan in prepared.plans],
         "estimate": asdict(estimate(shape, demand(prepared), machine)),
         "warnings": range_warnings(config),
@@ -66,7 +66,7 @@ def _set_record(name: str, item: TaskInput) -> dict[str, Any]:
         "too_long": {split: len(item.tokens[split].too_long) for split in SPLITS},
         "tokens": len(train.tokens),
         "loss_tokens": int(train.answer_lengths.sum()),
-        "longest": int(np.diff(train.offsets[::2]).max()),
+        "longest": int(np.diff(train.offsets[::2]).max(initial=0)),
     }
 
 
@@ -94,7 +94,7 @@ def demand(prepared: PreparedRun) -> Demand:
     return Demand(
         adapters=len(prepared.plans) if config.method == "lora" else 0,
         trained_tokens=tokens,
-        scored_tokens=sum(_scored_tokens(prepared, name, item) for name, item in prepared.tasks.items()),
+        scored_tokens=sum(_scored_tokens(prepared, name, item) for name, item in prepared.sets.items()),
         pack_tokens=max(cost.largest_pack for cost in costs),
         pack_targets=max(cost.most_targets for cost in costs),
         checkpointing=config.train.gradient_checkpointing,
@@ -117,7 +117,8 @@ def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     learners = [plan for plan in prepared.plans if name in plan.tasks]
     every = train.validate_every
     validations = sum(plan.steps // every if every else 4 for plan in learners)
-    asked = [plan for plan in prepared.plans if len(plan.tasks) > 1] if item.general else learners
+    compared = [plan for plan in prepared.plans if len(plan.tasks) > 1] or prepared.plans
+    asked = compared if item.general or name in prepared.retention else learners
     subjects = 1 + len(asked)  # the base answers as well
     return validations * _pass_tokens(
         prepared, item, "validation", train.validate_limit, train.validate_metric

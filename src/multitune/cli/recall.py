@@ -38,7 +38,7 @@ def recalled(config: RunConfig, make: Callable[[], dict[str, Any]]) -> dict[str,
 def _files(config: RunConfig) -> Sequence[Path] | None:
     """Every file that the report depends on; None where it depends on more than files."""
     files: list[Path] = []
-    for task in (*config.tasks, *config.general):
+    for task in (*config.tasks, *config.general, *config.retention):
         found = source_files(task.data, f"task {task.name!r}")
         if found is None:
             return None

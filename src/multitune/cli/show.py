@@ -67,7 +67,7 @@ def _adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """The transfer tables of scores.json (see evaluation.runner), general data kept, and where it all is."""
+    """The transfer tables of scores.json (see evaluation.runner), what was kept, and where it all is."""
     transfer = scores["transfer"]
     console.print()
     console.print(_transfer_table(scores))
@@ -77,6 +77,8 @@ def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> No
         f"interval from {scores['resamples']} resamples of the {scores['split']} rows; p adjusted by Holm",
         "dim",
     )
+    if scores["retention"]:
+        console.print(_kept_table(scores["retention"]))
     for name, table in transfer.items():
         if len(table["tasks"]) > 1:
             _say(console, f"{name}: {summary_line(table['summary'])}", "bold")
@@ -94,7 +96,6 @@ def _transfer_table(scores: Mapping[str, Any]) -> Table:
     for name, part in transfer.items():
         for row in part["tasks"]:
             cells = [Text(name)] if len(transfer) > 1 else []
-            span = f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
             table.add_row(
                 *cells,
                 Text(row["task"]),
@@ -103,11 +104,34 @@ def _transfer_table(scores: Mapping[str, Any]) -> Table:
                 _score(row["base"]),
                 _score(row["alone"]),
                 _score(row["together"]),
-                Text(span),  # brackets are no markup here
+                _span(row),
                 "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
                 Text(row["verdict"], style=COLOURS[row["verdict"]]),
             )
     return table
+
+
+def _kept_table(retention: Mapping[str, Any]) -> Table:
+    """What the base knew before and each compared adapter after, on sets that nothing trained on."""
+    table = _table("kept", "metric")
+    _add_numbers(table, "n", "base")
+    table.add_column("adapter")
+    _add_numbers(table, "after", "difference")
+    for name, kept in retention.items():
+        base, n = kept["scores"]["base"], f"{kept['examples']:,}"
+        for adapter, change in kept["change"].items():
+            after = kept["scores"][adapter]
+            scores = (_score(base["score"]), Text(adapter), _score(after["score"]))
+            table.add_row(Text(name), kept["metric"], n, *scores, _span(change))
+            if kept["kind"] == "generate":
+                losses = (_score(base["loss"]), Text(adapter), _score(after["loss"]))
+                table.add_row(Text(name), "loss", n, *losses, f"{after['loss'] - base['loss']:+.3f}")
+    return table
+
+
+def _span(row: Mapping[str, Any]) -> Text:
+    """A difference with its interval; brackets are no markup here."""
+    return Text(f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]")
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:

@@ -39,7 +39,10 @@ class SplitConfig(Section):
 
 
 class LimitConfig(Section):
-    """Most rows to use of each split, drawn with the run's seed. A plain number means `{train: that number}`."""
+    """Most rows to use of each split, drawn with the run's seed. A plain number means `{train: that number}`.
+
+    Of a retention set, a plain number limits whichever rows it answers.
+    """
 
     train: int | None = Field(default=None, ge=1, description="Most training rows.")
     validation: int | None = Field(default=None, ge=1, description="Most validation rows.")
@@ -196,6 +199,9 @@ class RunConfig(Section):
     general: tuple[TaskConfig, ...] = Field(
         default=(), description="Replay sets against forgetting, each with a share."
     )
+    retention: tuple[TaskConfig, ...] = Field(
+        default=(), description="Sets never trained on, answered before and after, such as `{use: mmlu, limit: 200}`."
+    )
     mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
     adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | RecipeConfig, ...] = Field(
@@ -236,6 +242,12 @@ class RunConfig(Section):
         for task in members:
             if task.name in seen:
                 faults.append(f"tasks: two tasks are named {task.name!r}; give one of them another `name`")
+            seen.add(task.name)
+        for task in self.retention:
+            if task.name in seen:
+                faults.append(f"retention: another set is named {task.name!r} too; give one of them another `name`")
+            if task.share is not None:
+                faults.append(f"retention: {task.name!r} has a `share`, but is never trained on; remove the share")
             seen.add(task.name)
         faults += [f"general: {t.name!r} needs a `share`, such as 0.1" for t in self.general if t.share is None]
         if sum(t.share or 0.0 for t in members) >= 1.0:

@@ -13,6 +13,7 @@ from multitune.core.errors import ConfigError, suggest
 from multitune.core.records import SPLITS
 
 LIBRARY = Path(__file__).parent.parent / "tasks" / "library"
+GROUPS = ("tasks", "general", "retention")  # fields of a run that list tasks
 RECIPE_NOTES = ("title", "home", "licence", "citation")  # what a recipe tells its readers, not the run
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
 
@@ -26,7 +27,7 @@ def recipe_names() -> list[str]:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """A recipe as the fields of a task, without its notes for readers.
+    """A recipe as the fields of a task, without its notes for readers; paths in it start at the library.
 
     Raises:
         ConfigError: no recipe has this name.
@@ -35,7 +36,8 @@ def read_recipe(name: str) -> dict[str, Any]:
         raise ConfigError(f"{name!r} is not a recipe. {suggest(name, recipe_names())}")
     file = LIBRARY / f"{name}.yaml"
     recipe = read_yaml(read_text(file), str(file))
-    return {"name": name} | {key: value for key, value in recipe.items() if key not in RECIPE_NOTES}
+    fields = {key: value for key, value in recipe.items() if key not in RECIPE_NOTES}
+    return {"name": name, **_locate_task(fields, LIBRARY)}
 
 
 def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
@@ -45,13 +47,13 @@ def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
         ConfigError: recipes that do not exist, all at once.
     """
     expanded, faults = dict(run), list[str]()
-    for group in ("tasks", "general"):
+    for group in GROUPS:
         if not isinstance(run.get(group), list):
             continue
         expanded[group] = []
         for index, task in enumerate(run[group]):
             try:
-                expanded[group].append(_expand_task(task) if isinstance(task, dict) else task)
+                expanded[group].append(_expand_task(task, group) if isinstance(task, dict) else task)
             except ConfigError as error:
                 faults.append(f"{place}: {group}[{index}].use: {error}")
     if faults:
@@ -59,7 +61,7 @@ def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
     return expanded
 
 
-def _expand_task(task: dict[str, Any]) -> dict[str, Any]:
+def _expand_task(task: dict[str, Any], group: str) -> dict[str, Any]:
     # A dumped run states every field: it must stay readable when its recipe has changed or gone.
     complete = TaskConfig.model_fields.keys() <= task.keys()
     full = dict(task) if task.get("use") is None or complete else {**read_recipe(str(task["use"])), **task}
@@ -67,7 +69,7 @@ def _expand_task(task: dict[str, Any]) -> dict[str, Any]:
         full["data"] = {"train": full["data"]}
     limit = full.get("limit")
     if isinstance(limit, int | float) and not isinstance(limit, bool):
-        full["limit"] = {"train": limit}
+        full["limit"] = dict.fromkeys(SPLITS if group == "retention" else ["train"], limit)
     return full
 
 
@@ -79,7 +81,7 @@ def locate(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     base = run.get("base")
     if isinstance(base, str) and base not in ALIASES and _is_path(base, folder):
         located["base"] = _absolute(base, folder)
-    for group in ("tasks", "general"):
+    for group in GROUPS:
         if isinstance(run.get(group), list):
             located[group] = [_locate_task(task, folder) for task in run[group]]
     if isinstance(run.get("adapters"), list):

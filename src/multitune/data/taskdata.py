@@ -67,7 +67,7 @@ class Rendered(Sequence[Example]):
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """A task and the examples of its three splits; a split is empty only where its share is 0."""
+    """A task and the examples of its splits; empty are those with a share of 0, and all but one of retention."""
 
     task: Task
     examples: dict[Split, Sequence[Example]]
@@ -112,6 +112,28 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
         notes.append(f"as limit says, rows drawn: {', '.join(drawn)}")
     digests: dict[Split, str] = {split: tables.get(split, tables["train"]).digest for split in SPLITS}
     return TaskData(task, limited, digests, notes)
+
+
+def prepare_retention(config: TaskConfig, split: Split, seed: int) -> TaskData:
+    """A set that is never trained on: its rows of one split, or of `train` where its source names no such split.
+
+    Args:
+        config: its paths are absolute.
+        split: the one that is evaluated on, under which the rows then stand.
+        seed: the run's, with which its limit of that split draws.
+
+    Raises:
+        DataError: rows cannot be read.
+        TaskError: rows do not fit the templates or the labels.
+    """
+    task = Task(config)
+    tables = load_rows(config.data, f"task {config.name!r}")
+    table = tables.get(split, tables["train"])
+    rows = _render(task, table)
+    task.fit_labels(example.gold for example in rows)
+    limited = _limited(rows, split, config, seed)
+    notes = [f"as limit says, rows drawn: {len(limited)} of {len(rows)}"] if len(limited) < len(rows) else []
+    return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: table.digest}, notes)
 
 
 def _render(task: Task, table: Table) -> Sequence[Example]:

@@ -7,12 +7,15 @@ scores.json holds, with losses in nats per answer token::
      "transfer": {ADAPTER: {"tasks": [{"against": "alone" or "base", "reference": SUBJECT,
                                        and the fields of transfer.TaskTransfer}],
                             "summary": {the fields of transfer.TransferSummary}}},
-     "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}}}
+     "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}},
+     "retention": {SET: {"kind", "metric", "examples", "scores": as of a task,
+                         "change": {ADAPTER: {"difference", "low", "high", "p"}}}}}
 
 A SUBJECT is `base` or an adapter. Each adapter of several tasks has a transfer table; in a run without one, every
 adapter has. A row of it compares the adapter with the one that learned this task alone, the first of them in the run
 file; where there is none, with the base, and `alone` is null. General sets are no tasks: the loss on them, before (by
-`base`) and after (by each adapter with a table), shows what was kept.
+`base`) and after (by each adapter with a table), shows what was kept. So do the retention sets, which nothing trains
+on: they are scored like tasks, by the same subjects, and `change` compares an adapter with the base; p is unadjusted.
 """
 
 import json
@@ -99,8 +102,12 @@ def _chosen(item: TaskInput, split: Split, options: PredictOptions) -> list[int]
 
 
 def longest_answer(item: TaskInput) -> int:
-    """Most tokens to generate: as the task says, or twice its longest training answer, at most 512."""
-    seen = 2 * int(item.tokens["train"].answer_lengths.max())
+    """Most tokens to generate: as the task says, or twice its longest training answer, at most 512.
+
+    A retention set trains on nothing: its own longest answer stands in.
+    """
+    rows = next(rows for rows in item.tokens.values() if len(rows))
+    seen = 2 * int(rows.answer_lengths.max())
     return item.data.task.config.max_new_tokens or min(seen, LONGEST_ANSWER)
 
 
@@ -142,7 +149,7 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Let every subject answer its tasks, compare them, and write predictions/ and scores.json.
 
-    The base answers all tasks, an adapter those of its recipe.
+    The base answers all tasks, an adapter those of its recipe; retention sets are for the base and compared adapters.
 
     Args:
         folder: of the run.
@@ -159,10 +166,12 @@ def evaluate_run(
     settings = prepared.config.evaluate
     recipes = {plan.recipe.name: plan.recipe for plan in prepared.plans}
     every = tuple(name for name, item in prepared.tasks.items() if not item.general)
-    answered = {BASE: every, **{name: recipe.tasks for name, recipe in recipes.items()}}
-    said = {s.name: _answer(folder, prepared, s, answered[s.name], observe) for s in subjects}
     several = [name for name, recipe in recipes.items() if len(recipe.tasks) > 1]
     compared = several or list(recipes)
+    retained = {name: tuple(prepared.retention) for name in (BASE, *compared)}
+    answered = {BASE: every, **{name: recipe.tasks for name, recipe in recipes.items()}}
+    asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
+    said = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
     record = {
@@ -172,6 +181,7 @@ def evaluate_run(
         "tasks": {name: _task_record(prepared.tasks[name], said) for name in every},
         "transfer": {name: _transfer(prepared, name, recipes, said) for name in compared},
         "general": {name: _retention(prepared, item, kept) for name, item in general.items()},
+        "retention": {name: _retained(prepared, item, said) for name, item in prepared.retention.items()},
     }
     write_json(folder.scores, record)
     return read_json(folder.scores)
@@ -185,7 +195,7 @@ def _answer(
     options = _options(prepared, settings.limit)
     said: dict[str, list[Prediction]] = {}
     for name in names:
-        item = prepared.tasks[name]
+        item = prepared.sets[name]
         said[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
         write_predictions(folder.predictions(subject.name, name, settings.split), said[name])
         score = item.data.task.score(said[name])
@@ -214,14 +224,30 @@ def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConf
         alone = [other for other, recipe in recipes.items() if recipe.tasks == (task,) and recipe.on is None]
         references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
     arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
-    settings = prepared.config.evaluate
-    plan = BootstrapPlan(settings.resamples, settings.confidence, prepared.config.seed)
-    table = compare(arms, {task: prepared.tasks[task].data.task.metric for task in arms}, plan)
+    table = compare(arms, {task: prepared.tasks[task].data.task.metric for task in arms}, _bootstrap(prepared))
     rows = [{**asdict(row), "reference": references[row.task]} for row in table]
     for row in rows:
         row["against"] = "base" if row["reference"] == BASE else "alone"
         row["alone"] = None if row["reference"] == BASE else row["alone"]
     return {"tasks": rows, "summary": asdict(summary(table))}
+
+
+def _bootstrap(prepared: PreparedRun) -> BootstrapPlan:
+    settings = prepared.config.evaluate
+    return BootstrapPlan(settings.resamples, settings.confidence, prepared.config.seed)
+
+
+def _retained(prepared: PreparedRun, item: TaskInput, said: Said) -> dict[str, Any]:
+    """The scores on a retention set, and how those of each adapter differ from the base's."""
+    answers = {subject: by_task[item.name] for subject, by_task in said.items() if item.name in by_task}
+    before = answers[BASE]
+    change: dict[str, Any] = {}
+    for subject, after in answers.items():
+        if subject != BASE:
+            arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
+            row = compare(arms, metrics, _bootstrap(prepared))[0]
+            change[subject] = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
+    return {**_task_record(item, said), "examples": len(before), "change": change}
 
 
 def _retention(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> dict[str, Any]:

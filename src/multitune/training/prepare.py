@@ -5,22 +5,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from multitune.config.adapters import expand_adapters
-from multitune.config.schema import RecipeConfig, RunConfig
+from multitune.config.schema import RecipeConfig, RunConfig, TaskConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
 from multitune.core.records import SPLITS, Split
-from multitune.data.taskdata import TaskData, prepare_task
+from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.data.tokens import TokenSet, encode
 from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
 
 Progress = Callable[[str, int, int], None]  # (task, rows tokenised, rows it has)
+Group = Literal["tasks", "general", "retention"]  # where a run lists a set
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class PreparedRun:
     chat: ChatFormat
     ref: BaseRef
     tasks: Mapping[str, TaskInput]
+    retention: Mapping[str, TaskInput]  # never drawn from: rows of the evaluated split alone
     plans: tuple[AdapterPlan, ...]
     notes: tuple[str, ...]
 
@@ -75,6 +77,11 @@ class PreparedRun:
             for phase in range(max(depth.values()) + 1)
         )
 
+    @property
+    def sets(self) -> dict[str, TaskInput]:
+        """Every set by name: the tasks, then general and retention sets."""
+        return {**self.tasks, **self.retention}
+
     def data_record(self) -> dict[str, Any]:
         """Content hashes, counts and left-out rows of every set, as data.json keeps them."""
         return {
@@ -85,7 +92,7 @@ class PreparedRun:
                 "too_long": {split: list(item.tokens[split].too_long) for split in SPLITS},
                 "labels": list(item.data.task.labels or ()),
             }
-            for name, item in self.tasks.items()
+            for name, item in self.sets.items()
         }
 
 
@@ -97,18 +104,48 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     """
     ref = resolve_base(config.base, Path.cwd())
     chat = ChatFormat(load_tokenizer(ref), config.system)
-    members = [(task, False) for task in config.tasks] + [(task, True) for task in config.general]
-    tasks: dict[str, TaskInput] = {}
-    notes: list[str] = []
-    for task, general in members:
-        if progress is not None:
-            progress(task.name, 0, 0)
+    read = partial(_input, config, chat, progress)
+    tasks = {task.name: read("tasks", task) for task in config.tasks}
+    tasks |= {task.name: read("general", task) for task in config.general}
+    retention = {task.name: read("retention", task) for task in config.retention}
+    notes = [note for item in (*tasks.values(), *retention.values()) for note in _notes(item, config.train.max_length)]
+    notes += _trained_on(tasks, retention, config.evaluate.split)
+    return PreparedRun(config, chat, ref, tasks, retention, _plan_adapters(config, tasks), tuple(notes))
+
+
+def _input(
+    config: RunConfig, chat: ChatFormat, progress: Progress | None, group: Group, task: TaskConfig
+) -> TaskInput:
+    """One set, read and tokenised."""
+    if progress is not None:
+        progress(task.name, 0, 0)
+    if group == "retention":
+        data = prepare_retention(task, config.evaluate.split, config.seed)
+    else:
         data = prepare_task(task, config.seed)
-        tasks[task.name] = TaskInput(data, _tokens(data, chat, config.train.max_length, progress), general)
-        _require_validation(tasks[task.name])
-        notes += [f"{task.name}: {note}" for note in data.notes]
-        notes += _left_out(task.name, tasks[task.name].tokens, config.train.max_length)
-    return PreparedRun(config, chat, ref, tasks, _plan_adapters(config, tasks), tuple(notes))
+    item = TaskInput(data, _tokens(data, chat, config.train.max_length, progress), group == "general")
+    if group == "tasks":
+        _require_validation(item)
+    return item
+
+
+def _notes(item: TaskInput, max_length: int) -> list[str]:
+    return [f"{item.name}: {note}" for note in item.data.notes] + _left_out(item.name, item.tokens, max_length)
+
+
+def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInput], split: Split) -> list[str]:
+    """How many rows of each retention set ask what a training row asks, token for token."""
+    asked = {name: [row.prompt.tobytes() for row in item.tokens[split]] for name, item in retention.items()}
+    wanted = set[bytes]().union(*asked.values())
+    rows = (row for item in tasks.values() if wanted for row in item.tokens["train"])
+    trained = {prompt for row in rows if (prompt := row.prompt.tobytes()) in wanted}
+    counts = {name: sum(prompt in trained for prompt in prompts) for name, prompts in asked.items()}
+    return [
+        f"{name}: {count} of {len(asked[name])} rows have a prompt that is trained on as well; "
+        "on these its score shows what was learned, not what was kept"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 def _tokens(data: TaskData, chat: ChatFormat, max_length: int, progress: Progress | None) -> dict[Split, TokenSet]:
@@ -135,7 +172,7 @@ def _left_out(name: str, tokens: Mapping[Split, TokenSet], limit: int) -> list[s
 
 
 def _require_validation(item: TaskInput) -> None:
-    if not item.general and not len(item.tokens["validation"]):
+    if not len(item.tokens["validation"]):
         raise DataError(
             f"task {item.name!r}: no validation rows, which choose the best step. Name data.validation, or set "
             "split.validation above 0"
