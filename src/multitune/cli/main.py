@@ -107,6 +107,57 @@ def evaluate(
 
 
 @app.command()
+def select(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Choose the adapter each task ships with, by validation, and fit the router that finds it by content."""
+    _hush()
+    from multitune.cli.ship import show_routing
+    from multitune.cli.watch import Watch
+    from multitune.evaluation.experiment import select_folder
+
+    with Watch(Console(stderr=as_json)) as watch:
+        found = select_folder(run, watch, tuple(overrides or ()))
+    if as_json:
+        _print_json(found)
+    else:
+        show_routing(found, run, _results())
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A run file with the one task that is new.")],
+    to: Annotated[Path, typer.Option(metavar="RUN", help="The run that it joins.")],
+    alone: Annotated[bool, typer.Option("--alone", help="Learn from the base, not on top of the shared one.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train one adapter for a new task and route to it; nothing that was there before changes."""
+    _hush()
+    config = _load(file, overrides)
+    from multitune.cli.ship import show_change
+    from multitune.cli.watch import Watch
+    from multitune.evaluation.extend import AddOptions, add_task
+
+    with Watch(Console(stderr=as_json)) as watch:
+        change = add_task(RunFolder(to), config, AddOptions(alone, watch))
+    _print_json(change) if as_json else show_change(change, to, _results())
+
+
+@app.command()
+def remove(
+    task: Annotated[str, typer.Argument(help="Name of the task.")],
+    from_: Annotated[Path, typer.Option("--from", metavar="RUN", help="The run that it leaves.")],
+    as_json: AsJson = False,
+) -> None:
+    """Route to a task no more; one that joined later is deleted, what was trained together stays on disk."""
+    _hush()
+    from multitune.cli.ship import show_change
+    from multitune.evaluation.extend import remove_task
+
+    change = remove_task(RunFolder(from_), task)
+    _print_json(change) if as_json else show_change(change, from_, _results())
+
+
+@app.command()
 def export(
     run: Run,
     adapter: Annotated[str, typer.Option(help="Name of the adapter, such as shared.")],

@@ -15,7 +15,7 @@ COLOURS = {"helped": "bold green", "hurt": "bold red", "cannot tell": "dim"}
 
 def show_check(report: Mapping[str, Any], console: Console) -> None:
     """What `cli.check.check_run` found."""
-    _say(
+    say(
         console,
         f"{report['name']}: {report['base']} on {report['device']} in {report['dtype']}, method {report['method']}, "
         f"learning rate {report['learning_rate']:g}, {report['batch_size']} rows a step, {report['schedule']} mixture",
@@ -25,19 +25,19 @@ def show_check(report: Mapping[str, Any], console: Console) -> None:
         console.print(table)
         console.print()
     size = report["estimate"]
-    _say(console, f"trainable parameters  {size['trainable_parameters']:,} beside a base of {size['parameters']:,}")
-    _say(console, f"tokens to train on    {size['executed_tokens']:,}, shared prefixes counted once")
-    _say(console, f"memory, about         {size['memory_bytes'] / 1e9:.1f} GB")
-    _say(console, f"time, about           {duration(size['seconds'])}, evaluation included (within a factor of two)")
+    say(console, f"trainable parameters  {size['trainable_parameters']:,} beside a base of {size['parameters']:,}")
+    say(console, f"tokens to train on    {size['executed_tokens']:,}, shared prefixes counted once")
+    say(console, f"memory, about         {size['memory_bytes'] / 1e9:.1f} GB")
+    say(console, f"time, about           {duration(size['seconds'])}, evaluation included (within a factor of two)")
     for line in report["warnings"]:
-        _say(console, f"warning: {line}", "yellow")
+        say(console, f"warning: {line}", "yellow")
     for line in report["notes"]:
-        _say(console, f"note: {line}", "dim")
+        say(console, f"note: {line}", "dim")
 
 
 def _sets_table(sets: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("set", "kind", "metric")
-    _add_numbers(table, "train", "valid.", "test", "tokens", "with loss", "longest", "left out")
+    table = new_table("set", "kind", "metric")
+    add_numbers(table, "train", "valid.", "test", "tokens", "with loss", "longest", "left out")
     for one in sets:
         table.add_row(
             Text(one["name"]),
@@ -53,10 +53,10 @@ def _sets_table(sets: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("adapter")
-    _add_numbers(table, "steps")
+    table = new_table("adapter")
+    add_numbers(table, "steps")
     table.add_column("draws from")
-    _add_numbers(table, "share at start", "middle", "end", "draws", "passes")
+    add_numbers(table, "share at start", "middle", "end", "draws", "passes")
     for adapter in adapters:
         head = (Text(adapter["name"]), f"{adapter['steps']:,}")
         for one in adapter["sets"]:
@@ -71,7 +71,7 @@ def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> No
     transfer = scores["transfer"]
     console.print()
     console.print(_transfer_table(scores))
-    _say(
+    say(
         console,
         f"difference: together − alone, or − base where no adapter learned the task alone; {scores['confidence']:.0%} "
         f"interval from {scores['resamples']} resamples of the {scores['split']} rows; p adjusted by Holm",
@@ -81,17 +81,17 @@ def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> No
         console.print(_kept_table(scores["retention"]))
     for name, table in transfer.items():
         if len(table["tasks"]) > 1:
-            _say(console, f"{name}: {summary_line(table['summary'])}", "bold")
+            say(console, f"{name}: {summary_line(table['summary'])}", "bold")
     for name, kept in scores["general"].items():
         base, *after = [f"{subject} {loss:.3f}" for subject, loss in kept["loss"].items()]
-        _say(console, f"general data, loss on {name} before → after: {base} → {', '.join(after)}")
-    _say(console, f"run folder: {folder}")
+        say(console, f"general data, loss on {name} before → after: {base} → {', '.join(after)}")
+    say(console, f"run folder: {folder}")
 
 
 def _transfer_table(scores: Mapping[str, Any]) -> Table:
     transfer = scores["transfer"]
-    table = _table(*(["adapter"] if len(transfer) > 1 else []), "task", "metric")
-    _add_numbers(table, "n", "base", "alone", "together", "difference", "p")
+    table = new_table(*(["adapter"] if len(transfer) > 1 else []), "task", "metric")
+    add_numbers(table, "n", "base", "alone", "together", "difference", "p")
     table.add_column("verdict", no_wrap=True)
     for name, part in transfer.items():
         for row in part["tasks"]:
@@ -104,7 +104,7 @@ def _transfer_table(scores: Mapping[str, Any]) -> Table:
                 _score(row["base"]),
                 _score(row["alone"]),
                 _score(row["together"]),
-                _span(row),
+                span(row),
                 "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
                 Text(row["verdict"], style=COLOURS[row["verdict"]]),
             )
@@ -113,23 +113,23 @@ def _transfer_table(scores: Mapping[str, Any]) -> Table:
 
 def _kept_table(retention: Mapping[str, Any]) -> Table:
     """What the base knew before and each compared adapter after, on sets that nothing trained on."""
-    table = _table("kept", "metric")
-    _add_numbers(table, "n", "base")
+    table = new_table("kept", "metric")
+    add_numbers(table, "n", "base")
     table.add_column("adapter")
-    _add_numbers(table, "after", "difference")
+    add_numbers(table, "after", "difference")
     for name, kept in retention.items():
         base, n = kept["scores"]["base"], f"{kept['examples']:,}"
         for adapter, change in kept["change"].items():
             after = kept["scores"][adapter]
             scores = (_score(base["score"]), Text(adapter), _score(after["score"]))
-            table.add_row(Text(name), kept["metric"], n, *scores, _span(change))
+            table.add_row(Text(name), kept["metric"], n, *scores, span(change))
             if kept["kind"] == "generate":
                 losses = (_score(base["loss"]), Text(adapter), _score(after["loss"]))
                 table.add_row(Text(name), "loss", n, *losses, f"{after['loss'] - base['loss']:+.3f}")
     return table
 
 
-def _span(row: Mapping[str, Any]) -> Text:
+def span(row: Mapping[str, Any]) -> Text:
     """A difference with its interval; brackets are no markup here."""
     return Text(f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]")
 
@@ -152,17 +152,20 @@ def _score(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """A table without lines, with columns of text."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column)
     return table
 
 
-def _add_numbers(table: Table, *columns: str) -> None:
+def add_numbers(table: Table, *columns: str) -> None:
+    """More columns, set to the right."""
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
 
 
-def _say(console: Console, line: str, style: str = "") -> None:
+def say(console: Console, line: str, style: str = "") -> None:
+    """One line, which a log's reader breaks as he likes."""
     console.print(Text(line, style=style), soft_wrap=not console.is_terminal)

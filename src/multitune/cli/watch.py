@@ -20,6 +20,7 @@ PHASES = {
     "load": "loading the base",
     "train": "training",
     "evaluate": "evaluating",
+    "select": "choosing each task's adapter, fitting the router",
 }
 
 

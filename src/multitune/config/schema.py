@@ -186,6 +186,20 @@ class EvaluateConfig(Section):
     batch_size: int = Field(default=32, ge=1, description="Prompts generated at once.")
 
 
+class RouterConfig(Section):
+    """What picks an adapter by the content of a request."""
+
+    kind: Literal["discriminant", "heads", "softmax"] = Field(
+        default="discriminant",
+        description="discriminant: closed form, takes in tasks later; heads: a yes or no per task; softmax: learned.",
+    )
+    features: str = Field(
+        default="embedding",
+        pattern=r"^(embedding|layer:\d+|encoder:.+)$",
+        description="What it sees of a text: embedding (the table alone), layer:N, or encoder: and a hub id.",
+    )
+
+
 class RunConfig(Section):
     """A whole run: one base, several tasks, the adapters to train."""
 
@@ -212,6 +226,7 @@ class RunConfig(Section):
     lora: LoraConfig = Field(default_factory=lambda: LoraConfig(), description="Shape of the adapters.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="Length and optimizer.")
     evaluate: EvaluateConfig = Field(default_factory=lambda: EvaluateConfig(), description="The final table.")
+    router: RouterConfig = Field(default_factory=lambda: RouterConfig(), description="Choice of the adapter.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where to compute.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="Compute type of the backbone.")
     track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(

@@ -44,6 +44,10 @@ class ModelError(InputError, ValueError):
     """The base cannot be loaded, or is not a causal language model."""
 
 
+class RouterError(InputError, ValueError):
+    """A router or its table is damaged, made for other features, or asked for what it does not know."""
+
+
 class AdapterError(InputError, ValueError):
     """An adapter folder is damaged, unsafe, or made for another base."""
 

@@ -67,6 +67,19 @@ class RunFolder:
         """What one adapter (or the base) said to one task's rows, one JSON line each."""
         return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
 
+    @property
+    def routing_versions(self) -> list[Path]:
+        """Folders of the routing versions, oldest first; the last one holds."""
+        return sorted((self.path / "routing").glob("v[0-9]*"))
+
+    def next_routing(self) -> Path:
+        """The folder of the version after the last one."""
+        return self.path / "routing" / f"v{len(self.routing_versions) + 1:04d}"
+
+    def added(self, task: str) -> "RunFolder":
+        """The run that a task joined with later."""
+        return RunFolder(self.path / "added" / task)
+
     def clear(self) -> None:
         """Delete a run that is to be started over; anything that is not a run folder is refused.
 

@@ -8,7 +8,8 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import RunFolder
+from multitune.core.rundir import RunFolder, read_json
+from multitune.evaluation.deploy import deploy_run
 from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
@@ -45,7 +46,11 @@ def run_experiment(
     try:
         watch = several([observe, tracking])
         train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared)))
-        evaluate_prepared(prepared, folder, observe)
+        subjects = open_subjects(prepared, folder)
+        observe({"kind": "phase", "name": "evaluate"})
+        evaluate_run(folder, prepared, subjects, observe)
+        if len(config.tasks) > 1 and config.method == "lora":
+            deploy_run(folder, prepared, subjects, observe)
     finally:
         tracking.finish()
     return folder
@@ -64,13 +69,27 @@ def evaluate_folder(path: Path | str, observe: Observe = unwatched, overrides: t
     folder = RunFolder(Path(path)).require()
     config = load_config(folder.config, overrides)
     observe({"kind": "phase", "name": "prepare"})
-    return evaluate_prepared(prepare_run(config), folder, observe)
-
-
-def evaluate_prepared(prepared: PreparedRun, folder: RunFolder, observe: Observe) -> dict[str, Any]:
-    """Load the base and the run's adapters, predict, compare, write scores.json."""
+    prepared = prepare_run(config)
     observe({"kind": "phase", "name": "evaluate"})
     return evaluate_run(folder, prepared, open_subjects(prepared, folder), observe)
+
+
+def select_folder(path: Path | str, observe: Observe = unwatched, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Choose each task's adapter and fit the router of an evaluated run, from its folder alone.
+
+    Args:
+        path: the run folder.
+        observe: gets the phases.
+        overrides: as of `--set`, such as `router.kind=softmax`.
+    Returns:
+        {"version", "table", "report"} (see evaluation.deploy).
+    """
+    folder = RunFolder(Path(path)).require()
+    read_json(folder.scores)  # evaluated, else an error that says so
+    config = load_config(folder.config, overrides)
+    observe({"kind": "phase", "name": "prepare"})
+    prepared = prepare_run(config)
+    return deploy_run(folder, prepared, open_subjects(prepared, folder), observe)
 
 
 def open_subjects(prepared: PreparedRun, folder: RunFolder) -> list[Subject]:

@@ -76,8 +76,20 @@ def predict_task(
     Raises:
         MultituneError: the outputs are not finite, or a single prompt does not fit into memory.
     """
-    chosen = _chosen(item, split, options)
-    rows = [item.tokens[split][i] for i in chosen]
+    return predict_rows(bank, adapter, item, (split, chosen_rows(item, split, options)), chat, options)
+
+
+def predict_rows(
+    bank: AdapterBank,
+    adapter: str,
+    item: TaskInput,
+    chosen: tuple[Split, Sequence[int]],
+    chat: ChatFormat,
+    options: PredictOptions,
+) -> list[Prediction]:
+    """`predict_task` on given rows of a split, by their places among its tokenised rows."""
+    split, places = chosen
+    rows = [item.tokens[split][i] for i in places]
     task = item.data.task
     try:
         if task.config.kind == "classify":
@@ -89,14 +101,15 @@ def predict_task(
             losses = answer_losses(bank, adapter, rows, options.pack_tokens)
     except MultituneError as error:
         raise type(error)(f"task {item.name!r}, {error}") from error
-    examples = [item.data.examples[split][item.tokens[split].kept[i]] for i in chosen]
+    examples = [item.data.examples[split][item.tokens[split].kept[i]] for i in places]
     return [
         task.predict(example, output, float(loss))
         for example, output, loss in zip(examples, outputs, losses, strict=True)
     ]
 
 
-def _chosen(item: TaskInput, split: Split, options: PredictOptions) -> list[int]:
+def chosen_rows(item: TaskInput, split: Split, options: PredictOptions) -> list[int]:
+    """Places of the rows to answer, in order: all, or as many as the limit, drawn by the seed."""
     rows = generator(options.seed, "evaluate", item.name, split).permutation(len(item.tokens[split]))
     return sorted(rows[: options.limit].tolist())
 
@@ -132,14 +145,15 @@ def measure(prepared: PreparedRun) -> Measure:
     """The metric of an adapter on validation rows of a task, as training asks for it."""
 
     def on_validation(bank: AdapterBank, adapter: str, item: TaskInput, limit: int) -> float:
-        options = _options(prepared, limit)
+        options = predict_options(prepared, limit)
         predictions = predict_task(bank, adapter, item, "validation", prepared.chat, options)
         return item.data.task.score(predictions).value
 
     return on_validation
 
 
-def _options(prepared: PreparedRun, limit: int | None) -> PredictOptions:
+def predict_options(prepared: PreparedRun, limit: int | None) -> PredictOptions:
+    """As the run's config says, with a limit of its own."""
     config = prepared.config
     return PredictOptions(limit, config.evaluate.batch_size, config.train.pack_tokens, config.seed)
 
@@ -192,7 +206,7 @@ def _answer(
 ) -> dict[str, list[Prediction]]:
     """One subject's predictions by task, written as they come."""
     settings = prepared.config.evaluate
-    options = _options(prepared, settings.limit)
+    options = predict_options(prepared, settings.limit)
     said: dict[str, list[Prediction]] = {}
     for name in names:
         item = prepared.sets[name]
@@ -224,7 +238,7 @@ def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConf
         alone = [other for other, recipe in recipes.items() if recipe.tasks == (task,) and recipe.on is None]
         references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
     arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
-    table = compare(arms, {task: prepared.tasks[task].data.task.metric for task in arms}, _bootstrap(prepared))
+    table = compare(arms, {task: prepared.tasks[task].data.task.metric for task in arms}, bootstrap_plan(prepared))
     rows = [{**asdict(row), "reference": references[row.task]} for row in table]
     for row in rows:
         row["against"] = "base" if row["reference"] == BASE else "alone"
@@ -232,7 +246,8 @@ def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConf
     return {"tasks": rows, "summary": asdict(summary(table))}
 
 
-def _bootstrap(prepared: PreparedRun) -> BootstrapPlan:
+def bootstrap_plan(prepared: PreparedRun) -> BootstrapPlan:
+    """Resamples, confidence and seed of the run's intervals."""
     settings = prepared.config.evaluate
     return BootstrapPlan(settings.resamples, settings.confidence, prepared.config.seed)
 
@@ -245,7 +260,7 @@ def _retained(prepared: PreparedRun, item: TaskInput, said: Said) -> dict[str, A
     for subject, after in answers.items():
         if subject != BASE:
             arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
-            row = compare(arms, metrics, _bootstrap(prepared))[0]
+            row = compare(arms, metrics, bootstrap_plan(prepared))[0]
             change[subject] = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
     return {**_task_record(item, said), "examples": len(before), "change": change}
 
@@ -253,8 +268,8 @@ def _retained(prepared: PreparedRun, item: TaskInput, said: Said) -> dict[str, A
 def _retention(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> dict[str, Any]:
     """Mean loss of each subject on a general set."""
     settings = prepared.config.evaluate
-    options = _options(prepared, settings.limit)
-    rows = [item.tokens[settings.split][i] for i in _chosen(item, settings.split, options)]
+    options = predict_options(prepared, settings.limit)
+    rows = [item.tokens[settings.split][i] for i in chosen_rows(item, settings.split, options)]
     losses = {s.name: float(answer_losses(s.bank, s.adapter, rows, options.pack_tokens).mean()) for s in subjects}
     return {"examples": len(rows), "loss": losses}
 

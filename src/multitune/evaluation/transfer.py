@@ -7,6 +7,8 @@ from math import isclose
 from statistics import fmean, median
 from typing import Literal
 
+import numpy as np
+
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
 from multitune.evaluation.stats import (
@@ -122,23 +124,16 @@ def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTran
     """One task's row as if it were the only one."""
     alone = _in_order(task, "alone", arms.alone)
     together = _matched(task, "together", arms.together, alone)
-    before, after = _corpus(metric, alone), _corpus(metric, together)
+    before, after = corpus_score(metric, alone), corpus_score(metric, together)
     p_mcnemar = mcnemar(_right(alone), _right(together)) if metric.right_wrong else None
-    scores_a, scores_b = ([row.score for row in arm] for arm in (alone, together))
-    # Seen in the numbers: a mean is resampled at once, and need not score long texts a thousand times over.
-    is_mean = isclose(before, fmean(scores_a), abs_tol=1e-9) and isclose(after, fmean(scores_b), abs_tol=1e-9)
-    if is_mean:
-        differences = mean_differences(scores_a, scores_b, plan)
-    else:
-        values_a, values_b = ([row.value for row in arm] for arm in (alone, together))
-        differences = paired_differences(metric.corpus, values_a, values_b, [row.gold for row in alone], plan)
+    differences, is_mean = resampled(metric, alone, together, plan)
     discordant = sum(a.value != b.value for a, b in zip(alone, together, strict=True))
     p = p_mcnemar if is_mean and p_mcnemar is not None else bootstrap_p(differences, discordant)
     interval = percentile_interval(differences, after - before, plan.confidence)
     return TaskTransfer(
         task=task,
         metric=metric.name,
-        base=None if arms.base is None else _corpus(metric, _matched(task, "base", arms.base, alone)),
+        base=None if arms.base is None else corpus_score(metric, _matched(task, "base", arms.base, alone)),
         alone=before,
         together=after,
         difference=interval.difference,
@@ -152,16 +147,32 @@ def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTran
     )
 
 
+def resampled(
+    metric: Metric, one: Sequence[Prediction], other: Sequence[Prediction], plan: BootstrapPlan
+) -> tuple[np.ndarray, bool]:
+    """other − one on each resample, float64 (resample,), and whether the metric is the mean of its examples' scores.
+
+    Both arms hold the same examples in the same order.
+    """
+    scores_a, scores_b = ([row.score for row in arm] for arm in (one, other))
+    # Seen in the numbers: a mean is resampled at once, and need not score long texts a thousand times over.
+    if all(isclose(corpus_score(metric, arm), fmean(row.score for row in arm), abs_tol=1e-9) for arm in (one, other)):
+        return mean_differences(scores_a, scores_b, plan), True
+    values_a, values_b = ([row.value for row in arm] for arm in (one, other))
+    return paired_differences(metric.corpus, values_a, values_b, [row.gold for row in one], plan), False
+
+
+def corpus_score(metric: Metric, arm: Sequence[Prediction]) -> float:
+    """The metric over all predictions of an arm."""
+    return float(metric.corpus([row.value for row in arm], [row.gold for row in arm]))
+
+
 def _interval(row: TaskTransfer) -> Interval:
     return Interval(row.low, row.high, row.difference)
 
 
 def _right(arm: list[Prediction]) -> list[bool]:
     return [row.score > 0.5 for row in arm]
-
-
-def _corpus(metric: Metric, arm: list[Prediction]) -> float:
-    return float(metric.corpus([row.value for row in arm], [row.gold for row in arm]))
 
 
 def _in_order(task: str, name: str, arm: Sequence[Prediction]) -> list[Prediction]:

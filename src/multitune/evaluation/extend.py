@@ -1,0 +1,294 @@
+"""Tasks that join a finished run or leave it, with the proof that nothing else moved.
+
+A task that joins is a run of its own in `added/TASK`, whose adapter stands on the shared one or on the base; then a
+new routing version names it. Its report.json holds ``{"change": {the fields of Change}, "views": {"prompt" or "body":
+{the fields of quality.Quality}}}``, on held-out rows of every task.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from multitune.config.adapters import SHARED, adapter_faults
+from multitune.config.load import load_config
+from multitune.config.schema import RecipeConfig, RunConfig, Section, TrainConfig
+from multitune.core.errors import ConfigError, RouterError, suggest
+from multitune.core.rundir import RunFolder
+from multitune.evaluation.deploy import read_table, table_row, write_version
+from multitune.evaluation.experiment import run_experiment
+from multitune.evaluation.routed import held_quality, routed_predictions, task_texts, texts_of
+from multitune.evaluation.runner import (
+    bootstrap_plan,
+    chosen_rows,
+    predict_options,
+    predict_task,
+    read_predictions,
+    write_predictions,
+)
+from multitune.evaluation.select import Candidate, choose, costs
+from multitune.evaluation.transfer import corpus_score
+from multitune.model.backbone import load_backbone
+from multitune.model.bank import BASE, AdapterBank
+from multitune.model.files import load_adapter
+from multitune.routing.features import Features, open_features
+from multitune.routing.router import Router, load_router, vectors
+from multitune.training.events import Observe, unwatched
+from multitune.training.prepare import PreparedRun, prepare_run
+
+ROUTER_ROWS = 1000
+WITNESSES = 2  # prompts of each task whose logits are compared bit by bit
+INHERITED = ("base", "system", "seed", "lora", "train", "evaluate", "device", "dtype")
+
+
+@dataclass(frozen=True, slots=True)
+class AddOptions:
+    """How a task joins."""
+
+    alone: bool = False  # from the base, also where there is a shared adapter
+    observe: Observe = unwatched
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change of the tasks did to those that were there before."""
+
+    added: str | None
+    removed: str | None
+    version: str
+    files: int  # that were there before
+    files_changed: tuple[str, ...]
+    logits_changed: tuple[str, ...]  # tasks of which a logit of their adapter differs in a bit
+    routes_changed: dict[str, float]  # task -> share of its validation rows that now go elsewhere
+    scores: dict[str, dict[str, float]]  # task -> {"before", "after"} on validation rows, under the router
+    accuracy: dict[str, float]  # view -> share of held-out rows with the right task, afterwards
+    choice: dict[str, Any] = field(default_factory=dict[str, Any])  # the new task's row of the table
+
+
+@dataclass(slots=True)
+class _House:
+    """A run with its routing version, opened: data and adapters of every task it routes to."""
+
+    folder: RunFolder
+    config: RunConfig
+    table: dict[str, Any]
+    router: Router
+    features: Features
+    bank: AdapterBank
+    prepared: dict[str, PreparedRun]  # task -> the run that holds its data
+
+    @property
+    def adapters(self) -> dict[str, str]:
+        """Task -> adapter."""
+        return {task: row["adapter"] for task, row in self.table["tasks"].items()}
+
+
+def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str, Any]:
+    """Train an adapter for one new task, and write a routing version that knows it.
+
+    Args:
+        folder: a run with a routing table.
+        new: holds the new task; what else it states wins over the run's own settings.
+        options: how.
+
+    Returns:
+        The fields of Change.
+
+    Raises:
+        InputError: the task is there already, is for another base, or does not fit; the run folder is unchanged.
+        TrainingError, Interrupted: adding the same file again goes on.
+    """
+    house = _open(folder)
+    house.router.require_growing()
+    config = _joining(house, new, options.alone)
+    name = config.tasks[0].name
+    began = folder.added(name)
+    before = _digests(folder, began.path), _logits(house)
+    del house  # its backbone: training loads its own
+    run_experiment(config, resume=began.config.is_file(), observe=options.observe)
+    house, prepared = _open(folder), prepare_run(config)
+    load_adapter(house.bank, began.adapter(name), name)
+    row = _row_of(house, began, prepared, name)
+    router = load_router(folder.routing_versions[-1], house.features.key)
+    texts = {split: {name: task_texts(prepared, name, split, ROUTER_ROWS)} for split in ("train", "validation")}
+    train, held = (vectors(house.features, texts[split])[name] for split in ("train", "validation"))
+    router.add(name, train, held)
+    table = {"tasks": {**house.table["tasks"], name: row}}
+    change = _compare(house, router, table, before)
+    return _write(house, router, table, {**change, "added": name, "removed": None, "choice": row})
+
+
+def remove_task(folder: RunFolder, name: str) -> dict[str, Any]:
+    """Write a routing version without a task, and delete what it brought if it joined later.
+
+    Returns:
+        The fields of Change.
+
+    Raises:
+        RouterError: no such task, or it is the last one; the run folder is unchanged.
+    """
+    house = _open(folder)
+    if name not in house.table["tasks"]:
+        raise RouterError(f"{folder.path}: no task {name!r} is routed to. {suggest(name, house.table['tasks'])}")
+    left = folder.added(name).path
+    before = _digests(folder, left), _logits(house)
+    router = load_router(folder.routing_versions[-1], house.features.key)
+    router.remove(name)
+    table = {"tasks": {task: row for task, row in house.table["tasks"].items() if task != name}}
+    users = [task for task, row in table["tasks"].items() if Path(row["path"]).is_relative_to(f"added/{name}")]
+    if users:
+        raise RouterError(f"{folder.path}: task {users[0]!r} ships with an adapter of {name!r}. Remove that one first")
+    change = _compare(house, router, table, before)
+    done = _write(house, router, table, {**change, "added": None, "removed": name})
+    shutil.rmtree(left, ignore_errors=True)
+    return done
+
+
+def _open(folder: RunFolder) -> _House:
+    version, table = read_table(folder)
+    config = load_config(folder.config)
+    main = prepare_run(config)
+    prepared: dict[str, PreparedRun] = {}
+    for task in table["tasks"]:
+        joined = folder.added(task)
+        prepared[task] = prepare_run(load_config(joined.config)) if joined.config.is_file() else main
+    bank = AdapterBank(load_backbone(main.ref, config.device, config.dtype))
+    paths = {row["adapter"]: folder.path / row["path"] for row in table["tasks"].values() if row["path"]}
+    if folder.adapter(SHARED).is_dir():  # what newcomers stand on, and may ship with
+        paths[SHARED] = folder.adapter(SHARED)
+    for name, path in paths.items():
+        load_adapter(bank, path, name)
+    features = open_features(config.router.features, bank.backbone, main.chat.tokenizer)
+    return _House(folder, config, table, load_router(version, features.key), features, bank, prepared)
+
+
+def _joining(house: _House, new: RunConfig, alone: bool) -> RunConfig:
+    """The run file of a task that joins: its own, with the older run's settings where it says nothing."""
+    if len(new.tasks) != 1:
+        raise ConfigError(f"tasks: {len(new.tasks)} tasks; one joins at a time. Give each a file of its own")
+    name, old = new.tasks[0].name, house.config
+    if (
+        name in house.table["tasks"]
+        or name in {*house.bank.names, BASE, SHARED}
+        or (name in {task.name for task in (*old.tasks, *old.general)})
+    ):
+        raise ConfigError(f"tasks[0].name is {name!r}, which this run has already. Choose another name")
+    if "base" in new.model_fields_set and new.base != old.base:
+        raise ConfigError(f"base is {new.base!r}, but {house.folder.path} stands on {old.base!r}. Remove the line")
+    shared = house.folder.adapter(SHARED)
+    on = None if alone or not shared.is_dir() else str(shared.resolve())
+    recipe = RecipeConfig(name=name, tasks=(name,), general=bool(new.general), on=on)
+    kept = {key: _inherited(getattr(old, key), getattr(new, key), key in new.model_fields_set) for key in INHERITED}
+    output = str((house.folder.path / "added").resolve())
+    config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (recipe,)})
+    if faults := adapter_faults(config):
+        raise ConfigError("\n".join(faults))
+    return config
+
+
+def _inherited(old: Any, new: Any, stated: bool) -> Any:
+    """A setting of the older run, with what the new file states; its length is that of another mixture."""
+    if not isinstance(old, Section):
+        return new if stated else old
+    length = {"max_steps": None} if isinstance(old, TrainConfig) else {}
+    return old.model_copy(update={**length, **{key: getattr(new, key) for key in new.model_fields_set}})
+
+
+def _row_of(house: _House, began: RunFolder, prepared: PreparedRun, name: str) -> dict[str, Any]:
+    """The new task's row of the table: base, shared and its own adapter stand for election."""
+    item, bank = prepared.tasks[name], house.bank
+    candidates = [Candidate(BASE, "base", 0)]
+    if SHARED in bank.names:
+        candidates.append(Candidate(SHARED, "shared", 0))
+    candidates.append(Candidate(name, "alone", len(bank[name].weights)))
+    options = predict_options(prepared, prepared.config.train.validate_limit)
+    said = {c.name: predict_task(bank, c.name, item, "validation", prepared.chat, options) for c in candidates}
+    for subject, predictions in said.items():
+        write_predictions(began.predictions(subject, name, "validation"), predictions)
+    choice = choose(name, item.data.task.metric, candidates, said, bootstrap_plan(prepared))
+    paths = {name: f"added/{name}/adapters/{name}", SHARED: f"adapters/{SHARED}", BASE: ""}
+    return table_row(choice, paths[choice.adapter])
+
+
+def _compare(
+    house: _House, router: Router, table: Mapping[str, Any], before: tuple[Mapping[str, str], Mapping[str, str]]
+) -> dict[str, Any]:
+    """What is the same and what is not for the tasks that stay."""
+    files, logits = before
+    now = _digests(house.folder, None, files)
+    after = _logits(house)
+    moved: dict[str, float] = {}
+    scores: dict[str, dict[str, float]] = {}
+    adapters = {task: row["adapter"] for task, row in table["tasks"].items()}
+    for task in (task for task in house.table["tasks"] if task in adapters):
+        moved[task], scores[task] = _rerouted(house, router, adapters, task)
+    return {
+        "files": len(files),
+        "files_changed": tuple(path for path in files if now.get(path) != files[path]),
+        "logits_changed": tuple(task for task in logits if logits[task] != after[task]),
+        "routes_changed": moved,
+        "scores": scores,
+    }
+
+
+def _rerouted(house: _House, router: Router, adapters: Mapping[str, str], task: str) -> tuple[float, dict[str, float]]:
+    """Share of a task's validation rows that now go elsewhere, and its score by the router before and after."""
+    prepared = house.prepared[task]
+    item = prepared.tasks[task]
+    options = predict_options(prepared, prepared.config.train.validate_limit)
+    places = chosen_rows(item, "validation", options)
+    features = house.features.of(texts_of(item, "validation", places)["prompt"])
+    old, new = house.router.decide(features, house.adapters), router.decide(features, adapters)
+    joined = house.folder.added(task)
+    home = joined if joined.config.is_file() else house.folder
+    subjects = [name for name in (BASE, *house.bank.names) if home.predictions(name, task, "validation").is_file()]
+    said = {name: read_predictions(home.predictions(name, task, "validation")) for name in subjects}
+    rows = (item, "validation", places)
+    metric = item.data.task.metric
+    scores = {
+        label: corpus_score(metric, routed_predictions(prepared, house.bank, rows, decisions, said))
+        for label, decisions in (("before", old), ("after", new))
+    }
+    return float(np.mean([a.adapter != b.adapter for a, b in zip(old, new, strict=True)])), scores
+
+
+def _write(house: _House, router: Router, table: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    shipped = {task: row["adapter"] for task, row in table["tasks"].items()}
+    parameters = sum(weight.numel() for weight in house.bank.backbone.model.parameters())
+    candidates = [Candidate(name, "alone", len(house.bank[name].weights)) for name in house.bank.names]
+    table["cost"] = costs(parameters, candidates, shipped)
+    views = held_quality(router, shipped)
+    accuracy = {view: found["accuracy"] for view, found in views.items()}
+    done = asdict(Change(**change, version=house.folder.next_routing().name, accuracy=accuracy))
+    write_version(house.folder, table, router, {"change": done, "views": views})
+    return done
+
+
+def _digests(folder: RunFolder, without: Path | None, only: Iterable[str] | None = None) -> dict[str, str]:
+    """SHA-256 of the files of a run by their place in it, those under `without` left out."""
+    if only is None:
+        found = [path for path in sorted(folder.path.rglob("*")) if path.is_file()]
+        paths = [path for path in found if without is None or not path.is_relative_to(without)]
+    else:
+        paths = [path for path in map(folder.path.joinpath, only) if path.is_file()]
+    return {str(p.relative_to(folder.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+
+
+@torch.no_grad()
+def _logits(house: _House) -> dict[str, str]:
+    """SHA-256 of the logits that each task's adapter gives for a few of its validation prompts."""
+    found: dict[str, str] = {}
+    for task, adapter in house.adapters.items():
+        tokens = house.prepared[task].tasks[task].tokens["validation"]
+        digest = hashlib.sha256()
+        with house.bank.use(adapter) as model:
+            for i in range(min(WITNESSES, len(tokens))):
+                ids = torch.from_numpy(tokens[i].prompt.astype(np.int64))[None].to(house.bank.backbone.device)
+                digest.update(model(input_ids=ids, use_cache=False).logits.float().cpu().numpy().tobytes())
+        found[task] = digest.hexdigest()
+    return found

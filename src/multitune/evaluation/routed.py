@@ -1,0 +1,170 @@
+"""What a router is worth: task scores under it against perfect routing, the shared adapter and the base.
+
+report.json holds::
+
+    {"router": kind, "features": key, "rows": split,
+     "views": {"prompt" or "body": {the fields of quality.Quality}},
+     "kinds": {KIND: accuracy on bodies}, "general": {SET: {"auroc", "routed"}}, "left_out": {TASK: the same},
+     "tasks": {TASK: {"metric", "examples", "scores": {"base", "oracle", "routed", "routed_body", ROLE or NAME},
+                      "routed": {"difference", "low", "high"}, "routed_body": the same}}}
+
+`routed` is what a request with the whole prompt gets, `routed_body` what one gets that is routed by its body alone:
+the part of a prompt that its task's prompts do not share. Differences are to `oracle`, the table's adapter.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from multitune.core.records import Prediction, Split
+from multitune.core.rundir import RunFolder
+from multitune.core.seeds import generator
+from multitune.evaluation.runner import (
+    bootstrap_plan,
+    chosen_rows,
+    predict_options,
+    predict_rows,
+    read_predictions,
+)
+from multitune.evaluation.stats import percentile_interval
+from multitune.evaluation.transfer import corpus_score, resampled
+from multitune.model.bank import BASE, AdapterBank
+from multitune.routing.features import Features
+from multitune.routing.quality import accuracy_by_kind, left_out, outside, quality
+from multitune.routing.router import Decision, Router, Texts, vectors
+from multitune.training.prepare import PreparedRun, TaskInput
+
+VIEWS = ("prompt", "body")
+
+
+def task_texts(prepared: PreparedRun, name: str, split: Split, limit: int) -> dict[str, list[str]]:
+    """Up to so many prompts of a task, and their bodies, drawn by the run's seed."""
+    item = prepared.tasks[name]
+    order = generator(prepared.config.seed, "router", name, split).permutation(len(item.tokens[split]))
+    return texts_of(item, split, order[:limit].tolist())
+
+
+def texts_of(item: TaskInput, split: Split, places: Sequence[int]) -> dict[str, list[str]]:
+    """Prompts and bodies of given rows: a body is what is left without the words that all training prompts share."""
+    examples, kept = item.data.examples, item.tokens
+    prompts = [examples[split][kept[split].kept[i]].prompt for i in places]
+    sample = [examples["train"][i].prompt for i in kept["train"].kept[:200]]
+    before = _same_start(sample)
+    behind = _same_start([prompt[before:][::-1] for prompt in sample])
+    bodies = [prompt[before : len(prompt) - behind] for prompt in prompts]
+    return {"prompt": prompts, "body": bodies} if before or behind else {"prompt": prompts}
+
+
+def _same_start(texts: Sequence[str]) -> int:
+    """How many characters all texts begin with in common."""
+    first, last = min(texts), max(texts)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+
+
+def measure_routing(
+    folder: RunFolder,
+    prepared: PreparedRun,
+    bank: AdapterBank,
+    table: Mapping[str, Any],
+    fitted: tuple[Router, Features, Mapping[str, Texts]],
+) -> dict[str, Any]:
+    """The report of a router on the rows of the final table, whose predictions are in the run folder.
+
+    Args:
+        folder: of the run.
+        prepared: the run.
+        bank: holds the table's adapters.
+        table: from task to adapter, as table.json has it.
+        fitted: the router, its features, and the texts (`train`, `validation`) that it was fitted on.
+    """
+    router, features, texts = fitted
+    adapters = {task: row["adapter"] for task, row in table["tasks"].items()}
+    split = prepared.config.evaluate.split
+    options = predict_options(prepared, prepared.config.evaluate.limit)
+    places = {task: chosen_rows(prepared.tasks[task], split, options) for task in adapters}
+    test = vectors(features, {task: texts_of(prepared.tasks[task], split, rows) for task, rows in places.items()})
+    train, held = (vectors(features, texts[name]) for name in ("train", "validation"))
+    seen = {view: {task: views.get(view, views["prompt"]) for task, views in test.items()} for view in VIEWS}
+    general = {
+        name: features.of(task_texts(prepared, name, split, 500)["prompt"])
+        for name, item in prepared.tasks.items()
+        if item.general
+    }
+    bodies = np.concatenate(list(seen["body"].values()))
+    strangers = np.concatenate(list(general.values())) if general else bodies[:0]
+    return {
+        "router": router.classifier.kind,
+        "features": router.features_key,
+        "rows": split,
+        "views": {view: asdict(quality(router, rows, adapters)) for view, rows in seen.items()},
+        "kinds": accuracy_by_kind(("discriminant", "heads", "softmax"), train, seen["body"], strangers[:0]),
+        "general": {name: asdict(outside(router, bodies, rows, adapters)) for name, rows in general.items()},
+        "left_out": left_out(router.classifier.kind, train, held, test, adapters),
+        "tasks": {
+            task: _task_report(folder, prepared, bank, adapters, (task, places[task], router, test[task]))
+            for task in adapters
+        },
+    }
+
+
+def held_quality(router: Router, adapters: Mapping[str, str]) -> dict[str, Any]:
+    """View -> quality on the held-out rows that the router keeps, as report.json has it."""
+    found: dict[str, Any] = {}
+    for view in dict.fromkeys(router.held.views):
+        rows = {
+            task: router.held.features[[i for i in router.held.rows_of(view) if router.held.tasks[i] == task]].astype(
+                np.float32
+            )
+            for task in router.classifier.tasks
+        }
+        found[view] = asdict(quality(router, rows, adapters))
+    return found
+
+
+def _task_report(
+    folder: RunFolder,
+    prepared: PreparedRun,
+    bank: AdapterBank,
+    adapters: Mapping[str, str],
+    routed: tuple[str, Sequence[int], Router, Mapping[str, np.ndarray]],
+) -> dict[str, Any]:
+    """One task's scores by every subject that answered it, and under the router."""
+    task, places, router, views = routed
+    item, split = prepared.tasks[task], prepared.config.evaluate.split
+    subjects = [BASE, *(plan.recipe.name for plan in prepared.plans if task in plan.tasks)]
+    said = {name: read_predictions(folder.predictions(name, task, split)) for name in subjects}
+    metric, oracle = item.data.task.metric, said[adapters[task]]
+    scores = {name: corpus_score(metric, rows) for name, rows in said.items()}
+    found: dict[str, Any] = {"metric": metric.name, "examples": len(places)}
+    for view, label in (("prompt", "routed"), ("body", "routed_body")):
+        decisions = router.decide(views.get(view, views["prompt"]), adapters)
+        rows = routed_predictions(prepared, bank, (item, split, places), decisions, said)
+        differences, _ = resampled(metric, oracle, rows, bootstrap_plan(prepared))
+        score = corpus_score(metric, rows)
+        plan = bootstrap_plan(prepared)
+        interval = percentile_interval(differences, score - corpus_score(metric, oracle), plan.confidence)
+        scores[label], found[label] = score, asdict(interval)
+    return {**found, "scores": {**scores, "oracle": corpus_score(metric, oracle)}}
+
+
+def routed_predictions(
+    prepared: PreparedRun,
+    bank: AdapterBank,
+    rows: tuple[TaskInput, Split, Sequence[int]],
+    decisions: Sequence[Decision],
+    said: Mapping[str, Sequence[Prediction]],
+) -> list[Prediction]:
+    """What each row's adapter says to it: taken from `said` where that adapter answered the task, else asked now."""
+    item, split, places = rows
+    options = predict_options(prepared, None)
+    answers: dict[int, Prediction] = {}
+    for adapter in dict.fromkeys(decision.adapter for decision in decisions):
+        mine = [at for at, decision in enumerate(decisions) if decision.adapter == adapter]
+        if adapter in said:
+            answers |= {at: said[adapter][at] for at in mine}
+        else:
+            asked = predict_rows(bank, adapter, item, (split, [places[at] for at in mine]), prepared.chat, options)
+            answers |= dict(zip(mine, asked, strict=True))
+    return [answers[at] for at in range(len(places))]

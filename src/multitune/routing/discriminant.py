@@ -1,0 +1,83 @@
+"""Gaussian classes with one covariance, as sums that grow: a class is added, moved or removed in closed form."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+SHRINKAGE = 0.1  # towards the diagonal; between 0.01 and 0.3 accuracy hardly moves (docs/LOG.md)
+
+
+class Discriminant:
+    """Linear discriminant analysis from sufficient statistics: fitting at once and class by class give the same.
+
+    Source: Fisher 1936, with a shrunk covariance as in Ledoit & Wolf 2004; as a router, it needs no training.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.means: dict[str, np.ndarray] = {}  # class -> float64 (width,)
+        self.counts: dict[str, int] = {}
+        self.scatter = np.zeros((width, width))  # sum over all rows of outer products around their class's mean
+        self.rows = 0  # how many rows `scatter` is made of
+        self.classes = 0  # how many means were estimated for it
+        self._precision: np.ndarray | None = None
+
+    def add(self, name: str, features: np.ndarray) -> None:
+        """A new class from its rows, (row, width); the others keep their means."""
+        features = features.astype(np.float64)
+        mean = features.mean(0)
+        self.means[name], self.counts[name] = mean, len(features)
+        centred = features - mean
+        self.scatter += centred.T @ centred
+        self.rows += len(features)
+        self.classes += 1
+        self._precision = None
+
+    def update(self, name: str, row: np.ndarray) -> None:
+        """Move a class by one more row (width,), as if it had been among the first.
+
+        Source: Welford 1962.
+        """
+        count, away = self.counts[name], row.astype(np.float64) - self.means[name]
+        self.means[name] = self.means[name] + away / (count + 1)
+        self.counts[name] = count + 1
+        self.scatter += np.outer(away, away) * count / (count + 1)
+        self.rows += 1
+        self._precision = None
+
+    def remove(self, name: str) -> None:
+        """Forget a class; what it taught about the common covariance stays."""
+        del self.means[name], self.counts[name]
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Squared Mahalanobis distance to each class, float64 (row, class)."""
+        precision = self._inverse()
+        x, means = features.astype(np.float64), np.array(list(self.means.values()))
+        own, across = np.einsum("rw,wv,rv->r", x, precision, x), x @ precision @ means.T
+        return np.maximum(own[:, None] - 2 * across + np.einsum("cw,wv,cv->c", means, precision, means), 0.0)
+
+    def _inverse(self) -> np.ndarray:
+        if self._precision is None:
+            covariance = self.scatter / max(1, self.rows - self.classes)
+            diagonal = np.diag(covariance).copy()
+            diagonal += 1e-6 * max(float(diagonal.mean()), 1e-12)  # a column that never moves
+            self._precision = np.linalg.inv((1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(diagonal))
+        return self._precision
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays by name, for a file."""
+        return {
+            "means": np.array(list(self.means.values()), dtype=np.float32),
+            "counts": np.array(list(self.counts.values()), dtype=np.int64),
+            "scatter": self.scatter.astype(np.float32),
+            "sizes": np.array([self.rows, self.classes], dtype=np.int64),
+        }
+
+    @classmethod
+    def of(cls, names: list[str], state: Mapping[str, np.ndarray]) -> "Discriminant":
+        """The one that `state` describes."""
+        found = cls(state["scatter"].shape[0])
+        found.means = dict(zip(names, state["means"].astype(np.float64), strict=True))
+        found.counts = dict(zip(names, state["counts"].tolist(), strict=True))
+        found.scatter = state["scatter"].astype(np.float64)
+        found.rows, found.classes = state["sizes"].tolist()
+        return found

@@ -1,0 +1,101 @@
+"""How good a router is: accuracy, confusions, calibration, and whether it knows what is none of its tasks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from multitune.routing.classifiers import Kind, Views, fit_classifier
+from multitune.routing.router import Router, held_rows
+
+BINS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """On rows of the tasks, seen in one view."""
+
+    accuracy: float  # of the likeliest task
+    same_adapter: float  # share whose likeliest task has the right adapter: other confusions cost nothing
+    turned_away: float  # share that went to the base
+    calibration_error: float  # expected; of the likeliest task's probability
+    confusion: list[list[int]]  # true task by likeliest task
+
+
+def quality(router: Router, rows: Mapping[str, np.ndarray], table: Mapping[str, str]) -> Quality:
+    """Of a router on rows (row, width) of each of its tasks."""
+    tasks = router.classifier.tasks
+    owners = np.concatenate([np.full(len(rows[task]), i) for i, task in enumerate(tasks)])
+    features = np.concatenate([rows[task] for task in tasks])
+    probabilities = router.probabilities(features)
+    likeliest = probabilities.argmax(1)
+    confusion = np.zeros((len(tasks), len(tasks)), dtype=np.int64)
+    np.add.at(confusion, (owners, likeliest), 1)
+    right = likeliest == owners
+    same = [table[tasks[a]] == table[tasks[b]] for a, b in zip(owners, likeliest, strict=True)]
+    return Quality(
+        accuracy=float(right.mean()),
+        same_adapter=float(np.mean(same)),
+        turned_away=float(np.mean([d.reason != "routed" for d in router.decide(features, table)])),
+        calibration_error=calibration_error(probabilities.max(1), right),
+        confusion=confusion.tolist(),
+    )
+
+
+def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error over ten bins of equal width.
+
+    Source: Naeini et al. 2015.
+    """
+    bins = np.minimum((probabilities * BINS).astype(int), BINS - 1)
+    gaps = [abs(probabilities[bins == b].mean() - right[bins == b].mean()) * (bins == b).mean() for b in set(bins)]
+    return float(sum(gaps))
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """On rows that belong to no task."""
+
+    auroc: float  # of familiarity, tasks' rows against these
+    routed: float  # share that went to an adapter all the same
+
+
+def outside(router: Router, inside: np.ndarray, strangers: np.ndarray, table: Mapping[str, str]) -> Outside:
+    """Of a router on rows of its tasks and on rows of none, both (row, width)."""
+    from sklearn.metrics import roc_auc_score
+
+    known = np.concatenate([np.ones(len(inside)), np.zeros(len(strangers))])
+    familiar = router.classifier.familiarity(np.concatenate([inside, strangers]))
+    decisions = router.decide(strangers, table)
+    routed = float(np.mean([decision.reason == "routed" for decision in decisions]))
+    return Outside(float(roc_auc_score(known, familiar)), routed)
+
+
+def left_out(kind: Kind, train: Views, held: Views, test: Views, table: Mapping[str, str]) -> dict[str, Any]:
+    """Task -> what a router that never heard of it makes of its rows: a stranger to test with in every run."""
+    found: dict[str, Any] = {}
+    for task in train:
+        others = {name: views for name, views in train.items() if name != task}
+        if len(others) < 2:
+            return {}
+        router = Router(
+            "", fit_classifier(kind, others, np.zeros((0, 1))), held_rows({name: held[name] for name in others})
+        )
+        router.calibrate()
+        inside = np.concatenate([rows for name in others for rows in test[name].values()])
+        strangers = np.concatenate(list(test[task].values()))
+        found[task] = asdict(outside(router, inside, strangers, table))
+    return found
+
+
+def accuracy_by_kind(
+    kinds: Sequence[Kind], train: Views, test: Mapping[str, np.ndarray], general: np.ndarray
+) -> dict[str, float]:
+    """Kind of classifier -> its accuracy on the same features, for comparison."""
+    owners = np.concatenate([np.full(len(rows), i) for i, rows in enumerate(test.values())])
+    features = np.concatenate(list(test.values()))
+    return {
+        kind: float((fit_classifier(kind, train, general).scores(features).argmax(1) == owners).mean())
+        for kind in kinds
+    }

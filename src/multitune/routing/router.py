@@ -1,0 +1,236 @@
+"""Which adapter answers a text: features, a classifier, calibrated probabilities, and saying that none fits."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from multitune.core.errors import RouterError
+from multitune.routing.classifiers import (
+    Classifier,
+    DiscriminantClassifier,
+    Kind,
+    Views,
+    fit_classifier,
+    open_classifier,
+)
+from multitune.routing.features import Features
+
+TURNED_AWAY = 0.02  # share of held-out rows of the tasks that each of the two thresholds turns away
+SURE = 0.5  # a probability that is always enough
+CONFIG, ARRAYS = "router.json", "router.safetensors"
+Reason = Literal["routed", "unfamiliar", "unsure"]
+Texts = Mapping[str, Mapping[str, Sequence[str]]]  # task -> view -> texts
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where one text goes. `adapter` is `base` unless the reason is `routed`."""
+
+    task: str  # the likeliest
+    adapter: str
+    probability: float  # of the adapter: that of all tasks it serves
+    reason: Reason
+
+
+@dataclass(slots=True)
+class Held:
+    """Features of held-out rows, which calibrate, and show what a change of the router does."""
+
+    features: np.ndarray  # float16 (row, width)
+    tasks: list[str]
+    views: list[str]
+
+    def rows_of(self, view: str) -> np.ndarray:
+        """Places of the rows of one view, int64 (row,)."""
+        return np.flatnonzero(np.array(self.views) == view)
+
+
+@dataclass(slots=True)
+class Router:
+    """A classifier with the temperature and thresholds that held-out rows gave it."""
+
+    features_key: str
+    classifier: Classifier
+    held: Held
+    temperature: float = 1.0
+    unfamiliar: float = -np.inf  # below this familiarity a row is none of ours
+
+    def probabilities(self, features: np.ndarray) -> np.ndarray:
+        """Calibrated probability of each task, float64 (row, task)."""
+        logits = self.classifier.scores(features) / self.temperature
+        logits -= logits.max(1, keepdims=True)
+        weights = np.exp(logits)
+        return weights / weights.sum(1, keepdims=True)
+
+    def decide(self, features: np.ndarray, table: Mapping[str, str]) -> list[Decision]:
+        """Where each row goes by a table from task to adapter; look-alike tasks that share one need not be told apart.
+
+        Raises:
+            RouterError: a task of the router has no row in the table.
+        """
+        adapters, by_adapter = self._by_adapter(features, table)
+        tasks = self.probabilities(features).argmax(1) if len(features) else np.zeros(0, dtype=np.int64)
+        known = self.classifier.familiarity(features) >= self.unfamiliar if len(features) else []
+        least = self._least(table)
+        decisions: list[Decision] = []
+        for task, row, familiar in zip(tasks, by_adapter, known, strict=True):
+            best = int(row.argmax())
+            reason: Reason = "unfamiliar" if not familiar else "routed" if row[best] >= least else "unsure"
+            adapter = adapters[best] if reason == "routed" else "base"
+            decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
+        return decisions
+
+    def _by_adapter(self, features: np.ndarray, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
+        missing = [task for task in self.classifier.tasks if task not in table]
+        if missing:
+            raise RouterError(f"the routing table has no row for task {missing[0]!r}, which the router knows")
+        adapters = list(dict.fromkeys(table[task] for task in self.classifier.tasks))
+        serves = np.array([[table[task] == adapter for adapter in adapters] for task in self.classifier.tasks])
+        return adapters, self.probabilities(features) @ serves
+
+    def _least(self, table: Mapping[str, str]) -> float:
+        """The probability below which a row is unsure: few held-out rows are."""
+        if not len(self.held.features):
+            return SURE
+        best = self._by_adapter(self.held.features.astype(np.float32), table)[1].max(1)
+        return float(min(SURE, np.quantile(best, TURNED_AWAY)))
+
+    def calibrate(self) -> None:
+        """Choose the temperature by likelihood and the distance threshold by quantile, on the held-out rows.
+
+        Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
+        """
+        from scipy.optimize import minimize_scalar
+
+        features = self.held.features.astype(np.float32)
+        scores = self.classifier.scores(features)
+        owners = [self.classifier.tasks.index(task) for task in self.held.tasks]
+
+        def loss(log_temperature: float) -> float:
+            logits = scores / np.exp(log_temperature)
+            return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(owners)), owners]).mean())
+
+        self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3.0, 8.0), method="bounded").x))
+        self.unfamiliar = float(np.quantile(self.classifier.familiarity(features), TURNED_AWAY))
+
+    def add(self, task: str, train: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]) -> None:
+        """One more task: its prototypes, its held-out rows, and the calibration anew.
+
+        Raises:
+            RouterError: the task is known already, or this kind of router must be fitted as a whole.
+        """
+        if task in self.classifier.tasks:
+            raise RouterError(f"the router knows task {task!r} already")
+        self.require_growing().add(task, train)
+        self.held = joined(self.held, held_rows({task: held}))
+        self.calibrate()
+
+    def remove(self, task: str) -> None:
+        """Forget a task.
+
+        Raises:
+            RouterError: the task is unknown or the last one, or this kind must be fitted as a whole.
+        """
+        if task not in self.classifier.tasks:
+            raise RouterError(f"the router knows no task {task!r}")
+        if len(self.classifier.tasks) == 1:
+            raise RouterError(f"task {task!r} is the last one; a router without tasks routes nothing")
+        self.require_growing().remove(task)
+        kept = [i for i, owner in enumerate(self.held.tasks) if owner != task]
+        tasks, views = [self.held.tasks[i] for i in kept], [self.held.views[i] for i in kept]
+        self.held = Held(self.held.features[kept], tasks, views)
+        self.calibrate()
+
+    def require_growing(self) -> DiscriminantClassifier:
+        """The classifier, if it takes in and forgets single tasks.
+
+        Raises:
+            RouterError: it must be fitted as a whole.
+        """
+        if not isinstance(self.classifier, DiscriminantClassifier):
+            raise RouterError(
+                f"a router of kind {self.classifier.kind!r} cannot take in or forget a task. Fit one that can: "
+                "multitune select … --set router.kind=discriminant"
+            )
+        return self.classifier
+
+    def files(self) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+        """Texts and tensors by file name, for `core.rundir.write_folder`."""
+        import torch
+
+        facts = {
+            "features": self.features_key,
+            "kind": self.classifier.kind,
+            "tasks": self.classifier.tasks,
+            "names": self.classifier.names(),
+            "temperature": self.temperature,
+            "unfamiliar": self.unfamiliar,
+            "held": {"tasks": self.held.tasks, "views": self.held.views},
+        }
+        arrays = {**self.classifier.state(), "held": self.held.features}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return {CONFIG: json.dumps(facts, indent=2) + "\n"}, {ARRAYS: tensors}
+
+
+def fit_router(kind: Kind, features: Features, train: Texts, held: Texts, general: Sequence[str]) -> Router:
+    """A calibrated router of the tasks in `train`; `general` are texts of no task."""
+    fitted = fit_classifier(kind, vectors(features, train), features.of(general))
+    router = Router(features.key, fitted, held_rows(vectors(features, held)))
+    router.calibrate()
+    return router
+
+
+def vectors(features: Features, texts: Texts) -> Views:
+    """The features of texts by task and view."""
+    return {task: {view: features.of(rows) for view, rows in views.items()} for task, views in texts.items()}
+
+
+def held_rows(views: Views) -> Held:
+    """Held-out rows of all tasks, one behind the other."""
+    parts = [(task, view, rows) for task, of in views.items() for view, rows in of.items()]
+    return Held(
+        np.concatenate([rows for _, _, rows in parts]).astype(np.float16),
+        [task for task, _, rows in parts for _ in rows],
+        [view for _, view, rows in parts for _ in rows],
+    )
+
+
+def joined(one: Held, other: Held) -> Held:
+    """The rows of both."""
+    rows = np.concatenate([one.features, other.features])
+    return Held(rows, one.tasks + other.tasks, one.views + other.views)
+
+
+def load_router(folder: Path, features_key: str | None = None) -> Router:
+    """Read a router that `files` wrote.
+
+    Args:
+        folder: with router.json and router.safetensors.
+        features_key: of the features it will be asked with; None asks nothing.
+
+    Raises:
+        RouterError: missing or damaged, or fitted on other features.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        facts = json.loads((folder / CONFIG).read_text("utf-8"))
+        arrays = load_file(folder / ARRAYS)
+        held = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"])
+        classifier = open_classifier(facts["kind"], facts["names"], arrays)
+        router = Router(facts["features"], classifier, held, facts["temperature"], facts["unfamiliar"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error
+    if any(not np.isfinite(array).all() for array in arrays.values()):
+        raise RouterError(f"{folder}/{ARRAYS}: holds NaN or infinity. Fit it again: multitune select")
+    if features_key is not None and router.features_key != features_key:
+        raise RouterError(
+            f"{folder}: this router was fitted on {router.features_key!r}, not on {features_key!r}. Fit it again for "
+            "this base: multitune select"
+        )
+    return router
