@@ -63,6 +63,11 @@ def train(
     with Watch(Console(stderr=as_json)) as watch:
         folder = run_experiment(config, resume, watch, overwrite)
     _show_scores(folder, read_json(folder.scores), as_json)
+    if folder.routing_versions and not as_json:
+        from multitune.cli.ship import show_routing
+        from multitune.evaluation.deploy import read_version
+
+        show_routing(read_version(folder), folder.path, _results())
 
 
 @app.command()

@@ -136,6 +136,12 @@ def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, r
     return version
 
 
+def read_version(folder: RunFolder) -> dict[str, Any]:
+    """What `deploy_run` returned when it wrote the last version."""
+    version, table = read_table(folder)
+    return {"version": version.name, "table": table, "report": read_json(version / REPORT)}
+
+
 def read_table(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
     """The last routing version of a run: its folder and its table, each adapter of which is there.
 

@@ -1,0 +1,218 @@
+"""Laws of the router: closed form, calibrated, silent where it does not know, the same after a trip to the disk."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from multitune.core.errors import RouterError
+from multitune.core.rundir import write_folder
+from multitune.routing.classifiers import Kind, fit_classifier
+from multitune.routing.discriminant import SHRINKAGE, Discriminant
+from multitune.routing.quality import calibration_error, left_out, outside, quality
+from multitune.routing.router import Router, held_rows, load_router
+
+KINDS: tuple[Kind, ...] = ("discriminant", "heads", "softmax")
+TABLE = {"a": "one", "b": "two", "c": "three"}
+RouterOf = Callable[..., Router]
+WIDTH = 12
+
+
+def cloud(task: int, view: int, rows: int, seed: int = 0) -> np.ndarray:
+    """Rows around a centre of the task and view, correlated alike for all."""
+    random = np.random.default_rng([seed, task, view])
+    centre = np.zeros(WIDTH)
+    centre[task], centre[6 + view] = 4.0, 4.0
+    mixing = np.random.default_rng(99).normal(size=(WIDTH, WIDTH)) * 0.2 + np.eye(WIDTH)
+    return (random.normal(size=(rows, WIDTH)) @ mixing + centre).astype(np.float32)
+
+
+def views(tasks: str, rows: int = 60, seed: int = 0) -> dict[str, dict[str, np.ndarray]]:
+    return {
+        name: {view: cloud(ord(name) - ord("a"), place, rows, seed) for place, view in enumerate(("prompt", "body"))}
+        for name in tasks
+    }
+
+
+@pytest.fixture(scope="session")
+def router_of() -> Callable[..., Router]:
+    """A calibrated router of a kind over tasks named by single letters."""
+
+    def fitted(kind: Kind = "discriminant", tasks: str = "abc") -> Router:
+        train, held = views(tasks), views(tasks, 40, seed=1)
+        router = Router("points", fit_classifier(kind, train, np.zeros((0, WIDTH))), held_rows(held))
+        router.calibrate()
+        return router
+
+    return fitted
+
+
+def every(found: dict[str, dict[str, np.ndarray]], view: str) -> dict[str, np.ndarray]:
+    return {task: of[view] for task, of in found.items()}
+
+
+def test_distances_are_mahalanobis_under_the_shrunk_common_covariance():
+    rows = {name: cloud(place, 0, 50) for place, name in enumerate("abc")}
+    found = Discriminant(WIDTH)
+    for name, part in rows.items():
+        found.add(name, part)
+    centred = np.concatenate([part - part.mean(0) for part in rows.values()]).astype(np.float64)
+    covariance = centred.T @ centred / (150 - 3)
+    shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(np.diag(covariance))
+    means = np.array([part.mean(0) for part in rows.values()])
+    asked = cloud(1, 1, 7)
+    expected = cdist(asked, means, "mahalanobis", VI=np.linalg.inv(shrunk)) ** 2
+    assert np.allclose(found.distances(asked), expected, rtol=1e-3)
+
+
+def test_fitting_at_once_and_row_by_row_are_the_same():
+    rows = cloud(0, 0, 50)
+    whole, grown = Discriminant(WIDTH), Discriminant(WIDTH)
+    whole.add("a", rows)
+    grown.add("a", rows[:20])
+    for row in rows[20:]:
+        grown.update("a", row)
+    for one in (whole, grown):
+        one.add("b", cloud(1, 0, 50))
+    asked = cloud(1, 0, 9)
+    assert np.allclose(whole.distances(asked), grown.distances(asked), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_finds_the_task_in_either_view(kind: Kind, router_of: RouterOf):
+    test = views("abc", 50, seed=2)
+    for view in ("prompt", "body"):
+        assert quality(router_of(kind), every(test, view), TABLE).accuracy > 0.95
+
+
+def test_adding_a_task_is_fitting_with_it_from_the_start(router_of: RouterOf):
+    grown, whole = router_of(tasks="ab"), router_of(tasks="abc")
+    grown.add("c", views("c")["c"], views("c", 40, seed=1)["c"])
+    asked = cloud(2, 0, 20, seed=5)
+    assert np.allclose(grown.probabilities(asked), whole.probabilities(asked), atol=1e-6)
+    assert grown.unfamiliar == pytest.approx(whole.unfamiliar)
+
+
+def test_adding_a_task_leaves_the_older_prototypes_bit_for_bit(router_of: RouterOf):
+    router = router_of(tasks="ab")
+    before = {name: mean.copy() for name, mean in router.require_growing().discriminant.means.items()}
+    router.add("c", views("c")["c"], views("c", 40, seed=1)["c"])
+    after = router.require_growing().discriminant.means
+    assert all(np.array_equal(after[name], mean) for name, mean in before.items())
+
+
+def test_a_removed_task_is_never_chosen_again(router_of: RouterOf):
+    router = router_of()
+    router.remove("b")
+    decisions = router.decide(views("b", 30, seed=3)["b"]["prompt"], TABLE)
+    assert {decision.task for decision in decisions} <= {"a", "c"}
+    assert set(router.held.tasks) == {"a", "c"}
+
+
+def test_calibration_on_held_out_rows_lowers_their_loss(router_of: RouterOf):
+    router = router_of()
+    owners = [router.classifier.tasks.index(task) for task in router.held.tasks]
+
+    def loss(temperature: float) -> float:
+        router.temperature = temperature
+        chosen = router.probabilities(router.held.features.astype(np.float32))[np.arange(len(owners)), owners]
+        return float(-np.log(chosen + 1e-300).mean())
+
+    fitted = router.temperature
+    assert loss(fitted) <= min(loss(fitted * factor) for factor in (0.5, 0.8, 1.25, 2.0)) + 1e-9
+
+
+def test_two_tasks_with_one_adapter_need_not_be_told_apart(router_of: RouterOf):
+    router, between = router_of(), cloud(0, 0, 200, seed=4)
+    between += cloud(1, 0, 200, seed=4) - cloud(1, 0, 200, seed=4).mean(0)
+    shared = router.decide(between, {"a": "one", "b": "one", "c": "three"})
+    apart = router.decide(between, TABLE)
+    for together, alone in zip(shared, apart, strict=True):
+        assert together.probability >= alone.probability - 1e-9
+    assert quality(router, every(views("abc", 50, 2), "prompt"), dict.fromkeys("abc", "one")).same_adapter == 1.0
+
+
+def test_a_stranger_goes_to_the_base_and_is_said_to_be_unfamiliar(router_of: RouterOf):
+    far = cloud(0, 0, 20) + 60.0
+    decisions = router_of().decide(far, TABLE)
+    assert {(d.adapter, d.reason) for d in decisions} == {("base", "unfamiliar")}
+    assert outside(router_of(), views("a", 50, 2)["a"]["body"], far, TABLE).auroc == 1.0
+
+
+def test_few_rows_of_the_tasks_are_turned_away(router_of: RouterOf):
+    found = quality(router_of(), every(views("abc", 200, seed=7), "body"), TABLE)
+    assert found.turned_away < 0.1
+
+
+def test_each_task_left_out_is_a_stranger():
+    train, held, test = (views("abc", rows, seed) for seed, rows in enumerate((60, 40, 40)))
+    found = left_out("discriminant", train, held, test, TABLE)
+    assert set(found) == set("abc")
+    assert all(row["auroc"] > 0.9 for row in found.values())
+
+
+def test_calibration_error_is_the_mean_gap_between_promise_and_truth():
+    probabilities, right = np.array([0.9] * 10), np.array([True] * 7 + [False] * 3)
+    assert calibration_error(probabilities, right) == pytest.approx(0.2)
+    assert calibration_error(np.array([1.0, 1.0]), np.array([True, True])) == 0.0
+
+
+def save(router: Router, folder: Path) -> None:
+    texts, tensors = router.files()
+    write_folder(folder, texts, tensors)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_router_is_the_same_after_a_trip_to_the_disk(kind: Kind, router_of: RouterOf, tmp_path: Path):
+    router = router_of(kind)
+    save(router, tmp_path / "r")
+    again, asked = load_router(tmp_path / "r", "points"), cloud(1, 0, 30, seed=6)
+    assert np.allclose(again.probabilities(asked), router.probabilities(asked), atol=1e-4)
+    ours, theirs = router.decide(asked, TABLE), again.decide(asked, TABLE)
+    assert [d.adapter for d in ours] == [d.adapter for d in theirs]
+
+
+def test_a_router_for_other_features_is_refused(router_of: RouterOf, tmp_path: Path):
+    save(router_of(), tmp_path / "r")
+    with pytest.raises(RouterError, match="was fitted on 'points', not on 'layer 3'"):
+        load_router(tmp_path / "r", "layer 3")
+
+
+@pytest.mark.parametrize("harm", ["gone", "text", "kind", "names", "nan"])
+def test_a_damaged_router_is_refused_in_one_line(harm: str, router_of: RouterOf, tmp_path: Path):
+    router = router_of()
+    if harm == "nan":
+        router.require_growing().discriminant.means["a/prompt"][0] = np.nan
+    save(router, tmp_path / "r")
+    file = tmp_path / "r" / "router.json"
+    facts = json.loads(file.read_text())
+    match harm:
+        case "gone":
+            file.unlink()
+        case "text":
+            file.write_text("{")
+        case "kind":
+            file.write_text(json.dumps({**facts, "kind": "oracle"}))
+        case "names":
+            file.write_text(json.dumps({**facts, "names": facts["names"][:-1]}))
+        case _:
+            pass
+    with pytest.raises(RouterError, match="Fit it again: multitune select") as caught:
+        load_router(tmp_path / "r")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_done_is_said(router_of: RouterOf):
+    with pytest.raises(RouterError, match="knows task 'a' already"):
+        router_of().add("a", views("a")["a"], views("a")["a"])
+    with pytest.raises(RouterError, match="knows no task 'x'"):
+        router_of().remove("x")
+    with pytest.raises(RouterError, match="the last one"):
+        router_of(tasks="a").remove("a")
+    with pytest.raises(RouterError, match="kind 'softmax' cannot take in or forget"):
+        router_of("softmax").add("d", views("d")["d"], views("d")["d"])
+    with pytest.raises(RouterError, match="no row for task 'c'"):
+        router_of().decide(cloud(0, 0, 1), {"a": "one", "b": "two"})
