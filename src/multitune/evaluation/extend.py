@@ -172,11 +172,8 @@ def _joining(house: _House, new: RunConfig, alone: bool) -> RunConfig:
     if len(new.tasks) != 1:
         raise ConfigError(f"tasks: {len(new.tasks)} tasks; one joins at a time. Give each a file of its own")
     name, old = new.tasks[0].name, house.config
-    if (
-        name in house.table["tasks"]
-        or name in {*house.bank.names, BASE, SHARED}
-        or (name in {task.name for task in (*old.tasks, *old.general)})
-    ):
+    taken = {BASE, *house.table["tasks"], *(path.name for path in house.folder.adapter(SHARED).parent.glob("*"))}
+    if name in taken | {task.name for task in (*old.tasks, *old.general, *old.retention)}:
         raise ConfigError(f"tasks[0].name is {name!r}, which this run has already. Choose another name")
     if "base" in new.model_fields_set and new.base != old.base:
         raise ConfigError(f"base is {new.base!r}, but {house.folder.path} stands on {old.base!r}. Remove the line")
