@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from multitune.evaluation.stats import (
     BootstrapPlan,
+    backward_transfer,
     bootstrap_p,
     holm,
     mcnemar,
@@ -125,3 +126,7 @@ def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values):
     assert all(p <= adjusted[name] <= min(1.0, p * len(p_values)) for name, p in p_values.items())
     ordered = sorted(p_values, key=lambda name: p_values[name])
     assert [adjusted[name] for name in ordered] == sorted(adjusted.values())
+
+
+def test_backward_transfer_is_the_mean_change_since_a_task_was_learned() -> None:
+    assert backward_transfer({"a": 0.5, "b": 0.75}, {"a": 0.25, "b": 0.75}) == -0.125

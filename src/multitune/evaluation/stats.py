@@ -104,6 +104,15 @@ def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
     return float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
+def backward_transfer(first: Mapping[str, float], last: Mapping[str, float]) -> float:
+    """Mean over tasks of the score at the end of a sequence minus the score when the task had just been learned.
+
+    Source: Lopez-Paz & Ranzato 2017, arXiv:1706.08840.
+    """
+    assert first and first.keys() == last.keys(), "every task has a score at both ends"
+    return sum(last[task] - first[task] for task in first) / len(first)
+
+
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """p-values adjusted for their number, in the given order: each is then held against the level as it stands.
 
