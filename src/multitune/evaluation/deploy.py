@@ -17,7 +17,7 @@ from typing import Any
 from multitune.config.schema import RecipeConfig
 from multitune.core.errors import RouterError
 from multitune.core.rundir import RunFolder, read_json, write_folder
-from multitune.evaluation.routed import measure_routing, task_texts
+from multitune.evaluation.routed import ROUTER_ROWS, measure_routing, task_texts
 from multitune.evaluation.runner import (
     Subject,
     bootstrap_plan,
@@ -33,7 +33,6 @@ from multitune.training.events import Observe
 from multitune.training.prepare import PreparedRun
 
 TABLE, REPORT = "table.json", "report.json"
-ROUTER_ROWS = 1000  # training rows of a task that a router is fitted on, at most
 
 
 def deploy_run(
@@ -56,16 +55,13 @@ def deploy_run(
     choices = [_choose(folder, prepared, name, candidates, bank) for name in tasks]
     table = _table(choices, list(candidates.values()), bank)
     features = open_features(prepared.config.router.features, bank.backbone, prepared.chat.tokenizer)
-    texts = {split: {name: task_texts(prepared, name, split, ROUTER_ROWS) for name in tasks} for split in _SPLITS}
+    texts = {split: {name: task_texts(prepared, name, split) for name in tasks} for split in ROUTER_ROWS}
     router = fit_router(
         prepared.config.router.kind, features, texts["train"], texts["validation"], general_texts(prepared, "train")
     )
     report = measure_routing(folder, prepared, bank, table, (router, features, texts))
     version = write_version(folder, table, router, report)
     return {"version": version.name, "table": table, "report": report}
-
-
-_SPLITS = ("train", "validation")
 
 
 def _candidates(prepared: PreparedRun, bank: AdapterBank) -> dict[str, Candidate]:
@@ -123,7 +119,7 @@ def general_texts(prepared: PreparedRun, split: Any) -> list[str]:
     found: list[str] = []
     for name, item in prepared.tasks.items():
         if item.general:
-            found += list(task_texts(prepared, name, split, ROUTER_ROWS)["prompt"])
+            found += list(task_texts(prepared, name, split)["prompt"])
     return found
 
 

@@ -19,10 +19,11 @@ from multitune.config.adapters import SHARED, adapter_faults
 from multitune.config.load import load_config
 from multitune.config.schema import RecipeConfig, RunConfig, Section, TrainConfig
 from multitune.core.errors import ConfigError, RouterError, suggest
+from multitune.core.records import Split
 from multitune.core.rundir import RunFolder
 from multitune.evaluation.deploy import read_table, table_row, write_version
 from multitune.evaluation.experiment import run_experiment
-from multitune.evaluation.routed import held_quality, routed_predictions, task_texts, texts_of
+from multitune.evaluation.routed import ROUTER_ROWS, answers, held_quality, task_texts, texts_of
 from multitune.evaluation.runner import (
     bootstrap_plan,
     chosen_rows,
@@ -39,9 +40,8 @@ from multitune.model.files import load_adapter
 from multitune.routing.features import Features, open_features
 from multitune.routing.router import Router, load_router, vectors
 from multitune.training.events import Observe, unwatched
-from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.training.prepare import PreparedRun, TaskInput, prepare_run
 
-ROUTER_ROWS = 1000
 WITNESSES = 2  # prompts of each task whose logits are compared bit by bit
 INHERITED = ("base", "system", "seed", "lora", "train", "evaluate", "device", "dtype")
 
@@ -115,8 +115,7 @@ def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str
     load_adapter(house.bank, began.adapter(name), name)
     row = _row_of(house, began, prepared, name)
     router = load_router(folder.routing_versions[-1], house.features.key)
-    texts = {split: {name: task_texts(prepared, name, split, ROUTER_ROWS)} for split in ("train", "validation")}
-    train, held = (vectors(house.features, texts[split])[name] for split in ("train", "validation"))
+    train, held = (vectors(house.features, {name: task_texts(prepared, name, s)})[name] for s in ROUTER_ROWS)
     router.add(name, train, held)
     table = {"tasks": {**house.table["tasks"], name: row}}
     change = _compare(house, router, table, before)
@@ -245,10 +244,10 @@ def _rerouted(house: _House, router: Router, adapters: Mapping[str, str], task: 
     home = joined if joined.config.is_file() else house.folder
     subjects = [name for name in (BASE, *house.bank.names) if home.predictions(name, task, "validation").is_file()]
     said = {name: read_predictions(home.predictions(name, task, "validation")) for name in subjects}
-    rows = (item, "validation", places)
+    rows: tuple[TaskInput, Split, list[int]] = (item, "validation", places)
     metric = item.data.task.metric
     scores = {
-        label: corpus_score(metric, routed_predictions(prepared, house.bank, rows, decisions, said))
+        label: corpus_score(metric, answers(prepared, house.bank, rows, [d.adapter for d in decisions], said))
         for label, decisions in (("before", old), ("after", new))
     }
     return float(np.mean([a.adapter != b.adapter for a, b in zip(old, new, strict=True)])), scores

@@ -33,17 +33,19 @@ from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.model.bank import BASE, AdapterBank
 from multitune.routing.features import Features
 from multitune.routing.quality import accuracy_by_kind, left_out, outside, quality
-from multitune.routing.router import Decision, Router, Texts, vectors
+from multitune.routing.router import Router, Texts, vectors
 from multitune.training.prepare import PreparedRun, TaskInput
 
 VIEWS = ("prompt", "body")
+# Most rows of a task that a router is fitted on, and that it keeps to calibrate by.
+ROUTER_ROWS: dict[Split, int] = {"train": 1000, "validation": 200}
 
 
-def task_texts(prepared: PreparedRun, name: str, split: Split, limit: int) -> dict[str, list[str]]:
-    """Up to so many prompts of a task, and their bodies, drawn by the run's seed."""
+def task_texts(prepared: PreparedRun, name: str, split: Split) -> dict[str, list[str]]:
+    """Prompts of a task for its router, and their bodies, drawn by the run's seed."""
     item = prepared.tasks[name]
     order = generator(prepared.config.seed, "router", name, split).permutation(len(item.tokens[split]))
-    return texts_of(item, split, order[:limit].tolist())
+    return texts_of(item, split, order[: ROUTER_ROWS.get(split, 500)].tolist())
 
 
 def texts_of(item: TaskInput, split: Split, places: Sequence[int]) -> dict[str, list[str]]:
@@ -88,7 +90,7 @@ def measure_routing(
     train, held = (vectors(features, texts[name]) for name in ("train", "validation"))
     seen = {view: {task: views.get(view, views["prompt"]) for task, views in test.items()} for view in VIEWS}
     general = {
-        name: features.of(task_texts(prepared, name, split, 500)["prompt"])
+        name: features.of(task_texts(prepared, name, split)["prompt"])
         for name, item in prepared.tasks.items()
         if item.general
     }
@@ -135,36 +137,50 @@ def _task_report(
     item, split = prepared.tasks[task], prepared.config.evaluate.split
     subjects = [BASE, *(plan.recipe.name for plan in prepared.plans if task in plan.tasks)]
     said = {name: read_predictions(folder.predictions(name, task, split)) for name in subjects}
-    metric, oracle = item.data.task.metric, said[adapters[task]]
-    scores = {name: corpus_score(metric, rows) for name, rows in said.items()}
-    found: dict[str, Any] = {"metric": metric.name, "examples": len(places)}
+    metric, rows, plan = item.data.task.metric, (item, split, places), bootstrap_plan(prepared)
+
+    def answered(by: Sequence[str]) -> list[Prediction]:
+        return answers(prepared, bank, rows, by, said)
+
+    oracle = answered([adapters[task]] * len(places))
+    scores = {name: corpus_score(metric, answered([name] * len(places))) for name in subjects}
+    scores["oracle"] = corpus_score(metric, oracle)
+    found: dict[str, Any] = {"metric": metric.name, "examples": len(places), "scores": scores}
     for view, label in (("prompt", "routed"), ("body", "routed_body")):
         decisions = router.decide(views.get(view, views["prompt"]), adapters)
-        rows = routed_predictions(prepared, bank, (item, split, places), decisions, said)
-        differences, _ = resampled(metric, oracle, rows, bootstrap_plan(prepared))
-        score = corpus_score(metric, rows)
-        plan = bootstrap_plan(prepared)
-        interval = percentile_interval(differences, score - corpus_score(metric, oracle), plan.confidence)
-        scores[label], found[label] = score, asdict(interval)
-    return {**found, "scores": {**scores, "oracle": corpus_score(metric, oracle)}}
+        chosen = answered([decision.adapter for decision in decisions])
+        scores[label] = corpus_score(metric, chosen)
+        differences, _ = resampled(metric, oracle, chosen, plan)
+        found[label] = asdict(percentile_interval(differences, scores[label] - scores["oracle"], plan.confidence))
+    return found
 
 
-def routed_predictions(
+def answers(
     prepared: PreparedRun,
     bank: AdapterBank,
     rows: tuple[TaskInput, Split, Sequence[int]],
-    decisions: Sequence[Decision],
+    adapters: Sequence[str],
     said: Mapping[str, Sequence[Prediction]],
 ) -> list[Prediction]:
-    """What each row's adapter says to it: taken from `said` where that adapter answered the task, else asked now."""
+    """What each row's adapter says to it: taken from `said` where it stands there, else asked now.
+
+    Args:
+        prepared: the run that the rows are of.
+        bank: holds the adapters.
+        rows: a task, a split, and places of its rows.
+        adapters: which one answers, for each place.
+        said: adapter -> predictions that were made before, of these rows or others.
+    """
     item, split, places = rows
-    options = predict_options(prepared, None)
-    answers: dict[int, Prediction] = {}
-    for adapter in dict.fromkeys(decision.adapter for decision in decisions):
-        mine = [at for at, decision in enumerate(decisions) if decision.adapter == adapter]
-        if adapter in said:
-            answers |= {at: said[adapter][at] for at in mine}
-        else:
-            asked = predict_rows(bank, adapter, item, (split, [places[at] for at in mine]), prepared.chat, options)
-            answers |= dict(zip(mine, asked, strict=True))
-    return [answers[at] for at in range(len(places))]
+    ids = [item.data.examples[split][item.tokens[split].kept[i]].id for i in places]
+    found: dict[int, Prediction] = {}
+    for adapter in dict.fromkeys(adapters):
+        known = {prediction.id: prediction for prediction in said.get(adapter, ())}
+        mine = [at for at, by in enumerate(adapters) if by == adapter]
+        found |= {at: known[ids[at]] for at in mine if ids[at] in known}
+        asked = [at for at in mine if ids[at] not in known]
+        if asked:
+            options = predict_options(prepared, None)
+            chosen = (split, [places[at] for at in asked])
+            found |= dict(zip(asked, predict_rows(bank, adapter, item, chosen, prepared.chat, options), strict=True))
+    return [found[at] for at in range(len(places))]
