@@ -137,7 +137,8 @@ def _task_report(
     item, split = prepared.tasks[task], prepared.config.evaluate.split
     subjects = [BASE, *(plan.recipe.name for plan in prepared.plans if task in plan.tasks)]
     said = {name: read_predictions(folder.predictions(name, task, split)) for name in subjects}
-    metric, rows, plan = item.data.task.metric, (item, split, places), bootstrap_plan(prepared)
+    metric, plan = item.data.task.metric, bootstrap_plan(prepared)
+    rows: tuple[TaskInput, Split, Sequence[int]] = (item, split, places)
 
     def answered(by: Sequence[str]) -> list[Prediction]:
         return answers(prepared, bank, rows, by, said)
