@@ -12,6 +12,7 @@ PARTS = {
     "layers": "the layer with one adapter and with eight, and the profile of a training step",
     "startup": "start-up, `check` on 100,000 rows, and memory on 5,000,000 (LARGE=0 leaves those out)",
     "llamacpp": "our GGUF adapter in llama.cpp, logit for logit (needs `pip install llama-cpp-python`)",
+    "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 
