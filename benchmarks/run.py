@@ -14,6 +14,7 @@ PARTS = {
     "llamacpp": "our GGUF adapter in llama.cpp, logit for logit (needs `pip install llama-cpp-python`)",
     "mixture10": "ten tasks, every kind of adapter, and the router (needs their data: DATA=folder)",
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
+    "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 

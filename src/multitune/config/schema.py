@@ -151,6 +151,10 @@ class TrainConfig(Section):
     loss: Literal["example", "token"] = Field(
         default="example", description="What weighs the same in a step: every example, or every answer token."
     )
+    balance: Literal["sum", "famo", "pcgrad"] = Field(
+        default="sum",
+        description="How an adapter's tasks share a step: sum; famo: losses fall at one rate; pcgrad: no conflicts.",
+    )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations: less memory, a third slower."
     )
@@ -277,6 +281,11 @@ class RunConfig(Section):
             faults.append(
                 f"adapters is {value}, but with `method: full` each would be a whole model. "
                 "Use `shared` or a list of one recipe, or `method: lora`"
+            )
+        if self.method == "full" and self.train.balance == "pcgrad":
+            faults.append(
+                "train.balance is 'pcgrad', which projects the gradients of adapters; with `method: full` there are "
+                "none. Use `sum` or `famo`, or `method: lora`"
             )
         return faults + (self._share_faults() if self.mixture.schedule == "fixed" else [])
 

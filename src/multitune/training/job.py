@@ -20,6 +20,7 @@ from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import FullWeights, save_full
+from multitune.training.balance import Famo
 from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from multitune.training.events import EventLog, Observe, unwatched
 from multitune.training.learner import Learner
@@ -255,6 +256,7 @@ def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
         optimizer=AdapterOptimizer(trainee, budget, config.train),
         track=ValidationTrack.of(plan.tasks, weights, None),
         validate_every=config.train.validate_every or math.ceil(plan.steps / 4),
+        famo=Famo(len(run.tasks)) if config.train.balance == "famo" else None,
     )
 
 

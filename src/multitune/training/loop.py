@@ -3,14 +3,16 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from multitune.core.errors import TrainingError
 from multitune.core.records import Draw, Pack, PackRow
+from multitune.core.seeds import generator
 from multitune.model.bank import AdapterBank
+from multitune.training.balance import TaskGradients, by_task
 from multitune.training.events import EventLog
 from multitune.training.learner import Learner
 from multitune.training.loss import PackLoss, pack_loss
@@ -30,6 +32,17 @@ class Hooks(Protocol):
 
 
 @dataclass(slots=True)
+class StepRows:
+    """The rows of one step, of all its learners."""
+
+    step: int
+    learners: Sequence[Learner]
+    rows: list[PackRow] = field(default_factory=list[PackRow])
+    draws: list[Draw] = field(default_factory=list[Draw])
+    owners: list[int] = field(default_factory=list[int])  # place of each row's learner
+
+
+@dataclass(slots=True)
 class StepSums:
     """What one step added up, per adapter and task."""
 
@@ -38,6 +51,7 @@ class StepSums:
     weighted: np.ndarray  # float64 (adapter,) the loss that was minimised
     executed_tokens: int = 0
     logical_tokens: int = 0
+    conflicts: dict[str, float] = field(default_factory=dict[str, float])  # by adapter; see TaskGradients.settle
 
 
 def run_loop(
@@ -63,6 +77,9 @@ def run_loop(
         started = time.monotonic()
         active = [learner for learner in learners if not learner.done]
         sums = _backward(bank, run, active, step, numbers)
+        for place, learner in enumerate(active):
+            if learner.famo:
+                learner.famo.note(sums.nats[place], sums.answer_tokens[place])
         moves = {learner.name: _move(learner, step) for learner in active}
         elapsed = time.monotonic() - started
         log(_step_event(run, active, sums, moves, (before + step, total, elapsed)))
@@ -78,23 +95,39 @@ def _backward(
     bank: AdapterBank, run: PreparedRun, active: Sequence[Learner], step: int, numbers: Mapping[str, int]
 ) -> StepSums:
     """Add the gradients of one step of every active learner; packs hold rows of several adapters."""
-    rows: list[PackRow] = []
-    draws: list[Draw] = []
-    owners: list[int] = []
+    batch = StepRows(step, active)
     for place, learner in enumerate(active):
         drawn, packed = learner.rows(step, run, numbers)
-        draws += drawn
-        rows += packed
-        owners += [place] * len(packed)
+        batch.draws += drawn
+        batch.rows += packed
+        batch.owners += [place] * len(packed)
     shape = (len(active), len(numbers))
     sums = StepSums(np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(len(active)))
-    for pack in bank.backbone.pack(rows, run.config.train.pack_tokens):
-        loss = pack_loss(bank, pack)
-        _require_finite(run, loss, [(active[owners[i]].name, draws[i]) for i in pack.rows], step)
-        loss.total.backward()
-        owner = np.array([owners[i] for i in pack.rows])
-        _add_up(sums, pack, loss, owner, np.array([rows[i].weight for i in pack.rows]))
+    if run.config.train.balance == "pcgrad":
+        gradients = {learner.name: TaskGradients(learner.optimizer.trainee.gradients()[0]) for learner in active}
+        for places in by_task(batch.rows):
+            _backward_rows(bank, run, batch, places, sums)
+            for gradient in gradients.values():
+                gradient.take()
+        for name, gradient in gradients.items():
+            sums.conflicts[name] = gradient.settle(generator(run.config.seed, "pcgrad", name, step))
+    else:
+        _backward_rows(bank, run, batch, range(len(batch.rows)), sums)
     return sums
+
+
+def _backward_rows(
+    bank: AdapterBank, run: PreparedRun, batch: StepRows, places: Sequence[int], sums: StepSums
+) -> None:
+    """Forward and back over the rows of a step at these places."""
+    for pack in bank.backbone.pack([batch.rows[i] for i in places], run.config.train.pack_tokens):
+        packed = [places[i] for i in pack.rows]
+        loss = pack_loss(bank, pack)
+        owners = [batch.owners[i] for i in packed]
+        drawn = [(batch.learners[owner].name, batch.draws[i]) for owner, i in zip(owners, packed, strict=True)]
+        _require_finite(run, loss, drawn, batch.step)
+        loss.total.backward()
+        _add_up(sums, pack, loss, np.array(owners), np.array([batch.rows[i].weight for i in packed]))
 
 
 def _add_up(sums: StepSums, pack: Pack, loss: PackLoss, owner: np.ndarray, weight: np.ndarray) -> None:
@@ -153,6 +186,10 @@ def _step_event(
             "shares": learner.plan.stream.shares(learner.trained_steps - 1),
             "achieved": learner.plan.stream.achieved(learner.trained_steps),
         }
+        if learner.famo:
+            adapters[learner.name]["weights"] = {names[t]: float(learner.famo.weights[t]) for t in drawn}
+        if learner.name in sums.conflicts:
+            adapters[learner.name]["conflicts"] = sums.conflicts[learner.name]
     return {
         "kind": "step",
         "step": step + 1,
