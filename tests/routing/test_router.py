@@ -13,7 +13,7 @@ from multitune.core.rundir import write_folder
 from multitune.routing.classifiers import Kind, fit_classifier
 from multitune.routing.discriminant import SHRINKAGE, Discriminant
 from multitune.routing.quality import calibration_error, left_out, outside, quality
-from multitune.routing.router import Router, held_rows, load_router
+from multitune.routing.router import Router, RouterRows, held_rows, load_router
 
 KINDS: tuple[Kind, ...] = ("discriminant", "heads", "softmax")
 TABLE = {"a": "one", "b": "two", "c": "three"}
@@ -149,9 +149,17 @@ def test_few_rows_of_the_tasks_are_turned_away(router_of: RouterOf):
 
 def test_each_task_left_out_is_a_stranger():
     train, held, test = (views("abc", rows, seed) for seed, rows in enumerate((60, 40, 40)))
-    found = left_out("discriminant", train, held, test, TABLE)
+    found = left_out("discriminant", RouterRows(train, held, np.zeros((0, WIDTH))), test, TABLE)
     assert set(found) == set("abc")
     assert all(row["auroc"] > 0.9 for row in found.values())
+
+
+def test_a_table_keeps_its_threshold_until_the_router_is_calibrated_anew(router_of: RouterOf):
+    router, asked = router_of(tasks="ab"), cloud(2, 0, 30, seed=8)
+    before = router.decide(asked, TABLE)
+    assert router.decide(asked, TABLE) == before
+    router.add("c", views("c")["c"], views("c", 40, seed=1)["c"])
+    assert router.decide(asked, TABLE) == router_of(tasks="abc").decide(asked, TABLE) != before
 
 
 def test_calibration_error_is_the_mean_gap_between_promise_and_truth():

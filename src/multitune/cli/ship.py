@@ -53,8 +53,9 @@ def _under_the_router(report: Mapping[str, Any]) -> Any:
 
 def cost_line(cost: Mapping[str, Any]) -> str:
     """What ships against a whole model per task, in one line."""
+    shipped = ", ".join(cost["shipped"]) or "none"
     return (
-        f"one backbone and {len(cost['shipped'])} adapters: {_millions(cost['together'])} parameters, against "
+        f"one backbone and adapters ({shipped}): {_millions(cost['together'])} parameters, against "
         f"{_millions(cost['separate'])} in a model per task ({cost['ratio']:.0%})"
     )
 

@@ -5,7 +5,7 @@ A version is a folder `routing/v0001` of the run, written whole and never change
     table.json   {"tasks": {TASK: {"adapter", "path", "metric", "examples", "why", "standings": {NAME: {...}}}},
                   "cost": {the fields of select.costs}}
     router.json, router.safetensors    see routing.router
-    report.json  {the fields of `report` below}
+    report.json  see evaluation.routed; of a change of the tasks, evaluation.extend
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from multitune.config.schema import RecipeConfig
 from multitune.core.errors import RouterError
 from multitune.core.rundir import RunFolder, read_json, write_folder
-from multitune.evaluation.routed import ROUTER_ROWS, measure_routing, task_texts
+from multitune.evaluation.routed import FITTED_ON, measure_routing, task_texts
 from multitune.evaluation.runner import (
     Subject,
     bootstrap_plan,
@@ -27,8 +27,8 @@ from multitune.evaluation.runner import (
 )
 from multitune.evaluation.select import Candidate, Choice, Role, choose, costs
 from multitune.model.bank import BASE, AdapterBank
-from multitune.routing.features import open_features
-from multitune.routing.router import Router, fit_router
+from multitune.routing.features import Features, open_features
+from multitune.routing.router import Router, RouterRows, fit_router, vectors
 from multitune.training.events import Observe
 from multitune.training.prepare import PreparedRun
 
@@ -53,13 +53,13 @@ def deploy_run(
     observe({"kind": "phase", "name": "select"})
     candidates = _candidates(prepared, bank)
     choices = [_choose(folder, prepared, name, candidates, bank) for name in tasks]
-    table = _table(choices, list(candidates.values()), bank)
+    paths = {name: f"adapters/{name}" for name in candidates} | {BASE: ""}
+    rows_of = {choice.task: table_row(choice, paths[choice.adapter]) for choice in choices}
+    table = table_of(rows_of, list(candidates.values()), bank)
     features = open_features(prepared.config.router.features, bank.backbone, prepared.chat.tokenizer)
-    texts = {split: {name: task_texts(prepared, name, split) for name in tasks} for split in ROUTER_ROWS}
-    router = fit_router(
-        prepared.config.router.kind, features, texts["train"], texts["validation"], general_texts(prepared, "train")
-    )
-    report = measure_routing(folder, prepared, bank, table, (router, features, texts))
+    rows = _router_rows(prepared, features, tasks)
+    router = fit_router(prepared.config.router.kind, features.key, rows)
+    report = measure_routing(folder, prepared, bank, table, (router, features, rows))
     version = write_version(folder, table, router, report)
     return {"version": version.name, "table": table, "report": report}
 
@@ -84,22 +84,28 @@ def _role(recipe: RecipeConfig, most: int) -> Role:
 def _choose(
     folder: RunFolder, prepared: PreparedRun, task: str, candidates: Mapping[str, Candidate], bank: AdapterBank
 ) -> Choice:
-    """Let every candidate of a task answer its validation rows, and choose."""
+    asked = [BASE, *(plan.recipe.name for plan in prepared.plans if task in plan.tasks)]
+    return elect(folder, prepared, task, [candidates[name] for name in asked], bank)
+
+
+def elect(
+    folder: RunFolder, prepared: PreparedRun, task: str, candidates: Sequence[Candidate], bank: AdapterBank
+) -> Choice:
+    """Let candidates answer the validation rows of a task, keep what they say, and choose."""
     item = prepared.tasks[task]
     options = predict_options(prepared, prepared.config.train.validate_limit)
-    asked = [BASE, *(plan.recipe.name for plan in prepared.plans if task in plan.tasks)]
-    said = {name: predict_task(bank, name, item, "validation", prepared.chat, options) for name in asked}
+    said = {c.name: predict_task(bank, c.name, item, "validation", prepared.chat, options) for c in candidates}
     for name, predictions in said.items():
         write_predictions(folder.predictions(name, task, "validation"), predictions)
-    few = [candidates[name] for name in asked]
-    return choose(task, item.data.task.metric, few, said, bootstrap_plan(prepared))
+    return choose(task, item.data.task.metric, candidates, said, bootstrap_plan(prepared))
 
 
-def _table(choices: Sequence[Choice], candidates: Sequence[Candidate], bank: AdapterBank) -> dict[str, Any]:
-    paths = {c.name: f"adapters/{c.name}" for c in candidates} | {BASE: ""}
-    tasks = {choice.task: table_row(choice, paths[choice.adapter]) for choice in choices}
-    parameters = sum(weight.numel() for weight in bank.backbone.model.parameters())
-    return {"tasks": tasks, "cost": costs(parameters, candidates, {c.task: c.adapter for c in choices})}
+def table_of(
+    tasks: Mapping[str, Mapping[str, Any]], candidates: Sequence[Candidate], bank: AdapterBank
+) -> dict[str, Any]:
+    """table.json from the rows of its tasks."""
+    shipped = {task: row["adapter"] for task, row in tasks.items()}
+    return {"tasks": dict(tasks), "cost": costs(bank.backbone.parameters, candidates, shipped)}
 
 
 def table_row(choice: Choice, path: str) -> dict[str, Any]:
@@ -114,13 +120,14 @@ def table_row(choice: Choice, path: str) -> dict[str, Any]:
     }
 
 
-def general_texts(prepared: PreparedRun, split: Any) -> list[str]:
-    """Texts of no task: those of the general sets."""
-    found: list[str] = []
-    for name, item in prepared.tasks.items():
-        if item.general:
-            found += list(task_texts(prepared, name, split)["prompt"])
-    return found
+def _router_rows(prepared: PreparedRun, features: Features, tasks: Sequence[str]) -> RouterRows:
+    """What the router of a run is fitted on."""
+    train, held = (
+        vectors(features, {name: task_texts(prepared, name, split) for name in tasks}) for split in FITTED_ON
+    )
+    general = [name for name, item in prepared.tasks.items() if item.general]
+    texts = [text for name in general for text in task_texts(prepared, name, "train")["prompt"]]
+    return RouterRows(train, held, features.of(texts))
 
 
 def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, report: Mapping[str, Any]) -> Path:

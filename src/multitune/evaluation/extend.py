@@ -7,7 +7,8 @@ new routing version names it. Its report.json holds ``{"change": {the fields of 
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,18 +22,15 @@ from multitune.config.schema import RecipeConfig, RunConfig, Section, TrainConfi
 from multitune.core.errors import ConfigError, RouterError, suggest
 from multitune.core.records import Split
 from multitune.core.rundir import RunFolder
-from multitune.evaluation.deploy import read_table, table_row, write_version
+from multitune.evaluation.deploy import elect, read_table, table_of, table_row, write_version
 from multitune.evaluation.experiment import run_experiment
-from multitune.evaluation.routed import ROUTER_ROWS, answers, held_quality, task_texts, texts_of
+from multitune.evaluation.routed import FITTED_ON, answers, held_quality, task_texts, texts_of
 from multitune.evaluation.runner import (
-    bootstrap_plan,
     chosen_rows,
     predict_options,
-    predict_task,
     read_predictions,
-    write_predictions,
 )
-from multitune.evaluation.select import Candidate, choose, costs
+from multitune.evaluation.select import Candidate
 from multitune.evaluation.transfer import corpus_score
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
@@ -88,6 +86,15 @@ class _House:
         return {task: row["adapter"] for task, row in self.table["tasks"].items()}
 
 
+@dataclass(frozen=True, slots=True)
+class _Witness:
+    """A run as it was: SHA-256 of its files but those under `without`, and of some logits of each task."""
+
+    without: Path
+    files: dict[str, str]  # place in the run -> digest
+    logits: dict[str, str]  # task -> digest
+
+
 def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str, Any]:
     """Train an adapter for one new task, and write a routing version that knows it.
 
@@ -108,18 +115,18 @@ def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str
     config = _joining(house, new, options.alone)
     name = config.tasks[0].name
     began = folder.added(name)
-    before = _digests(folder, began.path), _logits(house)
+    before = _witness(house, began.path)
     del house  # its backbone: training loads its own
     run_experiment(config, resume=began.config.is_file(), observe=options.observe)
     house, prepared = _open(folder), prepare_run(config)
     load_adapter(house.bank, began.adapter(name), name)
     row = _row_of(house, began, prepared, name)
-    router = load_router(folder.routing_versions[-1], house.features.key)
-    train, held = (vectors(house.features, {name: task_texts(prepared, name, s)})[name] for s in ROUTER_ROWS)
+    router = deepcopy(house.router)
+    train, held = (vectors(house.features, {name: task_texts(prepared, name, s)})[name] for s in FITTED_ON)
     router.add(name, train, held)
-    table = {"tasks": {**house.table["tasks"], name: row}}
-    change = _compare(house, router, table, before)
-    return _write(house, router, table, {**change, "added": name, "removed": None, "choice": row})
+    tasks = {**house.table["tasks"], name: row}
+    change = _compare(house, router, tasks, before)
+    return _write(house, router, tasks, {**change, "added": name, "removed": None, "choice": row})
 
 
 def remove_task(folder: RunFolder, name: str) -> dict[str, Any]:
@@ -135,15 +142,15 @@ def remove_task(folder: RunFolder, name: str) -> dict[str, Any]:
     if name not in house.table["tasks"]:
         raise RouterError(f"{folder.path}: no task {name!r} is routed to. {suggest(name, house.table['tasks'])}")
     left = folder.added(name).path
-    before = _digests(folder, left), _logits(house)
-    router = load_router(folder.routing_versions[-1], house.features.key)
+    before = _witness(house, left)
+    router = deepcopy(house.router)
     router.remove(name)
-    table = {"tasks": {task: row for task, row in house.table["tasks"].items() if task != name}}
-    users = [task for task, row in table["tasks"].items() if Path(row["path"]).is_relative_to(f"added/{name}")]
+    tasks = {task: row for task, row in house.table["tasks"].items() if task != name}
+    users = [task for task, row in tasks.items() if Path(row["path"]).is_relative_to(f"added/{name}")]
     if users:
         raise RouterError(f"{folder.path}: task {users[0]!r} ships with an adapter of {name!r}. Remove that one first")
-    change = _compare(house, router, table, before)
-    done = _write(house, router, table, {**change, "added": None, "removed": name})
+    change = _compare(house, router, tasks, before)
+    done = _write(house, router, tasks, {**change, "added": None, "removed": name})
     shutil.rmtree(left, ignore_errors=True)
     return done
 
@@ -197,38 +204,28 @@ def _inherited(old: Any, new: Any, stated: bool) -> Any:
 
 def _row_of(house: _House, began: RunFolder, prepared: PreparedRun, name: str) -> dict[str, Any]:
     """The new task's row of the table: base, shared and its own adapter stand for election."""
-    item, bank = prepared.tasks[name], house.bank
     candidates = [Candidate(BASE, "base", 0)]
-    if SHARED in bank.names:
+    if SHARED in house.bank.names:
         candidates.append(Candidate(SHARED, "shared", 0))
-    candidates.append(Candidate(name, "alone", len(bank[name].weights)))
-    options = predict_options(prepared, prepared.config.train.validate_limit)
-    said = {c.name: predict_task(bank, c.name, item, "validation", prepared.chat, options) for c in candidates}
-    for subject, predictions in said.items():
-        write_predictions(began.predictions(subject, name, "validation"), predictions)
-    choice = choose(name, item.data.task.metric, candidates, said, bootstrap_plan(prepared))
+    candidates.append(Candidate(name, "alone", len(house.bank[name].weights)))
+    choice = elect(began, prepared, name, candidates, house.bank)
     paths = {name: f"added/{name}/adapters/{name}", SHARED: f"adapters/{SHARED}", BASE: ""}
     return table_row(choice, paths[choice.adapter])
 
 
 def _compare(
-    house: _House, router: Router, table: Mapping[str, Any], before: tuple[Mapping[str, str], Mapping[str, str]]
+    house: _House, router: Router, tasks: Mapping[str, Mapping[str, Any]], before: _Witness
 ) -> dict[str, Any]:
     """What is the same and what is not for the tasks that stay."""
-    files, logits = before
-    now = _digests(house.folder, None, files)
-    after = _logits(house)
-    moved: dict[str, float] = {}
-    scores: dict[str, dict[str, float]] = {}
-    adapters = {task: row["adapter"] for task, row in table["tasks"].items()}
-    for task in (task for task in house.table["tasks"] if task in adapters):
-        moved[task], scores[task] = _rerouted(house, router, adapters, task)
+    now = _witness(house, before.without)
+    adapters = {task: row["adapter"] for task, row in tasks.items()}
+    found = {task: _rerouted(house, router, adapters, task) for task in house.adapters if task in adapters}
     return {
-        "files": len(files),
-        "files_changed": tuple(path for path in files if now.get(path) != files[path]),
-        "logits_changed": tuple(task for task in logits if logits[task] != after[task]),
-        "routes_changed": moved,
-        "scores": scores,
+        "files": len(before.files),
+        "files_changed": tuple(path for path in before.files if now.files.get(path) != before.files[path]),
+        "logits_changed": tuple(task for task in before.logits if now.logits[task] != before.logits[task]),
+        "routes_changed": {task: moved for task, (moved, _) in found.items()},
+        "scores": {task: scores for task, (_, scores) in found.items()},
     }
 
 
@@ -253,11 +250,12 @@ def _rerouted(house: _House, router: Router, adapters: Mapping[str, str], task: 
     return float(np.mean([a.adapter != b.adapter for a, b in zip(old, new, strict=True)])), scores
 
 
-def _write(house: _House, router: Router, table: dict[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    shipped = {task: row["adapter"] for task, row in table["tasks"].items()}
-    parameters = sum(weight.numel() for weight in house.bank.backbone.model.parameters())
+def _write(
+    house: _House, router: Router, tasks: Mapping[str, Mapping[str, Any]], change: Mapping[str, Any]
+) -> dict[str, Any]:
     candidates = [Candidate(name, "alone", len(house.bank[name].weights)) for name in house.bank.names]
-    table["cost"] = costs(parameters, candidates, shipped)
+    table = table_of(tasks, candidates, house.bank)
+    shipped = {task: row["adapter"] for task, row in tasks.items()}
     views = held_quality(router, shipped)
     accuracy = {view: found["accuracy"] for view, found in views.items()}
     done = asdict(Change(**change, version=house.folder.next_routing().name, accuracy=accuracy))
@@ -265,14 +263,16 @@ def _write(house: _House, router: Router, table: dict[str, Any], change: Mapping
     return done
 
 
-def _digests(folder: RunFolder, without: Path | None, only: Iterable[str] | None = None) -> dict[str, str]:
-    """SHA-256 of the files of a run by their place in it, those under `without` left out."""
-    if only is None:
-        found = [path for path in sorted(folder.path.rglob("*")) if path.is_file()]
-        paths = [path for path in found if without is None or not path.is_relative_to(without)]
-    else:
-        paths = [path for path in map(folder.path.joinpath, only) if path.is_file()]
-    return {str(p.relative_to(folder.path)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
+def _witness(house: _House, without: Path) -> _Witness:
+    files = [path for path in sorted(house.folder.path.rglob("*")) if path.is_file()]
+    older = [path for path in files if not path.is_relative_to(without)]
+    digests = {str(path.relative_to(house.folder.path)): _digest(path) for path in older}
+    return _Witness(without, digests, _logits(house))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @torch.no_grad()

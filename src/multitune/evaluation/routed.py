@@ -33,19 +33,20 @@ from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.model.bank import BASE, AdapterBank
 from multitune.routing.features import Features
 from multitune.routing.quality import accuracy_by_kind, left_out, outside, quality
-from multitune.routing.router import Router, Texts, vectors
+from multitune.routing.router import Router, RouterRows, vectors
 from multitune.training.prepare import PreparedRun, TaskInput
 
 VIEWS = ("prompt", "body")
-# Most rows of a task that a router is fitted on, and that it keeps to calibrate by.
-ROUTER_ROWS: dict[Split, int] = {"train": 1000, "validation": 200}
+FITTED_ON: tuple[Split, Split] = ("train", "validation")
+# Most rows of a set that a router is fitted on, keeps to calibrate by, and is tested on as strangers.
+ROUTER_ROWS: dict[Split, int] = {"train": 1000, "validation": 200, "test": 500}
 
 
 def task_texts(prepared: PreparedRun, name: str, split: Split) -> dict[str, list[str]]:
     """Prompts of a task for its router, and their bodies, drawn by the run's seed."""
     item = prepared.tasks[name]
     order = generator(prepared.config.seed, "router", name, split).permutation(len(item.tokens[split]))
-    return texts_of(item, split, order[: ROUTER_ROWS.get(split, 500)].tolist())
+    return texts_of(item, split, order[: ROUTER_ROWS[split]].tolist())
 
 
 def texts_of(item: TaskInput, split: Split, places: Sequence[int]) -> dict[str, list[str]]:
@@ -70,7 +71,7 @@ def measure_routing(
     prepared: PreparedRun,
     bank: AdapterBank,
     table: Mapping[str, Any],
-    fitted: tuple[Router, Features, Mapping[str, Texts]],
+    fitted: tuple[Router, Features, RouterRows],
 ) -> dict[str, Any]:
     """The report of a router on the rows of the final table, whose predictions are in the run folder.
 
@@ -79,15 +80,14 @@ def measure_routing(
         prepared: the run.
         bank: holds the table's adapters.
         table: from task to adapter, as table.json has it.
-        fitted: the router, its features, and the texts (`train`, `validation`) that it was fitted on.
+        fitted: the router, its features, and the rows that it was fitted on.
     """
-    router, features, texts = fitted
+    router, features, rows = fitted
     adapters = {task: row["adapter"] for task, row in table["tasks"].items()}
     split = prepared.config.evaluate.split
     options = predict_options(prepared, prepared.config.evaluate.limit)
     places = {task: chosen_rows(prepared.tasks[task], split, options) for task in adapters}
-    test = vectors(features, {task: texts_of(prepared.tasks[task], split, rows) for task, rows in places.items()})
-    train, held = (vectors(features, texts[name]) for name in ("train", "validation"))
+    test = vectors(features, {task: texts_of(prepared.tasks[task], split, at) for task, at in places.items()})
     seen = {view: {task: views.get(view, views["prompt"]) for task, views in test.items()} for view in VIEWS}
     general = {
         name: features.of(task_texts(prepared, name, split)["prompt"])
@@ -95,15 +95,14 @@ def measure_routing(
         if item.general
     }
     bodies = np.concatenate(list(seen["body"].values()))
-    strangers = np.concatenate(list(general.values())) if general else bodies[:0]
     return {
         "router": router.classifier.kind,
         "features": router.features_key,
         "rows": split,
-        "views": {view: asdict(quality(router, rows, adapters)) for view, rows in seen.items()},
-        "kinds": accuracy_by_kind(("discriminant", "heads", "softmax"), train, seen["body"], strangers[:0]),
-        "general": {name: asdict(outside(router, bodies, rows, adapters)) for name, rows in general.items()},
-        "left_out": left_out(router.classifier.kind, train, held, test, adapters),
+        "views": {view: asdict(quality(router, of, adapters)) for view, of in seen.items()},
+        "kinds": accuracy_by_kind(rows, seen["body"]),
+        "general": {name: asdict(outside(router, bodies, of, adapters)) for name, of in general.items()},
+        "left_out": left_out(router.classifier.kind, rows, test, adapters),
         "tasks": {
             task: _task_report(folder, prepared, bank, adapters, (task, places[task], router, test[task]))
             for task in adapters
@@ -115,12 +114,7 @@ def held_quality(router: Router, adapters: Mapping[str, str]) -> dict[str, Any]:
     """View -> quality on the held-out rows that the router keeps, as report.json has it."""
     found: dict[str, Any] = {}
     for view in dict.fromkeys(router.held.views):
-        rows = {
-            task: router.held.features[[i for i in router.held.rows_of(view) if router.held.tasks[i] == task]].astype(
-                np.float32
-            )
-            for task in router.classifier.tasks
-        }
+        rows = {task: router.held.rows_of(task, view) for task in router.classifier.tasks}
         found[view] = asdict(quality(router, rows, adapters))
     return found
 

@@ -48,6 +48,11 @@ class Backbone:
         """Identity of the base: its shape and a sample of its weights, the same in any compute type."""
         return fingerprint(self.model)
 
+    @property
+    def parameters(self) -> int:
+        """How many weights the base has."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
     def pack(self, rows: Sequence[PackRow], pack_tokens: int) -> list[Pack]:
         """Rows laid out as this model computes them best: as tries where it can, in shapes that repeat."""
         if self.shares_prefixes:

@@ -9,6 +9,7 @@ from multitune.core.errors import RouterError
 from multitune.routing.discriminant import Discriminant
 
 Kind = Literal["discriminant", "heads", "softmax"]
+KINDS: tuple[Kind, ...] = ("discriminant", "heads", "softmax")
 Views = Mapping[str, Mapping[str, np.ndarray]]  # task -> view (such as `prompt`) -> its rows, float32 (row, width)
 
 

@@ -1,13 +1,13 @@
 """How good a router is: accuracy, confusions, calibration, and whether it knows what is none of its tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from multitune.routing.classifiers import Kind, Views, fit_classifier
-from multitune.routing.router import Router, held_rows
+from multitune.routing.classifiers import KINDS, Kind, Views, fit_classifier
+from multitune.routing.router import Router, RouterRows, fit_router
 
 BINS = 10
 
@@ -72,30 +72,24 @@ def outside(router: Router, inside: np.ndarray, strangers: np.ndarray, table: Ma
     return Outside(float(roc_auc_score(known, familiar)), routed)
 
 
-def left_out(kind: Kind, train: Views, held: Views, test: Views, table: Mapping[str, str]) -> dict[str, Any]:
+def left_out(kind: Kind, rows: RouterRows, test: Views, table: Mapping[str, str]) -> dict[str, Any]:
     """Task -> what a router that never heard of it makes of its rows: a stranger to test with in every run."""
     found: dict[str, Any] = {}
-    for task in train:
-        others = {name: views for name, views in train.items() if name != task}
-        if len(others) < 2:
-            return {}
-        router = Router(
-            "", fit_classifier(kind, others, np.zeros((0, 1))), held_rows({name: held[name] for name in others})
-        )
-        router.calibrate()
+    for task in rows.train if len(rows.train) > 2 else ():
+        others = [name for name in rows.train if name != task]
+        train, held = ({name: views[name] for name in others} for views in (rows.train, rows.held))
+        router = fit_router(kind, "", RouterRows(train, held, rows.general))
         inside = np.concatenate([rows for name in others for rows in test[name].values()])
         strangers = np.concatenate(list(test[task].values()))
         found[task] = asdict(outside(router, inside, strangers, table))
     return found
 
 
-def accuracy_by_kind(
-    kinds: Sequence[Kind], train: Views, test: Mapping[str, np.ndarray], general: np.ndarray
-) -> dict[str, float]:
+def accuracy_by_kind(rows: RouterRows, test: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Kind of classifier -> its accuracy on the same features, for comparison."""
     owners = np.concatenate([np.full(len(rows), i) for i, rows in enumerate(test.values())])
     features = np.concatenate(list(test.values()))
     return {
-        kind: float((fit_classifier(kind, train, general).scores(features).argmax(1) == owners).mean())
-        for kind in kinds
+        kind: float((fit_classifier(kind, rows.train, rows.general).scores(features).argmax(1) == owners).mean())
+        for kind in KINDS
     }

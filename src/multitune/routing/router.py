@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,9 +44,10 @@ class Held:
     tasks: list[str]
     views: list[str]
 
-    def rows_of(self, view: str) -> np.ndarray:
-        """Places of the rows of one view, int64 (row,)."""
-        return np.flatnonzero(np.array(self.views) == view)
+    def rows_of(self, task: str, view: str) -> np.ndarray:
+        """The rows of a task in one view, float32 (row, width)."""
+        mine = [owner == (task, view) for owner in zip(self.tasks, self.views, strict=True)]
+        return self.features[mine].astype(np.float32)
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Router:
     held: Held
     temperature: float = 1.0
     unfamiliar: float = -np.inf  # below this familiarity a row is none of ours
+    _floors: dict[bytes, float] = field(default_factory=dict[bytes, float])  # by which task has which adapter
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probability of each task, float64 (row, task)."""
@@ -72,10 +74,13 @@ class Router:
         Raises:
             RouterError: a task of the router has no row in the table.
         """
-        adapters, by_adapter = self._by_adapter(features, table)
-        tasks = self.probabilities(features).argmax(1) if len(features) else np.zeros(0, dtype=np.int64)
-        known = self.classifier.familiarity(features) >= self.unfamiliar if len(features) else []
-        least = self._least(table)
+        if not len(features):
+            return []
+        probabilities = self.probabilities(features)
+        adapters, serves = self._served(table)
+        tasks, by_adapter = probabilities.argmax(1), probabilities @ serves
+        known = self.classifier.familiarity(features) >= self.unfamiliar
+        least = self._floor(serves)
         decisions: list[Decision] = []
         for task, row, familiar in zip(tasks, by_adapter, known, strict=True):
             best = int(row.argmax())
@@ -84,20 +89,21 @@ class Router:
             decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
         return decisions
 
-    def _by_adapter(self, features: np.ndarray, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
+    def _served(self, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
+        """The table's adapters, and which tasks each serves, bool (task, adapter)."""
         missing = [task for task in self.classifier.tasks if task not in table]
         if missing:
             raise RouterError(f"the routing table has no row for task {missing[0]!r}, which the router knows")
         adapters = list(dict.fromkeys(table[task] for task in self.classifier.tasks))
-        serves = np.array([[table[task] == adapter for adapter in adapters] for task in self.classifier.tasks])
-        return adapters, self.probabilities(features) @ serves
+        return adapters, np.array([[table[task] == adapter for adapter in adapters] for task in self.classifier.tasks])
 
-    def _least(self, table: Mapping[str, str]) -> float:
-        """The probability below which a row is unsure: few held-out rows are."""
-        if not len(self.held.features):
-            return SURE
-        best = self._by_adapter(self.held.features.astype(np.float32), table)[1].max(1)
-        return float(min(SURE, np.quantile(best, TURNED_AWAY)))
+    def _floor(self, serves: np.ndarray) -> float:
+        """The probability below which a row is unsure: few held-out rows are. Found once per table."""
+        key = serves.tobytes()  # its height, the number of tasks, is fixed
+        if key not in self._floors:
+            best = (self.probabilities(self.held.features.astype(np.float32)) @ serves).max(1)
+            self._floors[key] = float(min(SURE, np.quantile(best, TURNED_AWAY)))
+        return self._floors[key]
 
     def calibrate(self) -> None:
         """Choose the temperature by likelihood and the distance threshold by quantile, on the held-out rows.
@@ -116,6 +122,7 @@ class Router:
 
         self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3.0, 8.0), method="bounded").x))
         self.unfamiliar = float(np.quantile(self.classifier.familiarity(features), TURNED_AWAY))
+        self._floors.clear()
 
     def add(self, task: str, train: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]) -> None:
         """One more task: its prototypes, its held-out rows, and the calibration anew.
@@ -176,10 +183,18 @@ class Router:
         return {CONFIG: json.dumps(facts, indent=2) + "\n"}, {ARRAYS: tensors}
 
 
-def fit_router(kind: Kind, features: Features, train: Texts, held: Texts, general: Sequence[str]) -> Router:
-    """A calibrated router of the tasks in `train`; `general` are texts of no task."""
-    fitted = fit_classifier(kind, vectors(features, train), features.of(general))
-    router = Router(features.key, fitted, held_rows(vectors(features, held)))
+@dataclass(frozen=True, slots=True)
+class RouterRows:
+    """What a router is fitted on, as features."""
+
+    train: Views
+    held: Views
+    general: np.ndarray  # float32 (row, width) of texts of no task
+
+
+def fit_router(kind: Kind, features_key: str, rows: RouterRows) -> Router:
+    """A calibrated router of the tasks in `rows`."""
+    router = Router(features_key, fit_classifier(kind, rows.train, rows.general), held_rows(rows.held))
     router.calibrate()
     return router
 

@@ -3,7 +3,7 @@
 import math
 import shutil
 import signal
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,19 +147,17 @@ class Job:
         before = 0
         for plans in self.run.phases:
             learners = [learner for learner in self.learners if learner.plan in plans]
-            for learner in learners:
-                self._settle_beneath(learner)
+            self._settle({learner.plan.recipe.on for learner in learners if not learner.plan.recipe.joint})
             for learner in learners:
                 if not learner.track.start:  # neither restored
                     self.validate(learner)
             run_loop(self.bank, self.run, learners, self.log, self, before)
             before += max(plan.steps for plan in plans)
 
-    def _settle_beneath(self, learner: Learner) -> None:
-        """Put an adapter that another stands on, when it is done, back to its chosen step."""
-        recipe = learner.plan.recipe
+    def _settle(self, names: Collection[str | None]) -> None:
+        """Put finished adapters, which others are about to stand on, back to their chosen steps."""
         for below in self.learners:
-            if below.name == recipe.on and not recipe.joint:
+            if below.name in names:
                 snapshot = self.folder.snapshot(below.name, below.track.chosen(self.run.config.train.select_by))
                 read_weights(self.bank, snapshot, below.name)
 
