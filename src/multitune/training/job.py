@@ -16,7 +16,7 @@ from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.rundir import RunFolder, read_json, write_json, write_text
 from multitune.core.seeds import generator
 from multitune.core.versions import versions
-from multitune.model.backbone import load_backbone
+from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import FullWeights, save_full
@@ -40,6 +40,7 @@ class JobOptions:
     resume: bool = False
     observe: Observe = unwatched
     measure: Measure | None = None  # None: validation loss alone
+    backbone: Backbone | None = None  # None: the run's base
 
 
 @dataclass(slots=True)
@@ -193,7 +194,7 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     """
     checkpoint = _read_folder(run, folder) if options.resume else None
     options.observe({"kind": "phase", "name": "load"})
-    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
+    bank = AdapterBank(options.backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
     learners = [_learner(bank, run, plan) for plan in run.plans]
