@@ -5,7 +5,7 @@ A version is a folder `routing/v0001` of the run, written whole and never change
     table.json   {"tasks": {TASK: {"adapter", "path", "metric", "examples", "why", "standings": {NAME: {...}}}},
                   "cost": {the fields of select.costs}}
     router.json, router.safetensors    see routing.router
-    report.json  see evaluation.routed; of a change of the tasks, evaluation.extend
+    report.json  see evaluation.routed, and evaluation.rivals; of a change of the tasks, evaluation.extend
 """
 
 import json
@@ -14,9 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from multitune.config.schema import RecipeConfig
+from multitune.config.adapters import shared_recipe
+from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import RouterError
 from multitune.core.rundir import RunFolder, read_json, write_folder
+from multitune.evaluation.rivals import measure_rivals
 from multitune.evaluation.routed import FITTED_ON, measure_routing, task_texts
 from multitune.evaluation.runner import (
     Subject,
@@ -35,6 +37,11 @@ from multitune.training.prepare import PreparedRun
 TABLE, REPORT = "table.json", "report.json"
 
 
+def can_be_routed(config: RunConfig) -> bool:
+    """Whether there is anything to choose between: two tasks or more, and adapters."""
+    return len(config.tasks) > 1 and config.method == "lora"
+
+
 def deploy_run(
     folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe
 ) -> dict[str, Any]:
@@ -44,11 +51,11 @@ def deploy_run(
         {"version", "table", "report"} as in the files.
 
     Raises:
-        RouterError: fewer than two tasks, or a whole model was trained.
+        RouterError: the run cannot be routed.
     """
-    tasks = [name for name, item in prepared.tasks.items() if not item.general]
-    if len(tasks) < 2 or prepared.config.method == "full":
+    if not can_be_routed(prepared.config):
         raise RouterError("a routing table needs a run of two tasks or more with adapters (method: lora)")
+    tasks = [task.name for task in prepared.config.tasks]
     bank = subjects[0].bank
     observe({"kind": "phase", "name": "select"})
     candidates = _candidates(prepared, bank)
@@ -60,25 +67,25 @@ def deploy_run(
     rows = _router_rows(prepared, features, tasks)
     router = fit_router(prepared.config.router.kind, features.key, rows)
     report = measure_routing(folder, prepared, bank, table, (router, features, rows))
+    shipped = {task: row["adapter"] for task, row in table["tasks"].items()}
+    report["rivals"] = measure_rivals(prepared, bank, shipped)
     version = write_version(folder, table, router, report)
     return {"version": version.name, "table": table, "report": report}
 
 
 def _candidates(prepared: PreparedRun, bank: AdapterBank) -> dict[str, Candidate]:
-    most = max(len(plan.tasks) for plan in prepared.plans)
+    shared = shared_recipe(prepared.config)
     found = {BASE: Candidate(BASE, "base", 0)}
-    for plan in prepared.plans:
-        name = plan.recipe.name
-        found[name] = Candidate(name, _role(plan.recipe, most), len(bank[name].weights))
+    for recipe in (plan.recipe for plan in prepared.plans):
+        role = "shared" if recipe == shared else _role(recipe)
+        found[recipe.name] = Candidate(recipe.name, role, len(bank[recipe.name].weights))
     return found
 
 
-def _role(recipe: RecipeConfig, most: int) -> Role:
+def _role(recipe: RecipeConfig) -> Role:
     if recipe.on is not None:
         return "residual"
-    if len(recipe.tasks) == 1:
-        return "alone"
-    return "shared" if len(recipe.tasks) == most else "group"
+    return "alone" if len(recipe.tasks) == 1 else "group"
 
 
 def _choose(
