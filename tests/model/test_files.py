@@ -274,12 +274,3 @@ class _NoTokenizer:
 
     def save_pretrained(self, folder: Path) -> None:
         pass
-
-
-def test_merging_takes_the_weights_of_the_file_and_not_their_rounding(wrapped, fill, tmp_path):
-    half = AdapterBank(wrapped("llama3", torch.bfloat16))
-    adapter = fill(half, "a")
-    save_adapter(adapter, tmp_path / "a", half, {})
-    load_adapter(half, tmp_path / "a", "exact", keep="float32")
-    assert torch.equal(half["exact"].weights, adapter.weights)
-    assert not torch.equal(half["exact"].weights, half["exact"].compute.float())
