@@ -36,8 +36,10 @@ def main() -> None:
     bank.create("adapter", lora.rank, lora.alpha, lora.targets, prepared.config.seed)
     features = open_features("embedding", bank.backbone, prepared.chat.tokenizer)
     names = [task.name for task in prepared.config.tasks]
-    train, held = (vectors(features, {name: task_texts(prepared, name, split) for name in names}) for split in FITTED_ON)
-    general = features.of(task_texts(prepared, "dolly", "train")["prompt"])
+    train, held = (
+        vectors(features, {name: task_texts(prepared, name, split) for name in names}) for split in FITTED_ON
+    )
+    general = {"dolly": features.of(task_texts(prepared, "dolly", "train")["prompt"])}
     router = fit_router("discriminant", features.key, RouterRows(train, held, general))
     table = dict.fromkeys(names, "adapter")
     router.decide(features.of(["warm up"]), table)  # thresholds are found once

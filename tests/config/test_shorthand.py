@@ -174,9 +174,7 @@ def test_a_list_of_shares_is_an_adapter_for_each(load: Load, tasks: Callable[...
         ("[]", "adapters[0].general is []"),
     ],
 )
-def test_a_faulty_list_of_shares_is_one_line(
-    general: str, fault: str, load: Load, tasks: Callable[..., str]
-) -> None:
+def test_a_faulty_list_of_shares_is_one_line(general: str, fault: str, load: Load, tasks: Callable[..., str]) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tasks("a") + f"adapters: [{{name: x, general: {general}}}]")
     assert "\n" not in str(caught.value) and fault in str(caught.value)

@@ -82,7 +82,9 @@ def quality_lines(report: Mapping[str, Any]) -> list[str]:
     if uniform := rivals.get("uniform"):
         lines.append(f"uniform: one adapter for every text, the average of {', '.join(uniform['adapters'])}")
     if arrow := rivals.get("arrow"):
-        lines.append(f"Arrow by prompt, without a router: right adapter {arrow['accuracy']:.1%} of {arrow['examples']}")
+        lines.append(
+            f"Arrow by prompt, without a router: right adapter {arrow['accuracy']:.1%} of {arrow['examples']}"
+        )
     if rivals and not all(rivals.values()):
         lines.append(f"not compared with {', '.join(rivals)}: fewer than two adapters ship")
     kinds = ", ".join(f"{kind} {accuracy:.1%}" for kind, accuracy in report["kinds"].items())

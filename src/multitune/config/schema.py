@@ -204,6 +204,12 @@ class RouterConfig(Section):
         pattern=r"^(embedding|layer:\d+|encoder:.+)$",
         description="What it sees of a text: embedding (the table alone), layer:N, or encoder: and a hub id.",
     )
+    turned_away: float = Field(
+        default=0.05,
+        ge=0.0,
+        le=0.5,
+        description="Most of the tasks' own rows that may go to the base so that texts of no task do; on validation.",
+    )
     compare: tuple[Literal["uniform", "arrow"], ...] = Field(
         default=(),
         description="Ways to choose without a router, for the report: uniform (the average of all that ships answers "

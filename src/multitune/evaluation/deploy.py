@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from multitune.config.adapters import shared_recipe
+from multitune.config.adapters import expand_adapters, shared_recipe
 from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import RouterError
 from multitune.core.rundir import RunFolder, read_json, write_folder
@@ -58,14 +58,16 @@ def deploy_run(
     tasks = [task.name for task in prepared.config.tasks]
     bank = subjects[0].bank
     observe({"kind": "phase", "name": "select"})
-    candidates = _candidates(prepared, bank)
+    sizes = {name: len(bank[name].weights) for name in bank.names}
+    candidates = {one.name: one for one in candidates_of(prepared.config, sizes)}
     choices = [_choose(folder, prepared, name, candidates, bank) for name in tasks]
     paths = {name: f"adapters/{name}" for name in candidates} | {BASE: ""}
     rows_of = {choice.task: table_row(choice, paths[choice.adapter]) for choice in choices}
     table = table_of(rows_of, list(candidates.values()), bank)
     features = open_features(prepared.config.router.features, bank.backbone, prepared.chat.tokenizer)
     rows = _router_rows(prepared, features, tasks)
-    router = fit_router(prepared.config.router.kind, features.key, rows)
+    settings = prepared.config.router
+    router = fit_router(settings.kind, features.key, rows, settings.turned_away)
     report = measure_routing(folder, prepared, bank, table, (router, features, rows))
     shipped = {task: row["adapter"] for task, row in table["tasks"].items()}
     report["rivals"] = measure_rivals(prepared, bank, shipped)
@@ -73,12 +75,18 @@ def deploy_run(
     return {"version": version.name, "table": table, "report": report}
 
 
-def _candidates(prepared: PreparedRun, bank: AdapterBank) -> dict[str, Candidate]:
-    shared = shared_recipe(prepared.config)
-    found = {BASE: Candidate(BASE, "base", 0)}
-    for recipe in (plan.recipe for plan in prepared.plans):
-        role = "shared" if recipe == shared else _role(recipe)
-        found[recipe.name] = Candidate(recipe.name, role, len(bank[recipe.name].weights))
+def candidates_of(config: RunConfig, sizes: Mapping[str, int]) -> list[Candidate]:
+    """The base and a run's adapters, with what each is to its tasks.
+
+    Args:
+        config: of the run.
+        sizes: adapter -> its parameters.
+    """
+    shared = shared_recipe(config)
+    found = [Candidate(BASE, "base", 0)]
+    for recipe in expand_adapters(config):
+        role: Role = "shared" if recipe == shared else _role(recipe)
+        found.append(Candidate(recipe.name, role, sizes[recipe.name]))
     return found
 
 
@@ -133,8 +141,8 @@ def _router_rows(prepared: PreparedRun, features: Features, tasks: Sequence[str]
         vectors(features, {name: task_texts(prepared, name, split) for name in tasks}) for split in FITTED_ON
     )
     general = [name for name, item in prepared.tasks.items() if item.general]
-    texts = [text for name in general for text in task_texts(prepared, name, "train")["prompt"]]
-    return RouterRows(train, held, features.of(texts))
+    strangers = {name: features.of(task_texts(prepared, name, "train")["prompt"]) for name in general}
+    return RouterRows(train, held, strangers)
 
 
 def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, report: Mapping[str, Any]) -> Path:
