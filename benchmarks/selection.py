@@ -29,7 +29,7 @@ from multitune.model.files import WEIGHTS
 from multitune.tasks.metrics import METRICS, Metric
 
 COMMAND = "make bench PART=selection RUN=folder"
-ROWS, DRAWS, PLAN = 40, 200, BootstrapPlan(resamples=200)
+ROWS, DRAWS, PLAN = 40, 50, BootstrapPlan(resamples=100)
 Said = dict[str, list[Prediction]]
 Rule = Callable[[Metric, Sequence[Candidate], Said], str]
 

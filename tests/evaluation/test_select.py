@@ -63,7 +63,7 @@ def test_standings_hold_scores_and_differences_to_the_shared_adapter() -> None:
 def test_the_reason_names_the_best_and_the_noise() -> None:
     assert chosen(base=40, shared=70, alone=60).why == "best, 0.700; next t 0.600"
     assert "0.010 behind t, which luck explains (up to 0.0" in chosen(base=40, shared=70, alone=71).why
-    assert "0.300 ahead of shared, beyond luck (up to 0.0" in chosen(base=40, shared=50, alone=80).why
+    assert "0.300 ahead of shared, beyond luck (up to 0." in chosen(base=40, shared=50, alone=80).why
     assert "; smaller than t.residual, and level with it" in chosen(base=40, shared=50, pair=80, residual=81).why
     assert "shared is 0.010 behind it" in chosen(base=71, shared=70, alone=60).why
     assert "t is 0.060 ahead of it, which luck explains (up to 0." in chosen(base=70, shared=50, alone=76).why
@@ -74,18 +74,18 @@ def drawn(random: np.random.Generator, name: str, chances: np.ndarray) -> list[P
     return [Prediction("t", f"{i}", "a" if r else "b", "a" if r else "b", "a", float(r)) for i, r in enumerate(right)]
 
 
-@pytest.mark.parametrize("others", [1, 3, 8])
+@pytest.mark.parametrize("others", [1, 6])
 @pytest.mark.parametrize("with_shared", [True, False])
 def test_of_equally_good_candidates_the_simple_one_ships_in_nine_cases_of_ten(others: int, with_shared: bool) -> None:
     random, few = np.random.default_rng(5), [Candidate("base", "base", 0)]
     few += [Candidate("shared", "shared", 100)] * with_shared
     few += [Candidate(f"{i}", "alone", 100) for i in range(others)]
     kept = 0
-    for _ in range(100):
+    for _ in range(60):
         chances = random.beta(1, 1, 40)  # rows are easy or hard for all alike
         said = {one.name: drawn(random, one.name, chances) for one in few}
-        kept += choose("t", METRICS["accuracy"], few, said, BootstrapPlan(200)).adapter in ("base", "shared")
-    assert kept >= 100 * (1 - LUCK) - 6  # two standard errors of a hundred draws
+        kept += choose("t", METRICS["accuracy"], few, said, BootstrapPlan(100)).adapter in ("base", "shared")
+    assert kept >= 60 * (1 - LUCK) - 5  # two standard errors of sixty draws
 
 
 def test_more_candidates_need_a_larger_lead() -> None:

@@ -134,10 +134,8 @@ def _picked(by_name: Mapping[str, Candidate], shared: str, race: _Race) -> tuple
         if first == shared:
             runner_up = max(luck, key=lambda name: score[name], default=shared)
             return shared, f"best, {score[shared]:.3f}; next {runner_up} {score[runner_up]:.3f}"
-        return (
-            shared,
-            f"{race.lead(first, shared):.3f} behind {first}, which luck explains ({_among(luck[first], among)})",
-        )
+        behind = f"{race.lead(first, shared):.3f} behind {first}"
+        return shared, f"{behind}, which luck explains ({_among(luck[first], among)})"
     best = max(ahead, key=lambda name: (score[name], -by_name[name].parameters))
     level = [name for name in ahead if race.lead(best, name) <= race.noise(name, best)]
     chosen = min(level, key=lambda name: (by_name[name].parameters, -score[name]))
