@@ -70,8 +70,8 @@ def _arrow(
     for task, adapter in adapters.items():
         if adapter != BASE:
             texts = texts_of(prepared.tasks[task], split, _places(prepared, task))["prompt"]
-            best = arrow_scores(bank, names, prepared.chat.tokenizer, texts).argmax(1)
-            picked[adapter] += [names[i] for i in best]
+            best: list[int] = arrow_scores(bank, names, prepared.chat.tokenizer, texts).argmax(1).tolist()
+            picked[adapter] += [names[place] for place in best]
     right = [chosen == adapter for adapter, rows in picked.items() for chosen in rows]
     return {
         "adapters": list(names),

@@ -293,8 +293,9 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
         held = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"])
         strangers = arrays.pop("strangers")
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
-        settings = (float(facts[key]) for key in ("turned_away", "temperature", "unfamiliar", "lowest"))
-        router = Router(facts["features"], classifier, held, strangers, *settings)
+        router = Router(facts["features"], classifier, held, strangers)
+        for setting in ("turned_away", "temperature", "unfamiliar", "lowest"):
+            setattr(router, setting, float(facts[setting]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error
     if any(not np.isfinite(array).all() for array in arrays.values()):
