@@ -42,10 +42,12 @@ def _choices(table: Mapping[str, Any]) -> Any:
 
 def _under_the_router(report: Mapping[str, Any]) -> Any:
     shown = new_table("task", "metric")
-    add_numbers(shown, "n", "base", "oracle", "routed", "difference", "by body", "difference")
+    uniform = report["rivals"].get("uniform")
+    first = ("base", "uniform", "oracle", "routed") if uniform else ("base", "oracle", "routed")
+    add_numbers(shown, "n", *first, "difference", "by body", "difference")
     for task, row in report["tasks"].items():
-        scores = row["scores"]
-        numbers = [f"{scores[name]:.3f}" for name in ("base", "oracle", "routed")]
+        scores = {**row["scores"], "uniform": uniform["scores"][task] if uniform else 0.0}
+        numbers = [f"{scores[name]:.3f}" for name in first]
         by_body = f"{scores['routed_body']:.3f}", span(row["routed_body"])
         shown.add_row(Text(task), row["metric"], str(row["examples"]), *numbers, span(row["routed"]), *by_body)
     return shown
@@ -76,6 +78,15 @@ def quality_lines(report: Mapping[str, Any]) -> list[str]:
             f"each task left out in turn, as a stranger: AUROC {mean['auroc']:.2f}, routed even so "
             f"{mean['routed']:.0%}"
         )
+    rivals = report["rivals"]
+    if uniform := rivals.get("uniform"):
+        lines.append(f"uniform: one adapter for every text, the average of {', '.join(uniform['adapters'])}")
+    if arrow := rivals.get("arrow"):
+        lines.append(
+            f"Arrow by prompt, without a router: right adapter {arrow['accuracy']:.1%} of {arrow['examples']}"
+        )
+    if rivals and not all(rivals.values()):
+        lines.append(f"not compared with {', '.join(rivals)}: fewer than two adapters ship")
     kinds = ", ".join(f"{kind} {accuracy:.1%}" for kind, accuracy in report["kinds"].items())
     lines.append(f"kinds of router, right task by body: {kinds}")
     return lines

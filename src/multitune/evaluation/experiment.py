@@ -9,7 +9,7 @@ from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import RunFolder, read_json
-from multitune.evaluation.deploy import deploy_run
+from multitune.evaluation.deploy import can_be_routed, deploy_run
 from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
@@ -49,7 +49,7 @@ def run_experiment(
         subjects = open_subjects(prepared, folder)
         observe({"kind": "phase", "name": "evaluate"})
         evaluate_run(folder, prepared, subjects, observe)
-        if len(config.tasks) > 1 and config.method == "lora":
+        if can_be_routed(config):
             deploy_run(folder, prepared, subjects, observe)
     finally:
         tracking.finish()

@@ -267,7 +267,7 @@ def _new_adapter(bank: AdapterBank, config: RunConfig, recipe: RecipeConfig) -> 
     bank.train(recipe.name)
     if recipe.on is not None:
         if recipe.on not in bank.names:
-            load_adapter(bank, Path(recipe.on), recipe.on)
+            load_adapter(bank, Path(recipe.on), recipe.on, keep="float32")
         bank.stack(recipe.name, recipe.on, recipe.joint)
     return bank.number(recipe.name)
 
