@@ -1,0 +1,35 @@
+"""Examples won and lost by training together: counts over all rows, and the most telling ones to read."""
+
+from multitune.reporting.answers import OUTCOMES, Duel, duel
+from multitune.reporting.blocks import Answers, Block, Cell, Section, Table, Text, header
+from multitune.reporting.facts import RunFacts
+from multitune.reporting.figures import count
+
+
+def answers_section(facts: RunFacts, id: str) -> Section | None:
+    """Of the main adapter, against the one that learned each task alone, or the base."""
+    rows = facts.rows()
+    duels = [found for row in rows if (found := duel(facts, row, facts.main, len(rows))) is not None]
+    if not duels:
+        return None
+    examples = [example for found in duels for example in found.telling]
+    blocks: list[Block] = [_counts(duels, id), Answers([found.task for found in duels], OUTCOMES, examples)]
+    if examples and not any(example.prompt for example in examples):
+        remedy = f"`multitune eval {facts.folder.path}` answers again and keeps them"
+        blocks.insert(1, Text(f"Prompts are not shown: this run was evaluated before they were kept. {remedy}."))
+    lead = (
+        f"Won: {facts.main} scores higher on this row than the adapter that learned the task alone (or the base, "
+        "where none did); lost: lower. Counts are over all rows; shown are the rows that differ most."
+    )
+    return Section(f"{id}-answers", "Won and lost", lead, blocks)
+
+
+def _counts(duels: list[Duel], id: str) -> Table:
+    rows = [
+        [Cell(found.task), Cell(found.reference), Cell(count(found.counts.total()), value=found.counts.total())]
+        + [Cell(count(found.counts[name]), value=found.counts[name]) for name in OUTCOMES]
+        + [Cell(count(len(found.telling)), value=len(found.telling))]
+        for found in duels
+    ]
+    columns = [*header("task", "against"), *header(numbers=["rows", *OUTCOMES, "shown below"])]
+    return Table(f"{id}-won", "Rows won and lost", columns, rows)
