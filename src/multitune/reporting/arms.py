@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from multitune.reporting.blocks import Cell, Section, Sheet, Table, header
+from multitune.reporting.blocks import Cell, Section, Sheet, Table, header, measured
 from multitune.reporting.figures import DASH, count, lasting, listed, percent, score
 
 SPLITS = ("validation", "test")
@@ -33,19 +33,15 @@ def _row(arm: dict[str, Any], tasks: list[str]) -> list[Cell]:
         Cell(budget),
         Cell(str(arm.get("schedule") or DASH)),
         Cell(str(len(members)), value=len(members)),
-        _cell(arm.get("general"), percent(arm.get("general"))),
-        _cell(arm.get("seed"), str(arm.get("seed"))),
-        _cell(arm.get("steps"), count(arm.get("steps"))),
-        _cell(arm.get("tokens"), count(arm.get("tokens"))),
-        _cell(arm.get("seconds"), lasting(arm.get("seconds"))),
+        measured(arm.get("general"), percent(arm.get("general"))),
+        measured(arm.get("seed"), str(arm.get("seed"))),
+        measured(arm.get("steps"), count(arm.get("steps"))),
+        measured(arm.get("tokens"), count(arm.get("tokens"))),
+        measured(arm.get("seconds"), lasting(arm.get("seconds"))),
     ]
-    measured = arm.get("validation") or {}
-    scores = [(measured.get(task) or {}).get("score") for task in tasks]
-    return [*cells, *(_cell(value, score(value)) for value in scores)]
-
-
-def _cell(value: Any, text: str) -> Cell:
-    return Cell(DASH if value is None else text, value=DASH if value is None else value)
+    found = arm.get("validation") or {}
+    scores = [(found.get(task) or {}).get("score") for task in tasks]
+    return [*cells, *(measured(value, score(value)) for value in scores)]
 
 
 def _sheet(arms: list[dict[str, Any]], tasks: list[str]) -> Sheet:
@@ -54,8 +50,8 @@ def _sheet(arms: list[dict[str, Any]], tasks: list[str]) -> Sheet:
     for arm in arms:
         head = [*(arm.get(field) for field in FIELDS), " + ".join(arm.get("tasks") or ())]
         for split in SPLITS:
-            measured = arm.get(split) or {}
+            found = arm.get(split) or {}
             for task in tasks:
-                if value := measured.get(task):
+                if value := found.get(task):
                     rows.append([*head, split, task, value.get("score"), value.get("loss"), value.get("examples")])
     return Sheet("arms", [*FIELDS, "tasks", "split", "task", "score", "loss", "examples"], rows)

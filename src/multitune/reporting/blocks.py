@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
+from multitune.reporting.figures import DASH
+
 Made = TypeVar("Made")
 Tone = Literal["", "helped", "hurt", "unsure", "quiet"]
 TONES: dict[Any, Tone] = {"helped": "helped", "hurt": "hurt", "cannot tell": "unsure"}
@@ -68,7 +70,9 @@ class Table:
     @property
     def sheet(self) -> Sheet:
         """The table's own values, or more."""
-        return self.full or Sheet(self.name, [c.title for c in self.columns], [[cell.raw for cell in row] for row in self.rows])
+        return self.full or Sheet(
+            self.name, [c.title for c in self.columns], [[cell.raw for cell in row] for row in self.rows]
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +113,15 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """Sentences that need not be read in order."""
+
+    title: str
+    lines: Sequence[str]
+    kind: Literal["lines"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What one subject said to an example."""
 
@@ -139,7 +152,7 @@ class Answers:
     kind: Literal["answers"] = "answers"
 
 
-Block = Table | Charts | Text | Facts | Answers
+Block = Table | Charts | Text | Facts | Lines | Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +190,11 @@ class Builder:
         """Take in a section, unless there is nothing to show."""
         if section is not None and section.blocks:
             self.sections.append(section)
+
+
+def measured(value: Any, text: str) -> Cell:
+    """A cell for a number that may not be there: then a dash."""
+    return Cell(text if value is not None else DASH, value=DASH if value is None else value)
 
 
 def header(*titles: str, numbers: Iterable[str] = ()) -> list[Column]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 VERDICTS = {"helped": svg.BLUE, "hurt": svg.VERMILLION}
-LETTER = 6.3  # pixels that a letter takes on average
+LETTER = 6.9  # pixels that a letter takes on average
 SMALL = (330.0, 210.0)  # a picture among many, in pixels
 
 
@@ -27,7 +27,7 @@ class Line:
     verdict: str = "cannot tell"
 
 
-def forest(lines: Sequence[Line], unit: str, key: str, wide: bool = True) -> str:
+def forest(lines: Sequence[Line], axis: str, key: str, wide: bool = True) -> str:
     """Differences with their intervals around zero, one row each, coloured by verdict, with the figures to the right.
 
     On a narrow picture the label stands above its interval.
@@ -46,7 +46,7 @@ def forest(lines: Sequence[Line], unit: str, key: str, wide: bool = True) -> str
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.grid(axis="x")
-        axes.set_xlabel(f"difference in {unit}")
+        axes.set_xlabel(axis)
         return svg.finished(figure, f"forest {key} {wide}")
 
 
@@ -120,7 +120,11 @@ def share_lines(line: Shares, key: str) -> str:
         axes.set_ylim(0, min(1.0, highest * 1.25) or 1.0)
         axes.set_xlim(left=0)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        ends = [(p[-1][0], p[-1][1], word, c) for p, word, c in ((got, "achieved", svg.BLUE), (asked, "asked", svg.INK)) if p]
+        ends = [
+            (p[-1][0], p[-1][1], word, c)
+            for p, word, c in ((got, "achieved", svg.BLUE), (asked, "asked", svg.INK))
+            if p
+        ]
         _end_labels(axes, ends)
         axes.grid(axis="y")
         axes.set_xlabel("step")

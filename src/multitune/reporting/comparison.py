@@ -3,7 +3,20 @@
 from collections.abc import Sequence
 
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Cell, Chart, Charts, Column, Part, Section, Sheet, Table, Text, guarded, header
+from multitune.reporting.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Column,
+    Part,
+    Section,
+    Sheet,
+    Table,
+    Text,
+    guarded,
+    header,
+)
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.figures import DASH, count, interval, listed, percent, score, signed
 from multitune.reporting.verdict import by_verdict
@@ -55,12 +68,17 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
             cells.append(Cell(score(together), value=DASH if together is None else together))
             cells.append(Cell(f"{signed(row['difference'])} {interval(row)}" if row else DASH, tone="quiet"))
             if row:
-                lines.append(charts.Line(f"{task}, {name}", row["difference"], row["low"], row["high"], row["verdict"]))
+                lines.append(
+                    charts.Line(f"{task}, {name}", row["difference"], row["low"], row["high"], row["verdict"])
+                )
         rows.append(cells)
     columns = header("task", "metric")
     for name in names:
         columns += [Column(f"{name}, together", number=True), Column("difference to alone or base", number=True)]
-    wide, narrow = (charts.forest(lines, "score, together − alone or base", "compared", wide=w) for w in (True, False))
+    wide, narrow = (
+        charts.forest(lines, "difference in score, together − alone or base", "compared", wide=w)
+        for w in (True, False)
+    )
     sheet = Sheet("compared", ["task, run", "difference", "low", "high", "verdict"], charts.rows_of(lines))
     label = charts.seen(lines, "Differences of each run with intervals")
     blocks: list[Block] = [
@@ -75,10 +93,14 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
 def _same_rows(runs: Sequence[RunFacts], tasks: Sequence[str]) -> str:
     """Whether scores may be held against each other at all."""
     differ = [
-        task for task in tasks if len({str(((run.data.get(task) or {}).get("digests") or {}).get(run.split)) for run in runs}) > 1
+        task
+        for task in tasks
+        if len({str(((run.data.get(task) or {}).get("digests") or {}).get(run.split)) for run in runs}) > 1
     ]
     if differ:
-        return f"Not the same rows: {listed(differ, 12)} was measured on different rows in these runs; do not compare it."
+        return (
+            f"Not the same rows: {listed(differ, 12)} was measured on different rows in these runs; do not compare it."
+        )
     return "All tasks were measured on the same rows, by their hashes."
 
 
@@ -87,9 +109,19 @@ def _costs(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
     for run, name in zip(runs, names, strict=True):
         cost = run.table.get("cost") or {}
         train, lora = run.config.get("train") or {}, run.config.get("lora") or {}
-        cells = [Cell(name), Cell(str(run.config.get("base", DASH))), Cell(str((run.config.get("mixture") or {}).get("schedule", DASH)))]
-        cells += [Cell(str(lora.get("rank", DASH))), Cell(str(train.get("epochs", DASH))), Cell(str(train.get("learning_rate") or "default"))]
+        cells = [
+            Cell(name),
+            Cell(str(run.config.get("base", DASH))),
+            Cell(str((run.config.get("mixture") or {}).get("schedule", DASH))),
+        ]
+        cells += [
+            Cell(str(lora.get("rank", DASH))),
+            Cell(str(train.get("epochs", DASH))),
+            Cell(str(train.get("learning_rate") or "default")),
+        ]
         rows.append([*cells, Cell(count(cost.get("together"))), Cell(percent(cost.get("ratio")))])
     numbers = ["rank", "epochs", "learning rate", "parameters to serve", "of a model per task"]
     columns = [*header("run", "base", "schedule"), *header(numbers=numbers)]
-    return Section("compared-costs", "What they differ in", "", [Table("settings", "Settings and size", columns, rows)])
+    return Section(
+        "compared-costs", "What they differ in", "", [Table("settings", "Settings and size", columns, rows)]
+    )

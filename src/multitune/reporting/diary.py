@@ -26,7 +26,9 @@ class Shares:
     adapter: str
     name: str
     configured: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
-    achieved: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])  # within a window that ends here
+    achieved: list[tuple[int, float]] = field(
+        default_factory=list[tuple[int, float]]
+    )  # within a window that ends here
 
 
 @dataclass(slots=True)

@@ -13,7 +13,8 @@ def score(value: float | None) -> str:
 
 def signed(value: float | None, digits: int = 3) -> str:
     """With its sign, a real minus."""
-    return DASH if value is None else f"{value:+.{digits}f}".replace("-", "−")
+    # Adding zero turns the −0.0 that rounding can leave into 0.0.
+    return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def span(row: Mapping[str, Any], digits: int = 3) -> str:
@@ -35,7 +36,7 @@ def chance(p: float | None) -> str:
 
 def percent(value: float | None, digits: int = 0) -> str:
     """A share of one in hundredths."""
-    return DASH if value is None else f"{value:.{digits}%}"
+    return DASH if value is None else f"{value:.{digits}%}".replace(".0%", "%")
 
 
 def count(value: float | None) -> str:

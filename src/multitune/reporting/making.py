@@ -4,12 +4,11 @@ import json
 from typing import Any
 
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Cell, Chart, Charts, Facts, Section, Sheet, Table, Text, header
-from multitune.reporting.diary import notes, spent
+from multitune.reporting.blocks import Block, Cell, Chart, Charts, Facts, Lines, Section, Sheet, Table, Text, header
+from multitune.reporting.diary import curves, notes, spent
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.figures import count, lasting, listed, percent, size
 from multitune.reporting.verdict import budget, still_falling
-from multitune.reporting.diary import curves
 
 DIGITS = 12  # of a hash that a page shows; the sheet has all
 
@@ -80,7 +79,7 @@ def making_section(facts: RunFacts, id: str) -> Section | None:
     cautions = [*budget(facts, spent(facts.events)), *still_falling(facts, curves(facts.events, facts.selection))]
     said = [*cautions, *notes(facts.events), *_left_out(facts)]
     if said:
-        blocks.append(Facts([(f"Note {number}", text) for number, text in enumerate(said, start=1)]))
+        blocks.append(Lines("Worth knowing", said))
     if facts.data:
         blocks.append(_data(facts, id))
     blocks.append(Text(_commands(facts), title="Commands to repeat it", kind="code"))
@@ -107,7 +106,11 @@ def _data(facts: RunFacts, id: str) -> Table:
         short = ", ".join(f"{split} {digest[:DIGITS]}" for split, digest in digests.items())
         cells = [Cell(name), Cell("general" if row["general"] else "task"), *(Cell(count(n), value=n) for n in counts)]
         rows.append([*cells, Cell(short, value=json.dumps(digests), tone="quiet")])
-    columns = [*header("set", "kind"), *header(numbers=["train", "validation", "test"]), *header("SHA-256 of the rows")]
+    columns = [
+        *header("set", "kind"),
+        *header(numbers=["train", "validation", "test"]),
+        *header("SHA-256 of the rows"),
+    ]
     return Table(f"{id}-data", "Rows, and hashes of their content", columns, rows)
 
 

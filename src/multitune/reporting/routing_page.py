@@ -1,5 +1,6 @@
 """What ships with each task and why, and what the router that finds it is worth."""
 
+from math import sqrt
 from typing import Any
 
 from multitune.reporting.blocks import Block, Cell, Facts, Section, Table, header
@@ -33,7 +34,11 @@ def _choices(facts: RunFacts, id: str) -> Table:
         cells = [Cell(task), Cell(row["adapter"]), Cell(row["metric"], tone="quiet"), Cell(count(row["examples"]))]
         cells += [Cell(score(value), value=DASH if value is None else value) for value in (base, mine)]
         rows.append([*cells, Cell(row["why"], tone="quiet")])
-    columns = [*header("task", "ships with", "metric"), *header(numbers=["rows", "base", "chosen"]), *header("because")]
+    columns = [
+        *header("task", "ships with", "metric"),
+        *header(numbers=["rows", "base", "chosen"]),
+        *header("because"),
+    ]
     return Table(f"{id}-choices", f"Choices on validation rows (version {facts.routing})", columns, rows)
 
 
@@ -86,10 +91,11 @@ def _confusion(facts: RunFacts, id: str, view: str) -> Table | None:
     for place, counts in enumerate(matrix):
         total = sum(counts) or 1
         cells = [
-            Cell(count(n), value=n, strength=(n if at == place else -n) / total if n else None)
+            Cell(count(n), value=n, strength=sqrt(n / total) * (1 if at == place else -1) if n else None)
             for at, n in enumerate(counts)
         ]
         rows.append([Cell(tasks[place]), *cells])
-    caption = f"Where requests go, seen by {'the whole prompt' if view == 'prompt' else 'the body'}: "
-    caption += "true task (row) by likeliest task (column)"
+    caption = (
+        f"True task (row), likeliest task (column), by {'the whole prompt' if view == 'prompt' else 'its body alone'}"
+    )
     return Table(f"{id}-confusion-{view}", caption, [*header("task"), *header(numbers=tasks)], rows, heat=True)

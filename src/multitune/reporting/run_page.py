@@ -5,7 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from multitune.reporting import charts
-from multitune.reporting.blocks import TONES, Block, Builder, Cell, Chart, Charts, Part, Section, Sheet, Table, guarded, header
+from multitune.reporting.blocks import (
+    TONES,
+    Block,
+    Builder,
+    Cell,
+    Chart,
+    Charts,
+    Part,
+    Section,
+    Sheet,
+    Table,
+    guarded,
+    header,
+)
 from multitune.reporting.diary import curves, spent
 from multitune.reporting.facts import BASE, RunFacts, read_run
 from multitune.reporting.figures import DASH, chance, count, interval, percent, score, signed
@@ -69,13 +82,15 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         rows = facts.rows(name)
         lines = [charts.Line(r["task"], r["difference"], r["low"], r["high"], r["verdict"]) for r in rows]
         against = sorted({row["against"] for row in rows})
-        unit = f"score, {name} − {' or '.join(against)}"
+        axis = f"difference in score, {name} − {' or '.join(against)}"
         chart = Chart(
             title=f"{name} against {' or '.join(against)}",
-            svg=charts.forest(lines, unit, f"{id} {name}"),
+            svg=charts.forest(lines, axis, f"{id} {name}"),
             label=charts.seen(lines, f"Differences of {name} with intervals"),
-            sheet=Sheet(f"differences-{name}", ["task", "difference", "low", "high", "verdict"], charts.rows_of(lines)),
-            narrow=charts.forest(lines, unit, f"{id} {name}", wide=False),
+            sheet=Sheet(
+                f"differences-{name}", ["task", "difference", "low", "high", "verdict"], charts.rows_of(lines)
+            ),
+            narrow=charts.forest(lines, axis, f"{id} {name}", wide=False),
         )
         blocks.append(Charts([chart]))
     lead = (
@@ -106,14 +121,23 @@ def _scores_table(facts: RunFacts, id: str) -> Table:
             if routed:
                 cells.append(_number(routed[task]["scores"]["routed"] if task in routed else None))
             cells += [_number((measured.get(other) or {}).get("score")) for other in strangers]
-            cells += [_number(row["difference"], signed), Cell(interval(row), tone="quiet"), _number(row["p_holm"], chance)]
+            cells += [
+                _number(row["difference"], signed),
+                Cell(interval(row), tone="quiet"),
+                _number(row["p_holm"], chance),
+            ]
             rows.append([*cells, Cell(row["verdict"], tone=TONES.get(row["verdict"], ""))])
     return Table(f"{id}-scores", f"Every task's score on {facts.split} rows", columns, rows)
 
 
 def _strangers(facts: RunFacts) -> list[str]:
     """Subjects with scores that the run did not train, such as a model behind an API."""
-    trained = {*facts.selection, *facts.transfer, BASE, *(r["reference"] for n in facts.transfer for r in facts.rows(n))}
+    trained = {
+        *facts.selection,
+        *facts.transfer,
+        BASE,
+        *(r["reference"] for n in facts.transfer for r in facts.rows(n)),
+    }
     asked = [subject for task in facts.scores["tasks"].values() for subject in task["scores"]]
     # Without selection.json adapters and strangers cannot be told apart.
     return [name for name in dict.fromkeys(asked) if name not in trained] if facts.selection else []
@@ -128,7 +152,7 @@ def matrix_section(facts: RunFacts, id: str) -> Section | None:
     measured: Mapping[str, Any] = facts.scores.get("tasks") or {}
     subjects = list(dict.fromkeys(s for task in measured.values() for s in task["scores"] if s != BASE))
     answered = {s: [t for t, task in measured.items() if s in task["scores"]] for s in subjects}
-    if sum(len(tasks) > 1 for tasks in answered.values()) == 0 or len(measured) < 2 or len(subjects) < 2:
+    if sum(len(tasks) > 1 for tasks in answered.values()) < 2:
         return None
     rows: list[list[Cell]] = []
     for subject in subjects:
@@ -158,7 +182,12 @@ def kept_section(facts: RunFacts, id: str) -> Section | None:
             for adapter, change in row["change"].items():
                 before, after = row["scores"][BASE]["score"], row["scores"][adapter]["score"]
                 cells = [Cell(name), Cell(adapter), Cell(row["metric"], tone="quiet"), _number(row["examples"], count)]
-                cells += [_number(before), _number(after), _number(change["difference"], signed), Cell(interval(change))]
+                cells += [
+                    _number(before),
+                    _number(after),
+                    _number(change["difference"], signed),
+                    Cell(interval(change)),
+                ]
                 rows.append([*cells, _number(change["p"], chance)])
                 side = "hurt" if change["high"] < 0 else "helped" if change["low"] > 0 else "cannot tell"
                 label = f"{name}, {adapter}" if len(row["change"]) > 1 else name
@@ -167,7 +196,9 @@ def kept_section(facts: RunFacts, id: str) -> Section | None:
         columns += header(numbers=["difference", "interval", "p"])
         blocks.append(Table(f"{id}-kept", "Sets that nothing trained on, before and after", columns, rows))
         sheet = Sheet("kept", ["set", "difference", "low", "high", "interval says"], charts.rows_of(lines))
-        wide, narrow = (charts.forest(lines, "score, after − before", f"{id} kept", wide=w) for w in (True, False))
+        wide, narrow = (
+            charts.forest(lines, "difference in score, after − before", f"{id} kept", wide=w) for w in (True, False)
+        )
         blocks.append(Charts([Chart("Kept", wide, charts.seen(lines, "Change on retention sets"), sheet, narrow)]))
     if general:
         rows = [
@@ -178,6 +209,10 @@ def kept_section(facts: RunFacts, id: str) -> Section | None:
             if subject != BASE
         ]
         columns = [*header("set", "adapter"), *header(numbers=["rows", "loss before", "loss after", "change"])]
-        blocks.append(Table(f"{id}-general", "Loss on general data, in nats per answer token; lower is better", columns, rows))
-    lead = "Whether the model still knows what the base knew. Intervals here are not adjusted for the number of sets."
+        blocks.append(
+            Table(f"{id}-general", "Loss on general data, in nats per answer token; lower is better", columns, rows)
+        )
+    lead = "Whether the model still knows what the base knew."
+    if kept:
+        lead += " Intervals here are not adjusted for the number of sets."
     return Section(f"{id}-kept", "What was kept", lead, blocks) if blocks else None

@@ -46,7 +46,6 @@ PARTS = {
     "arms": "the arms",
     "cost": "the cost",
 }
-FULL_POINTS = 10.0  # the difference in points that has a heat map's full colour
 
 
 def is_study(path: Path) -> bool:
@@ -66,9 +65,9 @@ def study_part(path: Path, id: str) -> Part:
     builder = Builder(missing)
     makers: dict[str, Callable[[], Section | None]] = {
         "recommended": lambda: _recommended(found, id),
-        "helps": lambda: _helps(found, id),
-        "synergy": lambda: _synergy(found, id),
-        "ladder": lambda: _ladder(found, id),
+        "helps": lambda: helps_section(found, id),
+        "synergy": lambda: synergy_section(found, id),
+        "ladder": lambda: ladder_section(found, id),
         "arms": lambda: arms_section(found, id),
         "cost": lambda: _cost(found, id),
     }
@@ -117,6 +116,14 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
     return said
 
 
+def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """A line per group, and one for the tasks that stay alone."""
+    together = [group for group in groups if len(group) > 1]
+    alone = [group[0] for group in groups if len(group) == 1]
+    said = [(f"Group {n}", listed(group, 30)) for n, group in enumerate(together, start=1)]
+    return [*said, *([("Alone", listed(alone, 30))] if alone else [])]
+
+
 def _groups(groups: Sequence[Sequence[str]]) -> str:
     together = [" + ".join(group) for group in groups if len(group) > 1]
     alone = [group[0] for group in groups if len(group) == 1]
@@ -130,10 +137,13 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
     blocks: list[Block] = []
     tasks: dict[str, Any] = best.get("tasks") or {}
     if best.get("groups"):
-        blocks.append(Facts([(f"Group {n}", listed(group, 30)) for n, group in enumerate(best["groups"], start=1)]))
+        blocks.append(Facts(_grouped(best["groups"])))
     if tasks:
         rows = [_task_row(name, row) for name, row in tasks.items()]
-        columns = [*header("task", "trained with", "metric"), *header(numbers=["rows", "alone", "together", "predicted"])]
+        columns = [
+            *header("task", "trained with", "metric"),
+            *header(numbers=["rows", "alone", "together", "predicted"]),
+        ]
         columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
         blocks.append(Table(f"{id}-recommended", "What the recommended grouping does to each task", columns, rows))
         lines = [
@@ -142,7 +152,11 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
             if row.get("difference") is not None
         ]
         if lines:
-            blocks.append(Charts([_forest("differences", lines, "score, together − alone", f"{id} recommended")]))
+            blocks.append(
+                Charts(
+                    [forest_chart("differences", lines, "difference in score, together − alone", f"{id} recommended")]
+                )
+            )
     lead = str(best.get("why") or "")
     return Section(f"{id}-recommended", "What to train together", lead, blocks)
 
@@ -154,138 +168,14 @@ def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
         Cell(name),
         Cell(listed(partners, 8) or "itself alone"),
         Cell(str(row.get("metric") or ""), tone="quiet"),
-        _cell(row.get("examples"), count(row.get("examples"))),
-        *(_cell(row.get(key), score(row.get(key))) for key in ("alone", "together")),
-        _cell(row.get("predicted"), signed(row.get("predicted"), 1)),
-        _cell(change, signed(change)),
+        measured(row.get("examples"), count(row.get("examples"))),
+        *(measured(row.get(key), score(row.get(key))) for key in ("alone", "together")),
+        measured(row.get("predicted"), signed(row.get("predicted"), 1)),
+        measured(change, signed(change)),
         Cell(interval(row), tone="quiet"),
-        _cell(row.get("p_holm"), chance(row.get("p_holm"))),
+        measured(row.get("p_holm"), chance(row.get("p_holm"))),
         Cell(str(row.get("verdict") or DASH), tone=TONES.get(row.get("verdict"), "")),
     ]
-
-
-def _cell(value: Any, text: str) -> Cell:
-    return Cell(text, value=DASH if value is None else value)
-
-
-def _forest(name: str, lines: Sequence[charts.Line], unit: str, key: str) -> Chart:
-    return Chart(
-        title="Differences with intervals",
-        svg=charts.forest(lines, unit, key),
-        label=charts.seen(lines, "Differences with intervals"),
-        sheet=Sheet(name, ["row", "difference", "low", "high", "verdict"], charts.rows_of(lines)),
-        narrow=charts.forest(lines, unit, key, wide=False),
-    )
-
-
-def _helps(found: dict[str, Any], id: str) -> Section | None:
-    helps = found.get("helps")
-    if not helps:
-        return None
-    tasks: list[str] = helps["tasks"]
-    rows: list[list[Cell]] = []
-    numbers: list[list[Any]] = []
-    for place, task in enumerate(tasks):
-        cells = [Cell(task)]
-        for at, other in enumerate(tasks):
-            points, low, high, verdict = (_at(helps.get(key), place, at) for key in ("points", "low", "high", "verdict"))
-            strength = None if points is None or place == at else max(-1.0, min(1.0, points / FULL_POINTS))
-            mark = {"helped": " ▲", "hurt": " ▼"}.get(str(verdict), "")
-            text = "" if place == at else signed(points, 1) + mark
-            cells.append(Cell(text, value=DASH if points is None else points, tone=TONES.get(verdict, ""), strength=strength))
-            if place != at:
-                numbers.append([task, other, points, low, high, verdict])
-        rows.append(cells)
-    columns = [*header("task"), *header(numbers=[f"with {task}" for task in tasks])]
-    full = Sheet("helps", ["task", "with", "points", "low", "high", "verdict"], numbers)
-    caption = "Points that a row's task gains when trained with a column's task"
-    table = Table(f"{id}-helps", caption, columns, rows, heat=True, full=full)
-    lead = (
-        "Against the row's task alone at equal passes, on the rows that choose. ▲ helped and ▼ hurt beyond what chance "
-        "explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points on."
-    )
-    return Section(f"{id}-helps", "Who helps whom", lead, [table])
-
-
-def _at(matrix: Any, row: int, column: int) -> Any:
-    return None if matrix is None else matrix[row][column]
-
-
-def _synergy(found: dict[str, Any], id: str) -> Section | None:
-    synergy = found.get("synergy") or {}
-    blocks: list[Block] = []
-    if groups := synergy.get("groups"):
-        lines = [
-            charts.Line(str(row.get("name") or " + ".join(row["tasks"])), row["effect"], row.get("low"), row.get("high"), _side(row))
-            for row in groups
-        ]
-        blocks.append(Charts([_forest("synergy-groups", lines, "points beyond the pairs", f"{id} synergy")]))
-        cells = [
-            [Cell(line.label), Cell(listed(row["tasks"], 8)), _cell(line.difference, signed(line.difference, 2))]
-            + [Cell(interval(row, 2), tone="quiet"), _cell(row.get("combinations"), count(row.get("combinations")))]
-            for line, row in zip(lines, groups, strict=True)
-        ]
-        columns = [*header("group", "tasks"), *header(numbers=["effect, points", "interval", "combinations"])]
-        blocks.append(Table(f"{id}-synergy-groups", "Effect of named groups", columns, cells))
-    for key, caption in (("pairs", "Effect of pairs on a task"), ("higher", "Effects beyond pairs")):
-        if rows := synergy.get(key):
-            cells = [
-                [Cell(" + ".join(row["tasks"])), Cell(row["task"]), _cell(row["effect"], signed(row["effect"], 2))]
-                + [_cell(row.get("combinations"), count(row.get("combinations")))]
-                for row in sorted(rows, key=lambda row: -abs(row["effect"] or 0.0))
-            ]
-            columns = [*header("tasks", "effect on"), *header(numbers=["points", "combinations"])]
-            blocks.append(Table(f"{id}-synergy-{key}", caption, columns, cells, sortable=True))
-    lead = "What a combination does beyond the sum of its parts, averaged over the combinations that hold it."
-    return Section(f"{id}-synergy", "Synergy", lead, blocks) if blocks else None
-
-
-def _side(row: dict[str, Any]) -> str:
-    """What the interval says by itself; it is not adjusted."""
-    low, high = row.get("low"), row.get("high")
-    return "helped" if low is not None and low > 0 else "hurt" if high is not None and high < 0 else "cannot tell"
-
-
-def _ladder(found: dict[str, Any], id: str) -> Section | None:
-    """How well each rung predicted the one it is held against, and the points behind it."""
-    blocks: list[Block] = []
-    if rungs := found.get("ladder"):
-        rows = [
-            [
-                Cell(str(row["rung"])),
-                Cell(str(row.get("against") or "")),
-                _cell(row.get("rank_correlation"), signed(row.get("rank_correlation"), 2)),
-                Cell(interval(row, 2), tone="quiet"),
-                _cell(row.get("regret"), signed(row.get("regret"), 2)),
-                _cell(row.get("pairs"), count(row.get("pairs"))),
-                _cell(row.get("seconds"), lasting(row.get("seconds"))),
-            ]
-            for row in rungs
-        ]
-        numbers = ["rank correlation", "interval", "regret, points", "pairs", "time"]
-        columns = [*header("rung", "held against"), *header(numbers=numbers)]
-        blocks.append(Table(f"{id}-ladder", "Rungs, from cheap to dear", columns, rows))
-    by_rung: dict[str, list[dict[str, Any]]] = {}
-    for row in found.get("predictions") or []:
-        if row.get("predicted") is not None and row.get("measured") is not None:
-            by_rung.setdefault(str(row["rung"]), []).append(row)
-    pictures = [_scatter(rung, rows, id) for rung, rows in by_rung.items()]
-    if pictures:
-        blocks.append(Charts(pictures))
-    lead = "Each rung foretells what tasks do to each other; regret is what its best choice loses against the best there was."
-    return Section(f"{id}-ladder", "Predicted and measured", lead, blocks) if blocks else None
-
-
-def _scatter(rung: str, rows: Sequence[dict[str, Any]], id: str) -> Chart:
-    points = [(float(row["predicted"]), float(row["measured"])) for row in rows]
-    agree = sum((a > 0) == (b > 0) for a, b in points)
-    sheet = [[" + ".join(row.get("tasks") or ()), row.get("task"), row["predicted"], row["measured"]] for row in rows]
-    return Chart(
-        title=rung,
-        svg=charts.against(points, ("predicted", "measured, points"), f"{id} {rung}"),
-        label=f"Measured over predicted by {rung}: {len(points)} points, {agree} of them of the same sign.",
-        sheet=Sheet(f"predicted-{rung}", ["tasks", "task", "predicted", "measured"], sheet),
-    )
 
 
 def _cost(found: dict[str, Any], id: str) -> Section | None:
@@ -301,7 +191,9 @@ def _cost(found: dict[str, Any], id: str) -> Section | None:
             label = f"{what}: {shown(spent)} spent, {shown(everything)} for every combination."
             blocks.append(Charts([Chart(what, charts.sizes(bars, f"{id} {key}"), label, sheet)]))
     ratio = cost.get("ratio")
-    lead = "" if ratio is None else f"The study took {percent(ratio, 1)} of what training every combination would take."
+    lead = (
+        "" if ratio is None else f"The study took {percent(ratio, 1)} of what training every combination would take."
+    )
     return Section(f"{id}-cost", "What it cost", lead, blocks)
 
 
@@ -314,7 +206,9 @@ def _made(path: Path, missing: list[str], id: str) -> Section | None:
         blocks.append(Facts([("Made with", f"{named}, Python {versions.get('python', '')}")]))
     settings = path / SETTINGS
     if settings.is_file():
-        blocks.append(Text(settings.read_text("utf-8", errors="replace"), title="The study file as resolved", kind="code"))
+        blocks.append(
+            Text(settings.read_text("utf-8", errors="replace"), title="The study file as resolved", kind="code")
+        )
     else:
         missing.append(f"{SETTINGS} is missing: the study's settings are not known")
     lead = f"Everything on this page was read from {path}; nothing was computed again from weights."

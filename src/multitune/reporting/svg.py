@@ -33,7 +33,7 @@ VARIABLES = {
     SKY: "sky",
     PAPER: "paper",
 }
-FONT = 11.0  # points; a picture's unit is one point, and a page shows it as one pixel
+FONT = 12.0  # points; a picture's unit is one point, and a page shows it as one pixel
 SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "multitune",
@@ -95,7 +95,9 @@ def finished(figure: "Figure", key: str) -> str:
     for stand_in, name in VARIABLES.items():
         text = text.replace(stand_in, f"var(--{name})")
     text = re.sub(r"\n\s*", "\n", text)
-    opening = f'<svg viewBox="{box[1]}" width="{width:.0f}" height="{height:.0f}" aria-hidden="true" focusable="false">'
+    opening = (
+        f'<svg viewBox="{box[1]}" width="{width:.0f}" height="{height:.0f}" aria-hidden="true" focusable="false">'
+    )
     return opening + text.strip()
 
 

@@ -51,7 +51,10 @@ def _picture(task: str, lines: Sequence[Curve], first: tuple[str, str], id: str)
     rows = [
         [curve.adapter, kind, *point]
         for curve in order
-        for kind, points in (("validation", curve.validation), ("train", curve.train[:: max(1, len(curve.train) // 400)]))
+        for kind, points in (
+            ("validation", curve.validation),
+            ("train", curve.train[:: max(1, len(curve.train) // 400)]),
+        )
         for point in points
     ]
     return Chart(
@@ -108,7 +111,9 @@ def _share(line: Shares, id: str) -> Chart:
         title=f"{line.name} in {line.adapter}",
         svg=charts.share_lines(line, id),
         label=f"Share of {line.name} in {line.adapter}: asked {percent(first)} at first and {percent(last)} at last{drawn}.",
-        sheet=Sheet(f"share-{line.adapter}-{line.name}", ["step", "asked", "achieved"], sorted(kept, key=lambda r: r[0])),
+        sheet=Sheet(
+            f"share-{line.adapter}-{line.name}", ["step", "asked", "achieved"], sorted(kept, key=lambda r: r[0])
+        ),
     )
 
 
@@ -122,7 +127,11 @@ def _totals(facts: RunFacts, adapter: str, lines: Sequence[Shares], id: str) -> 
         drawn = last["achieved"][line.name]
         size = ((facts.data.get(line.name) or {}).get("rows") or {}).get("train")
         passes = drawn / size if size else None
-        cells = [Cell(line.name), Cell(percent(asked, 1), value=asked), Cell(percent(drawn / total, 1), value=drawn / total)]
+        cells = [
+            Cell(line.name),
+            Cell(percent(asked, 1), value=asked),
+            Cell(percent(drawn / total, 1), value=drawn / total),
+        ]
         cells += [Cell(count(drawn), value=drawn), Cell(count(size), value=size)]
         rows.append([*cells, Cell("–" if passes is None else f"{passes:.2f}", value=passes)])
     columns = header("set", numbers=["asked, mean", "drawn", "rows drawn", "rows there", "passes"])

@@ -16,8 +16,8 @@ def verdict(facts: RunFacts) -> str:
         return "Nothing was measured yet, so there is no verdict."
     by = by_verdict(facts.rows())
     what, n = _subject(facts)
-    parts = [f"{what} helped {_counted(by['helped'], n)}" if by["helped"] else f"{what} helped no task for certain"]
-    parts.append(f"hurt {listed(by['hurt'])}" if by["hurt"] else "hurt none for certain")
+    parts = [f"{what} helped {_counted(by['helped'], n)}" if by["helped"] else f"{what} helped none"]
+    parts.append(f"hurt {listed(by['hurt'])}" if by["hurt"] else "hurt none")
     if by["cannot tell"] and (by["helped"] or by["hurt"]):
         parts.append(f"left {_counted(by['cannot tell'], n, names=False)} undecided")
     sentence = ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
@@ -150,7 +150,9 @@ def budget(facts: RunFacts, spent: Spent) -> list[str]:
     if least == most == mine:
         return ["All arms took the same number of steps."]
     spread = f"{least}" if least == most else f"{least} to {most}"
-    return [f"{facts.main} took {mine} steps, the ones alone {spread}: part of a gain may be that it moved more often."]
+    return [
+        f"{facts.main} took {mine} steps, the ones alone {spread}: part of a gain may be that it moved more often."
+    ]
 
 
 def still_falling(facts: RunFacts, curves: Sequence[Curve]) -> list[str]:

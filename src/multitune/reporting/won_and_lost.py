@@ -1,7 +1,10 @@
 """Examples won and lost by training together: counts over all rows, and the most telling ones to read."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from multitune.reporting.answers import OUTCOMES, Duel, duel
-from multitune.reporting.blocks import Answers, Block, Cell, Section, Table, Text, header
+from multitune.reporting.blocks import Answers, Block, Cell, Section, Shown, Table, Text, header
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.figures import count
 
@@ -12,7 +15,7 @@ def answers_section(facts: RunFacts, id: str) -> Section | None:
     duels = [found for row in rows if (found := duel(facts, row, facts.main, len(rows))) is not None]
     if not duels:
         return None
-    examples = [example for found in duels for example in found.telling]
+    examples = _interleaved(duels)
     blocks: list[Block] = [_counts(duels, id), Answers([found.task for found in duels], OUTCOMES, examples)]
     if examples and not any(example.prompt for example in examples):
         remedy = f"`multitune eval {facts.folder.path}` answers again and keeps them"
@@ -22,6 +25,17 @@ def answers_section(facts: RunFacts, id: str) -> Section | None:
         "where none did); lost: lower. Counts are over all rows; shown are the rows that differ most."
     )
     return Section(f"{id}-answers", "Won and lost", lead, blocks)
+
+
+def _interleaved(duels: Sequence[Duel]) -> list[Shown]:
+    """The most telling example of each task and outcome first, then the second of each, and so on."""
+    ranked: list[tuple[int, int, int, Shown]] = []
+    for place, found in enumerate(duels):
+        seen: Counter[str] = Counter()
+        for example in found.telling:
+            ranked.append((seen[example.outcome], OUTCOMES.index(example.outcome), place, example))
+            seen[example.outcome] += 1
+    return [example for *_, example in sorted(ranked, key=lambda row: row[:3])]
 
 
 def _counts(duels: list[Duel], id: str) -> Table:
