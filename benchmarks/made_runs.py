@@ -1,4 +1,4 @@
-"""Run and study folders that nobody trained: every file in its real form, with drawn contents, to measure and test pages."""
+"""Run and study folders that nobody trained: files in their real form with drawn contents, to test pages with."""
 
 import json
 from itertools import combinations

@@ -119,7 +119,7 @@ def report(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; RUN/report.html when absent.")
     ] = None,
 ) -> None:
-    """Show finished runs or studies as one page to open in a browser: what helped, what hurt, what to ship, and why."""
+    """Show runs or studies as one page for a browser: what helped, what hurt, what to ship, and how sure it is."""
     from multitune.reporting.page import write_report
 
     typer.echo(f"report: {write_report(runs, output)}")

@@ -1,4 +1,4 @@
-"""The pictures of a page: intervals, curves, lines over time, and points against a diagonal; each labelled directly."""
+"""The pictures of a page: intervals, curves, shares over time, predicted against measured; each labelled directly."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from multitune.reporting.figures import signed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-VERDICTS = {"helped": svg.BLUE, "hurt": svg.VERMILLION}
+VERDICTS = {"helped": svg.BLUE, "hurt": svg.VERMILION}
 LETTER = 6.9  # pixels that a letter takes on average
 SMALL = (330.0, 210.0)  # a picture among many, in pixels
 
@@ -95,8 +95,7 @@ def loss_curves(task: str, curves: Sequence[Curve], names: Mapping[str, str], ke
             axes.plot([p[1] for p in train], [p[2] for p in train], color=colour, alpha=0.4, linewidth=1.2)
             axes.plot([p[1] for p in seen], [p[2] for p in seen], color=colour, marker="o", markersize=3.5)
             for _, rows, loss in (p for p in seen if p[0] == curve.chosen):
-                ring = {"markersize": 10, "markerfacecolor": "none", "markeredgecolor": svg.INK}
-                axes.plot([rows], [loss], "o", markeredgewidth=1.4, **ring)
+                axes.plot([rows], [loss], "o", markersize=10, mfc="none", mec=svg.INK, mew=1.4)
             if last := (seen or train)[-1:]:
                 ends.append((last[0][1], last[0][2], names[curve.adapter], colour))
         axes.set_ylim(bottom=0)

@@ -1,4 +1,4 @@
-"""A run folder as plain facts, read with care: what is missing, damaged or from a newer version is noted, never fatal."""
+"""A run folder as plain facts; what is missing, damaged or from a newer version is noted, and never fatal."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""One HTML file out of run and study folders: read, laid out and written whole, with nothing that it needs from elsewhere."""
+"""One HTML file out of run and study folders, written whole, which needs nothing from elsewhere."""
 
 import base64
 import hashlib

@@ -202,8 +202,14 @@ def kept_section(facts: RunFacts, id: str) -> Section | None:
         blocks.append(Charts([Chart("Kept", wide, charts.seen(lines, "Change on retention sets"), sheet, narrow)]))
     if general:
         rows = [
-            [Cell(name), Cell(subject), _number(row["examples"], count), _number(row["loss"].get(BASE)), _number(loss)]
-            + [_number(loss - row["loss"][BASE], signed)]
+            [
+                Cell(name),
+                Cell(subject),
+                _number(row["examples"], count),
+                _number(row["loss"].get(BASE)),
+                _number(loss),
+                _number(loss - row["loss"][BASE], signed),
+            ]
             for name, row in general.items()
             for subject, loss in row["loss"].items()
             if subject != BASE

@@ -1,4 +1,4 @@
-"""What a study found between tasks: who helps whom, what groups do beyond their parts, and how well it was foretold."""
+"""What a study found between tasks: who helps whom, what groups do beyond their parts, and what foretold it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,8 +38,8 @@ def helps_section(found: dict[str, Any], id: str) -> Section | None:
     caption = "Points that a row's task gains when trained with a column's task"
     table = Table(f"{id}-helps", caption, columns, rows, heat=True, full=full)
     lead = (
-        "Against the row's task alone at equal passes, on the rows that choose. ▲ helped and ▼ hurt beyond what chance "
-        "explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points on."
+        "Against the row's task alone at equal passes, on the rows that choose. ▲ helped and ▼ hurt beyond what "
+        "chance explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points on."
     )
     return Section(f"{id}-helps", "Who helps whom", lead, [table])
 
@@ -65,8 +65,13 @@ def synergy_section(found: dict[str, Any], id: str) -> Section | None:
         ]
         blocks.append(Charts([forest_chart("synergy-groups", lines, "effect in points", f"{id} synergy")]))
         cells = [
-            [Cell(line.label), Cell(listed(row["tasks"], 8)), measured(line.difference, signed(line.difference, 2))]
-            + [Cell(interval(row, 2), tone="quiet"), measured(row.get("combinations"), count(row.get("combinations")))]
+            [
+                Cell(line.label),
+                Cell(listed(row["tasks"], 8)),
+                measured(line.difference, signed(line.difference, 2)),
+                Cell(interval(row, 2), tone="quiet"),
+                measured(row.get("combinations"), count(row.get("combinations"))),
+            ]
             for line, row in zip(lines, groups, strict=True)
         ]
         columns = [*header("group", "tasks"), *header(numbers=["effect, points", "interval", "combinations"])]
@@ -74,8 +79,12 @@ def synergy_section(found: dict[str, Any], id: str) -> Section | None:
     for key, caption in (("pairs", "Effect of pairs on a task"), ("higher", "Effects beyond pairs")):
         if rows := synergy.get(key):
             cells = [
-                [Cell(" + ".join(row["tasks"])), Cell(row["task"]), measured(row["effect"], signed(row["effect"], 2))]
-                + [measured(row.get("combinations"), count(row.get("combinations")))]
+                [
+                    Cell(" + ".join(row["tasks"])),
+                    Cell(row["task"]),
+                    measured(row["effect"], signed(row["effect"], 2)),
+                    measured(row.get("combinations"), count(row.get("combinations"))),
+                ]
                 for row in sorted(rows, key=lambda row: -abs(row["effect"] or 0.0))
             ]
             columns = [*header("tasks", "effect on"), *header(numbers=["points", "combinations"])]
@@ -116,7 +125,7 @@ def ladder_section(found: dict[str, Any], id: str) -> Section | None:
     pictures = [_scatter(rung, rows, id) for rung, rows in by_rung.items()]
     if pictures:
         blocks.append(Charts(pictures))
-    lead = "Each rung foretells what tasks do to each other; regret is what its best choice loses against the best there was."
+    lead = "Each rung foretells what tasks do to each other. Regret: what its best choice loses against the best one."
     return Section(f"{id}-ladder", "Predicted and measured", lead, blocks) if blocks else None
 
 

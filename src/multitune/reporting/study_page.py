@@ -21,6 +21,7 @@ from multitune.reporting.blocks import (
     Text,
     guarded,
     header,
+    measured,
 )
 from multitune.reporting.facts import part
 from multitune.reporting.figures import (
@@ -34,6 +35,7 @@ from multitune.reporting.figures import (
     score,
     signed,
 )
+from multitune.reporting.study_effects import forest_chart, helps_section, ladder_section, synergy_section
 
 FINDINGS, SETTINGS = "findings.json", "study.yaml"
 PARTS = {
@@ -152,11 +154,8 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
             if row.get("difference") is not None
         ]
         if lines:
-            blocks.append(
-                Charts(
-                    [forest_chart("differences", lines, "difference in score, together − alone", f"{id} recommended")]
-                )
-            )
+            axis = "difference in score, together − alone"
+            blocks.append(Charts([forest_chart("differences", lines, axis, f"{id} recommended")]))
     lead = str(best.get("why") or "")
     return Section(f"{id}-recommended", "What to train together", lead, blocks)
 

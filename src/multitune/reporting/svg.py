@@ -1,4 +1,4 @@
-"""Matplotlib's SVG made part of a page: colours and type come from the page's style, ids are its own, nothing else stays.
+"""Matplotlib's SVG made part of a page: colours and type come from the page's style, and ids clash with no others.
 
 A figure is drawn in stand-in colours, one for each role. In the finished picture they are CSS variables, so that the
 same picture is right on light and dark paper and in print.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Roles, each with its stand-in and the variable of style.css that it becomes.
 INK, MUTED, RULE = "#010201", "#010202", "#010203"
-BLUE, ORANGE, VERMILLION, GREEN, GREY = "#010204", "#010205", "#010206", "#010207", "#010208"
+BLUE, ORANGE, VERMILION, GREEN, GREY = "#010204", "#010205", "#010206", "#010207", "#010208"
 PURPLE, SKY, PAPER = "#010209", "#01020a", "#01020b"
 VARIABLES = {
     INK: "ink",
@@ -26,7 +26,7 @@ VARIABLES = {
     RULE: "rule",
     BLUE: "blue",
     ORANGE: "orange",
-    VERMILLION: "vermillion",
+    VERMILION: "vermilion",
     GREEN: "green",
     GREY: "grey",
     PURPLE: "purple",
@@ -70,7 +70,8 @@ def drawing(width: float, height: float) -> "Generator[tuple[Figure, Axes]]":
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+    settings: Any = SETTINGS
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # glyphs that its own font lacks: the browser's font has them
         figure = Figure(figsize=(width / 72, height / 72))
         FigureCanvasSVG(figure)

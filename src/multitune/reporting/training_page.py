@@ -110,7 +110,7 @@ def _share(line: Shares, id: str) -> Chart:
     return Chart(
         title=f"{line.name} in {line.adapter}",
         svg=charts.share_lines(line, id),
-        label=f"Share of {line.name} in {line.adapter}: asked {percent(first)} at first and {percent(last)} at last{drawn}.",
+        label=f"Share of {line.name} in {line.adapter}: asked {percent(first)} to {percent(last)}{drawn}.",
         sheet=Sheet(
             f"share-{line.adapter}-{line.name}", ["step", "asked", "achieved"], sorted(kept, key=lambda r: r[0])
         ),

@@ -1,4 +1,4 @@
-"""The answers on top of a run's page, in sentences: did mixing help, whom did it hurt, what to ship, can I trust it."""
+"""The answers on top of a run's page: did mixing help, whom did it hurt, what should ship, can I trust it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -159,6 +159,6 @@ def still_falling(facts: RunFacts, curves: Sequence[Curve]) -> list[str]:
     """Whether the main adapter's best checkpoint was its last, so that more training might help."""
     steps = [p[0] for curve in curves if curve.adapter == facts.main for p in curve.validation]
     chosen = (facts.selection.get(facts.main) or {}).get("chosen")
-    if steps and chosen == max(steps) and chosen > 0:
+    if steps and chosen and chosen == max(steps):
         return ["Its last checkpoint was its best: longer training may still help."]
     return []
