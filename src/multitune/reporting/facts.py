@@ -10,6 +10,24 @@ from typing import Any
 from multitune.core.errors import InputError, RunFolderError
 from multitune.core.rundir import RunFolder, read_json
 
+ROW = frozenset(
+    [
+        "task",
+        "metric",
+        "base",
+        "alone",
+        "together",
+        "difference",
+        "low",
+        "high",
+        "p_holm",
+        "verdict",
+        "examples",
+        "reference",
+        "against",
+    ]
+)  # of a transfer table
+CHOICE = frozenset(("adapter", "metric", "examples", "why"))  # of a routing table
 BASE = "base"  # the subject that no adapter stands on
 
 
@@ -86,6 +104,7 @@ def read_run(path: Path) -> RunFacts:
         setattr(facts, name, part(getattr(folder, name), path, facts.missing, remedy))
     facts.events = list(_events(folder, facts.missing))
     _routing(facts)
+    _check_forms(facts)
     return facts
 
 
@@ -101,6 +120,30 @@ def part(path: Path, root: Path, missing: list[str], remedy: str) -> dict[str, A
         missing.append(f"{shown} holds no object: {remedy}")
         return {}
     return value
+
+
+def _check_forms(facts: RunFacts) -> None:
+    """Leave out the two tables that all parts of a page speak of, where they are not of the form that is read here."""
+    tables = facts.scores.get("transfer")
+    if tables and not _is_transfer(tables):
+        facts.scores["transfer"] = {}
+        facts.missing.append("scores.json: `transfer` has another form than this version reads; see a newer multitune")
+    choices = facts.table.get("tasks")
+    if choices and not (isinstance(choices, dict) and all(_has(row, CHOICE) for row in choices.values())):
+        facts.table = {}
+        facts.missing.append(f"routing/{facts.routing}/table.json has another form than this version reads")
+
+
+def _is_transfer(tables: Any) -> bool:
+    """Whether every table holds rows with all fields."""
+    if not isinstance(tables, dict):
+        return False
+    parts: list[Any] = [table.get("tasks") if isinstance(table, dict) else None for table in tables.values()]
+    return all(isinstance(rows, list) and rows and all(_has(row, ROW) for row in rows) for rows in parts)
+
+
+def _has(row: Any, fields: frozenset[str]) -> bool:
+    return isinstance(row, dict) and fields <= row.keys()
 
 
 def _within(path: Path, root: Path) -> str:

@@ -4,7 +4,20 @@ import json
 from typing import Any
 
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Cell, Chart, Charts, Facts, Lines, Section, Sheet, Table, Text, header
+from multitune.reporting.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Facts,
+    Lines,
+    Section,
+    Sheet,
+    Table,
+    Text,
+    guarded,
+    header,
+)
 from multitune.reporting.diary import curves, notes, spent
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.figures import count, lasting, listed, percent, size
@@ -76,17 +89,24 @@ def making_section(facts: RunFacts, id: str) -> Section | None:
     if machine:
         items.append(("Machine", f"{machine.get('processor')}, {machine.get('cores')} cores, {machine.get('system')}"))
     blocks: list[Block] = [Facts(items)] if items else []
-    cautions = [*budget(facts, spent(facts.events)), *still_falling(facts, curves(facts.events, facts.selection))]
-    said = [*cautions, *notes(facts.events), *_left_out(facts)]
+    said = [
+        *(guarded("what to beware of", lambda: _cautions(facts), facts.missing) or []),
+        *(guarded("the run's notes", lambda: notes(facts.events), facts.missing) or []),
+        *(guarded("rows left out", lambda: _left_out(facts), facts.missing) or []),
+    ]
     if said:
         blocks.append(Lines("Worth knowing", said))
-    if facts.data:
-        blocks.append(_data(facts, id))
+    if facts.data and (table := guarded("the data's hashes", lambda: _data(facts, id), facts.missing)):
+        blocks.append(table)
     blocks.append(Text(_commands(facts), title="Commands to repeat it", kind="code"))
     if facts.folder.config.is_file() and facts.config:
         blocks.append(Text(facts.folder.config.read_text("utf-8"), title="The run file as resolved", kind="code"))
     lead = f"Everything on this page was read from {path}; nothing was computed again from weights."
     return Section(f"{id}-made", "How it was made", lead, blocks)
+
+
+def _cautions(facts: RunFacts) -> list[str]:
+    return [*budget(facts, spent(facts.events)), *still_falling(facts, curves(facts.events, facts.selection))]
 
 
 def _left_out(facts: RunFacts) -> list[str]:

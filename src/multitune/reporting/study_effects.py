@@ -39,7 +39,7 @@ def helps_section(found: dict[str, Any], id: str) -> Section | None:
     table = Table(f"{id}-helps", caption, columns, rows, heat=True, full=full)
     lead = (
         "Against the row's task alone at equal passes, on the rows that choose. ▲ helped and ▼ hurt beyond what "
-        "chance explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points on."
+        "chance explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points."
     )
     return Section(f"{id}-helps", "Who helps whom", lead, [table])
 
