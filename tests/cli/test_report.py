@@ -12,7 +12,7 @@ from tests.cli.test_main import invoke, multitune
 
 def test_train_ends_with_the_path_of_a_page(finished: Path) -> None:
     printed = (finished.parent.parent / "printed.txt").read_text("utf-8")
-    assert printed.splitlines()[-1] == f"report: {finished / 'report.html'}"
+    assert printed.rstrip().splitlines()[-1] == f"report: {finished / 'report.html'}"
     text = (finished / "report.html").read_text("utf-8")
     rows = read_json(RunFolder(finished).scores)["transfer"]["shared"]["tasks"]
     assert all(f"{row['together']:.3f}" in text for row in rows) and "Not everything is there" not in text

@@ -73,6 +73,14 @@ def run(_made: Path, tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture(scope="session")
+def page(_made: Path) -> Page:
+    """The page of the run as it is."""
+    from multitune.reporting.page import write_report
+
+    return Page(write_report([_made], _made.parent / "page.html"))
+
+
+@pytest.fixture(scope="session")
 def _made_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_study(tmp_path_factory.mktemp("study") / "pairs")
 

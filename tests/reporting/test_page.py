@@ -34,8 +34,8 @@ def sheet(page: Page, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def test_every_score_on_the_page_is_the_run_folders(run: RunFolder) -> None:
-    table = page_of(run.path).table("Every task's score")
+def test_every_score_on_the_page_is_the_run_folders(page: Page, run: RunFolder) -> None:
+    table = page.table("Every task's score")
     rows = read_json(run.scores)["transfer"]["shared"]["tasks"]
     routed = read_json(run.routing_versions[-1] / "report.json")["tasks"]
     assert [
@@ -52,8 +52,8 @@ def test_every_score_on_the_page_is_the_run_folders(run: RunFolder) -> None:
     ]
 
 
-def test_the_data_behind_a_table_and_a_chart_are_exact(run: RunFolder) -> None:
-    page, rows = page_of(run.path), read_json(run.scores)["transfer"]["shared"]["tasks"]
+def test_the_data_behind_a_table_and_a_chart_are_exact(page: Page, run: RunFolder) -> None:
+    rows = read_json(run.scores)["transfer"]["shared"]["tasks"]
     saved = sheet(page, "p1-scores")
     assert [float(row["difference"]) for row in saved] == [row["difference"] for row in rows]
     drawn = sheet(page, "differences-shared")
@@ -61,11 +61,10 @@ def test_the_data_behind_a_table_and_a_chart_are_exact(run: RunFolder) -> None:
     assert bounds == [(row["low"], row["high"]) for row in rows]
 
 
-def test_the_verdict_counts_and_names_what_the_scores_say(run: RunFolder) -> None:
-    text = page_of(run.path).text
+def test_the_verdict_counts_and_names_what_the_scores_say(page: Page) -> None:
     assert (
         "Training 3 tasks together helped 1 (tweets), hurt entities and left 1 undecided; "
-        "ship shared for tweets and reports, entities for entities." in text
+        "ship shared for tweets and reports, entities for entities." in page.text
     )
 
 
@@ -77,15 +76,14 @@ def test_a_subject_that_was_not_trained_has_a_column(run: RunFolder) -> None:
     assert [row["big-api-model"] for row in table] == ["0.789", "–", "–"]
 
 
-def test_what_was_kept_is_shown_before_and_after(run: RunFolder) -> None:
-    page = page_of(run.path)
+def test_what_was_kept_is_shown_before_and_after(page: Page) -> None:
     (kept,), (general,) = page.table("Sets that nothing trained on"), page.table("Loss on general data")
     assert (kept["before"], kept["after"], kept["difference"]) == ("0.410", "0.370", "−0.040")
     assert (general["loss before"], general["loss after"], general["change"]) == ("3.200", "2.700", "−0.500")
 
 
-def test_the_routers_confusions_and_calibration_are_the_reports(run: RunFolder) -> None:
-    page, report = page_of(run.path), read_json(run.routing_versions[-1] / "report.json")
+def test_the_routers_confusions_and_calibration_are_the_reports(page: Page, run: RunFolder) -> None:
+    report = read_json(run.routing_versions[-1] / "report.json")
     for view, words in (("prompt", "the whole prompt"), ("body", "its body alone")):
         table = page.table(f"True task (row), likeliest task (column), by {words}")
         tasks = [row["task"] for row in table]
@@ -115,17 +113,15 @@ def hostile(run: RunFolder) -> None:
     run.config.write_text(run.config.read_text("utf-8").replace("name: demo", f"name: {json.dumps(HOSTILE)}"), "utf-8")
 
 
-def test_no_text_of_a_run_becomes_markup(run: RunFolder) -> None:
-    plain = page_of(run.path)
+def test_no_text_of_a_run_becomes_markup(page: Page, run: RunFolder) -> None:
     hostile(run)
-    page = page_of(run.path)
-    assert "img" not in {tag for tag, _ in page.elements} and len(page.all("script")) == len(plain.all("script"))
-    assert page.text.count(HOSTILE) > 20
-    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    hit = page_of(run.path)
+    assert "img" not in {tag for tag, _ in hit.elements} and len(hit.all("script")) == len(page.all("script"))
+    assert hit.text.count(HOSTILE) > 20
+    assert not any(name.startswith("on") for _, attributes in hit.elements for name in attributes)
 
 
-def test_only_our_own_script_may_run(run: RunFolder) -> None:
-    page = page_of(run.path)
+def test_only_our_own_script_may_run(page: Page) -> None:
     (script,) = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
