@@ -99,7 +99,7 @@ def _same_rows(runs: Sequence[RunFacts], tasks: Sequence[str]) -> str:
     ]
     if differ:
         return (
-            f"Not the same rows: {listed(differ, 12)} was measured on different rows in these runs; do not compare it."
+            f"Not the same rows: {listed(differ, 12)}. What was measured on different rows cannot be compared."
         )
     return "All tasks were measured on the same rows, by their hashes."
 
