@@ -85,3 +85,15 @@ def test_where_a_subject_said_nothing_there_is_no_duel_and_a_note(run: RunFolder
     facts, row = tweets(run)
     assert duel(facts, row, "shared", 1) is None
     assert facts.missing == ["predictions/tweets/tweets.test.jsonl is missing or empty"]
+
+
+def test_a_partly_right_answer_keeps_its_score(run: RunFolder) -> None:
+    path = run.predictions("shared", "tweets", "test")
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row, value in zip(rows, (0.0, 1.0, 0.4), strict=False):
+        row["score"] = value
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:3]), "utf-8")
+    facts, row = tweets(run)
+    found = duel(facts, row, "shared", 1)
+    assert found is not None
+    assert {example.answers[0].mark for example in found.telling} == {"✗ not right", "✓ right", "score 0.40"}

@@ -113,7 +113,7 @@ def test_on_paper_every_answer_is_open_and_controls_are_gone(window: Any, run: R
     window.goto(write_report([run.path]).as_uri())
     window.emulate_media(media="print")
     window.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert window.locator("details:not([open])").count() == 0
+    assert window.locator(".examples details:not([open])").count() == 0
     assert not window.locator(".controls:visible, .contents:visible, .data:visible").count()
     window.evaluate("dispatchEvent(new Event('afterprint'))")
     assert window.locator("details[open]").count() == 0

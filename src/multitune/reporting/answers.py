@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from multitune.reporting.blocks import Answer, Shown
+from multitune.reporting.blocks import Answer, Shown, Tone
 from multitune.reporting.facts import RunFacts, lines
 from multitune.reporting.figures import cut
 
@@ -112,9 +112,17 @@ def _telling(
 def _shown(task: str, id: str, what: str, prompt: str, by: Mapping[str, Mapping[str, Any]]) -> Shown:
     gold = next(iter(by.values())).get("gold")
     answers = [
-        Answer(name, cut(str(row.get("output", "")), OUTPUT), float(row["score"]) > HALF) for name, row in by.items()
+        Answer(name, cut(str(row.get("output", "")), OUTPUT), *_marked(float(row["score"])))
+        for name, row in by.items()
     ]
     return Shown(task, id, what, cut(prompt, PROMPT), cut(_plain(gold), OUTPUT), answers)
+
+
+def _marked(value: float) -> tuple[str, Tone]:
+    """One example's score in words; partly right answers keep their number."""
+    if value in (0.0, 1.0):
+        return ("✓ right", "helped") if value else ("✗ not right", "hurt")
+    return f"score {value:.2f}", "unsure"
 
 
 def _plain(gold: Any) -> str:

@@ -127,7 +127,8 @@ class Answer:
 
     subject: str
     output: str
-    right: bool
+    mark: str  # `✓ right`, `✗ not right`, or a score in between
+    tone: Tone
 
 
 @dataclass(frozen=True, slots=True)

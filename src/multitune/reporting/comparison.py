@@ -98,9 +98,7 @@ def _same_rows(runs: Sequence[RunFacts], tasks: Sequence[str]) -> str:
         if len({str(((run.data.get(task) or {}).get("digests") or {}).get(run.split)) for run in runs}) > 1
     ]
     if differ:
-        return (
-            f"Not the same rows: {listed(differ, 12)}. What was measured on different rows cannot be compared."
-        )
+        return f"Not the same rows: {listed(differ, 12)}. What was measured on different rows cannot be compared."
     return "All tasks were measured on the same rows, by their hashes."
 
 

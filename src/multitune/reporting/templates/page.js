@@ -92,10 +92,10 @@ for (const box of document.querySelectorAll(".sortable")) {
   filter();
 }
 
-// Paper cannot be clicked: answers and settings are opened before printing and closed again after it.
+// Paper cannot be clicked: what is not very long is opened before printing and closed again after it.
 let opened = [];
 addEventListener("beforeprint", () => {
-  opened = [...document.querySelectorAll("details:not([open])")];
+  opened = [...document.querySelectorAll("details:not([open], .long)")];
   for (const one of opened) one.open = true;
 });
 addEventListener("afterprint", () => {
