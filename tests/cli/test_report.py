@@ -24,6 +24,32 @@ def test_a_page_may_stand_anywhere(finished: Path, tmp_path: Path) -> None:
     assert target.read_text("utf-8").startswith("<!doctype html>")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("adapters=shared",),
+        ("adapters=per_task",),
+        ("adapters=mixture",),
+        ("adapters=shared", "method=full"),
+        ("train.validate_every=1", "train.patience=1", "train.epochs=3"),
+    ],
+    ids=" ".join,
+)
+def test_every_kind_of_run_has_a_page_that_misses_nothing(run_file: Path, settings: tuple[str, ...]) -> None:
+    options = [part for setting in settings for part in ("--set", setting)]
+    assert invoke("train", run_file, *options).exit_code == 0
+    folder = run_file.parent / "runs" / "tiny"
+    text = (folder / "report.html").read_text("utf-8")
+    for name, table in read_json(RunFolder(folder).scores)["transfer"].items():
+        assert name in text and all(f"{row['together']:.3f}" in text for row in table["tasks"])
+    assert "Not everything is there" not in text and "Won and lost" in text and "How it learned" in text
+
+
+def test_a_folder_as_output_is_refused(finished: Path, tmp_path: Path) -> None:
+    done = multitune("report", finished, "-o", tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1) and "is a folder" in done.stderr
+
+
 def test_what_was_asked_is_kept_with_what_was_said(finished: Path) -> None:
     folder = RunFolder(finished)
     for task in ("colours", "copy"):

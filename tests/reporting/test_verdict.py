@@ -74,3 +74,15 @@ def test_a_longer_training_of_the_shared_adapter_is_told(run: RunFolder) -> None
 
 def test_equal_steps_are_told(run: RunFolder) -> None:
     assert "All arms took the same number of steps." in answers(read_run(run.path))["Can I trust it?"]
+
+
+def test_where_each_task_was_trained_alone_the_sentence_is_about_all_of_them(run: RunFolder) -> None:
+    scores = read_json(run.scores)
+    shared = scores["transfer"].pop("shared")
+    for row in shared["tasks"]:
+        row.update(against="base", reference="base", alone=None, verdict="helped")
+        scores["transfer"][row["task"]] = {"tasks": [row], "summary": {**shared["summary"], "mean_points": 3.0}}
+    write_json(run.scores, scores)
+    facts = read_run(run.path)
+    assert verdict(facts).startswith("Against the base, training each task alone helped all of them and hurt none")
+    assert "scores moved by +3.0 points against the base" in answers(facts)["Did training help?"]

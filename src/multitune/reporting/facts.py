@@ -75,8 +75,14 @@ class RunFacts:
         return max(compared, key=lambda name: len(compared[name]["tasks"]), default="")
 
     def rows(self, adapter: str = "") -> list[dict[str, Any]]:
-        """The transfer table of an adapter, the main one where none is named."""
-        return list(self.transfer.get(adapter or self.main, {}).get("tasks") or ())
+        """Rows of an adapter's transfer table, each with the adapter's name.
+
+        Where none is named, those of the main adapter; and of all adapters where each learned one task.
+        """
+        whose = [adapter or self.main]
+        if not adapter and self.main and len(self.transfer[self.main]["tasks"]) == 1:
+            whose = list(self.transfer)
+        return [{**row, "adapter": name} for name in whose for row in self.transfer.get(name, {}).get("tasks") or ()]
 
     @property
     def written(self) -> datetime | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from multitune.core.errors import InputError
 from multitune.core.rundir import RunFolder, write_text
 from multitune.reporting.blocks import Part
 from multitune.reporting.comparison import comparison_part
@@ -28,8 +29,11 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
 
     Raises:
         RunFolderError: a folder holds neither a run nor a study.
+        InputError: the output is a folder.
         StorageError: the file could not be written.
     """
+    if output is not None and output.is_dir():
+        raise InputError(f"--output {output}: is a folder. Give the name of a file, such as {output / 'report.html'}")
     parts = [
         study_part(path, f"p{place}") if is_study(path) else run_part(path, f"p{place}")
         for place, path in enumerate(paths, start=1)

@@ -15,7 +15,7 @@ def verdict(facts: RunFacts) -> str:
     if not facts.rows():
         return "Nothing was measured yet, so there is no verdict."
     by = by_verdict(facts.rows())
-    what, n = _subject(facts)
+    what, n = _subject(facts), len(facts.rows())
     parts = [f"{what} helped {_counted(by['helped'], n)}" if by["helped"] else f"{what} helped none"]
     parts.append(f"hurt {listed(by['hurt'])}" if by["hurt"] else "hurt none")
     if by["cannot tell"] and (by["helped"] or by["hurt"]):
@@ -33,11 +33,16 @@ def by_verdict(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     return found
 
 
-def _subject(facts: RunFacts) -> tuple[str, int]:
+def _subject(facts: RunFacts) -> str:
+    """Who was trained, and against whom where that is the base alone."""
     rows = facts.rows()
-    if all(row["against"] == "alone" for row in rows) and len(rows) > 1:
-        return f"Training {len(rows)} tasks together", len(rows)
-    return f"Training {facts.main}", len(rows)
+    several = len({row["adapter"] for row in rows}) > 1
+    words = "training each task alone" if several else f"training {len(rows)} tasks together"
+    if len(rows) == 1:
+        words = f"training {rows[0]['adapter']}"
+    if all(row["against"] == "base" for row in rows):
+        return f"Against the base, {words}"
+    return words[0].upper() + words[1:]
 
 
 def _counted(tasks: Sequence[str], of: int, names: bool = True) -> str:
@@ -61,8 +66,9 @@ def questions(facts: RunFacts, curves: Sequence[Curve], spent: Spent) -> list[tu
     """The four questions of a reader, each with its answer."""
     if not facts.rows():
         return []
+    compared = any(row["against"] == "alone" for row in facts.rows())
     return [
-        ("Did mixing help?", _helped(facts)),
+        ("Did mixing help?" if compared else "Did training help?", _helped(facts)),
         ("Whom did it hurt?", _hurt(facts)),
         ("What should ship?", _ship(facts)),
         ("Can I trust it?", _trust(facts, curves, spent)),
@@ -72,13 +78,18 @@ def questions(facts: RunFacts, curves: Sequence[Curve], spent: Spent) -> list[tu
 def _helped(facts: RunFacts) -> str:
     rows = facts.rows()
     by = by_verdict(rows)
-    points = 100 * sum(row["difference"] for row in rows) / len(rows)
+    points = sum(table["summary"]["mean_points"] * len(table["tasks"]) for table in _tables(facts)) / len(rows)
     change = f"On average scores moved by {signed(points, 1)} points"
     reference = "the adapters trained alone" if any(row["against"] == "alone" for row in rows) else "the base"
     if not by["helped"]:
         return f"Not beyond what chance explains. {change} against {reference}."
     gains = [f"{row['task']} ({signed(100 * row['difference'], 1)})" for row in rows if row["verdict"] == "helped"]
     return f"Yes, for {listed(gains)}. {change} against {reference}."
+
+
+def _tables(facts: RunFacts) -> list[Mapping[str, Any]]:
+    """The transfer tables that `facts.rows()` are of."""
+    return [facts.transfer[name] for name in dict.fromkeys(row["adapter"] for row in facts.rows())]
 
 
 def _hurt(facts: RunFacts) -> str:

@@ -1,10 +1,11 @@
 """Examples won and lost by training together: counts over all rows, and the most telling ones to read."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from multitune.reporting.answers import OUTCOMES, Duel, duel
 from multitune.reporting.blocks import Answers, Block, Cell, Section, Shown, Table, Text, header
+from multitune.reporting.duels import OUTCOMES, Duel, duel
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.figures import count
 
@@ -12,7 +13,7 @@ from multitune.reporting.figures import count
 def answers_section(facts: RunFacts, id: str) -> Section | None:
     """Of the main adapter, against the one that learned each task alone, or the base."""
     rows = facts.rows()
-    duels = [found for row in rows if (found := duel(facts, row, facts.main, len(rows))) is not None]
+    duels = [found for row in rows if (found := duel(facts, row, len(rows))) is not None]
     if not duels:
         return None
     examples = _interleaved(duels)
@@ -21,10 +22,16 @@ def answers_section(facts: RunFacts, id: str) -> Section | None:
         remedy = f"`multitune eval {facts.folder.path}` answers again and keeps them"
         blocks.insert(1, Text(f"Prompts are not shown: this run was evaluated before they were kept. {remedy}."))
     lead = (
-        f"Won: {facts.main} scores higher on this row than the adapter that learned the task alone (or the base, "
+        f"Won: {_names(rows)} scores higher on this row than the adapter that learned the task alone (or the base, "
         "where none did); lost: lower. Counts are over all rows; shown are the rows that differ most."
     )
     return Section(f"{id}-answers", "Won and lost", lead, blocks)
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The adapter compared; `the adapter` where each task has its own."""
+    names = {row["adapter"] for row in rows}
+    return names.pop() if len(names) == 1 else "the adapter"
 
 
 def _interleaved(duels: Sequence[Duel]) -> list[Shown]:

@@ -36,16 +36,15 @@ def outcome(reference: float, together: float) -> str:
     return "both right" if together > HALF else "neither right"
 
 
-def duel(facts: RunFacts, row: Mapping[str, Any], together: str, tasks: int) -> Duel | None:
+def duel(facts: RunFacts, row: Mapping[str, Any], tasks: int) -> Duel | None:
     """Compare the predictions for one row of the transfer table; None, and a note, where a file is missing.
 
     Args:
         facts: of the run.
-        row: of the transfer table: its task and reference.
-        together: the adapter compared.
+        row: of the transfer table: its task, its adapter and whom that is held against.
         tasks: that share the room on the page.
     """
-    task, reference = row["task"], row["reference"]
+    task, together, reference = row["task"], row["adapter"], row["reference"]
     found = Duel(task, together, reference)
     said = {name: _predictions(facts, name, task, found) for name in (together, reference)}
     empty = [name for name, by_id in said.items() if not by_id]
