@@ -36,7 +36,7 @@ def chance(p: float | None) -> str:
 
 def percent(value: float | None, digits: int = 0) -> str:
     """A share of one in hundredths."""
-    return DASH if value is None else f"{value:.{digits}%}".replace(".0%", "%")
+    return DASH if value is None else f"{value:.{digits}%}".replace(".0%", "%").replace("-", "−")
 
 
 def count(value: float | None) -> str:

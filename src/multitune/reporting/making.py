@@ -64,13 +64,14 @@ def _training(facts: RunFacts) -> list[tuple[str, str]]:
     sums = spent(facts.events)
     if not sums.steps:
         return []
-    saved = 1 - sums.tokens / sums.logical_tokens if sums.logical_tokens else 0.0
+    shared = 1 - sums.tokens / sums.logical_tokens if sums.logical_tokens else 0.0
+    saved = f" (shared prefixes saved {percent(shared)})" if shared > 0 else ""
     found = [
         ("Training time", f"{lasting(sums.seconds)} in {count(sums.steps)} steps, validation and evaluation left out"),
         (
             "Tokens",
-            f"{count(sums.tokens)} computed for rows of {count(sums.logical_tokens)} (shared prefixes saved "
-            f"{percent(saved)}), {count(sums.answer_tokens)} of them answers",
+            f"{count(sums.tokens)} computed for rows of {count(sums.logical_tokens)}{saved}, "
+            f"{count(sums.answer_tokens)} of them answers",
         ),
     ]
     steps = [f"{name} {count(n)} ({count(sums.adapter_rows[name])} rows)" for name, n in sums.adapter_steps.items()]

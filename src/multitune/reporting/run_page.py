@@ -152,7 +152,8 @@ def matrix_section(facts: RunFacts, id: str) -> Section | None:
     measured: Mapping[str, Any] = facts.scores.get("tasks") or {}
     subjects = list(dict.fromkeys(s for task in measured.values() for s in task["scores"] if s != BASE))
     answered = {s: [t for t, task in measured.items() if s in task["scores"]] for s in subjects}
-    if sum(len(tasks) > 1 for tasks in answered.values()) < 2:
+    crowded = any(len(task["scores"]) > 3 for task in measured.values())  # base, alone and together stand above
+    if sum(len(tasks) > 1 for tasks in answered.values()) < 2 and not crowded:
         return None
     rows: list[list[Cell]] = []
     for subject in subjects:

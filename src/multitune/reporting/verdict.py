@@ -18,7 +18,9 @@ def verdict(facts: RunFacts) -> str:
     what, n = _subject(facts), len(facts.rows())
     parts = [f"{what} helped {_counted(by['helped'], n)}" if by["helped"] else f"{what} helped none"]
     parts.append(f"hurt {listed(by['hurt'])}" if by["hurt"] else "hurt none")
-    if by["cannot tell"] and (by["helped"] or by["hurt"]):
+    if not by["helped"] and not by["hurt"]:
+        parts[-1] += " beyond chance"
+    elif by["cannot tell"]:
         parts.append(f"left {_counted(by['cannot tell'], n, names=False)} undecided")
     sentence = ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
     ship = shipping(facts)
@@ -99,10 +101,10 @@ def _hurt(facts: RunFacts) -> str:
     text = f"{listed(hurt)}." if hurt else "No task beyond what chance explains."
     if open_tasks:
         worst = min(open_tasks, key=lambda row: row["low"])
-        text += (
-            f" Undecided: {listed([row['task'] for row in open_tasks])}; a loss of up to "
-            f"{max(0.0, -100 * worst['low']):.1f} points ({worst['task']}) is not ruled out."
-        )
+        text += f" Undecided: {listed([row['task'] for row in open_tasks])}"
+        if worst["low"] < 0:
+            text += f"; a loss of up to {-100 * worst['low']:.1f} points ({worst['task']}) is not ruled out"
+        text += "."
     return text + _kept(facts)
 
 
