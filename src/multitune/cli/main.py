@@ -1,4 +1,4 @@
-"""The command line: train, check, eval, export, schema and version, each in a few lines."""
+"""The command line: train, check, eval, report, export, schema and version, each in a few lines."""
 
 import json
 import os
@@ -77,6 +77,7 @@ def train(
         from multitune.evaluation.deploy import read_version
 
         show_routing(read_version(folder), folder.path, _results())
+    _write_own_report(folder, as_json)
 
 
 @app.command()
@@ -118,6 +119,19 @@ def evaluate(
     with Watch(Console(stderr=as_json)) as watch:
         scores = evaluate_folder(run, watch, overrides)
     _show_scores(RunFolder(run), scores, as_json)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs or studies.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; RUN/report.html when absent.")
+    ] = None,
+) -> None:
+    """Show runs or studies as one page for a browser: what helped, what hurt, what to ship, and how sure it is."""
+    from multitune.reporting.page import write_report
+
+    typer.echo(f"report: {write_report(runs, output)}")
 
 
 @app.command()
@@ -276,6 +290,17 @@ def _show_scores(folder: RunFolder, scores: Any, as_json: bool) -> None:
         _print_json({"run": str(folder.path), **scores})
     else:
         show_scores(scores, folder.path, _results())
+
+
+def _write_own_report(folder: RunFolder, as_json: bool) -> None:
+    """The page of a run that was just finished; it never spoils the run."""
+    from multitune.reporting.page import write_report
+
+    try:
+        line = f"report: {write_report([folder.path])}"
+    except Exception as error:
+        line = f"note: the run is complete, but its report could not be written: {error}"
+    typer.echo(line, err=as_json)
 
 
 def _print_json(value: Any) -> None:

@@ -67,6 +67,15 @@ class RunFolder:
         """What one adapter (or the base) said to one task's rows, one JSON line each."""
         return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
 
+    def prompts(self, task: str, split: str) -> Path:
+        """What the subjects were asked, one JSON line of id and prompt for each row."""
+        return self.path / "prompts" / f"{task}.{split}.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run to a reader."""
+        return self.path / "report.html"
+
     @property
     def routing_versions(self) -> list[Path]:
         """Folders of the routing versions, oldest first; the last one holds."""
