@@ -1,6 +1,7 @@
 """A whole experiment: a config becomes a run folder with trained adapters, predictions, scores and verdicts."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.model.files import load_adapter
-from multitune.training.events import Observe, unwatched
+from multitune.training.events import ALL, EventLog, Observe, unwatched
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
@@ -46,11 +47,12 @@ def run_experiment(
     try:
         watch = several([observe, tracking])
         train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared)))
-        subjects = open_subjects(prepared, folder)
-        observe({"kind": "phase", "name": "evaluate"})
-        evaluate_run(folder, prepared, subjects, observe)
-        if len(config.tasks) > 1 and config.method == "lora":
-            deploy_run(folder, prepared, subjects, observe)
+        with closing(EventLog(folder.events, observe, keep=ALL)) as log:  # whoever reads the diary sees this part too
+            log({"kind": "phase", "name": "evaluate"})
+            subjects = open_subjects(prepared, folder)
+            evaluate_run(folder, prepared, subjects, log)
+            if len(config.tasks) > 1 and config.method == "lora":
+                deploy_run(folder, prepared, subjects, log)
     finally:
         tracking.finish()
     return folder
@@ -121,6 +123,11 @@ def _measure(prepared: PreparedRun) -> Callable[..., float] | None:
 
 
 def _check_folder(folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    if folder.is_held:
+        raise RunFolderError(
+            f"{folder.path}: another process is training this run. Wait for it (`multitune watch {folder.path}`), or "
+            "stop it"
+        )
     if resume:
         folder.require()
     elif folder.path.exists() and any(folder.path.iterdir()) and not overwrite:
