@@ -21,7 +21,7 @@ app = typer.Typer(help="List runs, compare them, export them for readers, remove
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `train` made.")]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")]
-WIDTH = 100  # of tables in a file
+WIDTH = 120  # of tables in a file
 
 
 class Form(StrEnum):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PAUSE = 0.25  # seconds between looks at the run folder
+KEEPALIVE = 15.0  # seconds of silence at most
 LOCAL = ("localhost", "127.0.0.1")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 # The page runs its own script and nothing else, whatever a task's name or a note says.
@@ -53,8 +54,7 @@ def create_app(path: Path, server: Server | None = None) -> "FastAPI":
     folder, server = RunFolder(path).require(), server or Server()
     try:
         from fastapi import FastAPI, Header
-        from fastapi.responses import FileResponse, HTMLResponse, Response
-        from fastapi.sse import EventSourceResponse, ServerSentEvent
+        from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
         from starlette.middleware.trustedhost import TrustedHostMiddleware
     except ImportError as error:
         raise _missing() from error
@@ -74,32 +74,43 @@ def create_app(path: Path, server: Server | None = None) -> "FastAPI":
             return FileResponse(folder.report, media_type="text/html", headers=HEADERS)
         return HTMLResponse("No report yet: multitune report RUN writes it.", status_code=404, headers=_headers())
 
-    async def events(last_event_id: Annotated[str | None, Header()] = None) -> AsyncIterator[ServerSentEvent]:
-        async for message in messages(folder, server.stopping, last_event_id):
-            yield ServerSentEvent(**message)
+    def events(last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+        stream = messages(folder, server.stopping, last_event_id)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_headers())
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(server.hosts))
-    for route, answer in (("/", page), ("/live.js", script), ("/live.css", style), ("/report", report)):
+    answers = {"/": page, "/live.js": script, "/live.css": style, "/events": events, "/report": report}
+    for route, answer in answers.items():
         app.add_api_route(route, answer, methods=["GET"], response_model=None)
-    app.add_api_route("/events", events, methods=["GET"], response_class=EventSourceResponse)
     return app
 
 
-async def messages(folder: RunFolder, stopping: Callable[[], bool], last: str | None) -> AsyncIterator[dict[str, Any]]:
-    """The stream of a run as fields of server-sent events, until the server stops or the reader leaves."""
+async def messages(folder: RunFolder, stopping: Callable[[], bool], last: str | None) -> AsyncIterator[str]:
+    """The stream of a run as server-sent events, until the server stops or the reader leaves.
+
+    Args:
+        folder: the run.
+        stopping: whether the server is about to stop.
+        last: the id of the last message that the reader has, if any.
+    """
     follower = Follower(folder)
     told: dict[str, Any] = {}
+    silent = 0.0
     while not stopping():
         news = await asyncio.to_thread(follower.news)
         entries = unread(news.entries, last)
         last = None  # of the first look alone; from here on the follower knows what is new
         for entry in entries:
-            yield {"id": entry.key, "raw_data": _data(entry)}
+            yield f"id: {entry.key}\ndata: {_data(entry)}\n\n"  # JSON: one line
         state = {"state": news.state, "report": folder.report.is_file()}
         if state != told:
             told = state
-            yield {"event": "state", "raw_data": json.dumps(state)}
+            yield f"event: state\ndata: {json.dumps(state)}\n\n"
+        silent = 0.0 if news.entries else silent + PAUSE
+        if silent >= KEEPALIVE:  # a comment, so that nothing on the way takes the silence for an end
+            silent = 0.0
+            yield ":\n\n"
         if not news.entries:
             await asyncio.sleep(PAUSE)
 
