@@ -150,18 +150,18 @@ def run_record(folder: RunFolder) -> dict[str, Any]:
 def _tables(folder: RunFolder) -> str:
     """What `train` ends with."""
     from multitune.cli.show import show_scores
-    from multitune.reporting.forms import read_scores
+    from multitune.cli.ship import show_routing
+    from multitune.reporting.forms import read_router_report, read_scores, read_table
 
     file = io.StringIO()
     console = Console(file=file, width=WIDTH)
     show_scores(read_scores(folder), folder.path, console)
-    if folder.routing_versions:
-        from multitune.cli.ship import show_routing
-        from multitune.evaluation.deploy import read_version
-
-        found = read_version(folder)
-        if "tasks" in found["report"]:  # of a change of the tasks, only the change was measured
-            show_routing(found, folder.path, console)
+    table = read_table(folder)
+    if table is not None:
+        report = read_router_report(folder)
+        if "tasks" in report:  # after a change of the tasks, only the change was measured
+            version = folder.routing_versions[-1].name
+            show_routing({"version": version, "table": table, "report": report}, folder.path, console)
     return file.getvalue().lstrip("\n")
 
 

@@ -29,6 +29,7 @@ from multitune.reporting.markdown import (
     transfer_table,
 )
 
+HOME = "https://github.com/multitune/multitune"
 PATHS = ("train", "validation", "test", "base", "output", "on")  # fields that may hold one
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_TASKS = {"classify": "text-classification", "tag": "token-classification"}  # the rest generates text
@@ -130,6 +131,7 @@ class _Card:
             metric_name=metric,
             metric_value=round(self._score(task.name, self.recipe.name) or 0.0, 4),
             source_name="multitune",
+            source_url=HOME,
         )
 
     def _score(self, task: str, subject: str) -> float | None:
@@ -145,7 +147,7 @@ class _Card:
         return (
             f"# {inert(self.config.name)}, {inert(self.recipe.name)}\n\n"
             f"{kind} for `{_last_part(self.config.base)}`{origin}, trained {several}on "
-            f"{', '.join(map(inert, self.tasks))} with [multitune](https://github.com/multitune/multitune) "
+            f"{', '.join(map(inert, self.tasks))} with [multitune]({HOME}) "
             f"{inert(version or '')}."
         )
 

@@ -145,14 +145,24 @@ class _Shipped(_Form):
     why: str
 
 
+class _Cost(_Form):
+    together: int
+    separate: int
+    ratio: float
+    shipped: list[str]
+    droppable: list[str]
+
+
 class _Table(_Form):
     tasks: dict[str, _Shipped]
+    cost: _Cost
 
 
 class _View(_Form):
     accuracy: float
     same_adapter: float
     turned_away: float
+    calibration_error: float
 
 
 class _Strangers(_Form):
@@ -160,9 +170,33 @@ class _Strangers(_Form):
     routed: float
 
 
-class _Report(_Form):
+class _RoutedScores(_Form):
+    base: float
+    oracle: float
+    routed: float
+    routed_body: float
+
+
+class _Routed(_Form):
+    metric: str
+    examples: int
+    scores: _RoutedScores
+    routed: _Change
+    routed_body: _Change
+
+
+class _AfterChange(_Form):
+    change: dict[str, Any]
     views: dict[str, _View]
-    general: dict[str, _Strangers] = {}  # a change of the tasks measures views alone
+
+
+class _Report(_Form):
+    rows: str
+    views: dict[str, _View]
+    kinds: dict[str, float]
+    general: dict[str, _Strangers]
+    left_out: dict[str, _Strangers]
+    tasks: dict[str, _Routed]
 
 
 class _Versions(_Form):
@@ -216,12 +250,15 @@ def read_table(folder: RunFolder) -> dict[str, Any] | None:
 
 
 def read_router_report(folder: RunFolder) -> dict[str, Any]:
-    """report.json of the last routing version, which must be there.
+    """report.json of the last routing version, which must be there; after a change of the tasks, of views alone.
 
     Raises:
         RunFolderError: missing, damaged, or in another form.
     """
-    return _read(folder.routing_versions[-1] / ROUTING_REPORT, _Report, f"multitune select {folder.path}")
+    path = folder.routing_versions[-1] / ROUTING_REPORT
+    value = read_json(path)
+    form = _AfterChange if isinstance(value, dict) and "change" in value else _Report
+    return _read(path, form, f"multitune select {folder.path}")
 
 
 def read_versions(folder: RunFolder) -> dict[str, Any]:
