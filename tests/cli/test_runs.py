@@ -331,7 +331,9 @@ def test_a_cards_metadata_is_what_a_hub_reads(run: Path) -> None:
 def test_a_card_tells_nothing_of_this_machines_folders(run: Path) -> None:
     text = invoke("runs", "export", run, "--as", "card").output
     config = yaml.safe_load((run / "config.yaml").read_text())
-    folders = {str(Path(path).parent) for path in (config["base"], config["output"], config["tasks"][0]["data"]["train"])}
+    folders = {
+        str(Path(path).parent) for path in (config["base"], config["output"], config["tasks"][0]["data"]["train"])
+    }
     assert [folder for folder in folders if folder in text] == [] and "/tmp" not in text
 
 

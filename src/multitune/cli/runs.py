@@ -149,8 +149,8 @@ def run_record(folder: RunFolder) -> dict[str, Any]:
 
 def _tables(folder: RunFolder) -> str:
     """What `train` ends with."""
-    from multitune.cli.show import show_scores
     from multitune.cli.ship import show_routing
+    from multitune.cli.show import show_scores
     from multitune.reporting.forms import read_router_report, read_scores, read_table
 
     file = io.StringIO()
