@@ -169,6 +169,7 @@ def test_a_run_is_running_while_its_diary_is_held_and_finished_when_it_has_score
     folder.config.write_text("name: x")
     follower = Follower(folder)
     log = EventLog(folder.events, unwatched)
+    log.open(0)
     log({"kind": "note", "text": "x"})
     folder.scores.write_text("{}")
     news = follower.news()

@@ -9,16 +9,23 @@ import pytest
 
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import RunFolder
-from multitune.training.events import ALL, EventLog, unwatched
+from multitune.training.events import EventLog, unwatched
 
 HOLD = """
 import sys, time
 from pathlib import Path
 from multitune.training.events import EventLog, unwatched
 log = EventLog(Path(sys.argv[1]), unwatched)
+log.open(0)
 print("held", flush=True)
 time.sleep(600)
 """
+
+
+def opened(path: Path, keep: int = 0) -> EventLog:
+    log = EventLog(path, unwatched)
+    log.open(keep)
+    return log
 
 
 def texts(path: Path) -> list[str]:
@@ -27,23 +34,25 @@ def texts(path: Path) -> list[str]:
 
 def test_a_diary_goes_on_where_it_stands_or_where_a_checkpoint_left_it(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
-    for keep, text in ((0, "first"), (ALL, "second"), (ALL, "third")):
-        log = EventLog(path, unwatched, keep)
+    for keep, text in ((0, "first"), (10**9, "second"), (10**9, "third")):
+        log = opened(path, keep)
         log({"kind": "note", "text": text})
         size = log.size
         log.close()
     assert texts(path) == ["first", "second", "third"]
-    EventLog(path, unwatched, size // 3).close()
+    opened(path, size // 3).close()
     assert path.stat().st_size == size // 3
 
 
 def test_a_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    log = EventLog(folder.events, unwatched)
+    log = opened(folder.events)
     log({"kind": "note", "text": "mine"})
     assert folder.is_held
+    second = EventLog(folder.events, unwatched)
     with pytest.raises(RunFolderError, match="another process is training this run"):
-        EventLog(folder.events, unwatched)
+        second.open(0)
+    second.close()
     assert texts(folder.events) == ["mine"]
     log.close()
     assert not folder.is_held

@@ -76,7 +76,7 @@ def show_state(folder: RunFolder, console: Console) -> None:
             meter.take(event)
         elif line := event_line(event):
             told[f"{event['kind']} {event.get('adapter', '')} {event.get('task', event.get('text', ''))}"] = line
-    say(console, f"{plain(folder.path.name)}: {state}", "bold")
+    say(console, f"{plain(folder.path.resolve().name)}: {state}", "bold")
     if meter.latest:
         console.print(meter.picture(meter.headline() if state == "running" else meter.place()))
     for line in told.values():

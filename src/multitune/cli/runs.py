@@ -209,30 +209,25 @@ def show_comparison(found: Mapping[str, Any], console: Console) -> None:
     from multitune.cli.show import COLOURS, add_numbers, new_table, say, span
     from multitune.reporting.forms import plain
 
-    table = new_table("task", "metric")
-    add_numbers(table, "n")
-    for column in ("run", "adapter"):
-        table.add_column(column)
-    add_numbers(table, "score", "difference", "p")
+    table = new_table("task", "run", "adapter")
+    add_numbers(table, "score", "difference")
     table.add_column("verdict", no_wrap=True)
     names = _short_names(found["runs"])
     for task, row in found["tasks"].items():
-        head = Text(task), row["metric"], f"{row['examples']:,}"
-        for name, one in zip(names, row["runs"], strict=True):
+        heads = [task, f"{row['metric']}, n {row['examples']:,}", *[""] * len(names)]
+        for head, name, one in zip(heads, names, row["runs"], strict=False):
             shown = Text(f"{one['score']:.3f} [{one['low']:.3f}, {one['high']:.3f}]")
-            cells: tuple[Any, ...] = ("", "", "")
+            cells: tuple[Any, ...] = ("", "")
             if one["difference"]:
                 verdict = one["difference"]["verdict"]
                 told = str({"helped": "better", "hurt": "worse"}.get(verdict, verdict))
-                p = f"{one['difference']['p_holm']:.3f}"
-                cells = span(one["difference"]), p, Text(told, style=COLOURS[verdict])
-            table.add_row(*head, Text(plain(name)), Text(one["adapter"]), shown, *cells)
-            head = Text(), "", ""
+                cells = span(one["difference"]), Text(told, style=COLOURS[verdict])
+            table.add_row(Text(head), Text(plain(name)), Text(one["adapter"]), shown, *cells)
     console.print(table)
     say(
         console,
         f"difference: to the first run, paired on the same rows; {found['confidence']:.0%} intervals from "
-        f"{found['resamples']} resamples; p adjusted by Holm over the tasks of each pair of runs",
+        f"{found['resamples']} resamples; a verdict also needs p, adjusted by Holm over the tasks",
         "dim",
     )
     if found["left_out"]:

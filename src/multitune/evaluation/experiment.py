@@ -1,7 +1,6 @@
 """A whole experiment: a config becomes a run folder with trained adapters, predictions, scores and verdicts."""
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.model.files import load_adapter
-from multitune.training.events import ALL, EventLog, Observe, unwatched
+from multitune.training.events import EventLog, Observe, unwatched
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
@@ -44,16 +43,17 @@ def run_experiment(
     for note in prepared.notes:
         observe({"kind": "note", "text": note})
     tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
+    watch = several([observe, tracking])
+    log = EventLog(folder.events, watch)  # one for training and evaluation: whoever reads the diary sees both
     try:
-        watch = several([observe, tracking])
-        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared)))
-        with closing(EventLog(folder.events, observe, keep=ALL)) as log:  # whoever reads the diary sees this part too
-            log({"kind": "phase", "name": "evaluate"})
-            subjects = open_subjects(prepared, folder)
-            evaluate_run(folder, prepared, subjects, log)
-            if len(config.tasks) > 1 and config.method == "lora":
-                deploy_run(folder, prepared, subjects, log)
+        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared), log))
+        log({"kind": "phase", "name": "evaluate"})
+        subjects = open_subjects(prepared, folder)
+        evaluate_run(folder, prepared, subjects, log)
+        if len(config.tasks) > 1 and config.method == "lora":
+            deploy_run(folder, prepared, subjects, log)
     finally:
+        log.close()
         tracking.finish()
     return folder
 

@@ -35,9 +35,8 @@ def compare_runs(
     runs = [ScoredRun(folder) for folder in folders]
     names = _common(runs, tasks)
     answers = {task: [run.answers(task, adapter) for run in runs] for task in names}
-    faults = [fault for task in names for fault in _faults(task, runs, answers[task])]
-    if faults:
-        raise RunFolderError("\n".join(faults))
+    for place in range(1, len(runs)):
+        _require_same(runs[0], runs[place], {task: (row[0], row[place]) for task, row in answers.items()})
     return {
         "runs": [str(run.folder.path) for run in runs],
         "confidence": runs[0].own.scores["confidence"],
@@ -58,28 +57,28 @@ def _common(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
     return [task for task in shared if not tasks or task in tasks]
 
 
-def _faults(task: str, runs: Sequence[ScoredRun], answers: Sequence[Answers]) -> list[str]:
-    """Why the answers of some run do not compare with those of the first."""
-    first, *others = answers
-    known = {row.id: row.gold for row in first.said}
-    faults: list[str] = []
-    for run, other in zip(runs[1:], others, strict=True):
-        pair = f"{runs[0].folder.path} and {run.folder.path}"
-        rows = {row.id: row.gold for row in other.said}
-        same = sum(rows[id_] == gold for id_, gold in known.items() if id_ in rows)
-        if _measure(first.metric) != _measure(other.metric):
-            faults.append(
-                f"task {task!r}: {pair} measure it differently ({first.metric.name}, {other.metric.name}, or another "
-                "tolerance). Leave it out with --task, or evaluate one of them with the metric of the other"
-            )
-        elif first.split != other.split or same != len(known) or same != len(rows):
-            faults.append(
-                f"task {task!r}: {pair} answered different rows ({len(known)} {first.split} and {len(rows)} "
-                f"{other.split} rows, of which {same} are the same), and scores on different rows do not compare. "
-                "Evaluate both on the same data with one --split and --limit (multitune eval), or leave the task out "
-                "with --task; rows without an `id` column are known by prompt and answer"
-            )
-    return faults
+def _require_same(first: ScoredRun, other: ScoredRun, answers: Mapping[str, tuple[Answers, Answers]]) -> None:
+    """Refuse two runs that answered different rows of a task, or measure it differently."""
+    pair = f"{first.folder.path} and {other.folder.path}"
+    measured = [task for task, (a, b) in answers.items() if _measure(a.metric) != _measure(b.metric)]
+    if measured:
+        raise RunFolderError(
+            f"{pair} measure {', '.join(measured)} differently (another metric or tolerance). Leave that out with "
+            "--task, or evaluate one run with the metric of the other"
+        )
+    differing: list[str] = []
+    for task, (a, b) in answers.items():
+        rows_a, rows_b = ({row.id: row.gold for row in one.said} for one in (a, b))
+        same = sum(rows_b[id_] == gold for id_, gold in rows_a.items() if id_ in rows_b)
+        if a.split != b.split or not len(rows_a) == len(rows_b) == same:
+            counts = f"{len(rows_a)} {a.split} and {len(rows_b)} {b.split} rows, {same} of them the same"
+            differing.append(f"{task} ({counts})")
+    if differing:
+        raise RunFolderError(
+            f"{pair} answered different rows, and scores on different rows do not compare: {', '.join(differing)}. "
+            "Evaluate both on the same data with one --split and --limit (multitune eval), or leave tasks out with "
+            "--task; rows without an `id` column are known by prompt and answer"
+        )
 
 
 def _measure(metric: Metric) -> tuple[str, Any]:

@@ -61,7 +61,7 @@ def create_app(path: Path, server: Server | None = None) -> "FastAPI":
 
     def page() -> HTMLResponse:
         template = Environment(autoescape=True).from_string(_part("live.html"))
-        return HTMLResponse(template.render(name=plain(folder.path.name)), headers=_headers())
+        return HTMLResponse(template.render(name=plain(folder.path.resolve().name)), headers=_headers())
 
     def script() -> Response:
         return Response(_part("live.js"), media_type="text/javascript", headers=_headers())
