@@ -1,5 +1,6 @@
 """Runs listed, compared, exported and removed: real ones, damaged ones, and folders that are none."""
 
+import functools
 import json
 import re
 import shutil
@@ -14,10 +15,12 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
+from multitune.cli.runs import Form, exported
 from multitune.core.errors import InputError, MultituneError, RunFolderError
 from multitune.core.rundir import RunFolder
 from multitune.training.events import EventLog, unwatched
 
+REPORT = "routing/v0001/report.json"
 FORMS = ("table", "json", "markdown", "card")
 
 
@@ -140,6 +143,44 @@ def test_a_damaged_run_is_listed_and_every_fault_is_one_of_ours(part: str, harm:
         except MultituneError as error:
             assert error.exit_code == 2 and str(run) in str(error)
     assert told or part == "config.yaml", "nothing could be told of this run any more"
+
+
+def places(value: Any) -> list[tuple[Any, ...]]:
+    """The path to every part of a JSON value."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, part in parts for place in [(key,), *((key, *rest) for rest in places(part))]]
+
+
+@pytest.mark.parametrize("part", ["scores.json", "versions.json", "data.json", "routing/v0001/table.json", REPORT])
+def test_whatever_one_part_of_a_file_becomes_no_fault_is_a_traceback(part: str, run: Path) -> None:
+    file, told, refused = run / part, 0, 0
+    value = json.loads(file.read_text("utf-8"))
+    every = places(value)
+    for turn, place in enumerate(every[:: max(1, len(every) // 60)]):
+        damaged = json.loads(json.dumps(value))
+        *way, last = place
+        holder = functools.reduce(lambda node, key: node[key], way, damaged)
+        if turn % 2:
+            del holder[last]
+        else:
+            holder[last] = (None, {}, [], "much", -1, [[]], {"a": None})[turn // 2 % 7]
+        file.write_text(json.dumps(damaged), "utf-8")
+        for form in FORMS if turn % 10 == 0 else FORMS[:3]:
+            try:
+                told += bool(exported(RunFolder(run), Form(form)))
+            except MultituneError as error:
+                refused += 1
+                assert str(run) in str(error)
+        listed(run.parent)
+    assert told and refused
+
+
+def test_a_run_file_that_names_other_tasks_than_the_scores_is_no_card_and_no_comparison(run: Path) -> None:
+    other = shutil.copytree(run, run.parent / "other")
+    change_config(other, lambda config: config["tasks"][0].update(name="hues"))
+    for command in (("export", other, "--as", "card"), ("compare", run, other)):
+        with pytest.raises(RunFolderError, match=r"holds scores of colours, copy, but config\.yaml names copy, hues"):
+            invoke("runs", *command)
 
 
 # compare

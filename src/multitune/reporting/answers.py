@@ -6,7 +6,7 @@ from typing import Any
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.errors import InputError, suggest
+from multitune.core.errors import InputError, RunFolderError, suggest
 from multitune.core.records import Prediction
 from multitune.core.rundir import RunFolder
 from multitune.evaluation.runner import read_predictions
@@ -66,13 +66,12 @@ class ScoredRun:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder.require()
         self.table = (read_table(folder) or {"tasks": {}})["tasks"]
-        own = Home(folder, load_config(folder.config), read_scores(folder))
-        self._homes = dict.fromkeys(own.scores["tasks"], own)
+        self.own = _open(folder)
+        self._homes = dict.fromkeys(self.own.scores["tasks"], self.own)
         for task in self.table:
             joined = folder.added(task)
             if joined.config.is_file():
-                self._homes[task] = Home(joined, load_config(joined.config), read_scores(joined))
-        self.own = own
+                self._homes[task] = _open(joined)
 
     @property
     def tasks(self) -> list[str]:
@@ -107,3 +106,15 @@ class ScoredRun:
         split = home.scores["split"]
         said = read_predictions(home.folder.predictions(name, task, split))
         return Answers(name, home.metric(task), split, said)
+
+
+def _open(folder: RunFolder) -> Home:
+    """A folder whose scores are of the tasks that its run file names."""
+    config, scores = load_config(folder.config), read_scores(folder)
+    named, scored = {task.name for task in config.tasks}, scores["tasks"].keys()
+    if named != scored:
+        raise RunFolderError(
+            f"{folder.scores}: holds scores of {', '.join(scored) or 'no task'}, but {folder.config.name} names "
+            f"{', '.join(sorted(named))}. Put the run file back, or score again: multitune eval {folder.path}"
+        )
+    return Home(folder, config, scores)

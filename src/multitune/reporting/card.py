@@ -66,6 +66,11 @@ def _recipe(run: ScoredRun, adapter: str | None) -> RecipeConfig:
     name = adapter or next(iter(run.own.scores["transfer"]), next(iter(recipes)))
     if name not in recipes:
         raise InputError(f"--adapter {name}: no such adapter in {run.folder.path}. {suggest(name, recipes)}")
+    for task in recipes[name].tasks:
+        if name not in run.own.scores["tasks"][task]["scores"]:
+            raise InputError(
+                f"{run.folder.scores}: no score of {name} on {task}. Score again: multitune eval {run.folder.path}"
+            )
     return recipes[name]
 
 
@@ -229,7 +234,7 @@ class _Card:
         cut = {name: sum(map(len, record.get(name, {}).get("too_long", {}).values())) for name in self.tasks}
         lines += [f"{inert(name)}: {n} rows too long for the run were left out." for name, n in cut.items() if n]
         if self.config.base.endswith(".gguf") or self.config.base in ALIASES:
-            lines.append("Trained on a quantised copy of the base; on the original weights, scores may differ.")
+            lines.append("Trained on a GGUF copy of the base; on the original weights, scores may differ.")
         audit = (
             "Not made. This run holds no measurement of bias, safety, privacy, memorised training text, or test rows "
             "that the base may have seen in its own training."

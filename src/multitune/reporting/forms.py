@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
+from multitune.config.adapters import BASE
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import ROUTING_REPORT, ROUTING_TABLE, RunFolder, read_json
+
+Verdict = Literal["helped", "hurt", "cannot tell"]
 
 
 class _Form(BaseModel):
@@ -94,7 +97,7 @@ class _Row(_Form):
     low: float
     high: float
     p_holm: float
-    verdict: str
+    verdict: Verdict
     examples: int
 
 
@@ -103,7 +106,7 @@ class _Summary(_Form):
     median_change: float | None
     mean_points: float
     left_out: list[str]
-    verdicts: dict[str, list[str]]
+    verdicts: dict[Verdict, list[str]]
 
 
 class _Transfer(_Form):
@@ -113,7 +116,7 @@ class _Transfer(_Form):
 
 class _General(_Form):
     examples: int
-    loss: dict[str, float]
+    loss: dict[str, float] = Field(min_length=1)
 
 
 class _Change(_Form):
@@ -126,11 +129,17 @@ class _Retention(_Task):
     examples: int
     change: dict[str, _Change]
 
+    @model_validator(mode="after")
+    def _changes_are_between_scores(self) -> "_Retention":
+        if missing := {BASE, *self.change} - self.scores.keys():
+            raise ValueError(f"no score of {', '.join(sorted(missing))}")
+        return self
+
 
 class _Scores(_Form):
     split: str
-    confidence: float
-    resamples: int
+    confidence: float = Field(gt=0.0, lt=1.0)
+    resamples: int = Field(ge=1)
     tasks: dict[str, _Task]
     transfer: dict[str, _Transfer]
     general: dict[str, _General]
