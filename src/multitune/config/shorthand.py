@@ -32,12 +32,25 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no recipe has this name.
     """
+    fields = {key: value for key, value in _recipe(name).items() if key not in RECIPE_NOTES}
+    return {"name": name, **_locate_task(fields, LIBRARY)}
+
+
+def recipe_notes(name: str) -> dict[str, str]:
+    """What a recipe tells its readers: title, home, licence and citation of its data.
+
+    Raises:
+        ConfigError: no recipe has this name.
+    """
+    recipe = _recipe(name)
+    return {key: str(recipe[key]) for key in RECIPE_NOTES if key in recipe}
+
+
+def _recipe(name: str) -> dict[str, Any]:
     if name not in recipe_names():
         raise ConfigError(f"{name!r} is not a recipe. {suggest(name, recipe_names())}")
     file = LIBRARY / f"{name}.yaml"
-    recipe = read_yaml(read_text(file), str(file))
-    fields = {key: value for key, value in recipe.items() if key not in RECIPE_NOTES}
-    return {"name": name, **_locate_task(fields, LIBRARY)}
+    return read_yaml(read_text(file), str(file))
 
 
 def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from multitune.config.adapters import expand_adapters, shared_recipe
 from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import RouterError
-from multitune.core.rundir import RunFolder, read_json, write_folder
+from multitune.core.rundir import ROUTING_REPORT, ROUTING_TABLE, RunFolder, read_json, write_folder
 from multitune.evaluation.rivals import measure_rivals
 from multitune.evaluation.routed import FITTED_ON, measure_routing, task_texts
 from multitune.evaluation.runner import (
@@ -33,8 +33,6 @@ from multitune.routing.features import Features, open_features
 from multitune.routing.router import Router, RouterRows, fit_router, vectors
 from multitune.training.events import Observe
 from multitune.training.prepare import PreparedRun
-
-TABLE, REPORT = "table.json", "report.json"
 
 
 def can_be_routed(config: RunConfig) -> bool:
@@ -148,7 +146,9 @@ def _router_rows(prepared: PreparedRun, features: Features, tasks: Sequence[str]
 def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, report: Mapping[str, Any]) -> Path:
     """Write the next routing version, whole or not at all; older ones stay as they are."""
     texts, tensors = router.files()
-    texts |= {name: json.dumps(value, indent=2) + "\n" for name, value in ((TABLE, table), (REPORT, report))}
+    texts |= {
+        name: json.dumps(value, indent=2) + "\n" for name, value in ((ROUTING_TABLE, table), (ROUTING_REPORT, report))
+    }
     version = folder.next_routing()
     write_folder(version, texts, tensors)
     return version
@@ -157,7 +157,7 @@ def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, r
 def read_version(folder: RunFolder) -> dict[str, Any]:
     """What `deploy_run` returned when it wrote the last version."""
     version, table = read_table(folder)
-    return {"version": version.name, "table": table, "report": read_json(version / REPORT)}
+    return {"version": version.name, "table": table, "report": read_json(version / ROUTING_REPORT)}
 
 
 def read_table(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
@@ -169,11 +169,11 @@ def read_table(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
     versions = folder.require().routing_versions
     if not versions:
         raise RouterError(f"{folder.path}: has no routing table yet. Make one: multitune select {folder.path}")
-    table = read_json(versions[-1] / TABLE)
+    table = read_json(versions[-1] / ROUTING_TABLE)
     for task, row in table["tasks"].items():
         if row["path"] and not (folder.path / row["path"]).is_dir():
             raise RouterError(
-                f"{versions[-1] / TABLE}: task {task!r} is answered by {row['path']}, which is gone. Put it back, or "
-                f"delete this version so that the one before it holds"
+                f"{versions[-1] / ROUTING_TABLE}: task {task!r} is answered by {row['path']}, which is gone. Put it "
+                f"back, or delete this version so that the one before it holds"
             )
     return versions[-1], table

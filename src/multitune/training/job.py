@@ -41,6 +41,7 @@ class JobOptions:
     observe: Observe = unwatched
     measure: Measure | None = None  # None: validation loss alone
     backbone: Backbone | None = None  # None: the run's base
+    log: EventLog | None = None  # of a caller who goes on with it afterwards, and closes it
 
 
 @dataclass(slots=True)
@@ -200,19 +201,21 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     learners = [_learner(bank, run, plan) for plan in run.plans]
     if not options.resume:  # only now, when nothing of the user's can be wrong any more
         _start_folder(run, folder)
-    log = EventLog(folder.events, options.observe, keep=checkpoint.facts["events"] if checkpoint else 0)
+    log = options.log or EventLog(folder.events, options.observe)
     job = Job(run, folder, options, bank, learners, log)
-    if bank.backbone.note and not checkpoint:
-        log({"kind": "note", "text": bank.backbone.note})
-    options.observe({"kind": "phase", "name": "train"})
     try:
+        log.open(keep=checkpoint.facts["events"] if checkpoint else 0)
+        if bank.backbone.note and not checkpoint:
+            log({"kind": "note", "text": bank.backbone.note})
+        options.observe({"kind": "phase", "name": "train"})
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
             job.run_phases()
         job.publish_best()
     finally:
-        log.close()
+        if options.log is None:
+            log.close()
 
 
 def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
