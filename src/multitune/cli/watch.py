@@ -55,8 +55,10 @@ class Watch:
             case "step":
                 self._step(dict(event))
             case "phase":
-                if event["name"] == "evaluate":
+                if event["name"] in ("evaluate", "load"):
                     self._stop()
+                if event["name"] == "load":  # a training begins; a search has many
+                    self._losses, self._latest, self._seconds, self._tokens = {}, {}, 0.0, 0
                 self._print(PHASES.get(event["name"], event["name"]) + " …")
             case "validation":
                 self._print(validation_line(event))
@@ -64,6 +66,9 @@ class Watch:
                 self._print(f"step {event['step']}: {event['adapter']} draws {event['task']} no more; it overfits")
             case "note":
                 self._print(f"note: {event['text']}")
+            case "asked":
+                if _is_due(event["done"], event["of"]):
+                    self._print(f"{event['done']:,} of {event['of']:,} answers")
             case "evaluated":
                 score = f"{event['metric']} {event['score']:.3f}"
                 self._print(f"evaluated {event['task']} with {event['adapter']}: {score}")

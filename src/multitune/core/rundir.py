@@ -67,6 +67,10 @@ class RunFolder:
         """What one adapter (or the base) said to one task's rows, one JSON line each."""
         return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
 
+    def comparison(self, subject: str) -> Path:
+        """How the run's adapters compare with another model on the same rows."""
+        return self.path / "comparisons" / f"{subject}.json"
+
     @property
     def routing_versions(self) -> list[Path]:
         """Folders of the routing versions, oldest first; the last one holds."""
@@ -79,6 +83,11 @@ class RunFolder:
     def added(self, task: str) -> "RunFolder":
         """The run that a task joined with later."""
         return RunFolder(self.path / "added" / task)
+
+    def drop_weights(self) -> None:
+        """Delete checkpoint, snapshots and adapters; the diary and what else is told of the run stay."""
+        for part in ("checkpoint", "snapshots", "adapters"):
+            shutil.rmtree(self.path / part, ignore_errors=True)
 
     def clear(self) -> None:
         """Delete a run that is to be started over; anything that is not a run folder is refused.
@@ -100,6 +109,42 @@ class RunFolder:
                 f"{self.path}: not a run folder (no {self.config.name}). Give the folder that `multitune train` made"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class TuneFolder:
+    """Names of the parts of a tuning's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file that the search started from."""
+        return self.path / "config.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Every trial, as Optuna's journal."""
+        return self.path / "journal.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that is at work here."""
+        return self.path / "lock"
+
+    @property
+    def report(self) -> Path:
+        """The table of trials as data."""
+        return self.path / "trials.json"
+
+    @property
+    def best(self) -> Path:
+        """The run file with the chosen settings."""
+        return self.path / "best.yaml"
+
+    def trial(self, number: int) -> RunFolder:
+        """The run of one trial, counted from 0."""
+        return RunFolder(self.path / "trials" / f"{number:04d}")
 
 
 @contextmanager

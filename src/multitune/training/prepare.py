@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +111,16 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     notes = [note for item in (*tasks.values(), *retention.values()) for note in _notes(item, config.train.max_length)]
     notes += _trained_on(tasks, retention, config.evaluate.split)
     return PreparedRun(config, chat, ref, tasks, retention, _plan_adapters(config, tasks), tuple(notes))
+
+
+def replan(prepared: PreparedRun, config: RunConfig) -> PreparedRun:
+    """The same rows under another mixture, other adapters or another budget, none of which changes a token.
+
+    Args:
+        prepared: a run.
+        config: says the same of base, tasks and `max_length`.
+    """
+    return replace(prepared, config=config, plans=_plan_adapters(config, prepared.tasks))
 
 
 def _input(
