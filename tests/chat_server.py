@@ -7,11 +7,14 @@ import argparse
 import json
 import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from multitune.core.bases import resolve_base
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
@@ -117,24 +120,40 @@ def serving(respond: Respond, models: tuple[str, ...] = ("served",), port: int =
 NOT_FOUND = Response(404, "<html><body>Not <b>found</b></body></html>")
 
 
+BATCH = 8  # requests that are answered together
+
+
 def model_behind(base: str) -> Respond:
-    """A base that answers greedily, one request at a time."""
+    """A base that answers greedily; requests that wait at the same time are answered together."""
     ref = resolve_base(base, Path.cwd())
     chat = ChatFormat(load_tokenizer(ref))
     bank = AdapterBank(load_backbone(ref, "cpu", "auto"))
+    waiting: list[tuple[int, np.ndarray, Future[str]]] = []
     lock = threading.Lock()
+
+    def answer_some() -> None:
+        with lock:
+            if not waiting:
+                return  # another thread has answered ours
+            most = waiting[0][0]
+            batch = [item for item in waiting if item[0] == most][:BATCH]
+            waiting[:] = [item for item in waiting if not any(item is taken for taken in batch)]
+            texts = generate(bank, BASE, [prompt for _, prompt, _ in batch], chat, GenerateOptions(most, BATCH))
+            for (_, _, future), text in zip(batch, texts, strict=True):
+                future.set_result(text)
 
     def respond(request: Request) -> Response:
         prompt = chat.encode_prompts([request.prompt])[0]
-        most = request.body.get("max_tokens", 64)
-        with lock:
-            text = generate(bank, BASE, [prompt], chat, GenerateOptions(most, 1))[0]
-        used = len(chat.tokenizer(text, add_special_tokens=False)["input_ids"])
+        most, future = request.body.get("max_tokens", 64), Future[str]()
+        waiting.append((most, prompt, future))
+        while not future.done():
+            answer_some()
+        used = len(chat.tokenizer(future.result(), add_special_tokens=False)["input_ids"])
         choice = {
-            "message": {"role": "assistant", "content": text},
+            "message": {"role": "assistant", "content": future.result()},
             "finish_reason": "length" if used >= most else "stop",
         }
-        return completion(text, len(prompt), used, model=request.body["model"], choices=[choice])
+        return completion(future.result(), len(prompt), used, model=request.body["model"], choices=[choice])
 
     return respond
 

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -15,14 +18,20 @@ from multitune.evaluation.runner import read_predictions
 from tests.chat_server import ChatServer, Request, Response, completion, failure, model_behind, serving
 
 
+@pytest.fixture(scope="session")
+def scored(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished run, freshly scored: other tests score it on other rows."""
+    copy = Path(shutil.copytree(finished, tmp_path_factory.mktemp("scored") / "tiny"))
+    CliRunner().invoke(app, ["eval", str(copy)], catch_exceptions=False)
+    return copy
+
+
 @pytest.fixture
-def run(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the finished run, freshly scored, and a cache of its own for answers."""
+def run(scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the scored run, and a cache of its own for answers."""
     monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    copy = Path(shutil.copytree(finished, tmp_path / "runs" / "tiny"))
-    CliRunner().invoke(app, ["eval", str(copy)], catch_exceptions=False)  # other tests score it on other rows
-    return copy
+    return Path(shutil.copytree(scored, tmp_path / "runs" / "tiny"))
 
 
 def invoke(*arguments: str | Path) -> Result:
@@ -103,6 +112,28 @@ def test_the_second_time_nothing_is_asked_and_the_result_is_the_same(run: Path) 
         once = against(run, server)
         asked = len(server.requests)
         assert against(run, server) == once and len(server.requests) == asked > 0
+
+
+def test_a_comparison_that_is_killed_goes_on_where_it_was(run: Path) -> None:
+    """`kill -9` while the third answer is under way: the two before it are not asked for again."""
+    reached, let_go = threading.Event(), threading.Event()
+
+    def slow(request: Request) -> Response:
+        if request.number == 2:
+            reached.set()
+            let_go.wait(60)
+        return completion("red")
+
+    with serving(slow) as server:
+        flags = ["--against", "openai:served", "--api-base", server.url, "--yes", "--concurrency", "1"]
+        command = [sys.executable, "-m", "multitune.cli.main", "eval", str(run), *flags]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            assert reached.wait(120)
+            process.kill()
+        let_go.set()
+        record = against(run, server)
+    rows = sum(row["examples"] for row in record["readings"]["strict"]["tasks"])
+    assert len(server.requests) == 3 + rows - 2
 
 
 def test_a_chosen_adapter_is_compared_on_its_tasks_and_a_limit_draws_from_the_same_rows(run: Path) -> None:
