@@ -13,7 +13,7 @@ def spread(command: Callable[..., None]) -> Callable[..., None]:
     A field is declared like any parameter of a command: ``split: Annotated[str | None, typer.Option(...)] = None``.
     """
     hints = get_type_hints(command, include_extras=True)
-    records: dict[str, type[Any]] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    records = {name: hint for name, hint in hints.items() if isinstance(hint, type) and is_dataclass(hint)}
     seen: dict[str, inspect.Parameter] = {}
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in records:

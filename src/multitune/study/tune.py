@@ -52,6 +52,7 @@ class TuneOptions:
     ranges: Sequence[str] = ()  # of `settings_of`
     overwrite: bool = False
     observe: Observe = unwatched
+    clock: Callable[[], float] = time.monotonic  # seconds
 
 
 class _TimeIsUpError(Exception):
@@ -115,13 +116,13 @@ class _Search:
 
     def run(self) -> None:
         """Trials until there are enough, or the time is up."""
-        began = time.monotonic()
+        began = self.options.clock()
         budget = math.inf if self.options.minutes is None else 60.0 * self.options.minutes
 
         def is_over() -> bool:
-            return time.monotonic() - began > budget
+            return self.options.clock() - began >= budget
 
-        while (trial := self._next()) is not None and not is_over():
+        while not is_over() and (trial := self._next()) is not None:
             try:
                 self._one(trial, is_over)
             except _TimeIsUpError:
