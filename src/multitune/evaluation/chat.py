@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -105,7 +106,10 @@ def open_endpoint(model: str, api_base: str | None, key_env: str) -> Endpoint:
         ConfigError: the address is no such URL, holds a password, or there is no key for it.
     """
     base = (api_base or OPENAI).rstrip("/").removesuffix("/chat/completions")
-    parts = urlsplit(base)
+    try:
+        parts = urlsplit(base)
+    except ValueError as error:  # half an IPv6 address
+        raise ConfigError(f"--api-base {api_base}: not an address ({error})") from error
     if not model:
         raise ConfigError("--against openai: names no model. Write it behind the colon, such as openai:gpt-4o-mini")
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -116,6 +120,8 @@ def open_endpoint(model: str, api_base: str | None, key_env: str) -> Endpoint:
         )
     key = os.environ.get(key_env, "") if key_env else ""
     endpoint = Endpoint(base, model, key.strip())
+    if not re.fullmatch(r"[!-~]*", endpoint.key):
+        raise ConfigError(f"--key-env {key_env}: holds spaces, line breaks or characters that no key has. Set it anew")
     if key_env and not endpoint.key and not endpoint.is_local:
         raise ConfigError(
             f"--key-env {key_env}: this environment variable is not set, and {parts.hostname} wants a key. Set it, "
