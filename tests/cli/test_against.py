@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
+from transformers import LlamaForCausalLM
 from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
@@ -57,8 +61,6 @@ def golds(run: Path) -> dict[str, str]:
 
 
 def data_of(run: Path, task: str) -> Path:
-    import yaml
-
     tasks = yaml.safe_load((run / "config.yaml").read_text("utf-8"))["tasks"]
     return Path(next(one["data"]["train"] for one in tasks if one["name"] == task))
 
@@ -114,8 +116,9 @@ def test_the_second_time_nothing_is_asked_and_the_result_is_the_same(run: Path) 
         assert against(run, server) == once and len(server.requests) == asked > 0
 
 
-def test_a_comparison_that_is_killed_goes_on_where_it_was(run: Path) -> None:
-    """`kill -9` while the third answer is under way: the two before it are not asked for again."""
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_a_comparison_that_is_stopped_goes_on_where_it_was(how: signal.Signals, code: int, run: Path) -> None:
+    """Killed or interrupted while the third answer is under way: the two before it are not asked for again."""
     reached, let_go = threading.Event(), threading.Event()
 
     def slow(request: Request) -> Response:
@@ -127,10 +130,12 @@ def test_a_comparison_that_is_killed_goes_on_where_it_was(run: Path) -> None:
     with serving(slow) as server:
         flags = ["--against", "openai:served", "--api-base", server.url, "--yes", "--concurrency", "1"]
         command = [sys.executable, "-m", "multitune.cli.main", "eval", str(run), *flags]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             assert reached.wait(120)
-            process.kill()
+            process.send_signal(how)
+            _, told = process.communicate(timeout=120)
         let_go.set()
+        assert process.returncode == code and ("answers so far are kept" in told) is (how == signal.SIGINT)
         record = against(run, server)
     rows = sum(row["examples"] for row in record["readings"]["strict"]["tasks"])
     assert len(server.requests) == 3 + rows - 2
@@ -178,6 +183,43 @@ def test_a_local_base_is_level_with_itself(run: Path, base_folder: Path) -> None
     record = json.loads(invoke("eval", run, "--against", f"local:{base_folder}", "--adapter", "base", "--json").stdout)
     rows = [row for part in record["readings"].values() for row in part["tasks"]]
     assert len(rows) == 4 and {(row["difference"], row["verdict"]) for row in rows} == {(0.0, "cannot tell")}
+
+
+def test_a_local_base_reads_with_its_own_tokenizer(run: Path, base_folder: Path, tmp_path: Path) -> None:
+    """The run's base with its tokens numbered anew says the same: its texts are turned into its own numbers."""
+    folder = tmp_path / "renumbered"
+    model: Any = LlamaForCausalLM.from_pretrained(base_folder, dtype="float32")
+    tokenizer = json.loads((base_folder / "tokenizer.json").read_text("utf-8"))
+    words = tokenizer["model"]["vocab"]
+    count = len(words)
+    new = [0, 1, 2, *reversed(range(3, count))]  # special tokens keep their numbers
+    tokenizer["model"]["vocab"] = {word: new[number] for word, number in words.items()}
+    with torch.no_grad():
+        for weight in (model.model.embed_tokens.weight, model.lm_head.weight):
+            weight[new] = weight[:count].clone()
+    model.save_pretrained(folder)
+    shutil.copy(base_folder / "tokenizer_config.json", folder)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
+    record = json.loads(invoke("eval", run, "--against", f"local:{folder}", "--adapter", "base", "--json").stdout)
+    for task in record["ours"]:
+        theirs, ours = (
+            [p.output for p in read_predictions(run / "predictions" / name / f"{task}.test.jsonl")]
+            for name in (record["subject"], "base")
+        )
+        assert theirs == ours
+
+
+def test_a_task_that_joined_later_is_compared_as_well(run: Path, run_fields: dict[str, Any], tmp_path: Path) -> None:
+    task = {**run_fields["tasks"][0], "name": "hues", "prompt": "tell {{ text }}"}
+    file = tmp_path / "new.yaml"
+    file.write_text(yaml.safe_dump({"tasks": [task], "train": {"max_steps": 2}}), "utf-8")
+    invoke("add", file, "--to", run, "--alone")
+    with serving(lambda request: completion("red")) as server:
+        record = against(run, server)
+    hues = {p.id for p in read_predictions(run / "added" / "hues" / "predictions" / "base" / "hues.test.jsonl")}
+    assert set(record["ours"]) == {"colours", "copy", "hues"} == set(record["readings"]["strict"]["unread"])
+    theirs = read_predictions(run / "predictions" / record["subject"] / "hues.test.jsonl")
+    assert {p.id for p in theirs} == hues and {p.output for p in theirs} == {"red"}
 
 
 def test_an_adapter_is_level_with_itself(run: Path) -> None:

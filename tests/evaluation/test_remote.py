@@ -280,7 +280,17 @@ def test_a_key_is_asked_for_unless_the_server_is_here_or_wants_none(monkeypatch:
     assert open_endpoint("m", None, "SOME_KEY") == Endpoint("https://api.openai.com/v1", "m", KEY)
 
 
-@pytest.mark.parametrize("base", ["localhost:8000", "ftp://x/v1", "https://me:secret@x/v1", "https://x/v1?key=secret"])
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-schlüssel", "sk one"])
+def test_a_key_that_fits_into_no_header_is_refused_unseen(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", key)
+    with pytest.raises(ConfigError, match="SOME_KEY: holds spaces") as caught:
+        open_endpoint("m", None, "SOME_KEY")
+    assert "sk" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base", ["http://[::1", "localhost:8000", "ftp://x/v1", "https://me:secret@x/v1", "https://x/v1?key=secret"]
+)
 def test_an_address_that_cannot_be_used_or_holds_a_secret_is_refused(base: str) -> None:
     with pytest.raises(ConfigError, match="--api-base") as caught:
         open_endpoint("m", base, "")

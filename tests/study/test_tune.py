@@ -201,6 +201,12 @@ def test_hopeless_trials_are_cut_short(configure: Configure) -> None:
     assert report["trials"][3]["state"] == "pruned" and watch.steps() == 2
 
 
+def test_a_whole_model_is_searched_without_a_rank(configure: Configure) -> None:
+    report = searched(configure(method="full"), 2, ranges=("train.epochs=0.5,1",))
+    assert [row["state"] for row in report["trials"]] == ["complete", "complete"]
+    assert set(report["trials"][0]["values"]) == {"train.learning_rate", "train.epochs", "mixture.anneal_end"}
+
+
 def test_a_search_keeps_no_weights(configure: Configure) -> None:
     config = configure()
     searched(config, 2)

@@ -102,7 +102,7 @@ def require_against(flags: AgainstFlags) -> None:
 
 def _remote(flags: AgainstFlags, console: Console) -> "RemoteOptions":
     from multitune.evaluation.budget import Caps, Prices
-    from multitune.evaluation.contestants import RemoteOptions, agreed
+    from multitune.evaluation.contestants import RemoteOptions
     from multitune.evaluation.remote import Patience
 
     prices = Prices(*_prices(flags.price)) if flags.price else None
@@ -118,7 +118,7 @@ def _remote(flags: AgainstFlags, console: Console) -> "RemoteOptions":
         flags.max_tokens,
         dict(_parameter(text) for text in flags.parameter or ()),
         Patience(flags.concurrency, timeout=flags.timeout),
-        agreed if flags.yes else ask,
+        ask,
     )
 
 
@@ -142,9 +142,10 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 
 def _consents(estimate: "Estimate", flags: AgainstFlags, console: Console) -> bool:
-    lines = estimate_lines(estimate)
-    for line in lines:
+    for line in estimate_lines(estimate):
         console.print(Text(line), soft_wrap=True)
+    if flags.yes:
+        return True
     if not console.is_terminal:
         raise InputError("nothing was sent: there is nobody to ask here. Read the estimate above and give --yes")
     return typer.confirm("Send them?", err=True)

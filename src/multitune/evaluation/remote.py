@@ -169,10 +169,8 @@ class _Conversation:
             raise _AgainError(f"no answer within {self.patience.timeout:g} s") from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise _AgainError(f"no connection ({str(error) or type(error).__name__}); is the server up?") from error
-        except (httpx2.InvalidURL, UnicodeError) as error:  # a key that is not ASCII fits into no header
-            raise RefusedError(
-                f"{url}: cannot be asked ({type(error).__name__}). Check --api-base and the key"
-            ) from None
+        except httpx2.InvalidURL as error:
+            raise RefusedError(f"{url}: not an address ({error}). Check --api-base") from error
         if response.status_code == 200:
             return _read_answer(response, question)
         told = self._told(response)
