@@ -251,7 +251,16 @@ def test_a_cap_on_cost_holds_however_many_ask_at_once(concurrency: int, store: A
     prices = Prices(1000.0, 2000.0)
     with serving(echo) as server, pytest.raises(BudgetError, match=r"--max-cost"):
         put(server, store, 50, caps=Caps(cost=0.2), prices=prices, concurrency=concurrency)
-    assert 0 < prices.cost(10, 2) * len(server.requests) <= 0.2
+    # Eleven cost 0.154, and the most that a twelfth can cost is 0.05.
+    assert (len(server.requests), prices.cost(10, 2), prices.cost(10, 20)) == (11, 0.014, 0.05)
+
+
+def test_rows_that_ask_the_same_are_asked_once(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        endpoint, ledger = Endpoint(server.url, "served"), Ledger(Caps())
+        answers = ask(endpoint, [question(n % 3) for n in range(9)], store, ledger, Patience())
+    assert [answer.text for answer in answers] == [f"said say {n % 3}" for n in range(9)]
+    assert (len(server.requests), ledger.prompt_tokens) == (3, 30)
 
 
 def test_without_usage_the_most_is_counted(store: AnswerStore) -> None:

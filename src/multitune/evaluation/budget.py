@@ -43,24 +43,30 @@ class Ledger:
         """Money used; None without prices."""
         return self.prices.cost(self.prompt_tokens, self.answer_tokens) if self.prices else None
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether a request under way may still give back some of what it set aside."""
+        return self.reserved_prompt + self.reserved_answer > 0
+
+    def refusal(self, prompt_tokens: int, most_answer_tokens: int) -> str:
+        """Which cap one more request could break, in words; empty where none."""
+        prompt = self.prompt_tokens + self.reserved_prompt + prompt_tokens
+        answer = self.answer_tokens + self.reserved_answer + most_answer_tokens
+        if self.caps.tokens is not None and prompt + answer > self.caps.tokens:
+            used = self.prompt_tokens + self.answer_tokens
+            return f"--max-tokens-total {self.caps.tokens:,}: used {used:,}, and the next request could go beyond it"
+        if self.caps.cost is not None and self.prices and self.prices.cost(prompt, answer) > self.caps.cost:
+            return f"--max-cost {self.caps.cost:g}: used {self.cost:.4f}, and the next request could go beyond it"
+        return ""
+
     def reserve(self, prompt_tokens: int, most_answer_tokens: int) -> None:
         """Set aside the most that one request can use.
 
         Raises:
             BudgetError: it could break a cap.
         """
-        prompt = self.prompt_tokens + self.reserved_prompt + prompt_tokens
-        answer = self.answer_tokens + self.reserved_answer + most_answer_tokens
-        if self.caps.tokens is not None and prompt + answer > self.caps.tokens:
-            raise BudgetError(
-                f"--max-tokens-total {self.caps.tokens:,}: used {self.prompt_tokens + self.answer_tokens:,}, and the "
-                "next request could go beyond it. Raise it to go on"
-            )
-        if self.caps.cost is not None and self.prices and self.prices.cost(prompt, answer) > self.caps.cost:
-            raise BudgetError(
-                f"--max-cost {self.caps.cost:g}: used {self.cost:.4f}, and the next request could go beyond it. "
-                "Raise it to go on"
-            )
+        if refusal := self.refusal(prompt_tokens, most_answer_tokens):
+            raise BudgetError(f"{refusal}. Raise it to go on")
         self.reserved_prompt += prompt_tokens
         self.reserved_answer += most_answer_tokens
 

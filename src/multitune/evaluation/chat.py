@@ -82,9 +82,13 @@ class AnswerStore:
         asked = {"api_base": endpoint.api_base, **question.body(endpoint)}
         write_json(self._file(endpoint, question), {"asked": asked, "answer": asdict(answer)})
 
-    def _file(self, endpoint: Endpoint, question: Question) -> Path:
+    def key(self, endpoint: Endpoint, question: Question) -> str:
+        """32 hex digits over what is asked, and of whom."""
         asked = json.dumps([endpoint.api_base, question.body(endpoint)], sort_keys=True)
-        name = hashlib.sha256(asked.encode()).hexdigest()[:32]
+        return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+    def _file(self, endpoint: Endpoint, question: Question) -> Path:
+        name = self.key(endpoint, question)
         return self._folder / name[:2] / f"{name}.json"
 
 

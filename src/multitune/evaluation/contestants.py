@@ -208,12 +208,13 @@ def _questions(bout: Bout, options: RemoteOptions) -> list[Question]:
 def _estimate(
     endpoint: Endpoint, questions: Sequence[Question], store: AnswerStore, prices: Prices | None
 ) -> Estimate:
-    new = [question for question in questions if store.find(endpoint, question) is None]
+    different = {store.key(endpoint, question): question for question in questions}
+    new = [question for question in different.values() if store.find(endpoint, question) is None]
     prompt = sum(question.prompt_tokens for question in new)
     answer = sum(question.most_answer_tokens for question in new)
     cost = prices.cost(prompt, answer) if prices else None
-    stored = len(questions) - len(new)
-    return Estimate(endpoint.api_base, endpoint.model, len(questions), stored, prompt, answer, cost)
+    stored = len(different) - len(new)
+    return Estimate(endpoint.api_base, endpoint.model, len(different), stored, prompt, answer, cost)
 
 
 def _usage(

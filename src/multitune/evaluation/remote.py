@@ -62,16 +62,22 @@ def ask(
         BudgetError: the next request could break a cap.
         ServerError: unreachable, busy or broken beyond patience.
     """
-    answers = {place: found for place, q in enumerate(questions) if (found := store.find(endpoint, q)) is not None}
+    keys = [store.key(endpoint, question) for question in questions]
+    by_key: dict[str, Question] = {}
+    for key, question in zip(keys, questions, strict=True):
+        by_key.setdefault(key, question)  # of rows that ask the same, one is sent
+    sent = list(by_key.values())
+    answers = {place: found for place, q in enumerate(sent) if (found := store.find(endpoint, q)) is not None}
     for answer in answers.values():
         ledger.spend(answer.prompt_tokens, answer.answer_tokens)
-    conversation = _Conversation(endpoint, questions, store, ledger, patience, tell, answers)
-    if len(answers) < len(questions):
+    conversation = _Conversation(endpoint, sent, store, ledger, patience, tell, answers)
+    if len(answers) < len(sent):
         asyncio.run(conversation.run())
     if conversation.fault is not None:
-        kept = f"{len(answers):,} of {len(questions):,} answers are kept, and the command goes on from there"
+        kept = f"{len(answers):,} of {len(sent):,} answers are kept, and the command goes on from there"
         raise type(conversation.fault)(f"{conversation.fault}. {kept}") from conversation.fault
-    return [answers[place] for place in range(len(questions))]
+    answer_to = {key: answers[place] for place, key in enumerate(by_key)}
+    return [answer_to[key] for key in keys]
 
 
 @dataclass(slots=True)
@@ -86,6 +92,7 @@ class _Conversation:
     tell: Tell | None
     answers: dict[int, Answer]
     fault: MultituneError | None = None
+    settled: asyncio.Condition = field(default_factory=asyncio.Condition)  # told whenever a request has ended
     waiting: set[Any] = field(default_factory=set[Any])  # tasks that sleep, and may be cancelled
 
     async def run(self) -> None:
@@ -123,12 +130,17 @@ class _Conversation:
 
     async def _answer(self, client: httpx2.AsyncClient, question: Question) -> Answer:
         reserved = question.prompt_tokens, question.most_answer_tokens
-        self.ledger.reserve(*reserved)
+        async with self.settled:
+            while self.ledger.refusal(*reserved) and self.ledger.is_waited_for and self.fault is None:
+                await self.settled.wait()
+            self.ledger.reserve(*reserved)
         try:
             answer = await self._try(client, question)
+            self.ledger.spend(answer.prompt_tokens, answer.answer_tokens)
         finally:
             self.ledger.release(*reserved)
-        self.ledger.spend(answer.prompt_tokens, answer.answer_tokens)
+            async with self.settled:
+                self.settled.notify_all()
         return answer
 
     async def _try(self, client: httpx2.AsyncClient, question: Question) -> Answer:
