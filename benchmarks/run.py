@@ -15,6 +15,7 @@ PARTS = {
     "mixture10": "ten tasks, every kind of adapter, and the router (needs their data: DATA=folder)",
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
     "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
+    "studies": "a recorded study, NAME=finance, student or related (needs its data: DATA=folder, or internet)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,14 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as train.epochs=1; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout; progress goes to stderr.")]
+
+
+class Executes(StrEnum):
+    """Who trains the arms of a study."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
 
 # The libraries below us speak of themselves; what matters in it reaches the user in our words.
 QUIET = {
@@ -191,6 +200,39 @@ def remove(
 
     change = remove_task(RunFolder(from_), task)
     _print_json(change) if as_json else show_change(change, from_, _results())
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, in YAML.")],
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained, and end.")] = False,
+    executor: Annotated[Executes, typer.Option(help="Who trains: this process, or the workers of a Ray cluster.")] = (
+        Executes.LOCAL
+    ),
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster; one on this machine when absent.")] = None,
+    ray_cpus: Annotated[float, typer.Option(min=0.1, help="Cores for each worker of Ray.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Find out which tasks belong together, at a part of the cost of training every combination."""
+    _hush()
+    from multitune.config.study import load_study
+
+    settings, run = load_study(file, overrides or ())
+    from multitune.cli.study import show_findings, show_plan
+    from multitune.study.study import StudyOptions, plan_report, run_study
+
+    if plan:
+        report = plan_report(settings, run)
+        _print_json(report) if as_json else show_plan(report, _results())
+        return
+    from multitune.cli.watch import Watch
+    from multitune.study.executors import RayExecutor
+
+    with Watch(Console(stderr=as_json)) as watch:
+        workers = RayExecutor(ray_address, ray_cpus, watch) if executor is Executes.RAY else None
+        found = run_study(settings, run, StudyOptions(workers, watch))
+    _print_json(found) if as_json else show_findings(found, Path(settings.output) / settings.name, _results())
 
 
 @app.command()

@@ -122,6 +122,7 @@ class RecipeConfig(Section):
     epochs: float | None = Field(default=None, gt=0.0, description="Passes over its tasks; train.epochs when absent.")
     steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
     seed: int | None = Field(default=None, description="Seed of its stream and its start; the run's when absent.")
+    schedule: Schedule | None = Field(default=None, description="How its shares move; mixture.schedule when absent.")
 
 
 class LoraConfig(Section):

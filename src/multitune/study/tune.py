@@ -16,7 +16,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,7 +30,7 @@ from multitune.study.journal import alone, clear, importance, open_study, requir
 from multitune.study.space import Setting, applied, own_values, rounded, settings_of
 from multitune.training.events import Event, Observe, unwatched
 from multitune.training.job import JobOptions, train_run
-from multitune.training.prepare import PreparedRun, prepare_run, replan
+from multitune.training.prepare import PreparedRun, plan_adapters, prepare_run
 from multitune.training.progress import ValidationTrack
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ class _Search:
         config = applied(self.base, values)
         shown = ", ".join(f"{field} {value:g}" for field, value in values.items())
         self.options.observe({"kind": "note", "text": f"trial {trial.number}: {shown}"})
-        run = replan(self.prepared, _for_trials(config, self.options.objective))
+        trained = _for_trials(config, self.options.objective)
+        run = replace(self.prepared, config=trained, plans=plan_adapters(trained, self.prepared.tasks))
         known = set(self.study.trials[trial.number].intermediate_values)
 
         def watch(event: Event) -> None:
