@@ -183,27 +183,32 @@ def show_against(record: Mapping[str, Any], folder: Path, console: Console) -> N
         "could not be read, ours / theirs",
         "dim",
     )
+    say(console, f"ours: {_our_arms(record['ours'])}")
     if "api_base" in record:
         for line in usage_lines(record):
             say(console, line)
     say(console, f"comparison: {folder / 'comparisons' / record['subject']}.json")
 
 
+def _our_arms(adapters: Mapping[str, str]) -> str:
+    """Which adapter answered, once if it was the same for all tasks."""
+    if len(set(adapters.values())) == 1:
+        return next(iter(adapters.values()))
+    return ", ".join(f"{task} by {adapter}" for task, adapter in adapters.items())
+
+
 def _table(part: Mapping[str, Any]) -> Table:
     from multitune.cli.show import add_numbers, new_table, span
 
     table = new_table("task", "metric")
-    add_numbers(table, "n")
-    table.add_column("ours is")
-    add_numbers(table, "theirs", "ours", "difference", "p", "unread")
-    table.add_column("ours", no_wrap=True)
+    add_numbers(table, "n", "theirs", "ours", "difference", "p", "unread")
+    table.add_column("ours is", no_wrap=True)
     for row in part["tasks"]:
         unread = part["unread"][row["task"]]
         table.add_row(
             Text(row["task"]),
             row["metric"],
             f"{row['examples']:,}",
-            Text(row["adapter"]),
             f"{row['theirs']:.3f}",
             f"{row['ours']:.3f}",
             span(row),
