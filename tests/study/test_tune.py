@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.errors import Interrupted, RunFolderError, TrainingError
+from multitune.core.errors import InputError, Interrupted, RunFolderError, TrainingError
 from multitune.core.rundir import TuneFolder
 from multitune.study.tune import TuneOptions, tune, tune_folder
 from multitune.training.progress import ValidationTrack
@@ -230,9 +230,33 @@ def test_a_search_of_other_settings_or_ranges_is_refused_unless_started_over(con
     searched(configure(), 1)
     for changed in ({"config": configure(seed=3)}, {"ranges": ("train.epochs=0.5,2",)}, {"objective": "metric"}):
         arguments: dict[str, Any] = {"config": configure(), **changed}
-        with pytest.raises(RunFolderError, match="other settings or ranges"):
+        with pytest.raises(RunFolderError, match="other settings, ranges or rows"):
             searched(arguments.pop("config"), 2, **arguments)
     assert len(searched(configure(seed=3), 1, overwrite=True)["trials"]) == 1
+
+
+def test_a_search_over_other_rows_is_refused_but_test_rows_may_change(configure: Configure, tmp_path: Path) -> None:
+    config = configure()
+    before = searched(config, 1)
+    for split in ("test", "validation"):
+        file = tmp_path / f"colours.{split}.jsonl"
+        file.write_text(file.read_text("utf-8").replace("w0", "w77"), "utf-8")
+        if split == "test":
+            assert values(searched(config, 1)) == values(before)
+    with pytest.raises(RunFolderError, match="or rows"):
+        searched(config, 1)
+
+
+def test_a_fault_of_the_users_leaves_nothing_behind(configure: Configure, tmp_path: Path) -> None:
+    file = tmp_path / "colours.train.jsonl"
+    whole = file.read_text("utf-8")
+    file.write_text('{"other": 1}\n', "utf-8")
+    config = configure()
+    with pytest.raises(InputError, match="colours"):
+        searched(config, 1)
+    assert not tune_folder(config).config.exists()
+    file.write_text(whole, "utf-8")
+    assert len(searched(config, 1)["trials"]) == 1
 
 
 def test_one_process_at_a_time(configure: Configure) -> None:

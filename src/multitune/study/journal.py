@@ -95,7 +95,7 @@ def require_same(folder: TuneFolder, asked: str) -> None:
         write_text(folder.config, asked)
     elif folder.config.read_text("utf-8") != asked:
         raise RunFolderError(
-            f"{folder.path}: holds a search of other settings or ranges. Undo the change, start over with "
+            f"{folder.path}: holds a search of other settings, ranges or rows. Undo the change, start over with "
             "--overwrite, or change `name`"
         )
 

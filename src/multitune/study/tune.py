@@ -12,6 +12,7 @@ better. The metric is the mean over tasks at the step that this loss chooses. A 
 checkpoint; a search that is stopped proposes what it would have proposed, since every trial has a seed of its own.
 """
 
+import hashlib
 import json
 import math
 import time
@@ -83,14 +84,15 @@ def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
     folder = tune_folder(config)
     base, settings = settings_of(config, options.ranges)
     with alone(folder):
-        if options.overwrite:
-            clear(folder)
-        asked = [f"# {options.objective}", *(f"# {s.field}: {s.low:g} to {s.high:g}" for s in settings)]
-        require_same(folder, "\n".join([*asked, dump_config(config)]))
         options.observe({"kind": "phase", "name": "prepare"})
         prepared = prepare_run(_for_trials(base, options.objective))
         for note in prepared.notes:
             options.observe({"kind": "note", "text": note})
+        if options.overwrite:  # only now, when nothing of the user's can be wrong any more
+            clear(folder)
+        asked = [f"# {options.objective} on rows {_rows(prepared)}"]
+        asked += [f"# {s.field}: {s.low:g} to {s.high:g}" for s in settings]
+        require_same(folder, "\n".join([*asked, dump_config(config)]))
         study = open_study(folder, options.objective, own_values(settings))
         search = _Search(base, settings, folder, prepared, study, options)
         try:
@@ -248,6 +250,12 @@ def _validations(place: RunFolder) -> Iterator[Event]:
         event = json.loads(line)
         if event["kind"] == "validation":
             yield event
+
+
+def _rows(prepared: PreparedRun) -> str:
+    """16 hex digits over the rows that trials learn from and are judged by."""
+    digests = [item.tokens[split].digest for item in prepared.tasks.values() for split in ("train", "validation")]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
 
 
 def _for_trials(config: RunConfig, objective: Objective) -> RunConfig:
