@@ -1,4 +1,4 @@
-"""The command line: train, watch, check, eval, report, study, runs and their kin, each in a few lines."""
+"""The command line: one function per verb, each in a few lines."""
 
 import sys
 import traceback
@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from multitune.cli.against import AgainstFlags, hold_against, require_against, show_against
 from multitune.cli.export import Form, export_adapter
+from multitune.cli.options import spread
 from multitune.cli.output import hush as _hush
 from multitune.cli.output import print_json as _print_json
 from multitune.cli.output import results as _results
 from multitune.cli.runs import app as runs
+from multitune.cli.tune import TuneFlags, show_trials, tune_run
 from multitune.core.errors import InputError, MultituneError
 from multitune.core.rundir import RunFolder, read_json
 
@@ -95,14 +98,20 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
 
 
 @app.command(name="eval")
+@spread
 def evaluate(
     run: Run,
+    flags: AgainstFlags,
     split: Annotated[str | None, typer.Option(help="validation or test; the run's own when absent.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most rows per task.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a finished run again, on another split or other numbers of rows."""
+    """Score a finished run again, on another split or other numbers of rows; or hold it against another model."""
     _hush()
+    require_against(flags)
+    if flags.against is not None:
+        _against(run, (split, limit), flags, as_json)
+        return
     from multitune.cli.watch import Watch
     from multitune.evaluation.experiment import evaluate_folder
 
@@ -111,6 +120,28 @@ def evaluate(
     with Watch(Console(stderr=as_json)) as watch:
         scores = evaluate_folder(run, watch, overrides)
     _show_scores(RunFolder(run), scores, as_json)
+
+
+def _against(run: Path, rows: tuple[str | None, int | None], flags: AgainstFlags, as_json: bool) -> None:
+    from multitune.cli.watch import Watch
+
+    console = Console(stderr=as_json)
+    with Watch(console) as watch:
+        record = hold_against(run, rows, flags, watch, console)
+    _print_json(record) if as_json else show_against(record, run, _results())
+
+
+@app.command()
+@spread
+def tune(file: RunFile, flags: TuneFlags, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Search learning rate, rank, passes and mixture of a run, judged on validation rows alone (Optuna)."""
+    _hush()
+    config = _load(file, overrides)
+    from multitune.cli.watch import Watch
+
+    with Watch(Console(stderr=as_json)) as watch:
+        report = tune_run(config, flags, watch)
+    _print_json(report) if as_json else show_trials(report, _results())
 
 
 @app.command()

@@ -117,8 +117,10 @@ class Watch:
         if event["kind"] == "step":
             self._step(event)
             return
-        if event["kind"] == "phase" and event["name"] == "evaluate":
+        if event["kind"] == "phase" and event["name"] in ("evaluate", "load"):
             self._stop()
+            if event["name"] == "load":  # a training begins; a search and a study have many
+                self._meter = Meter()
         if line := event_line(event):
             self.say(line)
 
@@ -176,6 +178,8 @@ def event_line(event: Mapping[str, Any]) -> str:
             return f"step {event['step']}: {event['adapter']} draws {event['task']} no more; it overfits"
         case "note":
             return f"note: {event['text']}"
+        case "asked" if _is_due(event["done"], event["of"]):
+            return f"{event['done']:,} of {event['of']:,} answers"
         case "evaluated":
             return f"evaluated {event['task']} with {event['adapter']}: {event['metric']} {event['score']:.3f}"
         case _:

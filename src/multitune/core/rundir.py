@@ -80,6 +80,10 @@ class RunFolder:
         """What the subjects were asked, one JSON line of id and prompt for each row."""
         return self.path / "prompts" / f"{task}.{split}.jsonl"
 
+    def comparison(self, subject: str) -> Path:
+        """How the run's adapters compare with another model on the same rows."""
+        return self.path / "comparisons" / f"{subject}.json"
+
     @property
     def routing_versions(self) -> list[Path]:
         """Folders of the routing versions, oldest first; the last one holds."""
@@ -109,11 +113,26 @@ class RunFolder:
     def strangers(self) -> list[str]:
         """Names in the folder that no run writes."""
         files = self.config, self.versions, self.data, self.events, self.selection, self.scores, self.report
-        folders = "checkpoint", "adapters", "snapshots", "predictions", "routing", "added", "tracking"
+        folders = (
+            "checkpoint",
+            "adapters",
+            "snapshots",
+            "predictions",
+            "prompts",
+            "comparisons",
+            "routing",
+            "added",
+            "tracking",
+        )
         ours = {*(file.name for file in files), *folders}
         unfinished = (".part-", ".old-")
         names = [path.name for path in self.path.iterdir() if not path.name.startswith(unfinished)]
         return sorted(name for name in names if name not in ours)
+
+    def drop_weights(self) -> None:
+        """Delete checkpoint, snapshots and adapters; the diary and what else is told of the run stay."""
+        for part in ("checkpoint", "snapshots", "adapters"):
+            shutil.rmtree(self.path / part, ignore_errors=True)
 
     def clear(self) -> None:
         """Delete a run that is to be started over; anything that is not a run folder is refused.
@@ -158,6 +177,42 @@ def hold(diary: IO[bytes], attempts: int = 20) -> None:
             return
         else:
             return
+
+
+@dataclass(frozen=True, slots=True)
+class TuneFolder:
+    """Names of the parts of a tuning's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file that the search started from."""
+        return self.path / "config.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Every trial, as Optuna's journal."""
+        return self.path / "journal.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that is at work here."""
+        return self.path / "lock"
+
+    @property
+    def report(self) -> Path:
+        """The table of trials as data."""
+        return self.path / "trials.json"
+
+    @property
+    def best(self) -> Path:
+        """The run file with the chosen settings."""
+        return self.path / "best.yaml"
+
+    def trial(self, number: int) -> RunFolder:
+        """The run of one trial, counted from 0."""
+        return RunFolder(self.path / "trials" / f"{number:04d}")
 
 
 @contextmanager
