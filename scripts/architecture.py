@@ -7,7 +7,20 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "multitune"
 PAGE = ROOT / "ARCHITECTURE.md"
-ROOMS = ("core", "config", "tasks", "data", "mixture", "model", "routing", "training", "evaluation", "study", "cli")
+ROOMS = (
+    "core",
+    "config",
+    "tasks",
+    "data",
+    "mixture",
+    "model",
+    "routing",
+    "training",
+    "evaluation",
+    "study",
+    "reporting",
+    "cli",
+)
 LIST = re.compile(r"(<!-- files -->\n).*(<!-- end of files -->)", re.DOTALL)
 
 

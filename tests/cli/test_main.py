@@ -28,7 +28,7 @@ def multitune(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_the_verbs() -> None:
     output = invoke("--help").output
-    assert all(f" {verb} " in output for verb in ("train", "check", "eval", "export", "schema", "version"))
+    assert all(f" {verb} " in output for verb in ("train", "check", "eval", "report", "export", "schema", "version"))
 
 
 def test_help_loads_nothing_heavy() -> None:

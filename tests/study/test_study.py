@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from multitune.config.load import load_config
 from multitune.core.errors import ConfigError, RunFolderError, TrainingError
@@ -27,7 +28,9 @@ def trained_keys(folder: StudyFolder) -> set[str]:
 def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measured(
     study: Study, study_folder: Path
 ) -> None:
-    settings, run = study(search="exhaustive", short=True, groups={"start": ["first", "also_first"]})
+    settings, run = study(
+        search="exhaustive", rungs=["proxy_runs", "short_runs"], groups={"start": ["first", "also_first"]}
+    )
     found = run_study(settings, run, StudyOptions())
     full = [arm for arm in found["arms"] if arm["budget"] in ("together", "equal_passes")]
     assert {tuple(arm["tasks"]) for arm in full} >= {
@@ -45,11 +48,21 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
     points = 100 * (pair["validation"]["first"]["score"] - alone["validation"]["first"]["score"])
     assert found["helps"]["points"][0][2] == pytest.approx(points)
     assert {rung["rung"] for rung in found["ladder"]} == {
-        "shared vocabulary", "embeddings", "gradient cosine", "first-order estimate", "short runs"
+        "shared vocabulary", "embeddings", "gradient cosine", "first-order estimate", "proxy runs", "short runs"
     }  # fmt: skip
     assert found["synergy"]["groups"][0]["name"] == "start"
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert load_config(folder.recommended).adapters
+
+
+def test_a_guided_study_trains_no_more_than_its_budget_and_recommends_only_what_it_trained(study: Study) -> None:
+    settings, run = study(budget={"arms": 1})
+    found = run_study(settings, run, StudyOptions())
+    several = {tuple(arm["tasks"]) for arm in found["arms"] if len(arm["tasks"]) > 1}
+    assert TASKS in several and len(several) <= 2
+    trained = several | {(task,) for task in TASKS}
+    assert {tuple(group) for group in found["recommended"]["groups"]} <= trained
+    assert {tuple(one["tasks"]) for one in found["predictions"]} <= trained
 
 
 def test_a_study_that_is_run_again_trains_nothing(
@@ -170,9 +183,9 @@ def test_a_study_file_with_a_fault_is_refused(study: Study, changes: dict, messa
 
 
 def test_a_study_of_one_task_is_refused(study: Study, study_folder: Path) -> None:
-    text = (study_folder / "run.yaml").read_text()
-    (study_folder / "run.yaml").write_text(text.replace("tasks:", "tasks_:"))
-    with pytest.raises(ConfigError):
+    raw = yaml.safe_load((study_folder / "run.yaml").read_text())
+    (study_folder / "run.yaml").write_text(yaml.safe_dump({**raw, "tasks": raw["tasks"][:1]}), "utf-8")
+    with pytest.raises(ConfigError, match=r"has one task \(first\); a study compares combinations"):
         study()
 
 

@@ -1,7 +1,5 @@
 """The command line: one function per verb, each in a few lines."""
 
-import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,8 +13,12 @@ from rich.console import Console
 from multitune.cli.against import AgainstFlags, hold_against, require_against, show_against
 from multitune.cli.export import Form, export_adapter
 from multitune.cli.options import spread
+from multitune.cli.output import hush as _hush
+from multitune.cli.output import print_json as _print_json
+from multitune.cli.output import results as _results
+from multitune.cli.runs import app as runs
 from multitune.cli.tune import TuneFlags, show_trials, tune_run
-from multitune.core.errors import MultituneError
+from multitune.core.errors import InputError, MultituneError
 from multitune.core.rundir import RunFolder, read_json
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(runs, name="runs")
 
 RunFile = Annotated[Path, typer.Argument(metavar="FILE", help="The run file, in YAML.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `train` made.")]
@@ -37,6 +40,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as train.epochs=1; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout; progress goes to stderr.")]
+HOST, PORT = "127.0.0.1", 8417  # of a live page
 
 
 class Executes(StrEnum):
@@ -44,18 +48,6 @@ class Executes(StrEnum):
 
     LOCAL = "local"
     RAY = "ray"
-
-
-# The libraries below us speak of themselves; what matters in it reaches the user in our words.
-QUIET = {
-    "TQDM_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "true",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DATASETS_VERBOSITY": "error",
-}
 
 
 @app.command()
@@ -80,6 +72,7 @@ def train(
         from multitune.evaluation.deploy import read_version
 
         show_routing(read_version(folder), folder.path, _results())
+    _write_own_report(folder, as_json)
 
 
 @app.command()
@@ -149,6 +142,31 @@ def tune(file: RunFile, flags: TuneFlags, overrides: Overrides = None, as_json: 
     with Watch(Console(stderr=as_json)) as watch:
         report = tune_run(config, flags, watch)
     _print_json(report) if as_json else show_trials(report, _results())
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs or studies.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; RUN/report.html when absent.")
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Follow one run in the browser while it goes.")] = False,
+    host: Annotated[str, typer.Option(help="Address of the served page.")] = HOST,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the served page; 0 for any that is free.")
+    ] = PORT,
+) -> None:
+    """Show runs or studies as one page for a browser: what helped, what hurt, what to ship, and how sure it is."""
+    if serve:
+        from multitune.cli.live import serve_report
+
+        if len(runs) > 1:
+            raise InputError("--serve: follows one run at a time. Name one, or leave out --serve")
+        serve_report(runs[0], host, port)
+        return
+    from multitune.reporting.page import write_report
+
+    typer.echo(f"report: {write_report(runs, output)}")
 
 
 @app.command()
@@ -251,6 +269,26 @@ def export(
 
 
 @app.command()
+def watch(
+    run: Run,
+    once: Annotated[bool, typer.Option("--once", help="Show the present state and end.")] = False,
+    browser: Annotated[bool, typer.Option("--browser", help="Serve a live page instead.")] = False,
+    host: Annotated[str, typer.Option(help="Address of the page; the default answers this machine alone.")] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any that is free.")] = PORT,
+) -> None:
+    """Follow a run that goes on elsewhere until it has ended, also when it is stopped and resumed meanwhile."""
+    _hush()
+    from multitune.cli.live import serve_report, watch_run
+
+    if browser and once:
+        raise InputError("--once: a page goes on. Leave out --once or --browser")
+    if browser:
+        serve_report(run, host, port)
+    else:
+        watch_run(run, _results(), once)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of a run file, for editors."""
     from multitune.config.load import config_schema
@@ -282,22 +320,10 @@ def run() -> None:
         sys.exit(1)
 
 
-def _hush() -> None:
-    """Before the first import of what it is about; a value that the user set stays."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-
-
 def _load(file: Path, overrides: Sequence[str] | None) -> "RunConfig":
     from multitune.config.load import load_config  # here, so that `--help` need not wait for pydantic
 
     return load_config(file, overrides or ())
-
-
-def _results() -> Console:
-    """Where tables go: as wide as the terminal, and 100 columns in a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 100))
 
 
 def _show_scores(folder: RunFolder, scores: Any, as_json: bool) -> None:
@@ -309,8 +335,15 @@ def _show_scores(folder: RunFolder, scores: Any, as_json: bool) -> None:
         show_scores(scores, folder.path, _results())
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+def _write_own_report(folder: RunFolder, as_json: bool) -> None:
+    """The page of a run that was just finished; it never spoils the run."""
+    from multitune.reporting.page import write_report
+
+    try:
+        line = f"report: {write_report([folder.path])}"
+    except Exception as error:
+        line = f"note: the run is complete, but its report could not be written: {error}"
+    typer.echo(line, err=as_json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from multitune.cli.show import COLOURS, add_numbers, new_table, say, span, summary_line
+from multitune.cli.show import COLOURS, add_numbers, new_table, say, span
+from multitune.reporting.lines import summary_line
 
 
 def show_plan(report: Mapping[str, Any], console: Console) -> None:

@@ -54,8 +54,9 @@ class StudyConfig(Section):
     schedules: tuple[Schedule, ...] = Field(
         default=(), description="Sampling schedules to try on all tasks together; the run's when absent."
     )
-    short: bool = Field(
-        default=False, description="Also train combinations for a quarter of their steps, to see what that predicts."
+    rungs: tuple[Literal["proxy_runs", "short_runs"], ...] = Field(
+        default=(),
+        description="Dearer looks to report on: the upper third of the layers alone; a quarter of the steps.",
     )
     seeds: tuple[int, ...] = Field(
         default=(17,), min_length=1, description="Seeds of what is reported; the first one is what is searched with."

@@ -161,7 +161,7 @@ def predict_options(prepared: PreparedRun, limit: int | None) -> PredictOptions:
 def evaluate_run(
     folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe
 ) -> dict[str, Any]:
-    """Let every subject answer its tasks, compare them, and write predictions/ and scores.json.
+    """Let every subject answer its tasks, compare them, and write prompts/, predictions/ and scores.json.
 
     The base answers all tasks, an adapter those of its recipe; retention sets are for the base and compared adapters.
 
@@ -185,6 +185,8 @@ def evaluate_run(
     retained = {name: tuple(prepared.retention) for name in (BASE, *compared)}
     answered = {BASE: every, **{name: recipe.tasks for name, recipe in recipes.items()}}
     asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
+    for name in asked[BASE]:
+        _write_prompts(folder, prepared, prepared.sets[name])
     said = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
@@ -199,6 +201,16 @@ def evaluate_run(
     }
     write_json(folder.scores, record)
     return read_json(folder.scores)
+
+
+def _write_prompts(folder: RunFolder, prepared: PreparedRun, item: TaskInput) -> None:
+    """Keep what is asked, so that a reader of the run needs no data beside it."""
+    settings = prepared.config.evaluate
+    split, kept = settings.split, item.tokens[settings.split].kept
+    places = chosen_rows(item, split, predict_options(prepared, settings.limit))
+    examples = [item.data.examples[split][kept[place]] for place in places]
+    rows = [json.dumps({"id": one.id, "prompt": one.prompt}, ensure_ascii=False) + "\n" for one in examples]
+    write_text(folder.prompts(item.name, split), "".join(rows))
 
 
 def _answer(

@@ -21,6 +21,7 @@ from multitune.evaluation.stats import (
     mean_differences,
     paired_differences,
     percentile_interval,
+    resampled_scores,
 )
 from multitune.tasks.metrics import Metric
 
@@ -217,6 +218,19 @@ def resampled(
         return mean_differences(scores_a, scores_b, plan), True
     values_a, values_b = ([row.value for row in arm] for arm in (one, other))
     return paired_differences(metric.corpus, values_a, values_b, [row.gold for row in one], plan), False
+
+
+def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> tuple[float, float]:
+    """The ends of the interval of one arm's own score; a difference of two arms is told by `compare`, which pairs."""
+    rows = sorted(arm, key=lambda row: row.id)
+    scores = [row.score for row in rows]
+    score = corpus_score(metric, rows)
+    if isclose(score, fmean(scores), abs_tol=1e-9):
+        draws = mean_differences([0.0] * len(rows), scores, plan)
+    else:
+        draws = resampled_scores(metric.corpus, [row.value for row in rows], [row.gold for row in rows], plan)
+    interval = percentile_interval(draws, score, plan.confidence)
+    return interval.low, interval.high
 
 
 def corpus_score(metric: Metric, arm: Sequence[Prediction]) -> float:

@@ -124,6 +124,11 @@ class StudyFolder:
         return self.path / "signatures"
 
     @property
+    def proxies(self) -> Path:
+        """Validation losses of proxy runs."""
+        return self.path / "proxies.json"
+
+    @property
     def recommended(self) -> Path:
         """The run file of what the study recommends."""
         return self.path / "recommended.yaml"

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from multitune.core.records import Prediction, Segments, Split
+from multitune.core.rundir import read_json, write_json
 from multitune.core.seeds import generator
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
@@ -23,6 +24,7 @@ from multitune.study.arms import (
 )
 from multitune.study.executors import Executor
 from multitune.study.plan import Planner
+from multitune.study.proxy import proxy_losses
 from multitune.study.signatures import Signatures, load_signatures, row_signatures, save_signatures
 from multitune.study.waves import Wave, answer_again, clear_wave, unfinished_waves, wave_name
 from multitune.training.events import Observe
@@ -114,6 +116,16 @@ class Desk:
             found[task] = load_signatures(file)
             self.signature_seconds += found[task].seconds
         return found
+
+    def proxies(self, arms: Sequence[Arm]) -> dict[Arm, dict[str, float]]:
+        """Validation losses of arms whose upper layers alone were trained; kept, and made where they are missing."""
+        kept = read_json(self.folder.proxies) if self.folder.proxies.is_file() else {}
+        missing = {key: arm for arm in arms if (key := self.key(arm)) not in kept}
+        if missing:
+            self.observe({"kind": "note", "text": f"{len(missing)} proxy runs on the upper layers"})
+            kept |= proxy_losses(self.prepared, Wave(missing, self.folder.waves / "proxies"), self.observe)
+            write_json(self.folder.proxies, kept)
+        return {arm: kept[self.key(arm)] for arm in arms}
 
     def embedding_table(self) -> np.ndarray:
         """The base's token embeddings, float32 (token, dimension)."""

@@ -17,7 +17,7 @@ import torch
 
 from multitune.study.signatures import Signatures
 
-DIMENSIONS = 32  # directions kept of all rows' gradients
+DIMENSIONS = 24  # directions kept of all rows' gradients
 CHUNK = 16384  # combinations solved at once
 
 

@@ -31,7 +31,7 @@ from multitune.evaluation.runner import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare_seeds, summary
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
-from multitune.study.grouping import Grouping
+from multitune.study.grouping import Grouping, relative_gains
 from multitune.study.ladder import rungs
 from multitune.study.plan import Baselines, Combination, serving
 from multitune.study.search import Board, gains_over_alone
@@ -67,7 +67,7 @@ def gather(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
     board, study = outcome.board, desk.planner.study
     loss_gains = gains_over_alone(desk, board, outcome.full, outcome.base, "loss")
     points = 100 * gains_over_alone(desk, board, outcome.full, outcome.base, "score")
-    ladder = {**board.rungs, **_short_rung(desk, board, outcome)}
+    ladder = {**board.rungs, **_dearer_rungs(desk, board, outcome)}
     steps = rungs(ladder, _several(board, loss_gains), _several(board, points), desk.prepared.config.seed)
     by_mixture = _gains_by_mixture(board, points)
     comparisons = _comparisons(desk, outcome, split)
@@ -186,7 +186,8 @@ def _arm(desk: Desk, base: Baselines, arm: Arm) -> dict[str, Any]:
     if len(arm.tasks) > 1:
         budget = "together" if arm.steps == planner.arm(arm.tasks, arm.seed, arm.general).steps else "short"
     else:
-        passes = planner.alone(arm.tasks[0], "equal_passes", base.together).steps
+        (task,) = arm.tasks
+        passes = planner.alone(task, "equal_passes", base.together).steps
         budget = "equal_passes" if arm.steps == passes else "short" if arm.steps < passes else "equal_steps"
     return {**desk.record(arm), "name": arm.name, "budget": budget}
 
@@ -208,19 +209,34 @@ def _helps(desk: Desk, outcome: Outcome, gains: Mapping[Combination, Mapping[str
     return {"tasks": list(tasks), "points": points, **found}
 
 
-def _short_rung(desk: Desk, board: Board, outcome: Outcome) -> dict[str, np.ndarray]:
-    """Gains of the short runs over the short runs of each task alone, where a study made them."""
-    planner = desk.planner
-    short = [planner.short(arm) for arm in (*outcome.base.alone, *outcome.full)]
-    made = [arm for arm in short if arm in desk.asked.values()]
-    if not all(planner.short(arm) in made for arm in outcome.base.alone) or len(made) == len(outcome.base.alone):
-        return {}
-    references = Baselines(
-        outcome.base.base, tuple(planner.short(a) for a in outcome.base.alone), outcome.base.together
-    )
-    gains = gains_over_alone(desk, board, made, references, "loss")
-    board.seconds["short runs"] = sum(desk.record(arm)["seconds"] for arm in made)
-    return {"short runs": _several(board, gains)}
+def _dearer_rungs(desk: Desk, board: Board, outcome: Outcome) -> dict[str, np.ndarray]:
+    """Gains by proxy runs and by short runs, each over the same kind of run of the task alone."""
+    arms = [*outcome.base.alone, *outcome.full]
+    found: dict[str, np.ndarray] = {}
+    if "proxy_runs" in desk.planner.study.rungs:
+        losses = desk.proxies(arms)
+        found["proxy runs"] = _gains(board, arms, losses)
+        board.seconds["proxy runs"] = sum(one["seconds"] for one in losses.values())
+    if "short_runs" in desk.planner.study.rungs:
+        short = {arm: desk.planner.short(arm) for arm in arms}
+        records = {arm: desk.record(one) for arm, one in short.items()}
+        losses = {arm: {t: r["validation"][t]["loss"] for t in arm.tasks} for arm, r in records.items()}
+        found["short runs"] = _gains(board, arms, losses)
+        board.seconds["short runs"] = sum(record["seconds"] for record in records.values())
+    return found
+
+
+def _gains(board: Board, arms: Sequence[Arm], losses: Mapping[Arm, Mapping[str, float]]) -> np.ndarray:
+    """Relative gains over each task alone, float (combination, task), of combinations of several tasks."""
+    values = np.full(board.members.shape, np.nan)
+    alone = np.full(len(board.tasks), np.nan)
+    for arm in arms:
+        for task in arm.tasks:
+            column = board.tasks.index(task)
+            values[board.row(arm.tasks), column] = losses[arm][task]
+            if len(arm.tasks) == 1:
+                alone[column] = losses[arm][task]
+    return _several(board, relative_gains(values, alone))
 
 
 def _gains_by_mixture(board: Board, points: np.ndarray) -> dict[Combination, dict[str, float]]:
@@ -234,7 +250,7 @@ def _gains_by_mixture(board: Board, points: np.ndarray) -> dict[Combination, dic
 def _predictions(board: Board, ladder: Mapping[str, np.ndarray], gains: np.ndarray) -> list[dict[str, Any]]:
     """What the rungs that speak in gains said of every combination that was trained."""
     found: list[dict[str, Any]] = []
-    for rung in ("first-order estimate", "short runs"):
+    for rung in ("first-order estimate", "proxy runs", "short runs"):
         values = ladder.get(rung)
         if values is None:
             continue

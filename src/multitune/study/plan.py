@@ -141,7 +141,7 @@ def searched(planner: Planner) -> list[Arm]:
         chosen += planner.combinations()
     arms = dict.fromkeys(planner.arm(tasks) for tasks in chosen if len(tasks) > 1)
     full = list(arms)
-    if not planner.study.short:
+    if "short_runs" not in planner.study.rungs:
         return full
     base = baselines(planner)
     return full + [planner.short(arm) for arm in (*base.alone, base.together, *full)]

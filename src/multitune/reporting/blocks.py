@@ -1,0 +1,212 @@
+"""What a page is made of: sections of text, facts, tables, charts and answers, as plain values without any HTML."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+from multitune.reporting.figures import DASH
+
+Made = TypeVar("Made")
+Tone = Literal["", "helped", "hurt", "unsure", "quiet"]
+TONES: dict[Any, Tone] = {"helped": "helped", "hurt": "hurt", "cannot tell": "unsure"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Numbers behind what is shown, for a reader who wants to go on with them."""
+
+    name: str  # of the file that a browser saves
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    @property
+    def uri(self) -> str:
+        """The sheet as CSV in a `data:` address."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([self.header, *self.rows])
+        return "data:text/csv;charset=utf-8," + quote(text.getvalue(), safe=",:;+/=@!$*()?")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell: what stands there, and what it is sorted by and saved as."""
+
+    text: str
+    value: Any = None  # the text itself where absent
+    tone: Tone = ""
+    strength: float | None = None  # of a heat map's colour, −1 to 1
+
+    @property
+    def raw(self) -> Any:
+        """What a sheet holds and a sort compares."""
+        return self.text if self.value is None else self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's title; numbers stand to the right."""
+
+    title: str
+    number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells, the first of which names its row."""
+
+    name: str  # in addresses and file names
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    heat: bool = False  # cells are coloured by their strength
+    sortable: bool = False  # with a box to filter its rows, too
+    full: Sheet | None = None  # where there is more to save than to show
+    kind: Literal["table"] = "table"
+
+    @property
+    def sheet(self) -> Sheet:
+        """The table's own values, or more."""
+        return self.full or Sheet(
+            self.name, [c.title for c in self.columns], [[cell.raw for cell in row] for row in self.rows]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """An SVG picture, what is seen on it in words, and its numbers."""
+
+    title: str
+    svg: str  # trusted: made by reporting.charts
+    label: str
+    sheet: Sheet
+    narrow: str = ""  # the same for a phone, where it is another one
+
+
+@dataclass(frozen=True, slots=True)
+class Charts:
+    """Pictures of one kind, side by side as the page is wide."""
+
+    charts: Sequence[Chart]
+    kind: Literal["charts"] = "charts"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph, or preformatted text behind a title to open."""
+
+    text: str
+    title: str = ""
+    tone: Tone = ""
+    kind: Literal["text", "code"] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Terms and what there is to say about each."""
+
+    items: Sequence[tuple[str, str]]
+    kind: Literal["facts"] = "facts"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Sentences that need not be read in order."""
+
+    title: str
+    lines: Sequence[str]
+    kind: Literal["lines"] = "lines"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one subject said to an example."""
+
+    subject: str
+    output: str
+    mark: str  # `✓ right`, `✗ not right`, or a score in between
+    tone: Tone
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One example with the answers of all subjects; `prompt` is empty where the run did not keep it."""
+
+    task: str
+    id: str
+    outcome: str
+    prompt: str
+    gold: str
+    answers: Sequence[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Examples to look through, by task and by outcome."""
+
+    tasks: Sequence[str]
+    outcomes: Sequence[str]
+    examples: Sequence[Shown]
+    kind: Literal["answers"] = "answers"
+
+
+Block = Table | Charts | Text | Facts | Lines | Answers
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a page under a heading of its own."""
+
+    id: str
+    title: str
+    lead: str
+    blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run or study on a page."""
+
+    id: str
+    kind: Literal["run", "study", "comparison"]
+    name: str
+    verdict: str
+    answers: Sequence[tuple[str, str]]  # question -> answer
+    sections: Sequence[Section]
+    missing: Sequence[str]
+    about: str = ""  # one line: base, tasks, when
+
+
+@dataclass(slots=True)
+class Builder:
+    """Collects sections, and says of each that could not be made what stood against it."""
+
+    missing: list[str]
+    sections: list[Section] = field(default_factory=list[Section])
+
+    def add(self, section: Section | None) -> None:
+        """Take in a section, unless there is nothing to show."""
+        if section is not None and section.blocks:
+            self.sections.append(section)
+
+
+def measured(value: Any, text: str) -> Cell:
+    """A cell for a number that may not be there: then a dash."""
+    return Cell(text if value is not None else DASH, value=DASH if value is None else value)
+
+
+def header(*titles: str, numbers: Iterable[str] = ()) -> list[Column]:
+    """Columns of text, then columns of numbers."""
+    return [*(Column(title) for title in titles), *(Column(title, number=True) for title in numbers)]
+
+
+def guarded(what: str, make: Callable[[], Made], missing: list[str]) -> Made | None:
+    """What `make` returns; None and a note where a file's content is not of the form that this version reads."""
+    try:
+        return make()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+        missing.append(f"{what} cannot be shown: a file has another form than this version reads ({error!r})")
+        return None

@@ -1,0 +1,84 @@
+"""Numbers as a reader meets them: scores, differences with their intervals, shares, sizes and times."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+DASH = "–"
+
+
+def score(value: float | None) -> str:
+    """Three decimals; a dash where nothing was measured."""
+    return DASH if value is None else f"{value:.3f}".replace("-", "−")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """With its sign, a real minus."""
+    # Adding zero turns the −0.0 that rounding can leave into 0.0.
+    return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def span(row: Mapping[str, Any], digits: int = 3) -> str:
+    """A difference and its interval."""
+    return f"{signed(row['difference'], digits)} {interval(row, digits)}"
+
+
+def interval(row: Mapping[str, Any], digits: int = 3) -> str:
+    """`[low, high]`, or nothing where there is none."""
+    if row.get("low") is None or row.get("high") is None:
+        return ""
+    return f"[{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
+
+
+def chance(p: float | None) -> str:
+    """A p-value, as `<0.001` below that."""
+    return DASH if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """A share of one in hundredths."""
+    return DASH if value is None else f"{value:.{digits}%}".replace(".0%", "%").replace("-", "−")
+
+
+def count(value: float | None) -> str:
+    """A whole number with separators; in millions from a million on."""
+    if value is None:
+        return DASH
+    if abs(value) >= 1e9:
+        return f"{value / 1e9:,.2f} billion"
+    return f"{value / 1e6:,.1f} million" if abs(value) >= 1e6 else f"{value:,.0f}"
+
+
+def size(value: float | None) -> str:
+    """Bytes in the unit that suits."""
+    if value is None:
+        return DASH
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= step:
+            return f"{value / step:,.1f} {unit}"
+    return f"{value:,.0f} bytes"
+
+
+def lasting(seconds: float | None) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`."""
+    if seconds is None:
+        return DASH
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """`a, b and c`; of many, the first ones and how many more."""
+    names = list(names)
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def cut(text: str, most: int) -> str:
+    """Text of at most so many characters: of a longer one its start and its end, which says most of a prompt."""
+    if len(text) <= most:
+        return text
+    head = most * 2 // 3
+    return f"{text[:head]} … [{len(text) - most:,} characters] … {text[head - most :]}"

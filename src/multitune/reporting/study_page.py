@@ -1,0 +1,214 @@
+"""The page's part for a study: what to train together, how sure that is, what predicted it, and every arm."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from multitune.reporting import charts
+from multitune.reporting.arms import arms_section
+from multitune.reporting.blocks import (
+    TONES,
+    Block,
+    Builder,
+    Cell,
+    Chart,
+    Charts,
+    Facts,
+    Part,
+    Section,
+    Sheet,
+    Table,
+    Text,
+    guarded,
+    header,
+    measured,
+)
+from multitune.reporting.facts import part
+from multitune.reporting.figures import (
+    DASH,
+    chance,
+    count,
+    interval,
+    lasting,
+    listed,
+    percent,
+    score,
+    signed,
+)
+from multitune.reporting.study_effects import forest_chart, helps_section, ladder_section, synergy_section
+
+FINDINGS, SETTINGS = "findings.json", "study.yaml"
+PARTS = {
+    "sentence": "the verdict",
+    "recommended": "the recommended grouping",
+    "helps": "who helps whom",
+    "synergy": "the synergy",
+    "ladder": "the ladder of predictions",
+    "predictions": "predicted against measured",
+    "arms": "the arms",
+    "cost": "the cost",
+}
+
+
+def is_study(path: Path) -> bool:
+    """Whether a folder holds a study."""
+    return (path / FINDINGS).is_file() or (path / SETTINGS).is_file()
+
+
+def study_part(path: Path, id: str) -> Part:
+    """Read a study's folder and lay it out; what is not there yet is named."""
+    missing: list[str] = []
+    remedy = "the study has no findings yet" if not (path / FINDINGS).is_file() else "its findings cannot be read"
+    found = part(path / FINDINGS, path, missing, remedy)
+    if found:
+        for key, what in PARTS.items():
+            if not found.get(key):
+                missing.append(f"{FINDINGS}: {what} ({key}) is not there; the study may still be going on")
+    builder = Builder(missing)
+    makers: dict[str, Callable[[], Section | None]] = {
+        "recommended": lambda: _recommended(found, id),
+        "helps": lambda: helps_section(found, id),
+        "synergy": lambda: synergy_section(found, id),
+        "ladder": lambda: ladder_section(found, id),
+        "arms": lambda: arms_section(found, id),
+        "cost": lambda: _cost(found, id),
+    }
+    for key, make in makers.items():
+        builder.add(guarded(PARTS[key], make, missing))
+    builder.add(guarded("how it was made", lambda: _made(path, missing, id), missing))
+    asked = guarded("the answers on top", lambda: _questions(found), missing)
+    arms = found.get("arms") or []
+    tasks = found.get("tasks") or {}
+    return Part(
+        id=id,
+        kind="study",
+        name=str(found.get("study") or path.resolve().name),
+        verdict=str(found.get("sentence") or "The study has no verdict yet."),
+        answers=asked or [],
+        sections=builder.sections,
+        missing=list(dict.fromkeys(missing)),
+        about=f"Study of {len(tasks)} tasks in {len(arms)} arms",
+    )
+
+
+def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The reader's questions as far as the findings answer them."""
+    said: list[tuple[str, str]] = []
+    best, cost = found.get("recommended") or {}, found.get("cost") or {}
+    if best.get("groups"):
+        said.append(("What to train together?", f"{_groups(best['groups'])}. {best.get('why') or ''}".strip()))
+    tasks = {name: row for name, row in (best.get("tasks") or {}).items() if row.get("verdict")}
+    if tasks:
+        by = {verdict: [name for name, row in tasks.items() if row["verdict"] == verdict] for verdict in TONES}
+        words = [f"{verdict}: {listed(names)}" for verdict, names in by.items() if names]
+        said.append(("What does it do to each task?", f"{'; '.join(words).capitalize()}."))
+    rungs = [row for row in found.get("ladder") or [] if row.get("rank_correlation") is not None]
+    if rungs:
+        row = max(rungs, key=lambda row: row["rank_correlation"])
+        said.append(
+            (
+                "Could it have been predicted?",
+                f"Best by {row['rung']}: rank correlation {score(row['rank_correlation'])} with {row['against']} on "
+                f"{count(row.get('pairs'))} pairs.",
+            )
+        )
+    if cost.get("ratio") is not None:
+        text = f"{percent(cost['ratio'])} of training every combination"
+        said.append(("What did it take?", f"{text}: {lasting(cost.get('spent_seconds'))}."))
+    return said
+
+
+def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    """A line per group, and one for the tasks that stay alone."""
+    together = [group for group in groups if len(group) > 1]
+    alone = [group[0] for group in groups if len(group) == 1]
+    said = [(f"Group {n}", listed(group, 30)) for n, group in enumerate(together, start=1)]
+    return [*said, *([("Alone", listed(alone, 30))] if alone else [])]
+
+
+def _groups(groups: Sequence[Sequence[str]]) -> str:
+    together = [" + ".join(group) for group in groups if len(group) > 1]
+    alone = [group[0] for group in groups if len(group) == 1]
+    return "; ".join([*together, *([f"alone: {listed(alone)}"] if alone else [])])
+
+
+def _recommended(found: dict[str, Any], id: str) -> Section | None:
+    best = found.get("recommended")
+    if not best:
+        return None
+    blocks: list[Block] = []
+    tasks: dict[str, Any] = best.get("tasks") or {}
+    if best.get("groups"):
+        blocks.append(Facts(_grouped(best["groups"])))
+    if tasks:
+        rows = [_task_row(name, row) for name, row in tasks.items()]
+        columns = [
+            *header("task", "trained with", "metric"),
+            *header(numbers=["rows", "alone", "together", "predicted"]),
+        ]
+        columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
+        blocks.append(Table(f"{id}-recommended", "What the recommended grouping does to each task", columns, rows))
+        lines = [
+            charts.Line(name, row["difference"], row.get("low"), row.get("high"), row.get("verdict") or "cannot tell")
+            for name, row in tasks.items()
+            if row.get("difference") is not None
+        ]
+        if lines:
+            axis = "difference in score, together − alone"
+            blocks.append(Charts([forest_chart("differences", lines, axis, f"{id} recommended")]))
+    lead = str(best.get("why") or "")
+    return Section(f"{id}-recommended", "What to train together", lead, blocks)
+
+
+def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
+    partners = [task for task in row.get("group") or () if task != name]
+    change = row.get("difference")
+    return [
+        Cell(name),
+        Cell(listed(partners, 8) or "itself alone"),
+        Cell(str(row.get("metric") or ""), tone="quiet"),
+        measured(row.get("examples"), count(row.get("examples"))),
+        *(measured(row.get(key), score(row.get(key))) for key in ("alone", "together")),
+        measured(row.get("predicted"), signed(row.get("predicted"), 1)),
+        measured(change, signed(change)),
+        Cell(interval(row), tone="quiet"),
+        measured(row.get("p_holm"), chance(row.get("p_holm"))),
+        Cell(str(row.get("verdict") or DASH), tone=TONES.get(row.get("verdict"), "")),
+    ]
+
+
+def _cost(found: dict[str, Any], id: str) -> Section | None:
+    cost = found.get("cost")
+    if not cost:
+        return None
+    blocks: list[Block] = []
+    for key, shown, what in (("tokens", count, "Tokens trained on"), ("seconds", lasting, "Time")):
+        spent, everything = cost.get(f"spent_{key}"), cost.get(f"everything_{key}")
+        if spent is not None and everything:
+            bars = [("spent", float(spent), shown(spent)), ("every combination", float(everything), shown(everything))]
+            sheet = Sheet(f"cost-{key}", ["what", key], [["spent", spent], ["every combination", everything]])
+            label = f"{what}: {shown(spent)} spent, {shown(everything)} for every combination."
+            blocks.append(Charts([Chart(what, charts.sizes(bars, f"{id} {key}"), label, sheet)]))
+    ratio = cost.get("ratio")
+    lead = (
+        "" if ratio is None else f"The study took {percent(ratio, 1)} of what training every combination would take."
+    )
+    return Section(f"{id}-cost", "What it cost", lead, blocks)
+
+
+def _made(path: Path, missing: list[str], id: str) -> Section | None:
+    versions = part(path / "versions.json", path, missing, "what the study was made with is not known")
+    packages = versions.get("packages") or {}
+    blocks: list[Block] = []
+    if packages:
+        named = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+        blocks.append(Facts([("Made with", f"{named}, Python {versions.get('python', '')}")]))
+    settings = path / SETTINGS
+    if settings.is_file():
+        blocks.append(
+            Text(settings.read_text("utf-8", errors="replace"), title="The study file as resolved", kind="code")
+        )
+    else:
+        missing.append(f"{SETTINGS} is missing: the study's settings are not known")
+    lead = f"Everything on this page was read from {path}; nothing was computed again from weights."
+    return Section(f"{id}-made", "How it was made", lead, blocks)

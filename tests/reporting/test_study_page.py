@@ -1,0 +1,106 @@
+"""A study's page says what its findings say, as far as they go."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.made_runs import made_study
+from multitune.core.rundir import read_json, write_json
+from multitune.reporting.figures import score, signed
+from multitune.reporting.page import write_report
+from multitune.reporting.study_page import PARTS
+from tests.reporting.conftest import Page
+
+
+def page_of(study: Path) -> Page:
+    return Page(write_report([study]))
+
+
+def findings(study: Path) -> dict[str, Any]:
+    return read_json(study / "findings.json")
+
+
+def test_the_studys_sentence_is_its_verdict(study: Path) -> None:
+    assert findings(study)["sentence"] in page_of(study).text
+
+
+def test_the_recommended_grouping_is_shown_with_what_it_does(study: Path) -> None:
+    tasks = findings(study)["recommended"]["tasks"]
+    shown = page_of(study).table("What the recommended grouping does")
+    assert [(r["task"], r["alone"], r["together"], r["predicted"], r["difference"], r["verdict"]) for r in shown] == [
+        (
+            name,
+            score(row["alone"]),
+            score(row["together"]),
+            signed(row["predicted"], 1),
+            signed(row["difference"]),
+            row["verdict"],
+        )
+        for name, row in tasks.items()
+    ]
+
+
+def test_the_matrix_of_help_is_the_findings_with_marks_for_verdicts(study: Path) -> None:
+    helps = findings(study)["helps"]
+    marks = {"helped": " ▲", "hurt": " ▼"}
+    shown = page_of(study).table("Points that a row's task gains")
+    assert [[row[f"with {task}"] for task in helps["tasks"]] for row in shown] == [
+        [
+            "" if points is None else signed(points, 1) + marks.get(verdict, "")
+            for points, verdict in zip(row, verdicts, strict=True)
+        ]
+        for row, verdicts in zip(helps["points"], helps["verdict"], strict=True)
+    ]
+
+
+def test_every_arm_is_a_row_with_its_scores(study: Path) -> None:
+    arms, shown = findings(study)["arms"], page_of(study).table("20 arms")
+    assert [(row["arm"], row["tweets"]) for row in shown] == [
+        (arm["name"], score(arm["validation"]["tweets"]["score"])) for arm in arms
+    ]
+
+
+def test_every_rung_has_its_row_and_its_points(study: Path) -> None:
+    page = page_of(study)
+    rungs = [row["rung"] for row in findings(study)["ladder"]]
+    assert [row["rung"] for row in page.table("Rungs")] == rungs
+    labels = [attributes.get("aria-label", "") for _, attributes in page.elements]
+    assert all(any(f"predicted by {rung}: 12 points" in label for label in labels) for rung in rungs)
+
+
+@pytest.mark.parametrize("key", PARTS)
+@pytest.mark.parametrize("gone", ["missing", "null"])
+def test_what_a_going_study_has_not_found_yet_is_named(study: Path, key: str, gone: str) -> None:
+    found = findings(study)
+    if gone == "missing":
+        del found[key]
+    else:
+        found[key] = None
+    write_json(study / "findings.json", found)
+    text = page_of(study).text
+    assert f"({key}) is not there; the study may still be going on" in text and "How it was made" in text
+
+
+def test_a_study_without_findings_has_a_page(study: Path) -> None:
+    (study / "findings.json").unlink()
+    assert "findings.json is missing" in page_of(study).text
+
+
+def test_numbers_that_are_not_there_yet_are_dashes(study: Path) -> None:
+    found = findings(study)
+    task = found["recommended"]["tasks"]["tweets"]
+    task.update(predicted=None, difference=None, low=None, high=None, p_holm=None, verdict=None, together=None)
+    found["arms"][0].update(test=None, validation={}, seconds=None, general=None)
+    found["ladder"][0].update(rank_correlation=None, low=None, high=None, regret=None)
+    found["cost"].update(spent_seconds=None, ratio=None)
+    write_json(study / "findings.json", found)
+    page = page_of(study)
+    row = page.table("What the recommended grouping does")[0]
+    assert (row["predicted"], row["difference"], row["verdict"]) == ("–", "–", "–")
+    assert page.table("20 arms")[0]["tweets"] == "–" and "cannot be shown" not in page.text
+
+
+def test_a_study_of_220_arms_stays_small(tmp_path: Path) -> None:
+    page = page_of(made_study(tmp_path / "large", tasks=8, arms=220))
+    assert len(page.table("220 arms")) == 220 and len(page.source.encode()) < 2_000_000

@@ -1,0 +1,88 @@
+"""The sentences on top follow from the scores, and warn where they should."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from multitune.core.rundir import RunFolder, read_json, write_json
+from multitune.reporting.diary import curves, spent
+from multitune.reporting.facts import RunFacts, read_run
+from multitune.reporting.verdict import questions, verdict
+
+
+def with_rows(run: RunFolder, **fields: Any) -> RunFacts:
+    """The run with the same fields changed in every row of its transfer table."""
+    scores = read_json(run.scores)
+    for row in scores["transfer"]["shared"]["tasks"]:
+        row.update(fields)
+    write_json(run.scores, scores)
+    return read_run(run.path)
+
+
+def answers(facts: RunFacts) -> Mapping[str, str]:
+    return dict(questions(facts, curves(facts.events, facts.selection), spent(facts.events)))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ("helped", "Training 3 tasks together helped all of them and hurt none"),
+        ("hurt", "Training 3 tasks together helped none and hurt tweets, entities and reports"),
+        ("cannot tell", "Training 3 tasks together helped none and hurt none beyond chance"),
+    ],
+)
+def test_one_sentence_says_what_training_together_did(run: RunFolder, outcome: str, words: str) -> None:
+    assert verdict(with_rows(run, verdict=outcome)).startswith(words)
+
+
+def test_where_nothing_shows_a_gain_the_answer_is_not_yes(run: RunFolder) -> None:
+    said = answers(with_rows(run, verdict="cannot tell", low=-0.083))
+    assert said["Did mixing help?"].startswith("Not beyond what chance explains.")
+    assert "a loss of up to 8.3 points" in said["Whom did it hurt?"]
+
+
+def test_what_the_base_lost_is_told(run: RunFolder) -> None:
+    assert "Of what the base knew, arithmetic got worse." in answers(read_run(run.path))["Whom did it hurt?"]
+
+
+def test_what_ships_is_the_routing_table(run: RunFolder) -> None:
+    said = answers(read_run(run.path))["What should ship?"]
+    assert said.startswith("Shared for tweets and reports, entities for entities, chosen on validation rows.")
+    assert "35% of the parameters" in said and "97% of requests" in said
+
+
+def test_few_rows_and_a_best_last_checkpoint_are_warned_of(run: RunFolder) -> None:
+    said = answers(with_rows(run, examples=40))["Can I trust it?"]
+    assert "Few rows: tweets has 40." in said and "longer training may still help" in said
+
+
+def test_many_rows_are_no_warning(run: RunFolder) -> None:
+    assert "Few rows" not in answers(with_rows(run, examples=1000))["Can I trust it?"]
+
+
+def test_a_longer_training_of_the_shared_adapter_is_told(run: RunFolder) -> None:
+    lines = run.events.read_text("utf-8").splitlines()
+    short = [
+        line.replace('"tweets": {"loss": 1.0', '"gone": {"loss": 1.0') if '"step": 60' in line else line
+        for line in lines
+    ]
+    run.events.write_text("\n".join(short) + "\n", "utf-8")
+    said = answers(read_run(run.path))["Can I trust it?"]
+    assert "shared took 60 steps, the ones alone 59 to 60" in said
+
+
+def test_equal_steps_are_told(run: RunFolder) -> None:
+    assert "All arms took the same number of steps." in answers(read_run(run.path))["Can I trust it?"]
+
+
+def test_where_each_task_was_trained_alone_the_sentence_is_about_all_of_them(run: RunFolder) -> None:
+    scores = read_json(run.scores)
+    shared = scores["transfer"].pop("shared")
+    for row in shared["tasks"]:
+        row.update(against="base", reference="base", alone=None, verdict="helped")
+        scores["transfer"][row["task"]] = {"tasks": [row], "summary": {**shared["summary"], "mean_points": 3.0}}
+    write_json(run.scores, scores)
+    facts = read_run(run.path)
+    assert verdict(facts).startswith("Against the base, training each task alone helped all of them and hurt none")
+    assert "scores moved by +3.0 points against the base" in answers(facts)["Did training help?"]
