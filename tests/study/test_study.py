@@ -106,6 +106,20 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
     assert not list(folder_of(study_folder).waves.iterdir())
 
 
+def test_a_wave_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:
+    settings, run = study()
+    whole = run_study(settings, run, StudyOptions())
+    shutil.rmtree(study_folder / "studies")
+    desk = open_desk(settings, run, StudyOptions())
+    arm = desk.planner.arm(TASKS)
+    wave = waves.Wave({desk.key(arm): arm}, desk.folder.waves / waves.wave_name([desk.key(arm)]))
+    waves.train_wave(desk.prepared, wave)
+    config = wave.folder / "config.yaml"
+    config.write_text(config.read_text().replace("turned_away: 0.05", "turned_away: 0.07"))
+    desk.train([arm])
+    assert desk.record(arm)["validation"] == next(a for a in whole["arms"] if a["key"] == desk.key(arm))["validation"]
+
+
 def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study, study_folder: Path) -> None:
     settings, run = study(search="exhaustive")
     two = run.model_copy(update={"tasks": run.tasks[:2]})

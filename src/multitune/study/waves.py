@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multitune.config.load import load_config
+from multitune.config.load import dump_config, load_config
 from multitune.core.records import Split
 from multitune.core.rundir import RunFolder
 from multitune.evaluation.experiment import open_subjects
@@ -49,7 +49,7 @@ def train_wave(prepared: PreparedRun, wave: Wave, observe: Observe = unwatched) 
     run = run_of(prepared, wave)
     trained = {key: arm for key, arm in wave.arms.items() if arm.steps}
     if trained:
-        train_run(run, folder, JobOptions(resume=folder.config.is_file(), observe=observe))
+        train_run(run, folder, JobOptions(resume=_goes_on(run, folder), observe=observe))
         subjects = {subject.name: subject for subject in open_subjects(run, folder)}
     else:
         subjects = {BASE: Subject(BASE, _bank(prepared), BASE)}
@@ -63,6 +63,16 @@ def train_wave(prepared: PreparedRun, wave: Wave, observe: Observe = unwatched) 
         wave,
         tuple(ArmResult(k, arm, tokens[k], seconds * tokens[k] / whole, answers[k]) for k, arm in wave.arms.items()),
     )
+
+
+def _goes_on(run: PreparedRun, folder: RunFolder) -> bool:
+    """Whether the folder holds the beginning of this run; one that another version began is begun again."""
+    if not folder.config.is_file():
+        return False
+    if folder.config.read_text("utf-8") == dump_config(run.config):
+        return True
+    folder.clear()
+    return False
 
 
 def run_of(prepared: PreparedRun, wave: Wave) -> PreparedRun:
