@@ -27,6 +27,7 @@ ROW = frozenset(
         "against",
     ]
 )  # of a transfer table
+NAMED = frozenset(("name",))
 CHOICE = frozenset(("adapter", "metric", "examples", "why"))  # of a routing table
 BASE = "base"  # the subject that no adapter stands on
 
@@ -55,8 +56,9 @@ class RunFacts:
     @property
     def tasks(self) -> list[str]:
         """Tasks in the order of the config, or of the scores."""
-        listed = [str(task["name"]) for task in self.config.get("tasks") or ()]
-        return listed or list(self.scores.get("tasks") or {})
+        tasks, scored = self.config.get("tasks"), self.scores.get("tasks")
+        listed = [str(task["name"]) for task in tasks if _has(task, NAMED)] if isinstance(tasks, list) else []
+        return listed or (list(scored) if isinstance(scored, dict) else [])
 
     @property
     def split(self) -> str:

@@ -77,8 +77,7 @@ def study_part(path: Path, id: str) -> Part:
         builder.add(guarded(PARTS[key], make, missing))
     builder.add(guarded("how it was made", lambda: _made(path, missing, id), missing))
     asked = guarded("the answers on top", lambda: _questions(found), missing)
-    arms = found.get("arms") or []
-    tasks = found.get("tasks") or {}
+    sizes = guarded("its size", lambda: (len(found.get("tasks") or {}), len(found.get("arms") or [])), missing)
     return Part(
         id=id,
         kind="study",
@@ -87,7 +86,7 @@ def study_part(path: Path, id: str) -> Part:
         answers=asked or [],
         sections=builder.sections,
         missing=list(dict.fromkeys(missing)),
-        about=f"Study of {len(tasks)} tasks in {len(arms)} arms",
+        about="Study of {} tasks in {} arms".format(*sizes) if sizes else "Study",
     )
 
 
