@@ -38,6 +38,9 @@ LOCAL: dict[str, dict[str, str]] = {
     "banking77": {"train": "banking77/train.jsonl", "test": "banking77/test.jsonl"},
     "support": {"train": "bitext_support/train.jsonl"},
     "gsm8k": {"train": "gsm8k/train.jsonl", "test": "gsm8k/test.jsonl"},
+    "sst": {"train": "cs224n_dfp/sst_train.jsonl", "test": "cs224n_dfp/sst_dev.jsonl"},
+    "qqp": {"train": "cs224n_dfp/quora_dev.jsonl"},
+    "sts-b": {"train": "cs224n_dfp/sts_train.jsonl", "test": "cs224n_dfp/sts_dev.jsonl"},
     "pubmedqa": {"train": "pubmedqa/train_dev.jsonl", "test": "pubmedqa/test.jsonl"},
 }
 QUESTIONS = {

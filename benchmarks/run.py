@@ -14,7 +14,13 @@ PARTS = {
     "llamacpp": "our GGUF adapter in llama.cpp, logit for logit (needs `pip install llama-cpp-python`)",
     "mixture10": "ten tasks, every kind of adapter, and the router (needs their data: DATA=folder)",
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
+    "strangers": "texts of no task: who is turned away, by rule and by score (needs the ten tasks' data: DATA=folder)",
+    "selection": "what a rule of selection costs and saves, resampled from a finished run (needs RUN=folder)",
+    "adapter_memory": "memory of 64 adapters that answer, against the base and their own weights",
+    "first_token": "what routing adds to the time to first token, on short and long prompts",
+    "forgetting": "the demo's tasks with 0, 5, 10 and 20% of general data: what is learnt and what is kept",
     "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
+    "studies": "a recorded study, NAME=finance, student or related (needs its data: DATA=folder, or internet)",
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }

@@ -17,6 +17,7 @@ ROOMS = (
     "routing",
     "training",
     "evaluation",
+    "study",
     "reporting",
     "cli",
 )

@@ -36,6 +36,13 @@ def test_the_defaults_are_usual(method: str, load: Load, tasks: Tasks) -> None:
         ("lora", "train.epochs=11", "train.epochs is 11; usual for lora is 3 to 10: "),
         ("full", "train.weight_decay=0", "train.weight_decay is 0; usual for full is 0.01 to 0.1: "),
         ("lora", "train.weight_decay=0.2", "train.weight_decay is 0.2; usual for lora is 0 to 0.1: "),
+        ("lora", "lora={rank: 4, alpha: 8}", "lora.rank is 4; usual for lora is 8 to 64: "),
+        (
+            "lora",
+            "mixture={schedule: temperature, temperature: 9}",
+            "mixture.temperature is 9; usual for lora is 1 to 5: ",
+        ),
+        ("full", "mixture.anneal_end=0.8", "mixture.anneal_end is 0.8; usual for full is 0 to 0.5: "),
         ("lora", "lora.rank=8", "lora.alpha is 32; usual for rank 8 is 16: "),
         (
             "lora",
@@ -59,6 +66,8 @@ def test_what_is_outside_is_told_with_the_range_and_a_reason(
         ("full", "train.learning_rate=2e-5"),
         ("full", "train.weight_decay=0.1"),
         ("full", "lora.alpha=1"),
+        ("full", "lora.rank=1"),
+        ("lora", "mixture={schedule: sqrt, temperature: 9, anneal_end: 0.9}"),
         ("lora", "train={epochs: 1, max_steps: 50}"),
         ("lora", "adapters=[{name: x, tasks: [a], epochs: 1, steps: 50}]"),
     ],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from multitune.config.load import parse_config
-from multitune.config.schema import LimitConfig, RunConfig, SourceConfig
+from multitune.config.schema import LimitConfig, RecipeConfig, RunConfig, SourceConfig
 from multitune.config.shorthand import expand_short_forms, locate, read_recipe
 from multitune.core.errors import ConfigError
 
@@ -146,3 +146,35 @@ def test_only_a_base_that_is_a_path_starts_at_the_folder(
     (tmp_path / "present").mkdir()
     (tmp_path / "smollm2-135m").mkdir()
     assert load(tasks("a") + f"base: {base}").base == located.format(tmp_path)
+
+
+def test_an_adapter_that_names_no_task_learns_all(load: Load, tasks: Callable[..., str]) -> None:
+    (recipe,) = load(tasks("a", "b") + "adapters: [{name: x, rank: 4}]").adapters
+    assert recipe == RecipeConfig(name="x", tasks=("a", "b"), rank=4)
+
+
+def test_a_list_of_shares_is_an_adapter_for_each(load: Load, tasks: Callable[..., str]) -> None:
+    text = tasks("a", "b") + f"general: [{tasks('g')[8:-3]}, share: 0.1}}]\nadapters: [per_task, {{name: x}}]"
+    sweep = load(text, "adapters.x.general=[0, 0.05, 0.125]").adapters
+    assert sweep == (
+        "per_task",
+        RecipeConfig(name="x.general-0", tasks=("a", "b"), general=0.0),
+        RecipeConfig(name="x.general-5", tasks=("a", "b"), general=0.05),
+        RecipeConfig(name="x.general-12.5", tasks=("a", "b"), general=0.125),
+    )
+
+
+@pytest.mark.parametrize(
+    ("general", "fault"),
+    [
+        ("[0.1]", "adapters[0].general is 0.1, but the run has no general data. Name some in `general`"),
+        ("[2]", "adapters[0].general is 2; it must be less than 1"),
+        ("[x]", "adapters[0].general is 'x'"),
+        ("[0, 0]", "adapters[1].name is 'x.general-0', which names another adapter"),
+        ("[]", "adapters[0].general is []"),
+    ],
+)
+def test_a_faulty_list_of_shares_is_one_line(general: str, fault: str, load: Load, tasks: Callable[..., str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tasks("a") + f"adapters: [{{name: x, general: {general}}}]")
+    assert "\n" not in str(caught.value) and fault in str(caught.value)

@@ -1,9 +1,10 @@
-"""The rule by which a task gets its adapter: the shared one unless another is better beyond one standard error."""
+"""The rule by which a task gets its adapter: the shared one unless another is better beyond luck."""
 
+import numpy as np
 import pytest
 
 from multitune.core.records import Prediction
-from multitune.evaluation.select import Candidate, Choice, choose, costs
+from multitune.evaluation.select import LUCK, Candidate, Choice, choose, costs
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.tasks.metrics import METRICS
 
@@ -35,11 +36,13 @@ def chosen(**right: int) -> Choice:
     ("right", "adapter"),
     [
         ({"base": 40, "shared": 70, "alone": 60}, "shared"),
-        ({"base": 40, "shared": 70, "alone": 71}, "shared"),  # better, but within the noise
+        ({"base": 40, "shared": 70, "alone": 71}, "shared"),  # better, but luck explains it
         ({"base": 40, "shared": 50, "alone": 80}, "t"),
         ({"base": 80, "shared": 50, "alone": 60}, "base"),  # training did harm
         ({"base": 40, "shared": 50, "pair": 80, "residual": 81}, "pair"),  # level, and smaller
         ({"base": 80, "shared": 50, "alone": 81}, "base"),  # level, and costs nothing
+        ({"base": 71, "shared": 70, "alone": 60}, "base"),  # an adapter that is behind the base is not shipped
+        ({"base": 70, "shared": 50, "alone": 76}, "base"),  # picked as the best of several, it looks better than it is
         ({"base": 60, "shared": 60, "alone": 60}, "shared"),
         ({"base": 40, "alone": 70}, "t"),  # none is shared: the base stands in its place
         ({"base": 70, "alone": 71}, "base"),
@@ -58,8 +61,42 @@ def test_standings_hold_scores_and_differences_to_the_shared_adapter() -> None:
 
 
 def test_the_reason_names_the_best_and_the_noise() -> None:
-    assert "0.010 behind t, within one standard error" in chosen(base=40, shared=70, alone=71).why
-    assert chosen(base=40, shared=50, alone=80).why == "best, 0.800; next shared 0.500"
+    assert chosen(base=40, shared=70, alone=60).why == "best, 0.700; next t 0.600"
+    assert "0.010 behind t, which luck explains (up to 0.0" in chosen(base=40, shared=70, alone=71).why
+    assert "0.300 ahead of shared, beyond luck (up to 0." in chosen(base=40, shared=50, alone=80).why
+    assert "; smaller than t.residual, and level with it" in chosen(base=40, shared=50, pair=80, residual=81).why
+    assert "shared is 0.010 behind it" in chosen(base=71, shared=70, alone=60).why
+    assert "t is 0.060 ahead of it, which luck explains (up to 0." in chosen(base=70, shared=50, alone=76).why
+
+
+def drawn(random: np.random.Generator, name: str, chances: np.ndarray) -> list[Prediction]:
+    right = random.random(len(chances)) < chances
+    return [Prediction("t", f"{i}", "a" if r else "b", "a" if r else "b", "a", float(r)) for i, r in enumerate(right)]
+
+
+@pytest.mark.parametrize("others", [1, 6])
+@pytest.mark.parametrize("with_shared", [True, False])
+def test_of_equally_good_candidates_the_simple_one_ships_in_nine_cases_of_ten(others: int, with_shared: bool) -> None:
+    random, few = np.random.default_rng(5), [Candidate("base", "base", 0)]
+    few += [Candidate("shared", "shared", 100)] * with_shared
+    few += [Candidate(f"{i}", "alone", 100) for i in range(others)]
+    kept = 0
+    for _ in range(60):
+        chances = random.beta(1, 1, 40)  # rows are easy or hard for all alike
+        said = {one.name: drawn(random, one.name, chances) for one in few}
+        kept += choose("t", METRICS["accuracy"], few, said, BootstrapPlan(100)).adapter in ("base", "shared")
+    assert kept >= 60 * (1 - LUCK) - 5  # two standard errors of sixty draws
+
+
+def test_more_candidates_need_a_larger_lead() -> None:
+    random = np.random.default_rng(6)
+    noise = {f"{i}": drawn(random, f"{i}", np.full(100, 0.5)) for i in range(9)}
+    leads: list[float] = []
+    for count in (0, 8):
+        said = {"base": rows(40, 0), "t": rows(60, 7), **dict(list(noise.items())[:count])}
+        few = [Candidate(name, "base" if name == "base" else "alone", 100 * (name != "base")) for name in said]
+        leads.append(float(choose("t", METRICS["accuracy"], few, said, PLAN).why.partition("up to ")[2][:5]))
+    assert leads[0] < leads[1]
 
 
 def test_costs_count_what_ships_against_a_model_per_task() -> None:

@@ -16,6 +16,7 @@ from multitune.evaluation.stats import (
     mean_interval,
     paired_differences,
     paired_interval,
+    resampled_scores,
 )
 
 PLAN = BootstrapPlan(resamples=300)
@@ -130,3 +131,9 @@ def test_holm_lies_between_p_and_bonferroni_and_keeps_the_order(p_values):
 
 def test_backward_transfer_is_the_mean_change_since_a_task_was_learned() -> None:
     assert backward_transfer({"a": 0.5, "b": 0.75}, {"a": 0.25, "b": 0.75}) == -0.125
+
+
+def test_the_difference_of_two_arms_on_each_resample_is_that_of_their_scores():
+    a, b, golds = two_arms()
+    gains = resampled_scores(accuracy, b, golds, PLAN) - resampled_scores(accuracy, a, golds, PLAN)
+    assert np.allclose(gains, paired_differences(accuracy, a, b, golds, PLAN))

@@ -7,7 +7,7 @@ import pytest
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
 from multitune.evaluation.stats import BootstrapPlan, Interval, mean_interval
-from multitune.evaluation.transfer import Arms, TaskTransfer, compare, summary, verdict
+from multitune.evaluation.transfer import Arms, TaskTransfer, compare, score_interval, summary, verdict
 from multitune.tasks.metrics import METRICS
 
 PLAN = BootstrapPlan(resamples=300)
@@ -158,3 +158,21 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
 def test_a_summary_without_a_baseline_to_divide_by_has_no_relative_change():
     total = summary([replace(transfer([True] * 5, [True] * 5), alone=0.0)])
     assert (total.delta_m, total.median_change, total.left_out) == (None, None, ("tweets",))
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_LABELS)
+def test_the_interval_of_a_score_holds_it_and_narrows_with_the_examples(metric):
+    few, many = arm([True, True, False] * 10), arm([True, True, False] * 300)
+    widths = []
+    for rows in (few, many):
+        low, high = score_interval(METRICS[metric], rows, PLAN)
+        score = METRICS[metric].corpus([row.value for row in rows], [row.gold for row in rows])
+        assert low < score < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 3
+
+
+def test_the_order_of_the_rows_moves_no_interval_of_a_score():
+    rows = arm([True, False, True, True] * 8)
+    for metric in METRICS_OF_LABELS:
+        assert score_interval(METRICS[metric], rows, PLAN) == score_interval(METRICS[metric], rows[::-1], PLAN)

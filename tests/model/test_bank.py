@@ -6,7 +6,8 @@ import torch
 from multitune.core.errors import AdapterError, ModelError
 from multitune.core.records import Pack
 from multitune.mixture.packing import pack_rows
-from multitune.model.bank import AdapterBank
+from multitune.model.bank import Adapter, AdapterBank
+from multitune.model.files import load_adapter, save_adapter
 
 EIGHT = tuple("abcdefgh")
 
@@ -240,3 +241,72 @@ def test_an_adapter_that_carries_another_is_not_removed(bank, fill):
     assert torch.equal(logits(bank, "above"), before)
     bank.remove("above")
     bank.remove("below")
+
+
+def added(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """Module -> what the adapter adds to its weight."""
+    pairs = {slot.module: (slot, *slot.views(adapter.weights)) for slot in adapter.slots}
+    return {module: slot.scale * (b @ a) for module, (slot, a, b) in pairs.items()}
+
+
+def test_the_average_of_adapters_adds_the_mean_of_what_they_add(bank, fill):
+    fill(bank, "a")
+    fill(bank, "below", rank=2, alpha=16.0)
+    fill(bank, "above", rank=8, targets="attention")
+    bank.stack("above", "below")
+    found = added(bank.averaged("average", ["a", "above"]))
+    parts = [added(bank["a"]), added(bank.flattened("above"))]
+    assert found.keys() == parts[0].keys() | parts[1].keys()
+    for module, total in found.items():
+        expected = sum(part[module] for part in parts if module in part) / 2
+        assert torch.allclose(total, expected, atol=1e-5)
+
+
+def test_an_average_answers_the_same_after_a_trip_to_the_disk(bank, fill, tmp_path):
+    fill(bank, "a")
+    fill(bank, "b", rank=2)
+    average = bank.averaged("average", ["a", "b"])
+    bank.attach("average", average.slots, average.weights)
+    save_adapter(average, tmp_path / "average", bank, {})
+    load_adapter(bank, tmp_path / "average", "again")
+    assert torch.equal(logits(bank, "again"), logits(bank, "average"))
+    assert not close(logits(bank, "average"), logits(bank, "a"))
+
+
+def test_the_average_of_one_adapter_is_that_adapter(bank, fill):
+    fill(bank, "a")
+    assert all(torch.equal(x, added(bank["a"])[m]) for m, x in added(bank.averaged("average", ["a"])).items())
+
+
+@pytest.fixture
+def half(wrapped) -> AdapterBank:
+    """A bank whose layers compute in bfloat16."""
+    return AdapterBank(wrapped(dtype=torch.bfloat16))
+
+
+def test_a_loaded_adapter_answers_bit_for_bit_as_one_with_a_master(half, fill, tmp_path):
+    save_adapter(fill(half, "a"), tmp_path / "a", half, {})
+    load_adapter(half, tmp_path / "a", "light")
+    load_adapter(half, tmp_path / "a", "exact", keep="float32")
+    assert torch.equal(logits(half, "light"), logits(half, "a"))
+    assert torch.equal(logits(half, "exact"), logits(half, "a"))
+
+
+def test_an_adapter_that_is_only_answered_with_is_held_once_in_the_compute_type(half, fill, tmp_path):
+    save_adapter(fill(half, "a"), tmp_path / "a", half, {})
+    light = load_adapter(half, tmp_path / "a", "light")
+    assert light.weights is light.compute and light.weights.dtype == torch.bfloat16
+    exact = load_adapter(half, tmp_path / "a", "exact", keep="float32")
+    assert torch.equal(exact.weights, half["a"].weights) and exact.weights.dtype == torch.float32
+
+
+def test_an_adapter_that_is_trained_has_a_float32_master(half, fill, tmp_path):
+    save_adapter(fill(half, "a"), tmp_path / "a", half, {})
+    light = load_adapter(half, tmp_path / "a", "light")
+    before = logits(half, "light")
+    half.train("light")
+    assert light.weights.dtype == light.grad.dtype == torch.float32
+    assert torch.equal(logits(half, "light"), before)
+    light.weights.mul_(0.5)
+    light.publish()
+    assert not torch.equal(logits(half, "light"), before)

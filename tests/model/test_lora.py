@@ -178,3 +178,39 @@ def test_adapters_that_differ_are_taken_one_by_one(many, change):
     if change == "gap":
         many._routes.slices = ((0, 0, 32), *MANY[1:])
     assert "RoutedLinear" in type(many(x).grad_fn).__name__
+
+
+def test_adapters_that_stand_on_one_are_taken_in_blocks_too(many):
+    x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
+    below = pair(7)
+    frozen = LowRank(below.a, below.b, below.scale)
+    many.pairs = {number: (frozen, *pairs) for number, pairs in many.pairs.items()}
+    expected, expected_grad = one_by_one(many, x)
+    gradients = {n: (own.grad_a.clone(), own.grad_b.clone()) for n, (_, own) in many.pairs.items()}
+    for _, own in many.pairs.values():
+        own.grad_a.zero_(), own.grad_b.zero_()
+    found = many(x)
+    assert "BlockedLinear" in type(found.grad_fn).__name__
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert torch.allclose(torch.autograd.grad(found.square().sum(), x)[0], expected_grad, atol=1e-3)
+    for n, (grad_a, grad_b) in gradients.items():
+        assert torch.allclose(many.pairs[n][1].grad_a, grad_a, rtol=1e-4, atol=1e-3)
+        assert torch.allclose(many.pairs[n][1].grad_b, grad_b, rtol=1e-4, atol=1e-3)
+
+
+def test_rows_move_the_adapter_beneath_in_blocks_as_one_by_one(many):
+    x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
+    below = pair(7)
+    many.pairs = {number: (below, *pairs) for number, pairs in many.pairs.items()}
+    one_by_one(many, x)
+    expected = below.grad_a.clone(), below.grad_b.clone()
+    below.grad_a.zero_(), below.grad_b.zero_()
+    many(x).square().sum().backward()
+    assert torch.allclose(below.grad_a, expected[0], rtol=1e-4, atol=1e-2)
+    assert torch.allclose(below.grad_b, expected[1], rtol=1e-4, atol=1e-2)
+
+
+def test_a_stack_beside_a_plain_adapter_is_taken_one_by_one(many):
+    x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
+    many.pairs[2] = (pair(7), *many.pairs[2])
+    assert "RoutedLinear" in type(many(x).grad_fn).__name__

@@ -82,5 +82,5 @@ def _merge(folder: RunFolder, name: str, target: Path) -> None:
     config = load_config(folder.config)
     ref = resolve_base(config.base)
     bank = AdapterBank(load_backbone(ref, "cpu", config.dtype))
-    load_adapter(bank, folder.adapter(name), name)
+    load_adapter(bank, folder.adapter(name), name, keep="float32")
     merge_into_base(bank, name, target, load_tokenizer(ref))

@@ -1,18 +1,24 @@
-"""The command line: train, check, eval, report, export, schema and version, each in a few lines."""
+"""The command line: one function per verb, each in a few lines."""
 
-import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from multitune.cli.against import AgainstFlags, hold_against, require_against, show_against
 from multitune.cli.export import Form, export_adapter
-from multitune.core.errors import MultituneError
+from multitune.cli.options import spread
+from multitune.cli.output import hush as _hush
+from multitune.cli.output import print_json as _print_json
+from multitune.cli.output import results as _results
+from multitune.cli.runs import app as runs
+from multitune.cli.tune import TuneFlags, show_trials, tune_run
+from multitune.core.errors import InputError, MultituneError
 from multitune.core.rundir import RunFolder, read_json
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(runs, name="runs")
 
 RunFile = Annotated[Path, typer.Argument(metavar="FILE", help="The run file, in YAML.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `train` made.")]
@@ -33,17 +40,14 @@ Overrides = Annotated[
     typer.Option("--set", metavar="FIELD=VALUE", help="Change a field, such as train.epochs=1; may be repeated."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout; progress goes to stderr.")]
+HOST, PORT = "127.0.0.1", 8417  # of a live page
 
-# The libraries below us speak of themselves; what matters in it reaches the user in our words.
-QUIET = {
-    "TQDM_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "true",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DATASETS_VERBOSITY": "error",
-}
+
+class Executes(StrEnum):
+    """Who trains the arms of a study."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @app.command()
@@ -94,14 +98,20 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
 
 
 @app.command(name="eval")
+@spread
 def evaluate(
     run: Run,
+    flags: AgainstFlags,
     split: Annotated[str | None, typer.Option(help="validation or test; the run's own when absent.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most rows per task.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a finished run again, on another split or other numbers of rows."""
+    """Score a finished run again, on another split or other numbers of rows; or hold it against another model."""
     _hush()
+    require_against(flags)
+    if flags.against is not None:
+        _against(run, (split, limit), flags, as_json)
+        return
     from multitune.cli.watch import Watch
     from multitune.evaluation.experiment import evaluate_folder
 
@@ -113,14 +123,48 @@ def evaluate(
     _write_own_report(RunFolder(run), as_json)
 
 
+def _against(run: Path, rows: tuple[str | None, int | None], flags: AgainstFlags, as_json: bool) -> None:
+    from multitune.cli.watch import Watch
+
+    console = Console(stderr=as_json)
+    with Watch(console) as watch:
+        record = hold_against(run, rows, flags, watch, console)
+    _print_json(record) if as_json else show_against(record, run, _results())
+
+
+@app.command()
+@spread
+def tune(file: RunFile, flags: TuneFlags, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Search learning rate, rank, passes and mixture of a run, judged on validation rows alone (Optuna)."""
+    _hush()
+    config = _load(file, overrides)
+    from multitune.cli.watch import Watch
+
+    with Watch(Console(stderr=as_json)) as watch:
+        report = tune_run(config, flags, watch)
+    _print_json(report) if as_json else show_trials(report, _results())
+
+
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Folders of runs or studies.")],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; RUN/report.html when absent.")
     ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Follow one run in the browser while it goes.")] = False,
+    host: Annotated[str, typer.Option(help="Address of the served page.")] = HOST,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the served page; 0 for any that is free.")
+    ] = PORT,
 ) -> None:
     """Show runs or studies as one page for a browser: what helped, what hurt, what to ship, and how sure it is."""
+    if serve:
+        from multitune.cli.live import serve_report
+
+        if len(runs) > 1:
+            raise InputError("--serve: follows one run at a time. Name one, or leave out --serve")
+        serve_report(runs[0], host, port)
+        return
     from multitune.reporting.page import write_report
 
     typer.echo(f"report: {write_report(runs, output)}")
@@ -179,6 +223,39 @@ def remove(
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, in YAML.")],
+    overrides: Overrides = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained, and end.")] = False,
+    executor: Annotated[Executes, typer.Option(help="Who trains: this process, or the workers of a Ray cluster.")] = (
+        Executes.LOCAL
+    ),
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster; one on this machine when absent.")] = None,
+    ray_cpus: Annotated[float, typer.Option(min=0.1, help="Cores for each worker of Ray.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Find out which tasks belong together, at a part of the cost of training every combination."""
+    _hush()
+    from multitune.config.study import load_study
+
+    settings, run = load_study(file, overrides or ())
+    from multitune.cli.study import show_findings, show_plan
+    from multitune.study.study import StudyOptions, plan_report, run_study
+
+    if plan:
+        report = plan_report(settings, run)
+        _print_json(report) if as_json else show_plan(report, _results())
+        return
+    from multitune.cli.watch import Watch
+    from multitune.study.executors import RayExecutor
+
+    with Watch(Console(stderr=as_json)) as watch:
+        workers = RayExecutor(ray_address, ray_cpus, watch) if executor is Executes.RAY else None
+        found = run_study(settings, run, StudyOptions(workers, watch))
+    _print_json(found) if as_json else show_findings(found, Path(settings.output) / settings.name, _results())
+
+
+@app.command()
 def export(
     run: Run,
     adapter: Annotated[str, typer.Option(help="Name of the adapter, such as shared.")],
@@ -191,6 +268,26 @@ def export(
     typer.echo(f"{adapter} as {form.value}: {to}")
     if advice:
         typer.echo(advice)
+
+
+@app.command()
+def watch(
+    run: Run,
+    once: Annotated[bool, typer.Option("--once", help="Show the present state and end.")] = False,
+    browser: Annotated[bool, typer.Option("--browser", help="Serve a live page instead.")] = False,
+    host: Annotated[str, typer.Option(help="Address of the page; the default answers this machine alone.")] = HOST,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any that is free.")] = PORT,
+) -> None:
+    """Follow a run that goes on elsewhere until it has ended, also when it is stopped and resumed meanwhile."""
+    _hush()
+    from multitune.cli.live import serve_report, watch_run
+
+    if browser and once:
+        raise InputError("--once: a page goes on. Leave out --once or --browser")
+    if browser:
+        serve_report(run, host, port)
+    else:
+        watch_run(run, _results(), once)
 
 
 @app.command()
@@ -225,22 +322,10 @@ def run() -> None:
         sys.exit(1)
 
 
-def _hush() -> None:
-    """Before the first import of what it is about; a value that the user set stays."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-
-
 def _load(file: Path, overrides: Sequence[str] | None) -> "RunConfig":
     from multitune.config.load import load_config  # here, so that `--help` need not wait for pydantic
 
     return load_config(file, overrides or ())
-
-
-def _results() -> Console:
-    """Where tables go: as wide as the terminal, and 100 columns in a log."""
-    console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 100))
 
 
 def _show_scores(folder: RunFolder, scores: Any, as_json: bool) -> None:
@@ -261,10 +346,6 @@ def _write_own_report(folder: RunFolder, as_json: bool) -> None:
     except Exception as error:
         line = f"note: all is done, but the report could not be written: {error}"
     typer.echo(line, err=as_json)
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from multitune.cli.show import add_numbers, new_table, say, span
+from multitune.reporting.lines import cost_line, quality_lines
 
 
 def show_routing(found: Mapping[str, Any], folder: Path, console: Console) -> None:
@@ -42,47 +43,15 @@ def _choices(table: Mapping[str, Any]) -> Any:
 
 def _under_the_router(report: Mapping[str, Any]) -> Any:
     shown = new_table("task", "metric")
-    add_numbers(shown, "n", "base", "oracle", "routed", "difference", "by body", "difference")
+    uniform = report["rivals"].get("uniform")
+    first = ("base", "uniform", "oracle", "routed") if uniform else ("base", "oracle", "routed")
+    add_numbers(shown, "n", *first, "difference", "by body", "difference")
     for task, row in report["tasks"].items():
-        scores = row["scores"]
-        numbers = [f"{scores[name]:.3f}" for name in ("base", "oracle", "routed")]
+        scores = {**row["scores"], "uniform": uniform["scores"][task] if uniform else 0.0}
+        numbers = [f"{scores[name]:.3f}" for name in first]
         by_body = f"{scores['routed_body']:.3f}", span(row["routed_body"])
         shown.add_row(Text(task), row["metric"], str(row["examples"]), *numbers, span(row["routed"]), *by_body)
     return shown
-
-
-def cost_line(cost: Mapping[str, Any]) -> str:
-    """What ships against a whole model per task, in one line."""
-    shipped = ", ".join(cost["shipped"]) or "none"
-    return (
-        f"one backbone and adapters ({shipped}): {_millions(cost['together'])} parameters, against "
-        f"{_millions(cost['separate'])} in a model per task ({cost['ratio']:.0%})"
-    )
-
-
-def quality_lines(report: Mapping[str, Any]) -> list[str]:
-    """The router's quality, a line per view and per kind of stranger."""
-    lines: list[str] = []
-    for view, found in report["views"].items():
-        lines.append(
-            f"router by {view}: right task {found['accuracy']:.1%}, right adapter {found['same_adapter']:.1%}, turned "
-            f"away {found['turned_away']:.1%}, calibration error {found['calibration_error']:.3f}"
-        )
-    for name, found in report["general"].items():
-        lines.append(f"texts of no task ({name}): AUROC {found['auroc']:.2f}, routed even so {found['routed']:.0%}")
-    if left_out := report["left_out"]:
-        mean = {key: sum(row[key] for row in left_out.values()) / len(left_out) for key in ("auroc", "routed")}
-        lines.append(
-            f"each task left out in turn, as a stranger: AUROC {mean['auroc']:.2f}, routed even so "
-            f"{mean['routed']:.0%}"
-        )
-    kinds = ", ".join(f"{kind} {accuracy:.1%}" for kind, accuracy in report["kinds"].items())
-    lines.append(f"kinds of router, right task by body: {kinds}")
-    return lines
-
-
-def _millions(parameters: int) -> str:
-    return f"{parameters / 1e6:,.0f}M"
 
 
 def show_change(change: Mapping[str, Any], folder: Path, console: Console) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from multitune.cli.watch import duration
+from multitune.reporting.lines import summary_line
 
 COLOURS = {"helped": "bold green", "hurt": "bold red", "cannot tell": "dim"}
 
@@ -132,16 +133,6 @@ def _kept_table(retention: Mapping[str, Any]) -> Table:
 def span(row: Mapping[str, Any]) -> Text:
     """A difference with its interval; brackets are no markup here."""
     return Text(f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]")
-
-
-def summary_line(summary: Mapping[str, Any]) -> str:
-    """One line over all tasks: how many were helped or hurt, and by how much."""
-    counts = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in summary["verdicts"].items())
-    changes = [f"mean {summary['mean_points']:+.1f} points"]
-    if summary["delta_m"] is not None:
-        changes.append(f"Δm {summary['delta_m']:+.1%} (median {summary['median_change']:+.1%})")
-    left_out = f"; Δm without {', '.join(summary['left_out'])}, near zero alone" if summary["left_out"] else ""
-    return f"{counts}; {', '.join(changes)}{left_out}"
 
 
 def _count(tokens: int) -> str:

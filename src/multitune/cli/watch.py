@@ -1,7 +1,7 @@
 """A run as it goes: a live bar and table on a terminal, plain lines in a log."""
 
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -24,6 +24,74 @@ PHASES = {
 }
 
 
+class Meter:
+    """What the steps of a run add up to: smoothed losses, speed, and the time that is left."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, Any] = {}  # the last step event; empty before the first
+        self._losses: dict[str, dict[str, float]] = {}  # adapter -> task -> smoothed loss
+        self._seconds = 0.0
+        self._tokens = 0
+        self._first_step = 0
+        self._started = 0.0
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Count one step."""
+        if not self.latest:
+            self._first_step, self._started = event["step"] - 1, time.monotonic() - event["seconds"]
+        self.latest = dict(event)
+        self._seconds += event["seconds"]
+        self._tokens += event["tokens"]
+        for name, adapter in event["adapters"].items():
+            seen = self._losses.setdefault(name, {})
+            for task, loss in adapter["tasks"].items():
+                seen[task] = SMOOTHING * seen[task] + (1 - SMOOTHING) * loss if task in seen else loss
+
+    def place(self) -> str:
+        """Where the run is, and how fast it goes."""
+        step, steps = self.latest["step"], self.latest["steps"]
+        speed = self._tokens / max(self._seconds, 1e-9)
+        return f"step {step}/{steps} ({step / steps:.0%}), {speed:,.0f} tokens/s"
+
+    def headline(self) -> str:
+        """`place`, and the time that is left."""
+        step, steps = self.latest["step"], self.latest["steps"]
+        # Of a run that is read from its diary, the steps took longer than the reading.
+        elapsed = max(time.monotonic() - self._started, self._seconds)
+        left = elapsed / max(step - self._first_step, 1) * (steps - step)
+        return f"{self.place()}, {duration(left)} left"
+
+    def line(self) -> str:
+        """All in one line, for a log."""
+        return f"{self.headline()}: loss {', '.join(f'{task} {cells[0]}' for task, cells in self.rows().items())}"
+
+    def picture(self, headline: str) -> RenderableType:
+        """A bar with a headline, and a table of the tasks."""
+        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+        table.add_column("task")
+        for title in ("loss", "alone", "share"):
+            table.add_column(title, justify="right")
+        for task, cells in self.rows().items():
+            table.add_row(Text(task), *cells)
+        head = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=self.latest["steps"], completed=self.latest["step"], width=24)
+        head.add_row(bar, Text(headline))
+        return Group(head, table)
+
+    def rows(self) -> dict[str, tuple[str, str, str]]:
+        """Task -> its loss in the first adapter that learns it, its loss in an adapter of its own, its share now."""
+        rows: dict[str, tuple[str, str, str]] = {}
+        for name, losses in self._losses.items():
+            shares = self.latest["adapters"].get(name, {}).get("shares", {})
+            for task, loss in losses.items():
+                if task not in rows:
+                    rows[task] = (f"{loss:.3f}", "", f"{shares[task]:.0%}" if task in shares else "")
+                elif len(losses) == 1:
+                    first, _, share = rows[task]
+                    rows[task] = (first, f"{loss:.3f}", share)
+        return rows
+
+
 class Watch:
     """Shows the events of a run (see training.events) on a console; used as `with Watch(console) as watch`.
 
@@ -33,12 +101,7 @@ class Watch:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, transient=True) if console.is_terminal else None
-        self._losses: dict[str, dict[str, float]] = {}  # adapter -> task -> smoothed loss
-        self._latest: dict[str, Any] = {}  # the step event shown
-        self._seconds = 0.0
-        self._tokens = 0
-        self._first_step = 0
-        self._started = 0.0
+        self._meter = Meter()
 
     def __enter__(self) -> "Watch":
         return self
@@ -51,83 +114,43 @@ class Watch:
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Take in one event."""
-        match event["kind"]:
-            case "step":
-                self._step(dict(event))
-            case "phase":
-                if event["name"] == "evaluate":
-                    self._stop()
-                self._print(PHASES.get(event["name"], event["name"]) + " …")
-            case "validation":
-                self._print(validation_line(event))
-            case "frozen":
-                self._print(f"step {event['step']}: {event['adapter']} draws {event['task']} no more; it overfits")
-            case "note":
-                self._print(f"note: {event['text']}")
-            case "evaluated":
-                score = f"{event['metric']} {event['score']:.3f}"
-                self._print(f"evaluated {event['task']} with {event['adapter']}: {score}")
-            case _:
-                pass
+        if event["kind"] == "step":
+            self._step(event)
+            return
+        if event["kind"] == "phase" and event["name"] in ("evaluate", "load"):
+            self._stop()
+            if event["name"] == "load":  # a training begins; a search and a study have many
+                self._meter = Meter()
+        if line := event_line(event):
+            self.say(line)
 
-    def _step(self, event: dict[str, Any]) -> None:
-        if not self._latest:
-            self._first_step, self._started = event["step"] - 1, time.monotonic() - event["seconds"]
-            if self._live:
-                self._live.start()
-        self._latest = event
-        self._seconds += event["seconds"]
-        self._tokens += event["tokens"]
-        for name, adapter in event["adapters"].items():
-            seen = self._losses.setdefault(name, {})
-            for task, loss in adapter["tasks"].items():
-                seen[task] = SMOOTHING * seen[task] + (1 - SMOOTHING) * loss if task in seen else loss
+    def say(self, text: str) -> None:
+        """One line above the live picture."""
+        # In one piece: a log's reader breaks lines as he likes.
+        self._console.print(Text(text), soft_wrap=True)
+
+    def go_back(self, events: Iterable[Mapping[str, Any]]) -> None:
+        """Forget what was seen but for these events: a resumed run goes back to its last checkpoint."""
+        self._meter = Meter()
+        for event in events:
+            if event["kind"] == "step":
+                self._meter.take(event)
+        self.say(f"back to step {self._meter.latest.get('step', 0)}, from where the run goes on")
+
+    def _step(self, event: Mapping[str, Any]) -> None:
+        self._meter.take(event)
         if self._live:
-            self._live.update(self._picture())  # drawn a few times a second, however short the steps
+            if not self._live.is_started:
+                self._live.start()
+            # Drawn a few times a second, however short the steps.
+            self._live.update(self._meter.picture(self._meter.headline()))
         elif _is_due(event["step"], event["steps"]):
-            losses = ", ".join(f"{task} {cells[0]}" for task, cells in self._rows().items())
-            self._print(f"{self._headline()}: loss {losses}")
+            self.say(self._meter.line())
 
     def _stop(self) -> None:
         if self._live and self._live.is_started:
             self._live.stop()
-            self._print(self._headline())
-
-    def _print(self, text: str) -> None:
-        # In one piece: a log's reader breaks lines as he likes. The live picture stays below.
-        self._console.print(Text(text), soft_wrap=True)
-
-    def _headline(self) -> str:
-        step, steps = self._latest["step"], self._latest["steps"]
-        elapsed = time.monotonic() - self._started
-        left = elapsed / (step - self._first_step) * (steps - step)
-        speed = self._tokens / max(self._seconds, 1e-9)
-        return f"step {step}/{steps} ({step / steps:.0%}), {speed:,.0f} tokens/s, {duration(left)} left"
-
-    def _picture(self) -> RenderableType:
-        step, steps = self._latest["step"], self._latest["steps"]
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("task")
-        for title in ("loss", "alone", "share"):
-            table.add_column(title, justify="right")
-        for task, cells in self._rows().items():
-            table.add_row(Text(task), *cells)
-        head = Table.grid(padding=(0, 2))
-        head.add_row(ProgressBar(total=steps, completed=step, width=24), Text(self._headline()))
-        return Group(head, table)
-
-    def _rows(self) -> dict[str, tuple[str, str, str]]:
-        """Task -> its loss in the first adapter that learns it, its loss in an adapter of its own, its share now."""
-        rows: dict[str, tuple[str, str, str]] = {}
-        for name, losses in self._losses.items():
-            shares = self._latest["adapters"].get(name, {}).get("shares", {})
-            for task, loss in losses.items():
-                if task not in rows:
-                    rows[task] = (f"{loss:.3f}", "", f"{shares[task]:.0%}" if task in shares else "")
-                elif len(losses) == 1:
-                    first, _, share = rows[task]
-                    rows[task] = (first, f"{loss:.3f}", share)
-        return rows
+            self.say(self._meter.headline())
 
 
 @contextmanager
@@ -142,6 +165,25 @@ def reading(console: Console) -> Generator[Callable[[str, int, int], None]]:
             bars.update(bar_of[name], completed=done, total=rows or None)
 
         yield tell
+
+
+def event_line(event: Mapping[str, Any]) -> str:
+    """One event in one line; empty for steps and kinds that a reader need not know."""
+    match event["kind"]:
+        case "phase":
+            return f"{PHASES.get(event['name'], event['name'])} …"
+        case "validation":
+            return validation_line(event)
+        case "frozen":
+            return f"step {event['step']}: {event['adapter']} draws {event['task']} no more; it overfits"
+        case "note":
+            return f"note: {event['text']}"
+        case "asked" if _is_due(event["done"], event["of"]):
+            return f"{event['done']:,} of {event['of']:,} answers"
+        case "evaluated":
+            return f"evaluated {event['task']} with {event['adapter']}: {event['metric']} {event['score']:.3f}"
+        case _:
+            return ""
 
 
 def validation_line(event: Mapping[str, Any]) -> str:

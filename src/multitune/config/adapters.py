@@ -41,9 +41,18 @@ def adapter_faults(config: RunConfig) -> list[str]:
         if recipe.name in taken:
             place = f"adapters[{index}].name" if listed else "tasks: the name of a task (and so of its adapter)"
             faults.append(f"{place} is {recipe.name!r}, which {taken[recipe.name]}. Choose another name")
+        if recipe.general and recipe.general is not True and not config.general:
+            fault = f"adapters[{index}].general is {recipe.general}, but the run has no general data"
+            faults.append(f"{fault}. Name some in `general`, such as `{{use: dolly, share: 0.1}}`")
         faults += _beneath_faults(index, recipe, recipes)
         taken.setdefault(recipe.name, "names another adapter")
     return faults + _task_faults(config, recipes) if listed else faults
+
+
+def shared_recipe(config: RunConfig) -> RecipeConfig | None:
+    """The adapter that learns all tasks and stands on no other, whatever its name; the first, if there are several."""
+    every = {task.name for task in config.tasks}
+    return next((recipe for recipe in _expand(config) if recipe.on is None and set(recipe.tasks) == every), None)
 
 
 def residual_name(task: str) -> str:

@@ -20,12 +20,17 @@ def section_in(annotation: Any) -> type[Section] | None:
     return next(filter(None, map(section_in, get_args(annotation))), None)
 
 
-def fault_lines(error: ValidationError) -> list[str]:
-    """One line per fault, such as `tasks[2].metrik is not a field. Did you mean 'metric'? All: …`."""
-    return [line for fault in error.errors(include_url=False) for line in _lines(fault)]
+def fault_lines(error: ValidationError, root: type[Section] = RunConfig) -> list[str]:
+    """One line per fault, such as `tasks[2].metrik is not a field. Did you mean 'metric'? All: …`.
+
+    Args:
+        error: of pydantic.
+        root: the section that was validated.
+    """
+    return [line for fault in error.errors(include_url=False) for line in _lines(fault, root)]
 
 
-def _lines(fault: ErrorDetails) -> Iterator[str]:
+def _lines(fault: ErrorDetails, root: type[Section]) -> Iterator[str]:
     loc, kind = fault["loc"], fault["type"]
     # A field that takes a word or a list or a recipe is tried as each: speak of the one that was meant.
     tags = [part for part in loc if _UNION_TAG.match(str(part))]
@@ -43,7 +48,7 @@ def _lines(fault: ErrorDetails) -> Iterator[str]:
         start = f"{place}: " if place else ""
         yield from (start + line for line in str(fault.get("ctx", {}).get("error", fault["msg"])).split("\n"))
     else:
-        yield _line(fault, place)
+        yield _line(fault, place, root)
 
 
 def _place(loc: Sequence[int | str]) -> str:
@@ -51,21 +56,21 @@ def _place(loc: Sequence[int | str]) -> str:
     return text.removeprefix(".")
 
 
-def _section_at(loc: Sequence[int | str]) -> type[Section]:
+def _section_at(loc: Sequence[int | str], root: type[Section]) -> type[Section]:
     """The section that owns the last name of a place."""
-    section = RunConfig
+    section = root
     for part in loc[:-1]:
         field = section.model_fields.get(str(part))
         section = (section_in(field.annotation) if field else None) or section
     return section
 
 
-def _line(fault: ErrorDetails, place: str) -> str:
+def _line(fault: ErrorDetails, place: str, root: type[Section]) -> str:
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"{place} is not a field. {suggest(fault['loc'][-1], _section_at(fault['loc']).model_fields)}"
+        return f"{place} is not a field. {suggest(fault['loc'][-1], _section_at(fault['loc'], root).model_fields)}"
     if kind == "missing":
-        field = _section_at(fault["loc"]).model_fields[str(fault["loc"][-1])]
+        field = _section_at(fault["loc"], root).model_fields[str(fault["loc"][-1])]
         return f"{place} is missing. {field.description}"
     if kind == "invalid_key":
         return f"{place} is a field's name, which must be text. Put it in quotes"

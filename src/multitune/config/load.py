@@ -78,6 +78,10 @@ def config_schema() -> dict[str, Any]:
         full = task["properties"][field]
         description = full.pop("description")
         task["properties"][field] = {"anyOf": [short, full], "description": description}
+    recipe = schema["$defs"]["RecipeConfig"]
+    recipe["required"].remove("tasks")  # all, when absent
+    shares = {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}}
+    recipe["properties"]["general"]["anyOf"].append(shares)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "multitune run"}
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from multitune.config.schema import RunConfig
 
+Field = Literal["learning_rate", "batch_size", "epochs", "weight_decay", "rank", "temperature", "anneal_end"]
 DEFAULT_LEARNING_RATE = {"lora": 2e-4, "full": 3e-5}
 
 
@@ -13,7 +14,7 @@ DEFAULT_LEARNING_RATE = {"lora": 2e-4, "full": 3e-5}
 class _Range:
     """Usual values of one field, and what goes wrong outside them."""
 
-    field: Literal["learning_rate", "batch_size", "epochs", "weight_decay"]
+    field: Field
     low: float
     high: float
     below: str
@@ -22,6 +23,12 @@ class _Range:
 
 _BATCH_SIZE = _Range("batch_size", 16, 64, "its gradient is noisy", "it leaves few steps in an epoch")
 _EPOCHS = _Range("epochs", 3, 10, "most tasks are still improving there", "small tasks are learnt by heart")
+# Mixtures of many sizes were trained with T from 1.4 (mBERT) to 3.3 (XLM-R, mT5); annealed ones end at an exponent of
+# 0.2 (arXiv:1902.02671).
+_MIXTURE = (
+    _Range("temperature", 1.0, 5.0, "", "small tasks repeat more than they gain"),
+    _Range("anneal_end", 0.0, 0.5, "", "small tasks stay rare to the end"),
+)
 # The usual guides for fine-tuning pretrained transformers (BERT, arXiv:1810.04805, appendix A.3, for full); low-rank
 # updates start from zero and want about ten times the learning rate.
 _RANGES = {
@@ -30,12 +37,15 @@ _RANGES = {
         _BATCH_SIZE,
         _EPOCHS,
         _Range("weight_decay", 0.01, 0.1, "it hardly restrains the weights", "it pulls the base's weights to zero"),
+        *_MIXTURE,
     ),
-    "lora": (
+    "lora": (  # its ranks are a rule of thumb
         _Range("learning_rate", 1e-4, 5e-4, "adapters want about ten times full tuning's", "adapters then diverge"),
         _BATCH_SIZE,
         _EPOCHS,
         _Range("weight_decay", 0.0, 0.1, "", "it holds the adapter near zero"),
+        _Range("rank", 8, 64, "several tasks get little room", "it costs memory and seldom gains"),
+        *_MIXTURE,
     ),
 }
 
@@ -57,6 +67,11 @@ def range_warnings(config: RunConfig) -> list[str]:
     return warnings
 
 
+def usual_range(config: RunConfig, field: Field) -> tuple[float, float] | None:
+    """Lowest and highest usual value of a field under the run's method; None where the method has no such field."""
+    return next(((usual.low, usual.high) for usual in _RANGES[config.method] if usual.field == field), None)
+
+
 def _outside(config: RunConfig, usual: _Range) -> Iterator[str]:
     for place, value in _values(config, usual.field):
         if not usual.low <= value <= usual.high:
@@ -65,11 +80,16 @@ def _outside(config: RunConfig, usual: _Range) -> Iterator[str]:
             yield f"{place} is {value:g}; usual for {config.method} is {span}: {reason}"
 
 
-def _values(config: RunConfig, field: str) -> Iterator[tuple[str, float]]:
+def _values(config: RunConfig, field: Field) -> Iterator[tuple[str, float]]:
     """Places where the run says a field, with their values; passes are only said where steps are not."""
     train = config.train
     if field == "learning_rate":
         yield "train.learning_rate", learning_rate(config)
+    elif field == "rank":
+        yield "lora.rank", config.lora.rank
+    elif field in ("temperature", "anneal_end"):
+        if config.mixture.schedule == {"anneal_end": "anneal"}.get(field, field):
+            yield f"mixture.{field}", getattr(config.mixture, field)
     elif field != "epochs":
         yield f"train.{field}", getattr(train, field)
     else:

@@ -105,9 +105,11 @@ class RecipeConfig(Section):
     """One adapter of an explicit list: the tasks it learns and its budget."""
 
     name: Name = Field(description="Name of the adapter.")
-    tasks: tuple[str, ...] = Field(min_length=1, description="Tasks it learns.")
+    tasks: tuple[str, ...] = Field(min_length=1, description="Tasks it learns; in a run file, all when absent.")
     general: bool | Fraction = Field(
-        default=True, description="Whether the general members take part; a number is the share they take together."
+        default=True,
+        description="Whether the general members take part; a number is the share they take together. In a run file "
+        "also a list of numbers: an adapter for each, named like NAME.general-5.",
     )
     on: str | None = Field(
         default=None,
@@ -122,6 +124,7 @@ class RecipeConfig(Section):
     epochs: float | None = Field(default=None, gt=0.0, description="Passes over its tasks; train.epochs when absent.")
     steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
     seed: int | None = Field(default=None, description="Seed of its stream and its start; the run's when absent.")
+    schedule: Schedule | None = Field(default=None, description="How its shares move; mixture.schedule when absent.")
 
 
 class LoraConfig(Section):
@@ -201,6 +204,17 @@ class RouterConfig(Section):
         default="embedding",
         pattern=r"^(embedding|layer:\d+|encoder:.+)$",
         description="What it sees of a text: embedding (the table alone), layer:N, or encoder: and a hub id.",
+    )
+    turned_away: float = Field(
+        default=0.05,
+        ge=0.0,
+        le=0.5,
+        description="Most of the tasks' own rows that may go to the base so that texts of no task do; on validation.",
+    )
+    compare: tuple[Literal["uniform", "arrow"], ...] = Field(
+        default=(),
+        description="Ways to choose without a router, for the report: uniform (the average of all that ships answers "
+        "every row once more), arrow (the adapters' main directions; a forward pass per row).",
     )
 
 

@@ -1,4 +1,4 @@
-"""The short forms of a run file written out: recipes by name, one string as a source, paths from the file's folder."""
+"""The short forms of a run file written out: tasks and adapters in few words, and paths from the file's folder."""
 
 import os
 import re
@@ -32,16 +32,31 @@ def read_recipe(name: str) -> dict[str, Any]:
     Raises:
         ConfigError: no recipe has this name.
     """
-    if name not in recipe_names():
-        raise ConfigError(f"{name!r} is not a recipe. {suggest(name, recipe_names())}")
-    file = LIBRARY / f"{name}.yaml"
-    recipe = read_yaml(read_text(file), str(file))
-    fields = {key: value for key, value in recipe.items() if key not in RECIPE_NOTES}
+    fields = {key: value for key, value in _recipe(name).items() if key not in RECIPE_NOTES}
     return {"name": name, **_locate_task(fields, LIBRARY)}
 
 
+def recipe_notes(name: str) -> dict[str, str]:
+    """What a recipe tells its readers: title, home, licence and citation of its data.
+
+    Raises:
+        ConfigError: no recipe has this name.
+    """
+    recipe = _recipe(name)
+    return {key: str(recipe[key]) for key in RECIPE_NOTES if key in recipe}
+
+
+def _recipe(name: str) -> dict[str, Any]:
+    if name not in recipe_names():
+        raise ConfigError(f"{name!r} is not a recipe. {suggest(name, recipe_names())}")
+    file = LIBRARY / f"{name}.yaml"
+    return read_yaml(read_text(file), str(file))
+
+
 def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The run with every task's recipe, source and limit written out; what is wrong in kind is left to validation.
+    """The run with tasks' recipes, sources and limits and adapters' tasks and sweeps written out.
+
+    What is wrong in kind is left to validation.
 
     Raises:
         ConfigError: recipes that do not exist, all at once.
@@ -58,7 +73,28 @@ def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
                 faults.append(f"{place}: {group}[{index}].use: {error}")
     if faults:
         raise ConfigError("\n".join(faults))
+    if isinstance(run.get("adapters"), list):
+        tasks = expanded.get("tasks")
+        named = [task.get("name") for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
+        expanded["adapters"] = [recipe for part in run["adapters"] for recipe in _expand_recipe(part, named)]
     return expanded
+
+
+def _expand_recipe(recipe: Any, tasks: list[Any]) -> list[Any]:
+    """An adapter that names no task learns all; a list of shares of general data is one adapter for each."""
+    if not isinstance(recipe, dict):
+        return [recipe]
+    full = {**recipe, "tasks": recipe.get("tasks", tasks)}
+    shares = full.get("general")
+    if not isinstance(shares, list) or not shares:
+        return [full]
+    return [{**full, "name": _with_share(full.get("name"), share), "general": share} for share in shares]
+
+
+def _with_share(name: Any, share: Any) -> Any:
+    """`shared.general-5` for 0.05."""
+    stated = isinstance(share, int | float) and not isinstance(share, bool)
+    return f"{name}.general-{100 * share:g}" if stated and isinstance(name, str) else name
 
 
 def _expand_task(task: dict[str, Any], group: str) -> dict[str, Any]:

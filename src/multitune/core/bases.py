@@ -15,6 +15,8 @@ ALIASES = {
     ),
 }
 
+ORIGINS = {"smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}  # alias -> hub id of the model its file came from
+
 
 @dataclass(frozen=True, slots=True)
 class BaseRef:

@@ -56,6 +56,18 @@ class RunFolderError(InputError, ValueError):
     """A run folder is missing a part, is damaged, or holds another run."""
 
 
+class RefusedError(InputError, ValueError):
+    """A model's server refuses what was asked: a wrong key, an unknown model, a request it cannot take."""
+
+
+class BudgetError(InputError, ValueError):
+    """The stated cap on tokens or cost is reached; answers that were paid for are kept."""
+
+
+class ServerError(MultituneError, ConnectionError):
+    """A model's server cannot be reached, is overloaded, or answers rubbish; finished answers are kept."""
+
+
 class TrainingError(MultituneError, RuntimeError):
     """Training cannot go on; what was saved before stays intact."""
 

@@ -1,17 +1,21 @@
 """A run is a folder; only this file knows its file names, and everything in it is written whole or not at all."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from multitune.core.errors import RunFolderError, StorageError
+
+ROUTING_TABLE, ROUTING_REPORT = "table.json", "report.json"  # in the folder of a routing version
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,11 @@ class RunFolder:
         """The final table as data."""
         return self.path / "scores.json"
 
+    @property
+    def report(self) -> Path:
+        """The report as one page for a browser."""
+        return self.path / "report.html"
+
     def adapter(self, name: str) -> Path:
         """A finished adapter, in PEFT's format."""
         return self.path / "adapters" / name
@@ -71,10 +80,9 @@ class RunFolder:
         """What the subjects were asked, one JSON line of id and prompt for each row."""
         return self.path / "prompts" / f"{task}.{split}.jsonl"
 
-    @property
-    def report(self) -> Path:
-        """The page that shows the run to a reader."""
-        return self.path / "report.html"
+    def comparison(self, subject: str) -> Path:
+        """How the run's adapters compare with another model on the same rows."""
+        return self.path / "comparisons" / f"{subject}.json"
 
     @property
     def routing_versions(self) -> list[Path]:
@@ -88,6 +96,43 @@ class RunFolder:
     def added(self, task: str) -> "RunFolder":
         """The run that a task joined with later."""
         return RunFolder(self.path / "added" / task)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains or evaluates this run now; see `hold`."""
+        try:
+            with self.events.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:  # no diary, or a file system without locks
+            return False
+        return False
+
+    @property
+    def strangers(self) -> list[str]:
+        """Names in the folder that no run writes."""
+        files = self.config, self.versions, self.data, self.events, self.selection, self.scores, self.report
+        folders = (
+            "checkpoint",
+            "adapters",
+            "snapshots",
+            "predictions",
+            "prompts",
+            "comparisons",
+            "routing",
+            "added",
+            "tracking",
+        )
+        ours = {*(file.name for file in files), *folders}
+        unfinished = (".part-", ".old-")
+        names = [path.name for path in self.path.iterdir() if not path.name.startswith(unfinished)]
+        return sorted(name for name in names if name not in ours)
+
+    def drop_weights(self) -> None:
+        """Delete checkpoint, snapshots and adapters; the diary and what else is told of the run stay."""
+        for part in ("checkpoint", "snapshots", "adapters"):
+            shutil.rmtree(self.path / part, ignore_errors=True)
 
     def clear(self) -> None:
         """Delete a run that is to be started over; anything that is not a run folder is refused.
@@ -109,6 +154,65 @@ class RunFolder:
                 f"{self.path}: not a run folder (no {self.config.name}). Give the folder that `multitune train` made"
             )
         return self
+
+
+def hold(diary: IO[bytes], attempts: int = 20) -> None:
+    """Lock an open diary for whoever writes it: the lock goes with the process, however that ends.
+
+    Whoever asks `RunFolder.is_held` holds a lock for an instant too, hence the attempts, a tenth of a second apart.
+
+    Raises:
+        RunFolderError: another process writes it.
+    """
+    for attempt in range(attempts):
+        try:
+            fcntl.flock(diary, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if attempt == attempts - 1:
+                raise RunFolderError(
+                    f"{diary.name}: another process is training this run. Wait for it (`multitune watch`), or stop it"
+                ) from error
+            time.sleep(0.1)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class TuneFolder:
+    """Names of the parts of a tuning's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file that the search started from."""
+        return self.path / "config.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Every trial, as Optuna's journal."""
+        return self.path / "journal.log"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that is at work here."""
+        return self.path / "lock"
+
+    @property
+    def report(self) -> Path:
+        """The table of trials as data."""
+        return self.path / "trials.json"
+
+    @property
+    def best(self) -> Path:
+        """The run file with the chosen settings."""
+        return self.path / "best.yaml"
+
+    def trial(self, number: int) -> RunFolder:
+        """The run of one trial, counted from 0."""
+        return RunFolder(self.path / "trials" / f"{number:04d}")
 
 
 @contextmanager

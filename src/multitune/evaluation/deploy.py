@@ -5,7 +5,7 @@ A version is a folder `routing/v0001` of the run, written whole and never change
     table.json   {"tasks": {TASK: {"adapter", "path", "metric", "examples", "why", "standings": {NAME: {...}}}},
                   "cost": {the fields of select.costs}}
     router.json, router.safetensors    see routing.router
-    report.json  see evaluation.routed; of a change of the tasks, evaluation.extend
+    report.json  see evaluation.routed, and evaluation.rivals; of a change of the tasks, evaluation.extend
 """
 
 import json
@@ -14,9 +14,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from multitune.config.schema import RecipeConfig
+from multitune.config.adapters import expand_adapters, shared_recipe
+from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import RouterError
-from multitune.core.rundir import RunFolder, read_json, write_folder
+from multitune.core.rundir import ROUTING_REPORT, ROUTING_TABLE, RunFolder, read_json, write_folder
+from multitune.evaluation.rivals import measure_rivals
 from multitune.evaluation.routed import FITTED_ON, measure_routing, task_texts
 from multitune.evaluation.runner import (
     Subject,
@@ -32,7 +34,10 @@ from multitune.routing.router import Router, RouterRows, fit_router, vectors
 from multitune.training.events import Observe
 from multitune.training.prepare import PreparedRun
 
-TABLE, REPORT = "table.json", "report.json"
+
+def can_be_routed(config: RunConfig) -> bool:
+    """Whether there is anything to choose between: two tasks or more, and adapters."""
+    return len(config.tasks) > 1 and config.method == "lora"
 
 
 def deploy_run(
@@ -44,41 +49,49 @@ def deploy_run(
         {"version", "table", "report"} as in the files.
 
     Raises:
-        RouterError: fewer than two tasks, or a whole model was trained.
+        RouterError: the run cannot be routed.
     """
-    tasks = [name for name, item in prepared.tasks.items() if not item.general]
-    if len(tasks) < 2 or prepared.config.method == "full":
+    if not can_be_routed(prepared.config):
         raise RouterError("a routing table needs a run of two tasks or more with adapters (method: lora)")
+    tasks = [task.name for task in prepared.config.tasks]
     bank = subjects[0].bank
     observe({"kind": "phase", "name": "select"})
-    candidates = _candidates(prepared, bank)
+    sizes = {name: len(bank[name].weights) for name in bank.names}
+    candidates = {one.name: one for one in candidates_of(prepared.config, sizes)}
     choices = [_choose(folder, prepared, name, candidates, bank) for name in tasks]
     paths = {name: f"adapters/{name}" for name in candidates} | {BASE: ""}
     rows_of = {choice.task: table_row(choice, paths[choice.adapter]) for choice in choices}
     table = table_of(rows_of, list(candidates.values()), bank)
     features = open_features(prepared.config.router.features, bank.backbone, prepared.chat.tokenizer)
     rows = _router_rows(prepared, features, tasks)
-    router = fit_router(prepared.config.router.kind, features.key, rows)
+    settings = prepared.config.router
+    router = fit_router(settings.kind, features.key, rows, settings.turned_away)
     report = measure_routing(folder, prepared, bank, table, (router, features, rows))
+    shipped = {task: row["adapter"] for task, row in table["tasks"].items()}
+    report["rivals"] = measure_rivals(prepared, bank, shipped)
     version = write_version(folder, table, router, report)
     return {"version": version.name, "table": table, "report": report}
 
 
-def _candidates(prepared: PreparedRun, bank: AdapterBank) -> dict[str, Candidate]:
-    most = max(len(plan.tasks) for plan in prepared.plans)
-    found = {BASE: Candidate(BASE, "base", 0)}
-    for plan in prepared.plans:
-        name = plan.recipe.name
-        found[name] = Candidate(name, _role(plan.recipe, most), len(bank[name].weights))
+def candidates_of(config: RunConfig, sizes: Mapping[str, int]) -> list[Candidate]:
+    """The base and a run's adapters, with what each is to its tasks.
+
+    Args:
+        config: of the run.
+        sizes: adapter -> its parameters.
+    """
+    shared = shared_recipe(config)
+    found = [Candidate(BASE, "base", 0)]
+    for recipe in expand_adapters(config):
+        role: Role = "shared" if recipe == shared else _role(recipe)
+        found.append(Candidate(recipe.name, role, sizes[recipe.name]))
     return found
 
 
-def _role(recipe: RecipeConfig, most: int) -> Role:
+def _role(recipe: RecipeConfig) -> Role:
     if recipe.on is not None:
         return "residual"
-    if len(recipe.tasks) == 1:
-        return "alone"
-    return "shared" if len(recipe.tasks) == most else "group"
+    return "alone" if len(recipe.tasks) == 1 else "group"
 
 
 def _choose(
@@ -126,14 +139,16 @@ def _router_rows(prepared: PreparedRun, features: Features, tasks: Sequence[str]
         vectors(features, {name: task_texts(prepared, name, split) for name in tasks}) for split in FITTED_ON
     )
     general = [name for name, item in prepared.tasks.items() if item.general]
-    texts = [text for name in general for text in task_texts(prepared, name, "train")["prompt"]]
-    return RouterRows(train, held, features.of(texts))
+    strangers = {name: features.of(task_texts(prepared, name, "train")["prompt"]) for name in general}
+    return RouterRows(train, held, strangers)
 
 
 def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, report: Mapping[str, Any]) -> Path:
     """Write the next routing version, whole or not at all; older ones stay as they are."""
     texts, tensors = router.files()
-    texts |= {name: json.dumps(value, indent=2) + "\n" for name, value in ((TABLE, table), (REPORT, report))}
+    texts |= {
+        name: json.dumps(value, indent=2) + "\n" for name, value in ((ROUTING_TABLE, table), (ROUTING_REPORT, report))
+    }
     version = folder.next_routing()
     write_folder(version, texts, tensors)
     return version
@@ -142,7 +157,7 @@ def write_version(folder: RunFolder, table: Mapping[str, Any], router: Router, r
 def read_version(folder: RunFolder) -> dict[str, Any]:
     """What `deploy_run` returned when it wrote the last version."""
     version, table = read_table(folder)
-    return {"version": version.name, "table": table, "report": read_json(version / REPORT)}
+    return {"version": version.name, "table": table, "report": read_json(version / ROUTING_REPORT)}
 
 
 def read_table(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
@@ -154,11 +169,11 @@ def read_table(folder: RunFolder) -> tuple[Path, dict[str, Any]]:
     versions = folder.require().routing_versions
     if not versions:
         raise RouterError(f"{folder.path}: has no routing table yet. Make one: multitune select {folder.path}")
-    table = read_json(versions[-1] / TABLE)
+    table = read_json(versions[-1] / ROUTING_TABLE)
     for task, row in table["tasks"].items():
         if row["path"] and not (folder.path / row["path"]).is_dir():
             raise RouterError(
-                f"{versions[-1] / TABLE}: task {task!r} is answered by {row['path']}, which is gone. Put it back, or "
-                f"delete this version so that the one before it holds"
+                f"{versions[-1] / ROUTING_TABLE}: task {task!r} is answered by {row['path']}, which is gone. Put it "
+                f"back, or delete this version so that the one before it holds"
             )
     return versions[-1], table

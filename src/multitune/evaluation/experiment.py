@@ -9,12 +9,12 @@ from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import RunFolder, read_json
-from multitune.evaluation.deploy import deploy_run
+from multitune.evaluation.deploy import can_be_routed, deploy_run
 from multitune.evaluation.runner import Subject, evaluate_run, measure
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.model.files import load_adapter
-from multitune.training.events import Observe, unwatched
+from multitune.training.events import EventLog, Observe, unwatched
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
@@ -43,15 +43,17 @@ def run_experiment(
     for note in prepared.notes:
         observe({"kind": "note", "text": note})
     tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
+    watch = several([observe, tracking])
+    log = EventLog(folder.events, watch)  # one for training and evaluation: whoever reads the diary sees both
     try:
-        watch = several([observe, tracking])
-        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared)))
+        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared), log))
+        log({"kind": "phase", "name": "evaluate"})
         subjects = open_subjects(prepared, folder)
-        observe({"kind": "phase", "name": "evaluate"})
-        evaluate_run(folder, prepared, subjects, observe)
-        if len(config.tasks) > 1 and config.method == "lora":
-            deploy_run(folder, prepared, subjects, observe)
+        evaluate_run(folder, prepared, subjects, log)
+        if can_be_routed(config):
+            deploy_run(folder, prepared, subjects, log)
     finally:
+        log.close()
         tracking.finish()
     return folder
 
@@ -121,6 +123,11 @@ def _measure(prepared: PreparedRun) -> Callable[..., float] | None:
 
 
 def _check_folder(folder: RunFolder, resume: bool, overwrite: bool) -> None:
+    if folder.is_held:
+        raise RunFolderError(
+            f"{folder.path}: another process is training this run. Wait for it (`multitune watch {folder.path}`), or "
+            "stop it"
+        )
     if resume:
         folder.require()
     elif folder.path.exists() and any(folder.path.iterdir()) and not overwrite:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from multitune.config.adapters import SHARED, adapter_faults
+from multitune.config.adapters import adapter_faults, shared_recipe
 from multitune.config.load import load_config
 from multitune.config.schema import RecipeConfig, RunConfig, Section, TrainConfig
 from multitune.core.errors import ConfigError, RouterError, suggest
@@ -165,8 +165,8 @@ def _open(folder: RunFolder) -> _House:
         prepared[task] = prepare_run(load_config(joined.config)) if joined.config.is_file() else main
     bank = AdapterBank(load_backbone(main.ref, config.device, config.dtype))
     paths = {row["adapter"]: folder.path / row["path"] for row in table["tasks"].values() if row["path"]}
-    if folder.adapter(SHARED).is_dir():  # what newcomers stand on, and may ship with
-        paths[SHARED] = folder.adapter(SHARED)
+    if shared := _shared(folder, config):  # what newcomers stand on, and may ship with
+        paths[shared] = folder.adapter(shared)
     for name, path in paths.items():
         load_adapter(bank, path, name)
     features = open_features(config.router.features, bank.backbone, main.chat.tokenizer)
@@ -178,13 +178,13 @@ def _joining(house: _House, new: RunConfig, alone: bool) -> RunConfig:
     if len(new.tasks) != 1:
         raise ConfigError(f"tasks: {len(new.tasks)} tasks; one joins at a time. Give each a file of its own")
     name, old = new.tasks[0].name, house.config
-    taken = {BASE, *house.table["tasks"], *(path.name for path in house.folder.adapter(SHARED).parent.glob("*"))}
+    taken = {BASE, *house.table["tasks"], *(path.name for path in house.folder.adapter(BASE).parent.glob("*"))}
     if name in taken | {task.name for task in (*old.tasks, *old.general, *old.retention)}:
         raise ConfigError(f"tasks[0].name is {name!r}, which this run has already. Choose another name")
     if "base" in new.model_fields_set and new.base != old.base:
         raise ConfigError(f"base is {new.base!r}, but {house.folder.path} stands on {old.base!r}. Remove the line")
-    shared = house.folder.adapter(SHARED)
-    on = None if alone or not shared.is_dir() else str(shared.resolve())
+    shared = _shared(house.folder, old)
+    on = None if alone or shared is None else str(house.folder.adapter(shared).resolve())
     recipe = RecipeConfig(name=name, tasks=(name,), general=bool(new.general), on=on)
     kept = {key: _inherited(getattr(old, key), getattr(new, key), key in new.model_fields_set) for key in INHERITED}
     output = str((house.folder.path / "added").resolve())
@@ -205,12 +205,18 @@ def _inherited(old: Any, new: Any, stated: bool) -> Any:
 def _row_of(house: _House, began: RunFolder, prepared: PreparedRun, name: str) -> dict[str, Any]:
     """The new task's row of the table: base, shared and its own adapter stand for election."""
     candidates = [Candidate(BASE, "base", 0)]
-    if SHARED in house.bank.names:
-        candidates.append(Candidate(SHARED, "shared", 0))
+    if shared := _shared(house.folder, house.config):
+        candidates.append(Candidate(shared, "shared", 0))
     candidates.append(Candidate(name, "alone", len(house.bank[name].weights)))
     choice = elect(began, prepared, name, candidates, house.bank)
-    paths = {name: f"added/{name}/adapters/{name}", SHARED: f"adapters/{SHARED}", BASE: ""}
-    return table_row(choice, paths[choice.adapter])
+    paths = {name: f"added/{name}/adapters/{name}", BASE: ""}
+    return table_row(choice, paths.get(choice.adapter, f"adapters/{choice.adapter}"))
+
+
+def _shared(folder: RunFolder, config: RunConfig) -> str | None:
+    """The name of the run's adapter that learnt all its tasks, if it has one."""
+    recipe = shared_recipe(config)
+    return recipe.name if recipe and folder.adapter(recipe.name).is_dir() else None
 
 
 def _compare(

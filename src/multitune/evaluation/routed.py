@@ -102,7 +102,7 @@ def measure_routing(
         "views": {view: asdict(quality(router, of, adapters)) for view, of in seen.items()},
         "kinds": accuracy_by_kind(rows, seen["body"]),
         "general": {name: asdict(outside(router, bodies, of, adapters)) for name, of in general.items()},
-        "left_out": left_out(router.classifier.kind, rows, test, adapters),
+        "left_out": left_out(router, rows, test, adapters),
         "tasks": {
             task: _task_report(folder, prepared, bank, adapters, (task, places[task], router, test[task]))
             for task in adapters

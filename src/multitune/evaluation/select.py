@@ -1,22 +1,33 @@
-"""Which adapter each task ships with, chosen on validation: the shared one unless another is better beyond noise.
+"""Which adapter each task ships with, chosen on validation: the shared one unless another is better beyond luck.
 
-The rule, per task, with one standard error of the paired difference as the noise:
+The rule, per task:
 
-1. the best candidate by score wins, unless the shared adapter is within the noise of it: then that one stays;
-2. of those within the noise of a winner that is not the shared one, the one with the fewest parameters ships.
+1. The shared adapter stays unless others are ahead of it by more than luck: more than the best of as many candidates
+   that are all as good as it would show in one case of ten. The best of those ships, or of those within one standard
+   error of the best the one with the fewest parameters.
+2. The base ships instead where the shared adapter scored less than it, or where another is not ahead of it beyond
+   luck, too: an adapter that was picked among several looks better than it is.
 
-The base is a candidate that costs nothing. Source of the rule: Breiman et al. 1984, section 3.4.3.
+Where no adapter is shared, the base stands in its place. So where all candidates are equally good, the shared adapter
+or the base ships in nine cases of ten, however many others there are.
+
+Sources: luck is the largest studentised difference under the bootstrap, as in White 2000 (a reality check for data
+snooping) and Westfall & Young 1993; one standard error is Breiman et al. 1984, section 3.4.3.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from multitune.core.records import Prediction
 from multitune.evaluation.stats import BootstrapPlan, percentile_interval
 from multitune.evaluation.transfer import corpus_score, resampled
+from multitune.model.bank import BASE
 from multitune.tasks.metrics import Metric
 
+LUCK = 0.1  # chance that another ships where all are as good as the one that stays
 Role = Literal["base", "shared", "group", "residual", "alone"]
 
 
@@ -69,29 +80,75 @@ def choose(
         plan: resamples, confidence and seed of the intervals.
     """
     by_name = {candidate.name: candidate for candidate in candidates}
-    shared = next((c.name for c in candidates if c.role == "shared"), "base")
+    shared = next((c.name for c in candidates if c.role == "shared"), BASE)
     score = {name: corpus_score(metric, said[name]) for name in by_name}
-    best = max(by_name, key=lambda name: (score[name], name == shared, -by_name[name].parameters))
-    noise = {name: float(resampled(metric, said[name], said[best], plan)[0].std()) for name in by_name}
-    level = [name for name in by_name if score[best] - score[name] <= noise[name]]
-    chosen = shared if shared in level else min(level, key=lambda name: (by_name[name].parameters, -score[name]))
+    race = _Race(metric, said, score, plan)
+    chosen, why = _picked(by_name, shared, race)
     standings = {name: _standing(metric, said[shared], said[name], plan) for name in by_name}
-    return Choice(
-        task=task,
-        metric=metric.name,
-        examples=len(said[chosen]),
-        adapter=chosen,
-        why=_why(chosen, best, shared, score, noise),
-        standings=standings,
-    )
+    return Choice(task, metric.name, len(said[chosen]), chosen, why, standings)
 
 
-def _why(chosen: str, best: str, shared: str, score: Mapping[str, float], noise: Mapping[str, float]) -> str:
-    if chosen == best:
-        runner_up = max((name for name in score if name != best), key=lambda name: score[name], default=best)
-        return f"best, {score[best]:.3f}; next {runner_up} {score[runner_up]:.3f}"
-    gap = f"{score[best] - score[chosen]:.3f} behind {best}, within one standard error ({noise[chosen]:.3f})"
-    return f"{'shared by others and ' if chosen == shared else 'smaller and '}{gap}"
+@dataclass(frozen=True, slots=True)
+class _Race:
+    """What candidates said to the same rows, and how far one must be ahead of another."""
+
+    metric: Metric
+    said: Mapping[str, Sequence[Prediction]]
+    score: Mapping[str, float]
+    plan: BootstrapPlan
+
+    def luck(self, behind: str) -> dict[str, float]:
+        """Candidate -> the lead over `behind` that luck explains, if all are as good as that one."""
+        others = [name for name in self.score if name != behind]
+        resampled_leads = {name: self._leads(behind, name) for name in others}
+        noise = {name: float(leads.std()) for name, leads in resampled_leads.items()}
+        moving = [name for name in others if noise[name] > 0.0]
+        if not moving:
+            return dict.fromkeys(others, 0.0)
+        away = [(resampled_leads[name] - self.lead(name, behind)) / noise[name] for name in moving]
+        largest = np.maximum(0.0, np.max(away, axis=0))  # (resample,)
+        return {name: float(np.quantile(largest, 1.0 - LUCK)) * noise[name] for name in others}
+
+    def lead(self, name: str, behind: str) -> float:
+        """How far one candidate is ahead of another."""
+        return self.score[name] - self.score[behind]
+
+    def noise(self, name: str, best: str) -> float:
+        """One standard error of the difference of two."""
+        return float(self._leads(name, best).std())
+
+    def _leads(self, behind: str, name: str) -> np.ndarray:
+        """Leads on resamples, which are the same rows for every pair, float64 (resample,)."""
+        return resampled(self.metric, self.said[behind], self.said[name], self.plan)[0]
+
+
+def _picked(by_name: Mapping[str, Candidate], shared: str, race: _Race) -> tuple[str, str]:
+    """The candidate that ships, and why."""
+    score, among = race.score, len(by_name) - 1
+    luck = race.luck(shared)
+    first = max(by_name, key=lambda name: (score[name], name == shared, -by_name[name].parameters))
+    ahead = [name for name in luck if race.lead(name, shared) > luck[name]]
+    if not ahead:
+        if shared != BASE and race.lead(BASE, shared) > 0.0:
+            return BASE, f"{shared} is {race.lead(BASE, shared):.3f} behind it, and no other is safely ahead"
+        if first == shared:
+            runner_up = max(luck, key=lambda name: score[name], default=shared)
+            return shared, f"best, {score[shared]:.3f}; next {runner_up} {score[runner_up]:.3f}"
+        behind = f"{race.lead(first, shared):.3f} behind {first}"
+        return shared, f"{behind}, which luck explains ({_among(luck[first], among)})"
+    best = max(ahead, key=lambda name: (score[name], -by_name[name].parameters))
+    level = [name for name in ahead if race.lead(best, name) <= race.noise(name, best)]
+    chosen = min(level, key=lambda name: (by_name[name].parameters, -score[name]))
+    over_base = race.luck(BASE).get(chosen, 0.0)
+    if chosen != BASE and race.lead(chosen, BASE) <= over_base:
+        lead = f"{chosen} is {race.lead(chosen, BASE):.3f} ahead of it"
+        return BASE, f"{lead}, which luck explains ({_among(over_base, among)})"
+    why = f"{race.lead(chosen, shared):.3f} ahead of {shared}, beyond luck ({_among(luck[chosen], among)})"
+    return chosen, why if chosen == best else f"{why}; smaller than {best}, and level with it"
+
+
+def _among(luck: float, candidates: int) -> str:
+    return f"up to {luck:.3f} among {candidates}"
 
 
 def _standing(

@@ -70,6 +70,13 @@ def mean_differences(scores_a: Sequence[float], scores_b: Sequence[float], plan:
     return np.array([gains[rows].mean() for rows in _resamples(len(gains), plan)])
 
 
+def resampled_scores(metric: Corpus, values: Sequence[Any], golds: Sequence[Any], plan: BootstrapPlan) -> np.ndarray:
+    """One arm's metric on each resample of its examples, float64 (resample,)."""
+    assert len(values) == len(golds) > 0, "a score needs examples"
+    drawn = (indices.tolist() for indices in _resamples(len(golds), plan))
+    return np.array([metric([values[row] for row in rows], [golds[row] for row in rows]) for rows in drawn])
+
+
 def percentile_interval(differences: np.ndarray, difference: float, confidence: float) -> Interval:
     """Interval between the two tails of resampled differences, each (1 − confidence) / 2."""
     tail = (1.0 - confidence) / 2.0

@@ -11,6 +11,7 @@ import numpy as np
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
+from multitune.core.seeds import generator
 from multitune.evaluation.stats import (
     BootstrapPlan,
     Interval,
@@ -20,6 +21,7 @@ from multitune.evaluation.stats import (
     mean_differences,
     paired_differences,
     percentile_interval,
+    resampled_scores,
 )
 from multitune.tasks.metrics import Metric
 
@@ -83,12 +85,69 @@ def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: Boots
     Raises:
         RunFolderError: two arms of a task hold different examples, an example twice, or none.
     """
-    rows = [_one(task, group, metrics[task], plan) for task, group in arms.items()]
-    adjusted = holm({row.task: row.p for row in rows})
+    return adjusted([_one(task, group, metrics[task], plan) for task, group in arms.items()], plan.confidence)
+
+
+def compare_seeds(
+    arms: Mapping[str, Sequence[Arms]], metrics: Mapping[str, Metric], plan: BootstrapPlan
+) -> list[TaskTransfer]:
+    """The transfer table where both sides of each task were trained with several seeds.
+
+    Scores are means over the seeds. A resample draws seeds and examples alike, so that the interval holds for the
+    training as well as for the rows; p comes from the same bootstrap, but for a single seed, which `compare` serves.
+
+    Args:
+        arms: task -> one pair per seed, all on the same examples.
+        metrics: task -> its metric.
+        plan: resamples, confidence and seed.
+    """
+    single = {task: pairs[0] for task, pairs in arms.items() if len(pairs) == 1}
+    rows = [_one(task, pair, metrics[task], plan) for task, pair in single.items()]
+    rows += [_over_seeds(task, pairs, metrics[task], plan) for task, pairs in arms.items() if task not in single]
+    order = list(arms)
+    return adjusted(sorted(rows, key=lambda row: order.index(row.task)), plan.confidence)
+
+
+def adjusted(rows: Sequence[TaskTransfer], confidence: float) -> list[TaskTransfer]:
+    """The rows with p adjusted by Holm for their number, and the verdicts that follow."""
+    p_values = holm({row.task: row.p for row in rows})
     return [
-        replace(row, p_holm=adjusted[row.task], verdict=verdict(_interval(row), adjusted[row.task], plan.confidence))
+        replace(row, p_holm=p_values[row.task], verdict=verdict(_interval(row), p_values[row.task], confidence))
         for row in rows
     ]
+
+
+def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan) -> TaskTransfer:
+    rows = [_one(task, pair, metric, plan) for pair in pairs]
+    # One plan draws the same examples for every seed: (seed, resample).
+    drawn = np.stack([resampled(metric, *_ordered(task, pair), plan)[0] for pair in pairs])
+    seeds = generator(plan.seed, "seeds").integers(0, len(pairs), (plan.resamples, len(pairs)))  # (resample, seed)
+    differences = drawn[seeds.T, np.arange(plan.resamples)].mean(axis=0)
+    bases = [row.base for row in rows if row.base is not None]
+    difference = fmean(row.difference for row in rows)
+    interval = percentile_interval(differences, difference, plan.confidence)
+    discordant = sum(
+        any(a.value != b.value for a, b in both)
+        for both in zip(*(list(zip(*_ordered(task, pair), strict=True)) for pair in pairs), strict=True)
+    )
+    p = bootstrap_p(differences, discordant)
+    return replace(
+        rows[0],
+        base=fmean(bases) if bases else None,
+        alone=fmean(row.alone for row in rows),
+        together=fmean(row.together for row in rows),
+        difference=difference,
+        low=interval.low,
+        high=interval.high,
+        p=p,
+        p_holm=p,
+        p_mcnemar=None,
+    )
+
+
+def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]:
+    alone = _in_order(task, "alone", pair.alone)
+    return alone, _matched(task, "together", pair.together, alone)
 
 
 def verdict(interval: Interval, p: float, confidence: float) -> Verdict:
@@ -122,8 +181,7 @@ def summary(transfers: Sequence[TaskTransfer]) -> TransferSummary:
 
 def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTransfer:
     """One task's row as if it were the only one."""
-    alone = _in_order(task, "alone", arms.alone)
-    together = _matched(task, "together", arms.together, alone)
+    alone, together = _ordered(task, arms)
     before, after = corpus_score(metric, alone), corpus_score(metric, together)
     p_mcnemar = mcnemar(_right(alone), _right(together)) if metric.right_wrong else None
     differences, is_mean = resampled(metric, alone, together, plan)
@@ -160,6 +218,19 @@ def resampled(
         return mean_differences(scores_a, scores_b, plan), True
     values_a, values_b = ([row.value for row in arm] for arm in (one, other))
     return paired_differences(metric.corpus, values_a, values_b, [row.gold for row in one], plan), False
+
+
+def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> tuple[float, float]:
+    """The ends of the interval of one arm's own score; a difference of two arms is told by `compare`, which pairs."""
+    rows = sorted(arm, key=lambda row: row.id)
+    scores = [row.score for row in rows]
+    score = corpus_score(metric, rows)
+    if isclose(score, fmean(scores), abs_tol=1e-9):
+        draws = mean_differences([0.0] * len(rows), scores, plan)
+    else:
+        draws = resampled_scores(metric.corpus, [row.value for row in rows], [row.gold for row in rows], plan)
+    interval = percentile_interval(draws, score, plan.confidence)
+    return interval.low, interval.high
 
 
 def corpus_score(metric: Metric, arm: Sequence[Prediction]) -> float:

@@ -46,12 +46,12 @@ class Slot:
 
 @dataclass(slots=True, eq=False)
 class Adapter:
-    """The weights of one adapter, in float32, and how they spread over the layers."""
+    """The weights of one adapter, and how they spread over the layers."""
 
     name: str
     slots: tuple[Slot, ...]
-    weights: torch.Tensor  # float32 (parameter,)
-    compute: torch.Tensor  # the same in the backbone's compute type
+    weights: torch.Tensor  # (parameter,): a float32 master, or `compute` itself where nothing will train it
+    compute: torch.Tensor  # (parameter,) in the backbone's compute type: what the layers read
     grad: torch.Tensor | None = None  # float32 (parameter,) while it is trained
     beneath: "Adapter | None" = None  # the adapter it stands on, which acts wherever this one does
     joint: bool = False  # whether its rows move the one beneath as well
@@ -67,7 +67,7 @@ class Adapter:
         return (*(self.beneath.stack if self.beneath else ()), self)
 
     def tensors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-        """Module name -> A (rank, in) and B (out, rank), float32 views."""
+        """Module name -> A (rank, in) and B (out, rank), views of `weights`."""
         return {slot.module: slot.views(self.weights) for slot in self.slots}
 
 
@@ -130,7 +130,10 @@ class AdapterBank:
         return self.attach(name, slots, weights)
 
     def attach(self, name: str, slots: tuple[Slot, ...], weights: torch.Tensor) -> Adapter:
-        """Put an adapter with given weights (float32, flat) into the bank.
+        """Put an adapter with given weights (flat) into the bank.
+
+        Weights in another type than the backbone's are kept beside what the layers read, as the master that training
+        and exports need; weights in its own type are all there is, half the memory or less.
 
         Raises:
             AdapterError: the name is taken, or a slot does not fit this base.
@@ -138,7 +141,7 @@ class AdapterBank:
         if name == BASE or name in self._adapters:
             raise AdapterError(f"the name {name!r} is taken; give the adapter another one")
         self._check_fit(name, slots)
-        master = weights.to(self.backbone.device, torch.float32)
+        master = weights.to(self.backbone.device)
         adapter = Adapter(name, slots, master, master.to(self.backbone.dtype))
         self._adapters[name] = adapter
         self._numbers[name] = max(self._numbers.values(), default=-1) + 1
@@ -162,10 +165,19 @@ class AdapterBank:
     def flattened(self, name: str) -> Adapter:
         """An adapter with all beneath it as one plain adapter: ranks one behind the other, the same outputs."""
         parts = self[name].stack
-        if len(parts) == 1:
-            return parts[0]
+        return parts[0] if len(parts) == 1 else self._side_by_side(name, parts, 1)
+
+    def averaged(self, name: str, names: Sequence[str]) -> Adapter:
+        """The uniform average of adapters as one plain adapter, called `name`: all their ranks, 1/n of their scale.
+
+        The average of what they add is meant, not of A and of B: those of two adapters need not match.
+        """
+        return self._side_by_side(name, [part for one in names for part in self[one].stack], len(names))
+
+    def _side_by_side(self, name: str, parts: Sequence[Adapter], divisor: int) -> Adapter:
+        """One adapter that adds the sum of what `parts` add, divided; in float32, and not in the bank."""
         found = {module: pairs for module in self._linears if (pairs := _pairs_of(parts, module))}
-        ranks = {m: (sum(a.shape[0] for a, _, _ in pairs), pairs[0][2]) for m, pairs in found.items()}
+        ranks = {m: (sum(a.shape[0] for a, _, _ in pairs), pairs[0][2] / divisor) for m, pairs in found.items()}
         shapes = {m: (pairs[0][0].shape[1], pairs[0][1].shape[0]) for m, pairs in found.items()}
         slots = lay_out(shapes, ranks)
         weights = torch.empty(slots[-1].start + slots[-1].size, device=parts[0].weights.device)
@@ -173,7 +185,7 @@ class AdapterBank:
             a, b = slot.views(weights)
             pairs = found[slot.module]
             a.copy_(torch.cat([one for one, _, _ in pairs]))
-            b.copy_(torch.cat([one * (scale / slot.scale) for _, one, scale in pairs], dim=1))
+            b.copy_(torch.cat([one * (scale / pairs[0][2]) for _, one, scale in pairs], dim=1))
         return Adapter(name, slots, weights, weights)
 
     def remove(self, name: str) -> None:
@@ -191,8 +203,9 @@ class AdapterBank:
         del self._numbers[name]
 
     def train(self, name: str) -> Adapter:
-        """Give an adapter a gradient, which backward passes then add to."""
+        """Give an adapter a gradient, which backward passes then add to, and a float32 master if it has none."""
         adapter = self[name]
+        adapter.weights = adapter.weights.float()
         adapter.grad = torch.zeros_like(adapter.weights)
         for other in self._adapters.values():
             if adapter in other.stack:

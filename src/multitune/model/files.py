@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -109,8 +109,17 @@ def _target_names(modules: list[str], linears: list[str]) -> list[str]:
     return sorted(endings if covered == set(modules) else modules)
 
 
-def load_adapter(bank: AdapterBank, folder: Path, name: str) -> Adapter:
+def load_adapter(
+    bank: AdapterBank, folder: Path, name: str, keep: Literal["compute", "float32"] = "compute"
+) -> Adapter:
     """Read a plain LoRA that multitune or PEFT saved, and put it into the bank under `name`.
+
+    Args:
+        bank: of the base that it was trained on.
+        folder: with its files.
+        name: in the bank.
+        keep: `compute` rounds to the backbone's type, which is all that answering needs; `float32` keeps a master
+            beside that, for what is written from it.
 
     Raises:
         AdapterError: damaged, unsafe, not plain LoRA, or made for another base. The bank is left as it was.
@@ -131,7 +140,8 @@ def load_adapter(bank: AdapterBank, folder: Path, name: str) -> Adapter:
     ordered = {module: pairs[module] for module in bank.linear_names if module in pairs}
     shapes = {module: (pair.a.shape[1], pair.b.shape[0]) for module, pair in ordered.items()}
     slots = lay_out(shapes, {module: (pair.a.shape[0], pair.scale) for module, pair in ordered.items()})
-    return bank.attach(name, slots, _flatten(slots, ordered))
+    dtype = bank.backbone.dtype if keep == "compute" else torch.float32
+    return bank.attach(name, slots, _flatten(slots, ordered, dtype))
 
 
 def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
@@ -145,8 +155,10 @@ def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
     adapter.publish()
 
 
-def _flatten(slots: tuple[Slot, ...], pairs: Mapping[str, LoraPair]) -> torch.Tensor:
-    weights = torch.empty(slots[-1].start + slots[-1].size)
+def _flatten(
+    slots: tuple[Slot, ...], pairs: Mapping[str, LoraPair], dtype: torch.dtype = torch.float32
+) -> torch.Tensor:
+    weights = torch.empty(slots[-1].start + slots[-1].size, dtype=dtype)
     for slot in slots:
         a, b = slot.views(weights)
         a.copy_(pairs[slot.module].a)
@@ -271,7 +283,7 @@ def merge_into_base(bank: AdapterBank, name: str, folder: Path, tokenizer: Any) 
         for slot in bank[name].slots:
             a, b = slot.views(bank[name].weights)
             key = f"{slot.module}.weight"
-            merged = state[key].float() + slot.scale * (b.cpu() @ a.cpu())
+            merged = state[key].float() + slot.scale * (b.cpu().float() @ a.cpu().float())
             state[key] = merged.to(state[key].dtype)
     write_folder(folder, {}, {}, save=lambda part: _save_model(model, state, tokenizer, part))
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,10 @@ class LoraLinear(nn.Module):
             return F.linear(x, self.weight, self.bias)
         if not torch.is_grad_enabled():
             return _plain(F.linear(x, self.weight, self.bias), x, routes)
-        if size := _block_size(routes, tokens):
-            blocks = _Blocks([r.pair for r in routes], [(r.stop - r.start) // size for r in routes])
+        stacks = [list(stack) for _, stack in groupby(routes, lambda route: (route.start, route.stop))]
+        if size := _block_size(stacks, tokens):
+            counts = [(stack[0].stop - stack[0].start) // size for stack in stacks]
+            blocks = _Blocks([[route.pair for route in stack] for stack in stacks], counts)
             return _BlockedLinear.apply(x, self.weight, self.bias, blocks)  # pyright: ignore[reportReturnType]
         return _RoutedLinear.apply(x, self.weight, self.bias, routes)  # pyright: ignore[reportReturnType]
 
@@ -158,41 +160,72 @@ class _RoutedLinear(torch.autograd.Function):
         return grad_in.view(ctx.shape), None, None, None
 
 
-def _block_size(routes: Sequence[_Route], tokens: int) -> int:
-    """Tokens of the largest blocks that each belong to one adapter; 0 where slices are better taken one by one."""
-    pairs = [route.pair for route in routes]
-    alike = all(pair.a.shape == pairs[0].a.shape and pair.scale == pairs[0].scale for pair in pairs)
-    trained = {pair.grad_a is not None for pair in pairs}
-    gapless = all(left.stop == right.start for left, right in pairwise(routes))
-    whole = gapless and routes[0].start == 0 and routes[-1].stop == tokens
-    if len(routes) < MANY or len(trained) > 1 or not (alike and whole):
+def _block_size(stacks: Sequence[Sequence[_Route]], tokens: int) -> int:
+    """Tokens of the largest blocks that each belong to one slice; 0 where slices are better taken one by one."""
+    first = [route.pair for route in stacks[0]]
+    kinds = {tuple((r.pair.a.shape, r.pair.b.shape, r.pair.grad_a is None) for r in stack) for stack in stacks}
+    alike = len(kinds) == 1 and {route.pair.scale for stack in stacks for route in stack} == {first[0].scale}
+    gapless = all(left[0].stop == right[0].start for left, right in pairwise(stacks))
+    whole = gapless and stacks[0][0].start == 0 and stacks[-1][0].stop == tokens
+    if len(stacks) < MANY or not (alike and whole):
         return 0
-    size = math.gcd(*(route.stop for route in routes))
+    size = math.gcd(*(stack[0].stop for stack in stacks))
     return size if size >= BLOCK else 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Blocks:
-    """A pack cut into blocks of equal size, each of one adapter: all slices in one batched product."""
+    """A pack cut into blocks of equal size, each of one slice: all slices in one batched product.
 
-    pairs: Sequence[LowRank]
-    counts: Sequence[int]  # blocks of each pair, one behind the other
+    Adapters that stand on one another count as one whose rank is the sum of theirs.
+    """
+
+    stacks: Sequence[Sequence[LowRank]]  # the pairs of each slice, those beneath first; all slices alike
+    counts: Sequence[int]  # blocks of each slice, one behind the other
 
     @property
     def scale(self) -> float:
         """The scale that all pairs share."""
-        return self.pairs[0].scale
+        return self.stacks[0][0].scale
 
     def cut(self, x: torch.Tensor) -> torch.Tensor:
         """(token, width) to (block, token of block, width)."""
         return x.view(sum(self.counts), -1, x.shape[-1])
 
-    def repeated(self, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-        """One matrix per pair as one per block: (block, row, column)."""
+    def a(self) -> torch.Tensor:
+        """The A of each block: (block, rank of the stack, in)."""
+        return self._repeated([torch.cat([pair.a for pair in stack]) for stack in self.stacks])
+
+    def b(self) -> torch.Tensor:
+        """The B of each block: (block, out, rank of the stack)."""
+        return self._repeated([torch.cat([pair.b for pair in stack], dim=1) for stack in self.stacks])
+
+    def _repeated(self, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
         return torch.stack([m for m, count in zip(matrices, self.counts, strict=True) for _ in range(count)])
 
-    def add_up(self, grads: Sequence[torch.Tensor], parts: torch.Tensor, scale: float = 1.0) -> None:
-        """Add to each pair's gradient the sum over its blocks of (block, row, column), in float32."""
+    def add_gradients(
+        self, x: torch.Tensor, hidden: torch.Tensor, grad_hidden: torch.Tensor, grad_out: torch.Tensor
+    ) -> None:
+        """Add to every pair that is trained what its blocks say, in float32.
+
+        Args:
+            x: input, (block, token, in).
+            hidden: x Aᵀ, (block, token, rank of the stack).
+            grad_hidden: gradient of `hidden`, scaled.
+            grad_out: gradient of the output, (block, token, out).
+        """
+        start = 0
+        for level, pair in enumerate(self.stacks[0]):
+            ranks = slice(start, start + len(pair.a))
+            start += len(pair.a)
+            grads_a = [grad for stack in self.stacks if (grad := stack[level].grad_a) is not None]
+            grads_b = [grad for stack in self.stacks if (grad := stack[level].grad_b) is not None]
+            if grads_a:
+                self._add_up(grads_a, grad_hidden[..., ranks].transpose(1, 2) @ x)
+                self._add_up(grads_b, grad_out.transpose(1, 2) @ hidden[..., ranks], self.scale)
+
+    def _add_up(self, grads: Sequence[torch.Tensor], parts: torch.Tensor, scale: float = 1.0) -> None:
+        """Add to each slice's gradient the sum over its blocks of (block, row, column), in float32."""
         for grad, part in zip(grads, parts.split(list(self.counts)), strict=True):
             grad.add_(part.sum(0, dtype=torch.float32), alpha=scale)
 
@@ -206,9 +239,8 @@ class _BlockedLinear(torch.autograd.Function):
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (token, in)
         out = F.linear(flat, weight, bias)  # (token, out)
-        a, b = blocks.repeated([p.a for p in blocks.pairs]), blocks.repeated([p.b for p in blocks.pairs])
-        hidden = blocks.cut(flat) @ a.transpose(1, 2)  # (block, token, rank)
-        blocks.cut(out).baddbmm_(hidden, b.transpose(1, 2), alpha=blocks.scale)
+        hidden = blocks.cut(flat) @ blocks.a().transpose(1, 2)  # (block, token, rank)
+        blocks.cut(out).baddbmm_(hidden, blocks.b().transpose(1, 2), alpha=blocks.scale)
         ctx.save_for_backward(flat, weight, hidden)
         ctx.blocks, ctx.shape = blocks, x.shape
         return out.view(*x.shape[:-1], weight.shape[0])
@@ -220,13 +252,9 @@ class _BlockedLinear(torch.autograd.Function):
         grad_out = grads[0].reshape(-1, weight.shape[0])  # (token, out)
         grad_in = grad_out @ weight  # (token, in)
         parts = blocks.cut(grad_out)
-        grad_hidden = (parts @ blocks.repeated([p.b for p in blocks.pairs])).mul_(blocks.scale)  # (block, token, rank)
-        blocks.cut(grad_in).baddbmm_(grad_hidden, blocks.repeated([p.a for p in blocks.pairs]))
-        grads_a = [pair.grad_a for pair in blocks.pairs if pair.grad_a is not None]
-        grads_b = [pair.grad_b for pair in blocks.pairs if pair.grad_b is not None]
-        if grads_a:
-            blocks.add_up(grads_a, grad_hidden.transpose(1, 2) @ blocks.cut(flat))
-            blocks.add_up(grads_b, parts.transpose(1, 2) @ hidden, blocks.scale)
+        grad_hidden = (parts @ blocks.b()).mul_(blocks.scale)  # (block, token, rank)
+        blocks.cut(grad_in).baddbmm_(grad_hidden, blocks.a())
+        blocks.add_gradients(blocks.cut(flat), hidden, grad_hidden, parts)
         return grad_in.view(ctx.shape), None, None, None
 
 

@@ -1,7 +1,7 @@
 """Vectors to tasks: the streaming discriminant, independent heads and a learned softmax, behind one protocol."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -10,7 +10,16 @@ from multitune.routing.discriminant import Discriminant
 
 Kind = Literal["discriminant", "heads", "softmax"]
 KINDS: tuple[Kind, ...] = ("discriminant", "heads", "softmax")
+GENERAL = "*"  # owner of the prototypes of general texts; no task has this name
 Views = Mapping[str, Mapping[str, np.ndarray]]  # task -> view (such as `prompt`) -> its rows, float32 (row, width)
+General = Mapping[str, np.ndarray]  # set -> texts of no task, float32 (row, width)
+
+
+class Reading(NamedTuple):
+    """What a classifier makes of rows."""
+
+    scores: np.ndarray  # log-likelihood of each task up to a constant per row, float64 (row, task)
+    familiarity: np.ndarray  # how much more a row is like one of the tasks than like none, float64 (row,)
 
 
 class Classifier(Protocol):
@@ -23,12 +32,12 @@ class Classifier(Protocol):
         """The tasks, in the order of the scores' columns."""
         ...
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Log-likelihood of each task up to a constant per row, float64 (row, task)."""
+    def read(self, features: np.ndarray) -> Reading:
+        """Scores and familiarity of rows (row, width)."""
         ...
 
-    def familiarity(self, features: np.ndarray) -> np.ndarray:
-        """How much a row is like anything known; higher is more so, float64 (row,)."""
+    def without(self, task: str) -> "Classifier":
+        """One that never tells of a task; this one stays as it is."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -41,45 +50,80 @@ class Classifier(Protocol):
 
 
 class DiscriminantClassifier:
-    """A prototype per task and view, one covariance: tasks come and go without touching the other prototypes."""
+    """A prototype per task and view, one covariance: tasks come and go without touching the other prototypes.
+
+    A row is unlike all tasks where the middle of all prototypes, or a set of general texts, is as near as the nearest
+    task: the distance relative to that of a background, which shares the covariance, so that how long or odd a text
+    is at all cancels out.
+
+    Source: Ren et al. 2021, arXiv:2106.09022, whose background has a covariance of its own.
+    """
 
     kind: Kind = "discriminant"
 
     def __init__(self, discriminant: Discriminant) -> None:
         self.discriminant = discriminant
+        self._around: float | None = None
 
     @property
     def tasks(self) -> list[str]:
         """Tasks in the order they came."""
-        return list(dict.fromkeys(name.partition("/")[0] for name in self.discriminant.means))
+        return [owner for owner in dict.fromkeys(self._owners) if owner != GENERAL]
+
+    @property
+    def _owners(self) -> list[str]:
+        return [name.partition("/")[0] for name in self.discriminant.means]
 
     def add(self, task: str, views: Mapping[str, np.ndarray]) -> None:
         """One more task, from the rows of each of its views."""
         for view, rows in views.items():
             self.discriminant.add(f"{task}/{view}", rows)
+        self._around = None
+
+    def add_general(self, name: str, rows: np.ndarray) -> None:
+        """One more set of texts that belong to no task."""
+        self.discriminant.add(f"{GENERAL}/{name}", rows)
+        self._around = None
 
     def remove(self, task: str) -> None:
         """Forget a task."""
         for name in [name for name in self.discriminant.means if name.partition("/")[0] == task]:
             self.discriminant.remove(name)
+        self._around = None
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Log-likelihood under the views of each task together."""
-        logs = -0.5 * self.discriminant.distances(features)
-        of = [name.partition("/")[0] for name in self.discriminant.means]
-        columns = [[i for i, owner in enumerate(of) if owner == task] for task in self.tasks]
-        return np.stack([np.logaddexp.reduce(logs[:, places], axis=1) for places in columns], axis=1)
+    def without(self, task: str) -> "DiscriminantClassifier":
+        """One that never tells of a task."""
+        mine = {name for name in self.discriminant.means if name.partition("/")[0] == task}
+        return DiscriminantClassifier(self.discriminant.without(mine))
 
-    def familiarity(self, features: np.ndarray) -> np.ndarray:
-        """Minus the squared distance to the nearest prototype."""
-        return -self.discriminant.distances(features).min(1)
+    def read(self, features: np.ndarray) -> Reading:
+        """Scores under the views of each task together; familiarity as the class says."""
+        distances = self.discriminant.distances(features)
+        owners = np.array(self._owners)
+        scores = [np.logaddexp.reduce(-0.5 * distances[:, owners == task], axis=1) for task in self.tasks]
+        known = owners != GENERAL
+        near, none = distances[:, known], distances[:, ~known]
+        if known.sum() > 1:
+            none = np.column_stack([none, near.mean(1) - self._spread(known)])
+        background = none.min(1) if none.shape[1] else 0.0
+        return Reading(np.stack(scores, axis=1), background - near.min(1))
+
+    def _spread(self, known: np.ndarray) -> float:
+        """Mean squared distance of the prototypes to their middle.
+
+        What a row's mean distance to them exceeds it by is the row's distance to the middle (Huygens and Steiner).
+        """
+        if self._around is None:
+            middle = np.array(list(self.discriminant.means.values()))[known].mean(0, keepdims=True)
+            self._around = float(self.discriminant.distances(middle)[:, known].mean())
+        return self._around
 
     def state(self) -> dict[str, np.ndarray]:
         """The discriminant's sums."""
         return self.discriminant.state()
 
     def names(self) -> list[str]:
-        """Prototypes as `task/view`."""
+        """Prototypes as `task/view`, those of general texts as `*/set`."""
         return list(self.discriminant.means)
 
 
@@ -102,17 +146,16 @@ class LinearClassifier:
         """The tasks, in the order of the weights."""
         return self._tasks
 
-    def scores(self, features: np.ndarray) -> np.ndarray:
-        """Logits; of heads, the log of what each says for itself."""
-        logits = self._logits(features)
-        return logits if self.kind == "softmax" else -np.logaddexp(0.0, -logits)
+    def read(self, features: np.ndarray) -> Reading:
+        """Logits, of heads the log of what each says for itself; the largest logit is the familiarity."""
+        logits = (features - self._mean) / self._spread @ self._weight.T + self._bias
+        return Reading(logits if self.kind == "softmax" else -np.logaddexp(0.0, -logits), logits.max(1))
 
-    def familiarity(self, features: np.ndarray) -> np.ndarray:
-        """The largest logit."""
-        return self._logits(features).max(1)
-
-    def _logits(self, features: np.ndarray) -> np.ndarray:
-        return (features - self._mean) / self._spread @ self._weight.T + self._bias
+    def without(self, task: str) -> "LinearClassifier":
+        """One that never tells of a task."""
+        kept = [i for i, name in enumerate(self._tasks) if name != task]
+        arrays = {**self.state(), "weight": self._weight[kept], "bias": self._bias[kept]}
+        return LinearClassifier(self.kind, [self._tasks[i] for i in kept], arrays)
 
     def state(self) -> dict[str, np.ndarray]:
         """Weights, and what features are centred and scaled by."""
@@ -124,18 +167,20 @@ class LinearClassifier:
         return self._tasks
 
 
-def fit_classifier(kind: Kind, train: Views, general: np.ndarray) -> Classifier:
-    """A classifier of the rows in `train`; heads learn to say no to those in `general` (row, width), if any."""
+def fit_classifier(kind: Kind, train: Views, general: General) -> Classifier:
+    """A classifier of the rows in `train`; discriminants and heads also learn what belongs to no task."""
     if kind == "discriminant":
         width = next(rows.shape[1] for views in train.values() for rows in views.values())
         found = DiscriminantClassifier(Discriminant(width))
         for task, views in train.items():
             found.add(task, views)
+        for name, rows in general.items():
+            found.add_general(name, rows)
         return found
     return _fit_linear(kind, train, general)
 
 
-def _fit_linear(kind: Kind, train: Views, general: np.ndarray) -> LinearClassifier:
+def _fit_linear(kind: Kind, train: Views, general: General) -> LinearClassifier:
     from sklearn.linear_model import LogisticRegression
 
     tasks = list(train)
@@ -143,9 +188,10 @@ def _fit_linear(kind: Kind, train: Views, general: np.ndarray) -> LinearClassifi
     owners = np.concatenate(
         [np.full(len(rows), i) for i, views in enumerate(train.values()) for rows in views.values()]
     )
+    if kind == "heads":
+        rows += general.values()
+        owners = np.concatenate([owners, np.full(sum(map(len, general.values())), -1)])
     x = np.concatenate(rows)
-    if kind == "heads" and len(general):
-        x, owners = np.concatenate([x, general]), np.concatenate([owners, np.full(len(general), -1)])
     mean, spread = x.mean(0), x.std(0) + 1e-6
     x = (x - mean) / spread
 

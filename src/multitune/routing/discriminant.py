@@ -1,6 +1,7 @@
 """Gaussian classes with one covariance, as sums that grow: a class is added, moved or removed in closed form."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from copy import copy
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class Discriminant:
         self.rows = 0  # how many rows `scatter` is made of
         self.classes = 0  # how many means were estimated for it
         self._precision: np.ndarray | None = None
+        self._points: tuple[np.ndarray, np.ndarray] | None = None
 
     def add(self, name: str, features: np.ndarray) -> None:
         """A new class from its rows, (row, width); the others keep their means."""
@@ -27,10 +29,10 @@ class Discriminant:
         mean = features.mean(0)
         self.means[name], self.counts[name] = mean, len(features)
         centred = features - mean
-        self.scatter += centred.T @ centred
+        self.scatter = self.scatter + centred.T @ centred  # not in place: `without` shares it
         self.rows += len(features)
         self.classes += 1
-        self._precision = None
+        self._precision = self._points = None
 
     def update(self, name: str, row: np.ndarray) -> None:
         """Move a class by one more row (width,), as if it had been among the first.
@@ -40,20 +42,35 @@ class Discriminant:
         count, away = self.counts[name], row.astype(np.float64) - self.means[name]
         self.means[name] = self.means[name] + away / (count + 1)
         self.counts[name] = count + 1
-        self.scatter += np.outer(away, away) * count / (count + 1)
+        self.scatter = self.scatter + np.outer(away, away) * count / (count + 1)
         self.rows += 1
-        self._precision = None
+        self._precision = self._points = None
 
     def remove(self, name: str) -> None:
         """Forget a class; what it taught about the common covariance stays."""
         del self.means[name], self.counts[name]
+        self._points = None
+
+    def without(self, names: Collection[str]) -> "Discriminant":
+        """The same but for some classes, covariance included; neither notices what is done to the other."""
+        self._inverse()  # once for both
+        other = copy(self)
+        other.means = {name: mean for name, mean in self.means.items() if name not in names}
+        other.counts = {name: self.counts[name] for name in other.means}
+        other._points = None
+        return other
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Squared Mahalanobis distance to each class, float64 (row, class)."""
         precision = self._inverse()
-        x, means = features.astype(np.float64), np.array(list(self.means.values()))
-        own, across = np.einsum("rw,wv,rv->r", x, precision, x), x @ precision @ means.T
-        return np.maximum(own[:, None] - 2 * across + np.einsum("cw,wv,cv->c", means, precision, means), 0.0)
+        if self._points is None:
+            means = np.array(list(self.means.values()))
+            turned = means @ precision
+            self._points = turned, (turned * means).sum(1)
+        turned, lengths = self._points  # (class, width), (class,)
+        x = features.astype(np.float64)
+        own = ((x @ precision) * x).sum(1)
+        return np.maximum(own[:, None] - 2 * x @ turned.T + lengths, 0.0)
 
     def _inverse(self) -> np.ndarray:
         if self._precision is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from multitune.routing.classifiers import KINDS, Kind, Views, fit_classifier
+from multitune.routing.classifiers import KINDS, Views, fit_classifier
 from multitune.routing.router import Router, RouterRows, fit_router
 
 BINS = 10
@@ -66,22 +66,22 @@ def outside(router: Router, inside: np.ndarray, strangers: np.ndarray, table: Ma
     from sklearn.metrics import roc_auc_score
 
     known = np.concatenate([np.ones(len(inside)), np.zeros(len(strangers))])
-    familiar = router.classifier.familiarity(np.concatenate([inside, strangers]))
+    familiar = router.classifier.read(np.concatenate([inside, strangers])).familiarity
     decisions = router.decide(strangers, table)
     routed = float(np.mean([decision.reason == "routed" for decision in decisions]))
     return Outside(float(roc_auc_score(known, familiar)), routed)
 
 
-def left_out(kind: Kind, rows: RouterRows, test: Views, table: Mapping[str, str]) -> dict[str, Any]:
-    """Task -> what a router that never heard of it makes of its rows: a stranger to test with in every run."""
+def left_out(router: Router, rows: RouterRows, test: Views, table: Mapping[str, str]) -> dict[str, Any]:
+    """Task -> what a router like this one that never heard of it makes of its rows: a stranger in every run."""
     found: dict[str, Any] = {}
     for task in rows.train if len(rows.train) > 2 else ():
         others = [name for name in rows.train if name != task]
         train, held = ({name: views[name] for name in others} for views in (rows.train, rows.held))
-        router = fit_router(kind, "", RouterRows(train, held, rows.general))
+        other = fit_router(router.classifier.kind, "", RouterRows(train, held, rows.general), router.turned_away)
         inside = np.concatenate([rows for name in others for rows in test[name].values()])
         strangers = np.concatenate(list(test[task].values()))
-        found[task] = asdict(outside(router, inside, strangers, table))
+        found[task] = asdict(outside(other, inside, strangers, table))
     return found
 
 
@@ -90,6 +90,6 @@ def accuracy_by_kind(rows: RouterRows, test: Mapping[str, np.ndarray]) -> dict[s
     owners = np.concatenate([np.full(len(rows), i) for i, rows in enumerate(test.values())])
     features = np.concatenate(list(test.values()))
     return {
-        kind: float((fit_classifier(kind, rows.train, rows.general).scores(features).argmax(1) == owners).mean())
+        kind: float((fit_classifier(kind, rows.train, rows.general).read(features).scores.argmax(1) == owners).mean())
         for kind in KINDS
     }

@@ -12,6 +12,7 @@ from multitune.core.errors import RouterError
 from multitune.routing.classifiers import (
     Classifier,
     DiscriminantClassifier,
+    General,
     Kind,
     Views,
     fit_classifier,
@@ -19,8 +20,10 @@ from multitune.routing.classifiers import (
 )
 from multitune.routing.features import Features
 
-TURNED_AWAY = 0.02  # share of held-out rows of the tasks that each of the two thresholds turns away
+TURNED_AWAY = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
+UNSURE = 0.2  # part of them that may be turned away as unsure; the rest as unfamiliar
 SURE = 0.5  # a probability that is always enough
+HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar strangers look
 CONFIG, ARRAYS = "router.json", "router.safetensors"
 Reason = Literal["routed", "unfamiliar", "unsure"]
 Texts = Mapping[str, Mapping[str, Sequence[str]]]  # task -> view -> texts
@@ -57,13 +60,19 @@ class Router:
     features_key: str
     classifier: Classifier
     held: Held
+    strangers: np.ndarray  # float16 (row, width): texts of no task that the classifier did not see; none is fine
+    turned_away: float = TURNED_AWAY
     temperature: float = 1.0
     unfamiliar: float = -np.inf  # below this familiarity a row is none of ours
+    lowest: float = -np.inf  # nor is it where no task's score reaches this, which every held-out row's does
     _floors: dict[bytes, float] = field(default_factory=dict[bytes, float])  # by which task has which adapter
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probability of each task, float64 (row, task)."""
-        logits = self.classifier.scores(features) / self.temperature
+        return self._calibrated(self.classifier.read(features).scores)
+
+    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
+        logits = scores / self.temperature
         logits -= logits.max(1, keepdims=True)
         weights = np.exp(logits)
         return weights / weights.sum(1, keepdims=True)
@@ -76,10 +85,11 @@ class Router:
         """
         if not len(features):
             return []
-        probabilities = self.probabilities(features)
+        scores, familiarity = self.classifier.read(features)
+        probabilities = self._calibrated(scores)
         adapters, serves = self._served(table)
         tasks, by_adapter = probabilities.argmax(1), probabilities @ serves
-        known = self.classifier.familiarity(features) >= self.unfamiliar
+        known = (familiarity >= self.unfamiliar) & (scores.max(1) >= self.lowest)
         least = self._floor(serves)
         decisions: list[Decision] = []
         for task, row, familiar in zip(tasks, by_adapter, known, strict=True):
@@ -102,18 +112,18 @@ class Router:
         key = serves.tobytes()  # its height, the number of tasks, is fixed
         if key not in self._floors:
             best = (self.probabilities(self.held.features.astype(np.float32)) @ serves).max(1)
-            self._floors[key] = float(min(SURE, np.quantile(best, TURNED_AWAY)))
+            self._floors[key] = min(SURE, self._least(best, UNSURE * self.turned_away))
         return self._floors[key]
 
     def calibrate(self) -> None:
-        """Choose the temperature by likelihood and the distance threshold by quantile, on the held-out rows.
+        """Choose the temperature by likelihood, and what is unfamiliar by held-out rows and strangers.
 
         Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
         """
         from scipy.optimize import minimize_scalar
 
         features = self.held.features.astype(np.float32)
-        scores = self.classifier.scores(features)
+        scores, familiarity = self.classifier.read(features)
         owners = [self.classifier.tasks.index(task) for task in self.held.tasks]
 
         def loss(log_temperature: float) -> float:
@@ -121,8 +131,25 @@ class Router:
             return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(owners)), owners]).mean())
 
         self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3.0, 8.0), method="bounded").x))
-        self.unfamiliar = float(np.quantile(self.classifier.familiarity(features), TURNED_AWAY))
+        most = self._least(familiarity, (1.0 - UNSURE) * self.turned_away)
+        self.unfamiliar = operating_point(familiarity, self._strangeness(features), most)
+        self.lowest = float(scores.max(1).min())
         self._floors.clear()
+
+    def _least(self, values: np.ndarray, share: float) -> float:
+        """The highest threshold on values of the held-out rows that turns away at most a share of each view."""
+        views = np.array(self.held.views)
+        return min(float(np.quantile(values[views == view], share, method="lower")) for view in set(self.held.views))
+
+    def _strangeness(self, features: np.ndarray) -> np.ndarray:
+        """How familiar texts of no task look: general ones, or without those each task's own to all the others."""
+        if len(self.strangers):
+            return self.classifier.read(self.strangers.astype(np.float32)).familiarity
+        tasks, owners = self.classifier.tasks, np.array(self.held.tasks)
+        if len(tasks) < 2:
+            return np.zeros(0)
+        found = [self.classifier.without(task).read(features[owners == task]).familiarity for task in tasks]
+        return np.concatenate(found)
 
     def add(self, task: str, train: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]) -> None:
         """One more task: its prototypes, its held-out rows, and the calibration anew.
@@ -175,10 +202,12 @@ class Router:
             "tasks": self.classifier.tasks,
             "names": self.classifier.names(),
             "temperature": self.temperature,
+            "turned_away": self.turned_away,
             "unfamiliar": self.unfamiliar,
+            "lowest": self.lowest,
             "held": {"tasks": self.held.tasks, "views": self.held.views},
         }
-        arrays = {**self.classifier.state(), "held": self.held.features}
+        arrays = {**self.classifier.state(), "held": self.held.features, "strangers": self.strangers}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return {CONFIG: json.dumps(facts, indent=2) + "\n"}, {ARRAYS: tensors}
 
@@ -189,14 +218,39 @@ class RouterRows:
 
     train: Views
     held: Views
-    general: np.ndarray  # float32 (row, width) of texts of no task
+    general: General  # texts of no task
 
 
-def fit_router(kind: Kind, features_key: str, rows: RouterRows) -> Router:
-    """A calibrated router of the tasks in `rows`."""
-    router = Router(features_key, fit_classifier(kind, rows.train, rows.general), held_rows(rows.held))
+def fit_router(kind: Kind, features_key: str, rows: RouterRows, turned_away: float = TURNED_AWAY) -> Router:
+    """A calibrated router of the tasks in `rows`, which sends at most a share of their held-out rows to the base."""
+    seen = {name: np.delete(texts, np.s_[::HELD_BACK], axis=0) for name, texts in rows.general.items()}
+    seen = {name: texts for name, texts in seen.items() if len(texts)}
+    held = held_rows(rows.held)
+    unseen = [texts[::HELD_BACK].astype(np.float16) for texts in rows.general.values()]
+    strangers = np.concatenate([held.features[:0], *unseen])
+    router = Router(features_key, fit_classifier(kind, rows.train, seen), held, strangers, turned_away)
     router.calibrate()
     return router
+
+
+def operating_point(own: np.ndarray, strangers: np.ndarray, most: float) -> float:
+    """The familiarity below which a text is turned away: fewest own turned away and strangers let in, as shares.
+
+    Args:
+        own: familiarity of held-out rows of the tasks, (row,).
+        strangers: of texts of no task, (row,); without any, as many are turned away as may be.
+        most: the highest threshold allowed.
+    """
+    if not len(strangers):
+        return most
+    own, strangers = np.sort(own), np.sort(strangers)
+    points = np.append(own[own < most], most)
+    away = np.searchsorted(own, points) / len(own)
+    let_in = 1.0 - np.searchsorted(strangers, points) / len(strangers)
+    point = float(points[(away + let_in).argmin()])
+    below = strangers[strangers < point]
+    # No own row lies between the two, or that one would have been better: leave room on both sides.
+    return (point + float(below[-1])) / 2 if len(below) else point
 
 
 def vectors(features: Features, texts: Texts) -> Views:
@@ -237,8 +291,11 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
         facts = json.loads((folder / CONFIG).read_text("utf-8"))
         arrays = load_file(folder / ARRAYS)
         held = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"])
+        strangers = arrays.pop("strangers")
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
-        router = Router(facts["features"], classifier, held, facts["temperature"], facts["unfamiliar"])
+        router = Router(facts["features"], classifier, held, strangers)
+        for setting in ("turned_away", "temperature", "unfamiliar", "lowest"):
+            setattr(router, setting, float(facts[setting]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error
     if any(not np.isfinite(array).all() for array in arrays.values()):

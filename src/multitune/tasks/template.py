@@ -68,7 +68,7 @@ class Template:
         Raises:
             TaskError: the source is no valid Jinja.
         """
-        self.place = place
+        self.place, self._source = place, source
         try:
             tree = _JINJA.parse(source)
             self._template = _JINJA.from_string(source)
@@ -76,6 +76,10 @@ class Template:
             raise TaskError(f"{place}, line {error.lineno}: {error.message}. Mend the template") from error
         looked_up = meta.find_undeclared_variables(tree) - {"row"}
         self.needed = frozenset(looked_up.intersection(_required(tree)))
+
+    def __reduce__(self) -> tuple[type["Template"], tuple[str, str]]:
+        """Compiled code does not travel between processes; its source does."""
+        return Template, (self._source, self.place)
 
     def check(self, columns: Collection[str]) -> None:
         """Compare the names it needs with the columns there are, before any row is rendered.

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from multitune.core.rundir import storage
+from multitune.core.rundir import hold, storage
 
 Event = dict[str, Any]
 Observe = Callable[[Event], None]
@@ -16,18 +16,32 @@ def unwatched(event: Event) -> None:
 
 
 class EventLog:
-    """Appends events to a file and passes each on; the file can be cut back to where a checkpoint left it."""
+    """Appends events to a file and passes each on; the file can be cut back to where a checkpoint left it.
 
-    def __init__(self, path: Path, observe: Observe, keep: int = 0) -> None:
+    One process at a time: from `open` until `close` or the end of the process, the file is locked.
+    """
+
+    def __init__(self, path: Path, observe: Observe) -> None:
         self._path = path
         self._observe = observe
-        with storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-            self._file.truncate(min(keep, path.stat().st_size))
+        self._file: IO[bytes] | None = None
+
+    def open(self, keep: int) -> None:
+        """Begin to write behind the first `keep` bytes; what follows them is cut off.
+
+        Raises:
+            RunFolderError: another process writes this diary; it is as it was.
+        """
+        with storage(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab")
+        hold(self._file)
+        with storage(self._path):
+            self._file.truncate(min(keep, self._path.stat().st_size))
 
     def __call__(self, event: Event) -> None:
         """Write one event and show it."""
+        assert self._file is not None, "opened before it is written"
         with storage(self._path):
             self._file.write(json.dumps(event).encode() + b"\n")
             self._file.flush()
@@ -39,5 +53,6 @@ class EventLog:
         return self._path.stat().st_size
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, if it was opened; the lock goes with it."""
+        if self._file is not None:
+            self._file.close()

@@ -16,7 +16,7 @@ from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.rundir import RunFolder, read_json, write_json, write_text
 from multitune.core.seeds import generator
 from multitune.core.versions import versions
-from multitune.model.backbone import load_backbone
+from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import FullWeights, save_full
@@ -40,6 +40,8 @@ class JobOptions:
     resume: bool = False
     observe: Observe = unwatched
     measure: Measure | None = None  # None: validation loss alone
+    backbone: Backbone | None = None  # None: the run's base
+    log: EventLog | None = None  # of a caller who goes on with it afterwards, and closes it
 
 
 @dataclass(slots=True)
@@ -193,25 +195,27 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     """
     checkpoint = _read_folder(run, folder) if options.resume else None
     options.observe({"kind": "phase", "name": "load"})
-    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
+    bank = AdapterBank(options.backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
     learners = [_learner(bank, run, plan) for plan in run.plans]
     if not options.resume:  # only now, when nothing of the user's can be wrong any more
         _start_folder(run, folder)
-    log = EventLog(folder.events, options.observe, keep=checkpoint.facts["events"] if checkpoint else 0)
+    log = options.log or EventLog(folder.events, options.observe)
     job = Job(run, folder, options, bank, learners, log)
-    if bank.backbone.note and not checkpoint:
-        log({"kind": "note", "text": bank.backbone.note})
-    options.observe({"kind": "phase", "name": "train"})
     try:
+        log.open(keep=checkpoint.facts["events"] if checkpoint else 0)
+        if bank.backbone.note and not checkpoint:
+            log({"kind": "note", "text": bank.backbone.note})
+        options.observe({"kind": "phase", "name": "train"})
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
             job.run_phases()
         job.publish_best()
     finally:
-        log.close()
+        if options.log is None:
+            log.close()
 
 
 def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
@@ -266,7 +270,7 @@ def _new_adapter(bank: AdapterBank, config: RunConfig, recipe: RecipeConfig) -> 
     bank.train(recipe.name)
     if recipe.on is not None:
         if recipe.on not in bank.names:
-            load_adapter(bank, Path(recipe.on), recipe.on)
+            load_adapter(bank, Path(recipe.on), recipe.on, keep="float32")
         bank.stack(recipe.name, recipe.on, recipe.joint)
     return bank.number(recipe.name)
 

@@ -110,7 +110,7 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     retention = {task.name: read("retention", task) for task in config.retention}
     notes = [note for item in (*tasks.values(), *retention.values()) for note in _notes(item, config.train.max_length)]
     notes += _trained_on(tasks, retention, config.evaluate.split)
-    return PreparedRun(config, chat, ref, tasks, retention, _plan_adapters(config, tasks), tuple(notes))
+    return PreparedRun(config, chat, ref, tasks, retention, plan_adapters(config, tasks), tuple(notes))
 
 
 def _input(
@@ -179,7 +179,8 @@ def _require_validation(item: TaskInput) -> None:
         )
 
 
-def _plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
+def plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
+    """The stream and the steps of every adapter that a config asks for, over sets that were read before."""
     recipes = expand_adapters(config)
     plans = {r.name: _plan(config, r, tasks, _own_steps(config, r, tasks)) for r in recipes if len(r.tasks) > 1}
     for recipe in recipes:
@@ -236,4 +237,5 @@ def _general_shares(config: RunConfig, recipe: RecipeConfig) -> dict[str, float]
 def _plan(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput], steps: int) -> AdapterPlan:
     seed = config.seed if recipe.seed is None else recipe.seed
     plan = StreamPlan(seed, recipe.name, config.train.batch_size, steps)
-    return AdapterPlan(recipe, Stream(_members(config, recipe, tasks), config.mixture, plan), steps)
+    mixture = config.mixture.model_copy(update={"schedule": recipe.schedule}) if recipe.schedule else config.mixture
+    return AdapterPlan(recipe, Stream(_members(config, recipe, tasks), mixture, plan), steps)

@@ -1,0 +1,125 @@
+"""What a rule of selection costs and saves: a finished run's test answers, cut again and again into rows to choose by
+and rows to report on.
+
+`make bench PART=selection RUN=folder`: draws 40 rows of each task to choose by. `noise` draws every candidate's answer
+to a row from all that were given to it, so that eight candidates are equally good: what then ships is luck.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import record
+from multitune.config.adapters import expand_adapters
+from multitune.config.load import load_config
+from multitune.core.records import Prediction
+from multitune.core.rundir import RunFolder
+from multitune.core.seeds import generator
+from multitune.evaluation.deploy import candidates_of
+from multitune.evaluation.runner import read_predictions
+from multitune.evaluation.select import Candidate, choose
+from multitune.evaluation.stats import BootstrapPlan
+from multitune.evaluation.transfer import corpus_score, resampled
+from multitune.model.bank import BASE
+from multitune.model.files import WEIGHTS
+from multitune.tasks.metrics import METRICS, Metric
+
+COMMAND = "make bench PART=selection RUN=folder"
+ROWS, DRAWS, NOISE_DRAWS, PLAN = 40, 30, 200, BootstrapPlan(resamples=100)
+MEANS = ("accuracy", "numeric_match")  # metrics that are quickly resampled: noise is drawn for these alone
+Said = dict[str, list[Prediction]]
+Rule = Callable[[Metric, Sequence[Candidate], Said], str]
+
+
+def main() -> None:
+    """Every rule on every task, as answered and as noise."""
+    folder = RunFolder(Path(os.environ["RUN"])).require()
+    answers = {task: (metric, few, said) for task, metric, few, said in tasks_of(folder)}
+    rules: dict[str, Rule] = {"one standard error": one_standard_error, "beyond luck": beyond_luck, "shared": shared}
+    figures: dict[str, Any] = {"rows": ROWS, "draws": DRAWS, "run": folder.path.name, "rules": {}}
+    for label, rule in rules.items():
+        figures["rules"][label] = {
+            "as_answered": {task: trial(rule, *found) for task, found in answers.items()},
+            "noise": {task: luck(rule, *found) for task, found in answers.items() if found[0].name in MEANS},
+        }
+        print(label, json.dumps(figures["rules"][label], indent=2))
+    record("selection", COMMAND, figures)
+
+
+def tasks_of(folder: RunFolder) -> list[tuple[str, Metric, list[Candidate], Said]]:
+    """Each task with enough rows, its candidates, and what they said, row by row."""
+    config = load_config(folder.config)
+    names = [recipe.name for recipe in expand_adapters(config)]
+    sizes = {name: (folder.adapter(name) / WEIGHTS).stat().st_size for name in names}
+    scores = json.loads(folder.scores.read_text("utf-8"))
+    found: list[tuple[str, Metric, list[Candidate], Said]] = []
+    for task, row in scores["tasks"].items():
+        few = [one for one in candidates_of(config, sizes) if one.name in row["scores"]]
+        said = {one.name: read_predictions(folder.predictions(one.name, task, scores["split"])) for one in few}
+        if len(said[BASE]) > ROWS:
+            found.append((task, METRICS[row["metric"]], few, said))
+    return found
+
+
+def trial(rule: Rule, metric: Metric, few: Sequence[Candidate], said: Said) -> dict[str, float]:
+    """Mean score of what the rule ships on the rows it did not see, against the base's and the best one's."""
+    random = generator(17, "selection")
+    rows: list[tuple[float, float, float]] = []
+    for _ in range(DRAWS):
+        order = random.permutation(len(said[BASE]))
+        chosen = rule(metric, few, taken(said, order[:ROWS]))
+        rest = {name: corpus_score(metric, one) for name, one in taken(said, order[ROWS:]).items()}
+        rows.append((rest[chosen], rest[BASE], max(rest.values())))
+    ships, base, best = np.array(rows).T
+    return {
+        "ships": round(float(ships.mean()), 4),
+        "base": round(float(base.mean()), 4),
+        "best": round(float(best.mean()), 4),
+        "worse_than_base_by_5_points": round(float((ships < base - 0.05).mean()), 3),
+    }
+
+
+def luck(rule: Rule, metric: Metric, few: Sequence[Candidate], said: Said) -> float:
+    """How often another than the shared adapter or the base ships where eight candidates are equally good."""
+    random = generator(17, "noise")
+    many = [*few, *(Candidate(f"extra {i}", "group", few[-1].parameters) for i in range(8 - len(few)))]
+    keep = {one.name for one in many if one.role in ("base", "shared")}
+    arms = list(said.values())
+    others = 0
+    for _ in range(NOISE_DRAWS):
+        places = random.permutation(len(said[BASE]))[:ROWS]
+        noise = {one.name: [arms[random.integers(len(arms))][place] for place in places] for one in many}
+        others += rule(metric, many, noise) not in keep
+    return round(others / NOISE_DRAWS, 3)
+
+
+def taken(said: Said, places: np.ndarray) -> Said:
+    return {name: [rows[place] for place in places] for name, rows in said.items()}
+
+
+def beyond_luck(metric: Metric, few: Sequence[Candidate], said: Said) -> str:
+    return choose("", metric, few, said, PLAN).adapter
+
+
+def shared(metric: Metric, few: Sequence[Candidate], said: Said) -> str:
+    return next(one.name for one in few if one.role == "shared")
+
+
+def one_standard_error(metric: Metric, few: Sequence[Candidate], said: Mapping[str, list[Prediction]]) -> str:
+    """The rule before: the shared one if within one standard error of the best, else the smallest that is."""
+    stays = next(one.name for one in few if one.role == "shared")
+    score = {one.name: corpus_score(metric, said[one.name]) for one in few}
+    size = {one.name: one.parameters for one in few}
+    best = max(score, key=lambda name: (score[name], name == stays, -size[name]))
+    level = [
+        name for name in score if score[best] - score[name] <= resampled(metric, said[name], said[best], PLAN)[0].std()
+    ]
+    return stays if stays in level else min(level, key=lambda name: (size[name], -score[name]))
+
+
+if __name__ == "__main__":
+    main()

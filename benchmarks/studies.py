@@ -1,0 +1,41 @@
+"""The studies that studies/ records: run one, or go on with it, and write its findings beside its file."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.finance8 import local_sources
+from multitune.cli.study import show_findings
+from multitune.cli.watch import Watch
+from multitune.config.load import dump_config, load_config
+from multitune.config.study import load_study
+from multitune.core.rundir import write_json
+from multitune.core.versions import versions
+from multitune.study.study import StudyOptions, run_study
+
+STUDIES = Path(__file__).parent.parent / "studies"
+
+
+def main() -> None:
+    """Run the study that NAME names; DATA names local copies of the sets, RUNS where its arms are kept."""
+    place = STUDIES / os.environ["NAME"]
+    with tempfile.TemporaryDirectory() as folder:
+        run_file = place / "run.yaml"
+        if data := os.environ.get("DATA"):
+            config = load_config(run_file, local_sources(run_file, Path(data), Path(folder)))
+            run_file = Path(folder) / "run.yaml"
+            run_file.write_text(dump_config(config), "utf-8")
+        overrides = [f"run={json.dumps(str(run_file))}", f"output={os.environ.get('RUNS', '../../runs/studies')}"]
+        study, run = load_study(place / "study.yaml", overrides)
+        with Watch(Console()) as watch:
+            found = run_study(study, run, StudyOptions(observe=watch))
+    show_findings(found, Path(study.output) / study.name, Console(width=120))
+    command = f"make bench PART=studies NAME={place.name} DATA=folder"
+    write_json(place / "findings.json", {"command": command, "machine": versions(), **found})
+
+
+if __name__ == "__main__":
+    main()

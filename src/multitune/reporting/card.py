@@ -1,0 +1,306 @@
+"""A model card: README.md for an adapter on its way to a model hub, with metadata that a hub can read."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from multitune.config.adapters import expand_adapters
+from multitune.config.schema import RecipeConfig, RunConfig, TaskConfig
+from multitune.config.shorthand import read_recipe, recipe_notes
+from multitune.config.text import write_yaml
+from multitune.core.bases import ALIASES, ORIGINS
+from multitune.core.errors import ConfigError, InputError, suggest
+from multitune.core.rundir import RunFolder
+from multitune.evaluation.stats import BootstrapPlan
+from multitune.model.bank import BASE
+from multitune.reporting.answers import ScoredRun
+from multitune.reporting.forms import plain, read_data, read_versions
+from multitune.reporting.markdown import (
+    inert,
+    kept_parts,
+    packages,
+    reading,
+    routing_parts,
+    score,
+    table,
+    transfer_table,
+)
+
+HOME = "https://github.com/multitune/multitune"
+PATHS = ("train", "validation", "test", "base", "output", "on")  # fields that may hold one
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+HUB_TASKS = {"classify": "text-classification", "tag": "token-classification"}  # the rest generates text
+HUB_METRICS = {  # others have one name
+    "macro_f1": "f1",
+    "balanced_accuracy": "accuracy",
+    "entity_f1": "f1",
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "rouge_l": "rouge",
+}
+
+
+def model_card(folder: RunFolder, adapter: str | None = None) -> str:
+    """The card of one adapter of an evaluated run.
+
+    Args:
+        folder: of the run.
+        adapter: its name; the first with a transfer table when None.
+
+    Raises:
+        InputError: no such adapter; the run was not evaluated, is damaged, or is of another version.
+    """
+    run = ScoredRun(folder)
+    card = _Card(run, _recipe(run, adapter))
+    metadata = card.metadata().to_yaml(line_break="\n")
+    sections = [card.intro(), *card.results(), *card.use(), *card.data(), *card.limits(), *card.repeat()]
+    return f"---\n{metadata}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _recipe(run: ScoredRun, adapter: str | None) -> RecipeConfig:
+    recipes = {recipe.name: recipe for recipe in expand_adapters(run.own.config)}
+    name = adapter or next(iter(run.own.scores["transfer"]), next(iter(recipes)))
+    if name not in recipes:
+        raise InputError(f"--adapter {name}: no such adapter in {run.folder.path}. {suggest(name, recipes)}")
+    for task in recipes[name].tasks:
+        if name not in run.own.scores["tasks"][task]["scores"]:
+            raise InputError(
+                f"{run.folder.scores}: no score of {name} on {task}. Score again: multitune eval {run.folder.path}"
+            )
+    return recipes[name]
+
+
+class _Card:
+    """The sections of a card, from what the run folder says."""
+
+    def __init__(self, run: ScoredRun, recipe: RecipeConfig) -> None:
+        self.run, self.recipe = run, recipe
+        self.config: RunConfig = run.own.config
+        self.scores = run.own.scores
+        self.plan: BootstrapPlan = run.own.plan
+        self.tasks = {task.name: task for task in self.config.tasks if task.name in recipe.tasks}
+        general = {task.name: task for task in self.config.general} if recipe.general else {}
+        retention = {task.name: task for task in self.config.retention}
+        self.sets = {"task": self.tasks, "replay": general, "retention, not trained on": retention}
+        self.full = self.config.method == "full"
+
+    @property
+    def base(self) -> str | None:
+        """The hub id of the base, if it has one: a folder or a file has none."""
+        name = self.config.base
+        if name in ALIASES:
+            return ORIGINS.get(name)
+        return name if HUB_ID.fullmatch(name) and not name.endswith(".gguf") and not Path(name).exists() else None
+
+    def metadata(self) -> ModelCardData:
+        """The front matter; results only of tasks whose data a hub can be asked for."""
+        hub = sorted({task.data.hub for task in self._trained() if task.data.hub})
+        results = [self._result(task) for task in self.tasks.values() if task.data.hub]
+        name = f"{self.config.name}-{self.recipe.name}"
+        return ModelCardData(
+            base_model=self.base,
+            datasets=hub or None,
+            library_name="transformers" if self.full else "peft",
+            pipeline_tag="text-generation",
+            tags=[
+                "multitune",
+                "multi-task" if len(self.tasks) > 1 else "single-task",
+                *([] if self.full else ["lora"]),
+            ],
+            metrics=sorted({_hub_metric(self._metric(task)) for task in self.tasks}),
+            model_name=name if results else None,
+            eval_results=results or None,
+        )
+
+    def _trained(self) -> list[TaskConfig]:
+        return [*self.sets["task"].values(), *self.sets["replay"].values()]
+
+    def _metric(self, task: str) -> str:
+        return self.scores["tasks"][task]["metric"]
+
+    def _result(self, task: TaskConfig) -> EvalResult:
+        metric, split = self._metric(task.name), self.scores["split"]
+        assert task.data.hub
+        return EvalResult(
+            task_type=HUB_TASKS.get(task.kind, "text-generation"),
+            dataset_type=task.data.hub,
+            dataset_name=task.name,
+            dataset_config=task.data.config,
+            dataset_split=getattr(task.data, split) or task.data.train,
+            dataset_revision=task.data.revision,
+            metric_type=_hub_metric(metric),
+            metric_name=metric,
+            metric_value=round(self._score(task.name, self.recipe.name) or 0.0, 4),
+            source_name="multitune",
+            source_url=HOME,
+        )
+
+    def _score(self, task: str, subject: str) -> float | None:
+        found = self.scores["tasks"][task]["scores"].get(subject)
+        return None if found is None else found["score"]
+
+    def intro(self) -> str:
+        """What it is, in a sentence or two."""
+        kind = "All weights" if self.full else "A LoRA adapter"
+        origin = f" ([{self.base}](https://huggingface.co/{self.base}))" if self.base else ""
+        several = "together " if len(self.tasks) > 1 else ""
+        version = read_versions(self.run.folder)["packages"].get("multitune")
+        return (
+            f"# {inert(self.config.name)}, {inert(self.recipe.name)}\n\n"
+            f"{kind} for `{_last_part(self.config.base)}`{origin}, trained {several}on "
+            f"{', '.join(map(inert, self.tasks))} with [multitune]({HOME}) "
+            f"{inert(version or '')}."
+        )
+
+    def results(self) -> list[str]:
+        """Scores with intervals, differences with verdicts, what was kept, and the router."""
+        name, split = self.recipe.name, self.scores["split"]
+        rows: list[list[str]] = []
+        for task in self.tasks:
+            answers = self.run.answers(task, name)
+            low, high = answers.interval(self.plan)
+            shown = f"{answers.score:.3f} ({low:.3f} to {high:.3f})"
+            base = score(self._score(task, BASE))
+            rows.append([inert(task), inert(answers.metric.name), f"{len(answers.said)}", base, shown])
+        columns = {"task": False, "metric": False, "n": True, "base": True, f"this ({self.plan.confidence:.0%})": True}
+        parts = ["## Results", f"On {split} rows that were not trained on:", table(columns, rows)]
+        transfer = self.scores["transfer"].get(name)
+        if transfer:
+            parts += [
+                "Against what each task had alone, or the base where no adapter learned it alone:",
+                transfer_table(transfer["tasks"]),
+            ]
+            parts.append(reading(self.scores))
+        kept = kept_parts(self.scores, name)
+        nothing = ["Not measured: the run names neither retention sets nor general data."]
+        parts += ["## What was kept of the base", *(kept or nothing)]
+        routing = routing_parts(self.run.folder)
+        return [*parts, "## Routing", *routing] if routing else parts
+
+    def use(self) -> list[str]:
+        """How it is loaded."""
+        if self.full:
+            code = 'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("…")'
+        else:
+            base = self.base or "the base named above"
+            code = (
+                "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
+                f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
+                'model = PeftModel.from_pretrained(base, "…")  # this folder or its hub id'
+            )
+        prompts = [f"`{inert(name)}`\n\n{_fenced(task.prompt)}" for name, task in self.tasks.items()]
+        told = "The model expects the prompts it was trained with, in the base's chat format:"
+        return ["## Use", f"```python\n{code}\n```", told, *prompts]
+
+    def data(self) -> list[str]:
+        """Sources, licences as far as the run knows them, rows, and the hash of the training rows."""
+        record = read_data(self.run.folder)
+        rows: list[list[str]] = []
+        for role, sets in self.sets.items():
+            for name, task in sets.items():
+                known = record.get(name, {})
+                counts = known.get("rows", {})  # absent only if the run file was changed since
+                digest = known.get("digests", {}).get("train" if role != "retention, not trained on" else "test", "")
+                source, licence = _source(task)
+                numbers = " / ".join(str(counts.get(split, "–")) for split in ("train", "validation", "test"))
+                rows.append([inert(name), role, source, licence, numbers, f"`{plain(digest)[:16] or '–'}`"])
+        columns = dict.fromkeys(("set", "role", "source", "licence"), False)
+        shown = table({**columns, "rows (train / validation / test)": True, "SHA-256": False}, rows)
+        note = (
+            "Licences are those that multitune's recipes name; of own data the run does not know them. This card "
+            "states no licence of the adapter: choose one that the base's and the data's allow."
+        )
+        return ["## Data", shown, note]
+
+    def limits(self) -> list[str]:
+        """What the numbers do not say."""
+        rows = self.scores["transfer"].get(self.recipe.name, {"tasks": []})["tasks"]
+        open_ = [inert(row["task"]) for row in rows if row["verdict"] == "cannot tell"]
+        smallest = min(self.scores["tasks"][task]["scores"][self.recipe.name]["examples"] for task in self.tasks)
+        lines = [
+            f"One training run with one seed ({self.config.seed}); intervals cover the choice of test rows, not that "
+            "of the seed.",
+            f"The smallest task was measured on {smallest} rows, all from the sources that the run names; nothing is "
+            "known of texts from elsewhere.",
+            "The best step was chosen on validation rows.",
+        ]
+        if open_:
+            lines.append(f"Whether training together helped or hurt cannot be told for {', '.join(open_)}.")
+        record = read_data(self.run.folder)
+        cut = {name: sum(map(len, record.get(name, {}).get("too_long", {}).values())) for name in self.tasks}
+        lines += [f"{inert(name)}: {n} rows too long for the run were left out." for name, n in cut.items() if n]
+        if self.config.base.endswith(".gguf") or self.config.base in ALIASES:
+            lines.append("Trained on a GGUF copy of the base; on the original weights, scores may differ.")
+        audit = (
+            "Not made. This run holds no measurement of bias, safety, privacy, memorised training text, or test rows "
+            "that the base may have seen in its own training."
+        )
+        return ["## Limits", "\n".join(f"- {line}" for line in lines), "## Audit", audit]
+
+    def repeat(self) -> list[str]:
+        """The run file without this machine's paths, and the versions."""
+        told = (
+            f"`multitune train run.yaml` with this file and {packages(self.run.folder)}. Paths are cut to their last "
+            "part: put your own copies there, and compare the hashes above with those in the new run's "
+            f"`{self.run.folder.data.name}`."
+        )
+        text = write_yaml(_without_paths(self.config.model_dump(mode="json")))
+        return [
+            "## How to repeat",
+            told,
+            f"<details><summary>run.yaml</summary>\n\n{_fenced(text, 'yaml')}\n\n</details>",
+        ]
+
+
+def _hub_metric(name: str) -> str:
+    return HUB_METRICS.get(name, name)
+
+
+def _source(task: TaskConfig) -> tuple[str, str]:
+    """Where a set comes from, and under which licence; a recipe's licence counts only for the recipe's own data."""
+    data = task.data
+    unknown = "not known to the run"
+    if task.use is not None:
+        try:
+            notes, recipe = recipe_notes(task.use), read_recipe(task.use)
+        except ConfigError:  # of another version
+            notes, recipe = {}, {}
+        own = data.model_dump(exclude_none=True) == recipe.get("data")
+        if own and notes:
+            return f"[{inert(notes['title'])}]({notes['home']})", inert(notes.get("licence", unknown))
+    if data.hub:
+        return f"[{inert(data.hub)}](https://huggingface.co/datasets/{data.hub})", unknown
+    if data.sql:
+        return "SQL query", unknown  # the address may hold a password
+    names = dict.fromkeys(_last_part(path) for path in (data.train, data.validation, data.test) if path)
+    return f"own data, {', '.join(f'`{name}`' for name in names)}", unknown
+
+
+def _last_part(path: str) -> str:
+    """The name of a folder or file; of a hub id or alias, all of it."""
+    text = plain(path).replace("`", "'").replace("|", "/")
+    return Path(text).name if Path(text).is_absolute() or text.startswith("~") else text
+
+
+def _without_paths(value: Any, key: str = "") -> Any:
+    """A config whose paths are cut to their last part, and whose database addresses are left out."""
+    if isinstance(value, Mapping):
+        return {str(name): _without_paths(part, str(name)) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(part) for part in value]
+    if not isinstance(value, str):
+        return value
+    if key == "sql":
+        return "…"
+    return _last_part(value) if key in PATHS else value
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """A block of code whose fence is longer than any in the text."""
+    runs = re.findall(r"`{3,}", text)
+    fence = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

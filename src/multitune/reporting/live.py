@@ -1,0 +1,189 @@
+"""A run in the browser as it goes: a page, its events as a stream that can be taken up again, and its report."""
+
+import asyncio
+import ipaddress
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from jinja2 import Environment
+
+from multitune.core.errors import InputError, MissingExtraError
+from multitune.core.rundir import RunFolder
+from multitune.reporting.follow import Entry, Follower, finite, unread
+from multitune.reporting.forms import plain
+from multitune.training.events import Event
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+PAUSE = 0.25  # seconds between looks at the run folder
+KEEPALIVE = 15.0  # seconds of silence at most
+LOCAL = ("localhost", "127.0.0.1")
+HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+# The page runs its own script and nothing else, whatever a task's name or a note says.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Whom the app answers, and when it stops."""
+
+    hosts: tuple[str, ...] = ("*",)  # names it may be asked under; another site's script knows no other way in
+    stopping: Callable[[], bool] = lambda: False
+
+
+def create_app(path: Path, server: Server | None = None) -> "FastAPI":
+    """The app of one run: `/` the page, `/events` the stream, `/report` the finished report.
+
+    The stream holds messages whose data is ``{"number": place in the diary, "event": {...}}`` and whose id names that
+    line; a message replaces what was received from its number on. Between them come events of type `state`, with
+    ``{"state": of runs.state_of, "report": whether there is one}``.
+
+    Raises:
+        RunFolderError: not a run folder.
+        MissingExtraError: the extra `serve` is not installed.
+    """
+    folder, server = RunFolder(path).require(), server or Server()
+    try:
+        from fastapi import FastAPI, Header
+        from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+    except ImportError as error:
+        raise _missing() from error
+
+    def page() -> HTMLResponse:
+        template = Environment(autoescape=True).from_string(_part("live.html"))
+        return HTMLResponse(template.render(name=plain(folder.path.resolve().name)), headers=_headers())
+
+    def script() -> Response:
+        return Response(_part("live.js"), media_type="text/javascript", headers=_headers())
+
+    def style() -> Response:
+        return Response(_part("live.css"), media_type="text/css", headers=_headers())
+
+    def report() -> Response:
+        if folder.report.is_file():
+            return FileResponse(folder.report, media_type="text/html", headers=HEADERS)
+        return HTMLResponse("No report yet: multitune report RUN writes it.", status_code=404, headers=_headers())
+
+    def events(last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
+        stream = messages(folder, server.stopping, last_event_id)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=_headers())
+
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(server.hosts))
+    answers = {"/": page, "/live.js": script, "/live.css": style, "/events": events, "/report": report}
+    for route, answer in answers.items():
+        app.add_api_route(route, answer, methods=["GET"], response_model=None)
+    return app
+
+
+async def messages(folder: RunFolder, stopping: Callable[[], bool], last: str | None) -> AsyncIterator[str]:
+    """The stream of a run as server-sent events, until the server stops or the reader leaves.
+
+    Args:
+        folder: the run.
+        stopping: whether the server is about to stop.
+        last: the id of the last message that the reader has, if any.
+    """
+    follower = Follower(folder)
+    told: dict[str, Any] = {}
+    silent = 0.0
+    while not stopping():
+        news = await asyncio.to_thread(follower.news)
+        entries = unread(news.entries, last)
+        last = None  # of the first look alone; from here on the follower knows what is new
+        for entry in entries:
+            yield f"id: {entry.key}\ndata: {_data(entry)}\n\n"  # JSON: one line
+        state = {"state": news.state, "report": folder.report.is_file()}
+        if state != told:
+            told = state
+            yield f"event: state\ndata: {json.dumps(state)}\n\n"
+        silent = 0.0 if news.entries else silent + PAUSE
+        if silent >= KEEPALIVE:  # a comment, so that nothing on the way takes the silence for an end
+            silent = 0.0
+            yield ":\n\n"
+        if not news.entries:
+            await asyncio.sleep(PAUSE)
+
+
+def _data(entry: Entry) -> str:
+    return json.dumps({"number": entry.number, "event": finite(_shown(entry.event))}, allow_nan=False)
+
+
+def _shown(event: Event) -> Event:
+    """What the page draws of an event; a step holds several times as much."""
+    if event["kind"] != "step":
+        return event
+    adapters = {name: {key: of[key] for key in ("tasks", "shares")} for name, of in event["adapters"].items()}
+    return {**{key: event[key] for key in ("kind", "step", "steps", "seconds", "tokens")}, "adapters": adapters}
+
+
+def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> None:
+    """Serve a run until Ctrl-C or SIGTERM.
+
+    Args:
+        path: the run folder.
+        host: address to listen on; a local one answers this machine alone.
+        port: 0 for any that is free.
+        opened: is told the address of the page.
+
+    Raises:
+        InputError: not a run folder, the extra `serve` is missing, or the port cannot be had.
+    """
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise _missing() from error
+    state: list[uvicorn.Server] = []
+    hosts = LOCAL if _is_local(host) else ("*",)
+    app = create_app(path, Server(hosts, lambda: bool(state) and state[0].should_exit))
+    listener = _listen(host, port)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+    )
+    state.append(uvicorn.Server(config))
+    shown = f"[{host}]" if ":" in host else host
+    opened(f"http://{shown}:{listener.getsockname()[1]}/")
+    try:
+        state[0].run(sockets=[listener])
+    except KeyboardInterrupt:  # the way to end it
+        return
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--host {host} --port {port}: cannot be listened on ({error}). Choose another port, or 0 for any that is "
+            "free"
+        ) from error
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return host == "localhost" or (ipaddress.ip_address(host).is_loopback and ":" not in host)
+    except ValueError:
+        return False
+
+
+def _missing() -> MissingExtraError:
+    return MissingExtraError("a run in the browser needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'")
+
+
+def _headers() -> dict[str, str]:
+    return {**HEADERS, "Content-Security-Policy": POLICY}
+
+
+def _part(name: str) -> str:
+    return (files("multitune.reporting") / name).read_text("utf-8")

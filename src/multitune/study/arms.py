@@ -1,0 +1,212 @@
+"""An arm is one adapter of a study: what it learns from, a key made of exactly that, and where its results lie."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from multitune.config.schema import RecipeConfig, RunConfig, Schedule
+from multitune.core.errors import RunFolderError
+from multitune.core.records import Prediction, Split
+from multitune.core.rundir import read_json, write_json
+from multitune.evaluation.runner import read_predictions, write_predictions
+from multitune.training.prepare import TaskInput
+
+FORMAT = 1  # counts up when the same recipe would train to something else
+# What changes neither the draws nor the weights beyond rounding; the recipe states the rest.
+ASIDE = ("name", "output", "tasks", "general", "retention", "adapters", "evaluate", "router", "track")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One adapter to train: tasks in the run's order, and its budget in optimizer steps; 0 is the base itself."""
+
+    tasks: tuple[str, ...]
+    seed: int
+    steps: int
+    general: float = 0.0  # share of the draws that goes to the general sets
+    schedule: Schedule = "anneal"
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        extra = f", {self.general:.0%} general" if self.general else ""
+        return " + ".join(self.tasks) + extra
+
+    def recipe(self, key: str) -> RecipeConfig:
+        """The adapter of a run that trains it."""
+        return RecipeConfig(
+            name=key,
+            tasks=self.tasks,
+            general=self.general or False,
+            steps=self.steps,
+            seed=self.seed,
+            schedule=self.schedule,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What an arm said to the rows of one task and split, and the score of it."""
+
+    score: float  # the task's metric
+    loss: float  # mean over the rows, nats per answer token
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArmResult:
+    """A trained arm: its cost, and its answers by task on the split that is chosen by."""
+
+    key: str
+    arm: Arm
+    tokens: int  # tokens drawn, as if no prefix were shared
+    seconds: float  # its part of the time of the wave that trained it
+    answers: Mapping[str, Answers]
+
+
+def arm_key(arm: Arm, config: RunConfig, tasks: Mapping[str, TaskInput]) -> str:
+    """16 hex digits over all that decides what the arm learns: rows, prompts, recipe, settings and base."""
+    general = [task.name for task in config.general] if arm.general else []
+    members = [*arm.tasks, *general]
+    # Without defaults: a field that a later version adds must not disown the arms of before.
+    settings = {
+        task.name: task.model_dump(mode="json", exclude={"data"}, exclude_defaults=True)
+        for task in (*config.tasks, *config.general)
+    }
+    content = {
+        "format": FORMAT,
+        "arm": asdict(arm),
+        "sets": {name: [dict(tasks[name].data.digests), settings[name]] for name in members},
+        "config": config.model_dump(mode="json", exclude=set(ASIDE), exclude_defaults=True),
+        "evaluate": config.evaluate.limit,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """Names of the parts of a study's folder; an arm's folder is written once and never changed."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The study file as it was understood."""
+        return self.path / "study.yaml"
+
+    @property
+    def versions(self) -> Path:
+        """Versions of the packages and the machine."""
+        return self.path / "versions.json"
+
+    @property
+    def data(self) -> Path:
+        """Content hashes of every set."""
+        return self.path / "data.json"
+
+    @property
+    def findings(self) -> Path:
+        """What the study found (see study.findings)."""
+        return self.path / "findings.json"
+
+    @property
+    def waves(self) -> Path:
+        """Run folders of arms that are being trained."""
+        return self.path / "waves"
+
+    @property
+    def signatures(self) -> Path:
+        """Projected gradients of rows, by key."""
+        return self.path / "signatures"
+
+    @property
+    def proxies(self) -> Path:
+        """Validation losses of proxy runs."""
+        return self.path / "proxies.json"
+
+    @property
+    def recommended(self) -> Path:
+        """The run file of what the study recommends."""
+        return self.path / "recommended.yaml"
+
+    def arm(self, key: str) -> Path:
+        """An arm's folder."""
+        return self.path / "arms" / key
+
+    def adapter(self, key: str) -> Path:
+        """An arm's weights, in PEFT's format."""
+        return self.arm(key) / "adapter"
+
+
+def has_result(folder: StudyFolder, key: str) -> bool:
+    """Whether an arm is finished; its record is the last file of it that is written."""
+    return (folder.arm(key) / "arm.json").is_file()
+
+
+def store_result(folder: StudyFolder, result: ArmResult, split: Split, adapter: Path | None) -> None:
+    """Keep a finished arm and its weights, which are moved."""
+    place = folder.arm(result.key)
+    if adapter is not None:
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder.adapter(result.key), ignore_errors=True)
+        shutil.move(adapter, folder.adapter(result.key))
+    store_answers(folder, result.key, split, result.answers)
+    record = {"key": result.key, **asdict(result.arm), "tokens": result.tokens, "seconds": result.seconds}
+    write_json(place / "arm.json", record)
+
+
+def store_answers(folder: StudyFolder, key: str, split: Split, answers: Mapping[str, Answers]) -> None:
+    """Keep what an arm said to one split."""
+    for task, one in answers.items():
+        write_predictions(folder.arm(key) / "predictions" / f"{task}.{split}.jsonl", one.predictions)
+    scores = {
+        task: {"score": one.score, "loss": one.loss, "examples": len(one.predictions)} for task, one in answers.items()
+    }
+    write_json(folder.arm(key) / f"{split}.json", scores)
+
+
+def load_record(folder: StudyFolder, key: str) -> dict[str, Any]:
+    """An arm's key, recipe, tokens and seconds, with `validation` and `test` as {task: {score, loss, examples}}.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    record = read_json(folder.arm(key) / "arm.json")
+    for split in ("validation", "test"):
+        file = folder.arm(key) / f"{split}.json"
+        record[split] = read_json(file) if file.is_file() else {}
+    return record
+
+
+def load_predictions(folder: StudyFolder, key: str, task: str, split: Split) -> list[Prediction]:
+    """What an arm said to one task's rows."""
+    return read_predictions(folder.arm(key) / "predictions" / f"{task}.{split}.jsonl")
+
+
+def require_same_data(folder: StudyFolder, record: Mapping[str, Any]) -> None:
+    """Refuse to mix arms that were trained on different rows.
+
+    Args:
+        folder: of the study.
+        record: what PreparedRun.data_record says now.
+
+    Raises:
+        RunFolderError: the rows of a set changed since the study began.
+    """
+    if not folder.data.is_file():
+        return
+    before = read_json(folder.data)
+    changed: Sequence[str] = [name for name in record if name in before and before[name] != record[name]]
+    if changed:
+        raise RunFolderError(
+            f"{folder.data}: the rows of {changed[0]!r} changed since the study began, so its arms could not be "
+            f"compared. Put them back, or give the study another `name`; its {_arms(folder)} finished arms are kept"
+        )
+
+
+def _arms(folder: StudyFolder) -> int:
+    return sum(1 for _ in (folder.path / "arms").glob("*/arm.json"))

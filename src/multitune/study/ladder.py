@@ -1,0 +1,86 @@
+"""How well a cheap look predicts a dear one: rank correlation, and what following it would have cost."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import rankdata
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder against a dearer one; NaN is "cannot be told"."""
+
+    rung: str
+    against: str
+    rank_correlation: float  # Spearman, over pairs of a task and a combination
+    low: float  # 95% interval from resampled combinations
+    high: float
+    regret: float  # points of the task's metric lost by its picks, mean over the tasks
+    pairs: int  # (task, combination) that both have seen
+
+
+def compare_rungs(names: tuple[str, str], cheap: np.ndarray, dear: np.ndarray, points: np.ndarray, seed: int) -> Rung:
+    """Correlate two rungs.
+
+    Args:
+        names: of the cheap rung and the dear one.
+        cheap: float (combination, task) its prediction of the gain, NaN where it has none; any unit.
+        dear: the same of the dear rung.
+        points: float (combination, task) measured gain in points of the metric, which values the picks; NaN where
+            the full run was not made.
+        seed: of the resampling.
+    """
+    both = ~(np.isnan(cheap) | np.isnan(dear))
+    random = np.random.default_rng(seed)
+    rows = np.flatnonzero(both.any(axis=1))
+    draws = [random.choice(rows, len(rows)) for _ in range(RESAMPLES)] if len(rows) else []
+    found = [correlation for d in draws if not np.isnan(correlation := _correlation(cheap[d], dear[d]))]
+    low, high = np.percentile(found, [2.5, 97.5]) if found else (np.nan, np.nan)
+    return Rung(
+        names[0],
+        names[1],
+        _correlation(cheap, dear),
+        float(low),
+        float(high),
+        regret(cheap, points),
+        int(both.sum()),
+    )
+
+
+def regret(predicted: np.ndarray, points: np.ndarray) -> float:
+    """Points lost, mean over the tasks, where each task takes the combination with the best prediction.
+
+    Only combinations with a prediction and a measurement take part.
+    """
+    lost: list[float] = []
+    for task in range(points.shape[1]):
+        known = np.flatnonzero(~(np.isnan(predicted[:, task]) | np.isnan(points[:, task])))
+        if len(known):
+            picked = known[int(np.argmax(predicted[known, task]))]
+            lost.append(float(points[known, task].max() - points[picked, task]))
+    return float(np.mean(lost)) if lost else float("nan")
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Rank correlation over combinations, mean over the tasks: easy tasks must not stand above hard ones."""
+    found: list[float] = []
+    for task in range(a.shape[1]):
+        known = ~(np.isnan(a[:, task]) | np.isnan(b[:, task]))
+        x, y = a[known, task], b[known, task]
+        if known.sum() > 2 and np.ptp(x) > 0 and np.ptp(y) > 0:
+            found.append(float(np.corrcoef(rankdata(x), rankdata(y))[0, 1]))
+    return float(np.mean(found)) if found else float("nan")
+
+
+def rungs(ladder: Mapping[str, np.ndarray], full: np.ndarray, points: np.ndarray, seed: int) -> list[Rung]:
+    """Each rung against the next one and against the full runs, cheapest first."""
+    names = [*ladder, "full runs"]
+    values = [*ladder.values(), full]
+    found: list[Rung] = []
+    for place, name in enumerate(names[:-1]):
+        for later in dict.fromkeys([place + 1, len(names) - 1]):
+            found.append(compare_rungs((name, names[later]), values[place], values[later], points, seed))
+    return found

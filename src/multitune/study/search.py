@@ -1,0 +1,173 @@
+"""From trained arms to a recommendation: estimate all combinations, train the promising, choose by measurement."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from multitune.study.arms import Arm
+from multitune.study.desk import Desk
+from multitune.study.estimate import (
+    Landscape,
+    all_members,
+    estimate_losses,
+    fit_damping,
+    gradient_cosines,
+    landscape,
+)
+from multitune.study.grouping import Grouping, best_grouping, relative_gains
+from multitune.study.overlap import embedding_similarity, mean_affinity, vocabulary_overlap
+from multitune.study.plan import Baselines, Combination, require_budget
+
+SIGNATURE_ROWS = 48  # of each task and split
+MOST_TASKS = 20  # whose combinations can all be estimated
+LEAST_SHORT = 3  # short runs that a budget must allow, else the estimates alone choose what to train in full
+
+
+@dataclass(slots=True)
+class Board:
+    """What is known of every combination; rows follow `members`, columns the tasks."""
+
+    tasks: Combination
+    members: np.ndarray  # bool (combination, task)
+    estimated: np.ndarray  # float (combination, task) estimated loss, NaN for tasks outside of it
+    rungs: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])  # predictions of gain, cheapest first
+    seconds: dict[str, float] = field(default_factory=dict[str, float])  # that each rung took
+
+    def row(self, tasks: Sequence[str]) -> int:
+        """The row of a combination."""
+        return sum(1 << i for i, task in enumerate(self.tasks) if task in tasks) - 1
+
+    def combination(self, row: int) -> Combination:
+        """The tasks of a row."""
+        return tuple(task for task, inside in zip(self.tasks, self.members[row], strict=True) if inside)
+
+
+def survey(desk: Desk, base: Baselines) -> Board:
+    """The cheap rungs of the ladder: overlap, gradient cosines, and a first-order estimate of every combination."""
+    tasks = desk.planner.tasks
+    members = all_members(len(tasks))
+    board = Board(tasks, members, np.full(members.shape, np.nan))
+    started = time.monotonic()
+    rows = {task: desk.rows(task, "train", SIGNATURE_ROWS) for task in tasks}
+    board.rungs["shared vocabulary"] = mean_affinity(vocabulary_overlap(rows), members)
+    board.seconds["shared vocabulary"] = time.monotonic() - started
+    started = time.monotonic()
+    board.rungs["embeddings"] = mean_affinity(embedding_similarity(rows, desk.embedding_table()), members)
+    board.seconds["embeddings"] = time.monotonic() - started
+    train = desk.signatures(base.together, "train", SIGNATURE_ROWS)
+    board.rungs["gradient cosine"] = mean_affinity(gradient_cosines(train), members)
+    board.seconds["gradient cosine"] = sum(one.seconds for one in train.values())
+    held = desk.signatures(base.together, "validation", SIGNATURE_ROWS)
+    started = time.monotonic()
+    land = landscape(train, held, {task: desk.planner.sizes[task].rows for task in tasks})
+    losses = estimate_losses(land, members, _damping(desk, base, board, land))
+    board.estimated = np.where(members, losses, np.nan)
+    alone = np.array([board.estimated[board.row((task,)), i] for i, task in enumerate(tasks)])
+    board.rungs["first-order estimate"] = _of_several(relative_gains(board.estimated, alone), members)
+    board.seconds["first-order estimate"] = time.monotonic() - started + desk.signature_seconds
+    return board
+
+
+def _damping(desk: Desk, base: Baselines, board: Board, land: Landscape) -> float:
+    """As the baselines, which are trained anyway, fit best."""
+    arms = [*base.alone, base.together]
+    measured = measured_values(desk, board, arms, "loss")
+    rows = [board.row(arm.tasks) for arm in arms]
+    return fit_damping(land, board.members[rows], measured[rows])
+
+
+def measured_values(desk: Desk, board: Board, arms: Sequence[Arm], what: str) -> np.ndarray:
+    """`loss` or `score` on validation of trained arms, float (combination, task), NaN where none was trained."""
+    found = np.full(board.members.shape, np.nan)
+    for arm in arms:
+        by_task = desk.record(arm)["validation"]
+        for task in arm.tasks:
+            found[board.row(arm.tasks), board.tasks.index(task)] = by_task[task][what]
+    return found
+
+
+def gains_over_alone(desk: Desk, board: Board, arms: Sequence[Arm], base: Baselines, what: str) -> np.ndarray:
+    """Relative gain in loss, or points of the metric over 100, over each task alone; float (combination, task)."""
+    alone = np.array([desk.record(arm)["validation"][arm.tasks[0]][what] for arm in base.alone])
+    values = measured_values(desk, board, [*base.alone, *arms], what)
+    return relative_gains(values, alone) if what == "loss" else values - alone
+
+
+def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> list[Arm]:
+    """Train the combinations that the estimates promise most of, within the budget.
+
+    Half of the budget goes to runs of a quarter of the steps where it buys enough of them; the better ones of those
+    are then trained in full, as in successive halving.
+
+    Returns:
+        Every arm of several tasks that was trained in full, those known before among them.
+    """
+    planner, budget = desk.planner, desk.planner.study.budget
+    left = require_budget(planner, 2 * SIGNATURE_ROWS)
+    ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
+    arms = [planner.arm(group) for group in promising(board, planner.study.worth)]
+    arms = [arm for arm in arms if arm not in known and arm != base.together]
+    arms = _halved(desk, board, base, arms, left)
+    trained = list(known)
+    left -= sum(planner.tokens(planner.short(arm)) for arm in arms if planner.short(arm) in desk.asked.values())
+    for arm in arms[: budget.arms]:
+        if time.monotonic() > ends or planner.tokens(arm) > left:
+            continue
+        left -= planner.tokens(arm)
+        trained.append(arm)
+        if budget.minutes:
+            desk.train([arm])  # one by one, to keep to the time
+    desk.train(trained)
+    return list(dict.fromkeys([*trained, base.together]))
+
+
+def _halved(desk: Desk, board: Board, base: Baselines, arms: list[Arm], budget: float) -> list[Arm]:
+    """Candidates in the order of short runs, where half of the budget buys enough of these; else as they came."""
+    planner = desk.planner
+    short: list[Arm] = []
+    spent = 0.0
+    for arm in arms:
+        cost = planner.tokens(planner.short(arm))
+        if spent + cost <= budget / 2:
+            short.append(arm)
+            spent += cost
+    if len(short) < LEAST_SHORT or budget == float("inf"):
+        return arms
+    references = [planner.short(arm) for arm in (*base.alone,)]
+    spent += sum(planner.tokens(arm) for arm in references)
+    if spent > budget:
+        return arms
+    desk.train([*references, *(planner.short(arm) for arm in short)])
+    alone = {arm.tasks[0]: desk.record(arm)["validation"][arm.tasks[0]]["loss"] for arm in references}
+    values = {arm: desk.record(planner.short(arm))["validation"] for arm in short}
+    gains = {arm: float(np.mean([1 - v[t]["loss"] / alone[t] for t in arm.tasks])) for arm, v in values.items()}
+    return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)]
+
+
+def promising(board: Board, worth: float) -> list[Combination]:
+    """Combinations of several tasks worth training, the most promising first, by the estimates.
+
+    First those of the best grouping with and without all tasks together, then each task's best few.
+    """
+    alone = np.array([board.estimated[board.row((task,)), i] for i, task in enumerate(board.tasks)])
+    gains = relative_gains(board.estimated, alone)
+    rows: list[int] = []
+    for first in (None, board.row(board.tasks)):
+        rows += best_grouping(gains, worth, first).chosen
+    several = np.flatnonzero(board.members.sum(axis=1) > 1)
+    for place in range(3):
+        order = [several[np.argsort(-np.nan_to_num(gains[several, i], nan=-np.inf))] for i in range(len(board.tasks))]
+        rows += [int(ranked[place]) for ranked in order if place < len(ranked)]
+    chosen = dict.fromkeys(board.combination(row) for row in rows)
+    return [group for group in chosen if len(group) > 1]
+
+
+def recommend(gains: np.ndarray, worth: float) -> Grouping:
+    """The grouping to ship, by measured gains alone; what was not measured is NaN and cannot be chosen."""
+    return best_grouping(gains, worth)
+
+
+def _of_several(values: np.ndarray, members: np.ndarray) -> np.ndarray:
+    return np.where(members.sum(axis=1, keepdims=True) > 1, values, np.nan)

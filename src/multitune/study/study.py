@@ -1,0 +1,218 @@
+"""A study from its file to its findings: baselines, estimates of all combinations, a search, the proof on test."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from multitune.config.load import dump_config
+from multitune.config.schema import RunConfig
+from multitune.config.study import StudyConfig
+from multitune.config.text import write_yaml
+from multitune.core.errors import ConfigError
+from multitune.core.records import Split
+from multitune.core.rundir import read_json, write_json, write_text
+from multitune.core.versions import versions
+from multitune.study.arms import Arm, StudyFolder, require_same_data
+from multitune.study.desk import Desk
+from multitune.study.executors import Executor, LocalExecutor
+from multitune.study.findings import Outcome, compared, gather
+from multitune.study.plan import (
+    Baselines,
+    Planner,
+    SetSize,
+    baselines,
+    finalists,
+    require_budget,
+    searched,
+    serving,
+    variants,
+)
+from multitune.study.search import MOST_TASKS, SIGNATURE_ROWS, Board, gains_over_alone, recommend, survey, verify
+from multitune.training.events import Observe, unwatched
+from multitune.training.prepare import PreparedRun, TaskInput, prepare_run
+
+
+@dataclass(frozen=True, slots=True)
+class StudyOptions:
+    """How to run a study, as opposed to what to study."""
+
+    executor: Executor | None = None  # None: this process
+    observe: Observe = unwatched
+
+
+def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict[str, Any]:
+    """Train what is missing, and write down what was found; the same call goes on after a kill.
+
+    Args:
+        study: of `load_study`.
+        run: the same.
+        options: who trains, and who watches.
+
+    Returns:
+        What findings.json holds (see study.findings).
+
+    Raises:
+        InputError: the study does not fit its data or its budget, or the data changed since it began.
+        TrainingError, StorageError, Interrupted: finished arms are kept.
+    """
+    desk = open_desk(study, run, options)
+    base = baselines(desk.planner)
+    chosen = searched(desk.planner)
+    desk.train([*base.arms, *chosen])
+    board = survey(desk, base)
+    full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == desk.planner.arm(arm.tasks)]
+    if study.search == "guided":
+        full = verify(desk, board, base, full)
+    gains = gains_over_alone(desk, board, full, base, "loss" if study.choose_by == "loss" else "score")
+    outcome = Outcome(base, full, board, recommend(gains, study.worth))
+    searched_arms = dict(desk.asked)
+    split: Split = "test" if study.test else "validation"
+    last, extra = finalists(desk.planner, outcome.serves), variants(desk.planner)
+    desk.train([*last, *extra])
+    desk.answer([*base.base, *last, *extra], split)
+    found = gather(desk, outcome, split)
+    found["variants"] = _variants(desk, base, extra, split)
+    found["cost"] = _cost(desk, board, base, searched_arms)
+    write_json(desk.folder.findings, found)
+    write_text(desk.folder.recommended, dump_config(recommended_run(desk, outcome)))
+    return read_json(desk.folder.findings)
+
+
+def open_desk(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Desk:
+    """Read the data, and begin the study's folder or find what it holds.
+
+    Raises:
+        InputError: too many tasks, or the rows changed since the study began.
+    """
+    if len(run.tasks) > MOST_TASKS:
+        raise ConfigError(
+            f"run: {study.run} has {len(run.tasks)} tasks; combinations of at most {MOST_TASKS} can be estimated. "
+            "Leave some out, or join those that are alike"
+        )
+    options.observe({"kind": "phase", "name": "prepare"})
+    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
+    folder = StudyFolder((Path(study.output) / study.name).absolute())
+    record = prepared.data_record()
+    require_same_data(folder, record)
+    write_text(folder.config, write_yaml({"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}))
+    write_json(folder.versions, versions())
+    write_json(folder.data, {**(read_json(folder.data) if folder.data.is_file() else {}), **record})
+    executor = options.executor or LocalExecutor(options.observe)
+    return Desk(prepared, Planner(study, prepared.config, set_sizes(prepared)), folder, executor, options.observe)
+
+
+def set_sizes(prepared: PreparedRun) -> dict[str, SetSize]:
+    """Rows and mean tokens of every task and general set."""
+    return {name: _size(item) for name, item in prepared.tasks.items()}
+
+
+def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
+    """What a study would train, without training: arms and tokens by purpose, against all combinations.
+
+    Raises:
+        InputError: the study does not fit its data or its budget.
+    """
+    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
+    planner = Planner(study, prepared.config, set_sizes(prepared))
+    base = baselines(planner)
+    verifying = require_budget(planner, 2 * SIGNATURE_ROWS) if study.search == "guided" else 0.0
+    parts: list[tuple[str, list[Arm]]] = [
+        ("each task alone, equal passes", list(base.alone)),
+        ("all together", [base.together]),
+        ("combinations", [arm for arm in searched(planner) if arm != base.together]),
+        ("schedules, seeds, general data", variants(planner)),
+        (
+            "the proof: all together, alone, at each budget and seed",
+            finalists(planner, dict.fromkeys(planner.tasks, planner.tasks)),
+        ),
+    ]
+    seen: set[Arm] = set()
+    rows: list[dict[str, Any]] = []
+    for name, arms in parts:
+        fresh = [arm for arm in dict.fromkeys(arms) if arm not in seen]
+        seen |= set(fresh)
+        rows.append({"what": name, "arms": len(fresh), "tokens": sum(planner.tokens(arm) for arm in fresh)})
+    signatures = planner.signature_tokens(2 * SIGNATURE_ROWS)
+    rows.insert(2, {"what": f"estimates of all {2 ** len(planner.tasks) - 1:,}", "arms": 0, "tokens": signatures})
+    if study.search == "guided":
+        row = {"what": "verification, at most", "arms": study.budget.arms, "tokens": _finite(verifying)}
+        rows.insert(4, row)
+    return {
+        "study": study.name,
+        "tasks": {task: planner.sizes[task].rows for task in planner.tasks},
+        "parts": rows,
+        "arms_at_once": study.arms_at_once,
+        "combinations": 2 ** len(planner.tasks) - 1,
+        "everything_tokens": planner.everything(),
+    }
+
+
+def recommended_run(desk: Desk, outcome: Outcome) -> RunConfig:
+    """The run that trains the recommended grouping, with the arms' own budgets, seeds and schedules."""
+    planner = desk.planner
+    seed = planner.study.seeds[0]
+    recipes = [serving(planner, group[0], group, seed).recipe("-".join(group)[:60]) for group in outcome.groups]
+    name = f"{planner.study.name}-recommended"
+    return desk.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})
+
+
+def _variants(desk: Desk, base: Baselines, arms: list[Arm], split: Split) -> list[dict[str, Any]]:
+    """All tasks together under each schedule and share of general data, over the seeds, against each task alone."""
+    kinds: dict[tuple[str, float], list[Arm]] = {}
+    for arm in arms:
+        kinds.setdefault((arm.schedule, arm.general), []).append(arm)
+    found: list[dict[str, Any]] = []
+    for (schedule, general), seeds in kinds.items():
+        pairs = {
+            task: [(desk.planner.alone(task, desk.planner.study.alone[0], _plain(desk, arm)), arm) for arm in seeds]
+            for task in desk.planner.tasks
+        }
+        validation = [np.mean([one["score"] for one in desk.record(arm)["validation"].values()]) for arm in seeds]
+        found.append(
+            {
+                "schedule": schedule,
+                "general": general,
+                "seeds": [arm.seed for arm in seeds],
+                "validation": float(np.mean(validation)),
+                **compared(desk, pairs, base, split),
+            }
+        )
+    return found
+
+
+def _plain(desk: Desk, arm: Arm) -> Arm:
+    """All together as the finalists train it, with an arm's seed."""
+    return desk.planner.arm(desk.planner.tasks, arm.seed)
+
+
+def _cost(desk: Desk, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> dict[str, Any]:
+    """What the search took, estimates included, against training every combination once."""
+    planner = desk.planner
+    records = [desk.record(arm) for arm in arms.values() if arm.steps]
+    tokens, seconds = sum(r["tokens"] for r in records), sum(r["seconds"] for r in records)
+    estimates = planner.signature_tokens(2 * SIGNATURE_ROWS)
+    everything = planner.everything()
+    rate = seconds / tokens
+    spent = seconds + board.seconds["first-order estimate"]
+    every = [desk.record(arm)["tokens"] for arm in arms.values() if arm in (planner.arm(arm.tasks), *base.alone)]
+    return {
+        "spent_tokens": tokens + estimates,
+        "spent_seconds": spent,
+        "estimate_seconds": board.seconds["first-order estimate"],
+        "everything_tokens": everything,
+        "everything_seconds": everything * rate,
+        "ratio": everything * rate / spent,
+        "measured_share": sum(every) / everything,
+    }
+
+
+def _size(item: TaskInput) -> SetSize:
+    rows = item.tokens["train"]
+    return SetSize(len(rows), len(rows.tokens) / max(1, len(rows)))
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None

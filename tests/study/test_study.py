@@ -1,0 +1,195 @@
+"""A study end to end on a tiny model: what it trains, that it resumes, and what its findings rest on."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from multitune.config.load import load_config
+from multitune.core.errors import ConfigError, RunFolderError, TrainingError
+from multitune.evaluation.runner import read_predictions
+from multitune.study import waves
+from multitune.study.arms import StudyFolder
+from multitune.study.study import StudyOptions, open_desk, plan_report, run_study
+from tests.study.conftest import TASKS, Study
+
+
+def folder_of(study_folder: Path) -> StudyFolder:
+    return StudyFolder(study_folder / "studies" / "study")
+
+
+def trained_keys(folder: StudyFolder) -> set[str]:
+    return {place.parent.name for place in folder.path.glob("arms/*/arm.json")}
+
+
+def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measured(
+    study: Study, study_folder: Path
+) -> None:
+    settings, run = study(
+        search="exhaustive", rungs=["proxy_runs", "short_runs"], groups={"start": ["first", "also_first"]}
+    )
+    found = run_study(settings, run, StudyOptions())
+    full = [arm for arm in found["arms"] if arm["budget"] in ("together", "equal_passes")]
+    assert {tuple(arm["tasks"]) for arm in full} >= {
+        ("first",), ("also_first",), ("last",), TASKS,
+        ("first", "also_first"), ("first", "last"), ("also_first", "last"),
+    }  # fmt: skip
+    folder = folder_of(study_folder)
+    by_key = {arm["key"]: arm for arm in found["arms"]}
+    for key, arm in by_key.items():
+        for task in arm["tasks"]:
+            said = read_predictions(folder.arm(key) / "predictions" / f"{task}.validation.jsonl")
+            assert arm["validation"][task]["score"] == pytest.approx(sum(p.score for p in said) / len(said))
+    pair = next(arm for arm in full if arm["tasks"] == ["first", "last"])
+    alone = next(arm for arm in full if arm["tasks"] == ["first"])
+    points = 100 * (pair["validation"]["first"]["score"] - alone["validation"]["first"]["score"])
+    assert found["helps"]["points"][0][2] == pytest.approx(points)
+    assert {rung["rung"] for rung in found["ladder"]} == {
+        "shared vocabulary", "embeddings", "gradient cosine", "first-order estimate", "proxy runs", "short runs"
+    }  # fmt: skip
+    assert found["synergy"]["groups"][0]["name"] == "start"
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert load_config(folder.recommended).adapters
+
+
+def test_a_guided_study_trains_no_more_than_its_budget_and_recommends_only_what_it_trained(study: Study) -> None:
+    settings, run = study(budget={"arms": 1})
+    found = run_study(settings, run, StudyOptions())
+    several = {tuple(arm["tasks"]) for arm in found["arms"] if len(arm["tasks"]) > 1}
+    assert TASKS in several and len(several) <= 2
+    trained = several | {(task,) for task in TASKS}
+    assert {tuple(group) for group in found["recommended"]["groups"]} <= trained
+    assert {tuple(one["tasks"]) for one in found["predictions"]} <= trained
+
+
+def test_a_study_that_is_run_again_trains_nothing(
+    study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, run = study()
+    first = run_study(settings, run, StudyOptions())
+    monkeypatch.setattr(waves, "train_run", lambda *_: pytest.fail("trained again"))
+    again = run_study(settings, run, StudyOptions())
+    for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
+        assert again[part] == first[part]
+
+
+def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings(
+    study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, run = study(search="exhaustive", arms_at_once=2)
+    whole = run_study(settings, run, StudyOptions())
+    shutil.rmtree(study_folder / "studies")
+    real, calls = waves.train_run, 0
+
+    def stops(*arguments: object) -> None:
+        nonlocal calls
+        calls += 1
+        real(*arguments)  # type: ignore[arg-type]
+        if calls == 2:
+            raise TrainingError("the power went out")
+
+    monkeypatch.setattr(waves, "train_run", stops)
+    with pytest.raises(TrainingError):
+        run_study(settings, run, StudyOptions())
+    kept = trained_keys(folder_of(study_folder))
+    stamps = {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
+    assert kept
+    monkeypatch.setattr(waves, "train_run", real)
+    again = run_study(settings, run, StudyOptions())
+    assert stamps == {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
+    for before, after in zip(whole["arms"], again["arms"], strict=True):
+        assert {**before, "seconds": 0} == {**after, "seconds": 0}
+    assert whole["recommended"] == again["recommended"]
+    assert not list(folder_of(study_folder).waves.iterdir())
+
+
+def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study, study_folder: Path) -> None:
+    settings, run = study(search="exhaustive")
+    two = run.model_copy(update={"tasks": run.tasks[:2]})
+    run_study(settings, two, StudyOptions())
+    before = trained_keys(folder_of(study_folder))
+    run_study(settings, run, StudyOptions())
+    assert before < trained_keys(folder_of(study_folder))
+    desk = open_desk(settings, run, StudyOptions())
+    assert desk.key(desk.planner.arm(TASKS[:2])) in before
+
+
+def test_changed_data_stops_a_half_finished_study_and_keeps_its_arms(study: Study, study_folder: Path) -> None:
+    settings, run = study()
+    run_study(settings, run, StudyOptions())
+    before = trained_keys(folder_of(study_folder))
+    file = study_folder / "last.train.jsonl"
+    file.write_text(file.read_text() + '{"text": "w1 w2 w3 w4", "said": "red"}\n')
+    with pytest.raises(RunFolderError, match=r"rows of 'last' changed .* finished arms are kept"):
+        run_study(settings, run, StudyOptions())
+    assert trained_keys(folder_of(study_folder)) == before
+
+
+def test_a_key_follows_what_an_arm_learns_from_and_nothing_else(study: Study) -> None:
+    settings, run = study()
+    desk = open_desk(settings, run, StudyOptions())
+    arm = desk.planner.arm(("first", "last"))
+    key = desk.key(arm)
+    others = [replace(arm, seed=1), replace(arm, steps=arm.steps + 1), replace(arm, schedule="sqrt")]
+    others.append(desk.planner.arm(("first", "also_first")))
+    assert len({key, *map(desk.key, others)}) == 5
+    elsewhere = settings.model_copy(update={"name": "other"}), run.model_copy(update={"name": "other", "track": ()})
+    assert open_desk(*elsewhere, StudyOptions()).key(arm) == key
+    slower = run.model_copy(update={"train": run.train.model_copy(update={"learning_rate": 0.02})})
+    assert open_desk(settings, slower, StudyOptions()).key(arm) != key
+
+
+def test_a_plan_counts_the_tokens_that_training_then_draws(study: Study) -> None:
+    settings, run = study(search="exhaustive")
+    plan = plan_report(settings, run)
+    found = run_study(settings, run, StudyOptions())
+    drawn = sum(arm["tokens"] for arm in found["arms"])
+    assert sum(part["tokens"] for part in plan["parts"] if "estimates" not in part["what"]) == pytest.approx(drawn)
+    assert found["cost"]["measured_share"] == pytest.approx(1.0, rel=0.05)
+    assert plan["combinations"] == 7
+
+
+def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> None:
+    settings, run = study(
+        seeds=[3, 4], schedules=["proportional", "round_robin"], alone=["equal_passes", "equal_steps"]
+    )
+    found = run_study(settings, run, StudyOptions())
+    assert [variant["schedule"] for variant in found["variants"]] == ["proportional", "round_robin"]
+    assert found["variants"][0]["seeds"] == [3, 4] and found["reported"] == "test"
+    table = found["comparisons"]["all together against equal_passes"]
+    for row in table["tasks"]:
+        arms = [arm for arm in found["arms"] if arm["tasks"] == [row["task"]] and arm["budget"] == "equal_passes"]
+        assert {arm["seed"] for arm in arms} == {3, 4}
+        assert row["alone"] == pytest.approx(sum(arm["test"][row["task"]]["score"] for arm in arms) / 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"combinations": [["first", "lost"]]}, r"combinations\[0\]: 'lost' is not a task. Did you mean 'last'"),
+        ({"groups": {"x": ["first", "first"]}}, r"groups.x: 'first' is listed twice"),
+        ({"general": [0.1]}, "no general sets"),
+        ({"search": "listed"}, "needs at least one"),
+        ({"serach": "guided"}, "Did you mean 'search'"),
+        ({"set": {"train.epochz": 2}}, "not a field"),
+    ],
+)
+def test_a_study_file_with_a_fault_is_refused(study: Study, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        study(**changes)
+
+
+def test_a_study_of_one_task_is_refused(study: Study, study_folder: Path) -> None:
+    raw = yaml.safe_load((study_folder / "run.yaml").read_text())
+    (study_folder / "run.yaml").write_text(yaml.safe_dump({**raw, "tasks": raw["tasks"][:1]}), "utf-8")
+    with pytest.raises(ConfigError, match=r"has one task \(first\); a study compares combinations"):
+        study()
+
+
+def test_a_budget_below_the_baselines_is_refused_before_anything_is_trained(study: Study, study_folder: Path) -> None:
+    settings, run = study(budget={"share": 0.1})
+    with pytest.raises(ConfigError, match=r"budget.share is 10% .* baselines .* take"):
+        run_study(settings, run, StudyOptions())
