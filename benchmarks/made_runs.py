@@ -41,6 +41,25 @@ def made_run(path: Path, tasks: int = 3, rows: int = 40, steps: int = 60, seed: 
     return folder
 
 
+def made_comparison(folder: RunFolder, subject: str = "api-model") -> Path:
+    """What `eval --against` writes of a model behind an API."""
+    scores = json.loads(folder.scores.read_text("utf-8"))
+    rows: list[Facts] = []
+    for place, row in enumerate(scores["transfer"]["shared"]["tasks"]):
+        ours, verdict = row["together"], ("worse", "better", "cannot tell")[place % 3]
+        shared = {key: row[key] for key in ("task", "metric", "examples", "base")}
+        shared |= {"adapter": "shared", "theirs": ours + 0.1, "ours": ours, "difference": -0.1, "low": -0.2}
+        rows.append({**shared, "high": -0.01, "p": 0.01, "p_holm": 0.03, "p_mcnemar": None, "verdict": verdict})
+    unread = {row["task"]: {"ours": 0, "theirs": 2} for row in rows}
+    reading = {"tasks": rows, "unread": unread}
+    found = {"against": f"openai:{subject}", "subject": subject, "split": "test", "confidence": 0.95}
+    found |= {"resamples": 1000, "ours": {}, "readings": {"strict": reading, "lenient": reading}}
+    found |= {"prompt_tokens": 12_000, "answer_tokens": 340, "cost": 0.0123, "cut_short": {rows[0]["task"]: 1}}
+    path = folder.path / "comparisons" / f"{subject}.json"
+    write_json(path, found)
+    return path
+
+
 def _data(name: str, rows: int) -> Facts:
     splits = ("train", "validation", "test")
     digests = {split: f"{abs(hash((name, split))):064x}" for split in splits}
@@ -162,6 +181,12 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
         "arms": [_arm(place, members, names, rng) for place, members in enumerate(recipes)],
         "sentence": f"Train {names[0]} with {names[1]} and leave the others alone: two tasks gain, none is hurt.",
         "recommended": _recommended(names, rng),
+        "comparisons": {"recommended against equal_passes": {"tasks": _proof(names), "summary": {}}},
+        "variants": [
+            {"schedule": schedule, "general": 0.1, "seeds": [1], "validation": 0.5, "tasks": _proof(names)}
+            | {"summary": {"verdicts": {"helped": [names[0]], "hurt": [], "cannot tell": list(names[1:])}}}
+            for schedule in ("anneal", "sqrt")
+        ],
         "helps": _helps(names, helps),
         "synergy": _synergy(names, rng),
         "ladder": [
@@ -170,8 +195,8 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
             for rung, rho, regret, seconds in (("text", 0.21, 2.4, 3.0), ("gradients", 0.48, 1.1, 260.0))
         ],
         "predictions": [
-            {"rung": rung, "tasks": [a, b], "task": a, "predicted": float(helps[i, j] + rng.normal(0, noise))}
-            | {"measured": float(helps[i, j])}
+            {"rung": rung, "tasks": [a, b], "task": a, "predicted": float(helps[i, j] + rng.normal(0, noise)) / 100}
+            | {"measured": float(helps[i, j]) / 100}
             for rung, noise in (("text", 6.0), ("gradients", 2.0))
             for i, a in enumerate(names)
             for j, b in enumerate(names)
@@ -208,7 +233,7 @@ def _recommended(names: tuple[str, ...], rng: np.random.Generator) -> Facts:
         reach = 0.05 if place < 2 else 0.0
         tasks[name] = {
             "group": groups[0] if place < 2 else [name],
-            "predicted": 100 * difference + 1.0,
+            "predicted": difference / 2 + 0.01,
             "difference": difference,
             "low": difference - reach,
             "high": difference + reach,
@@ -224,6 +249,12 @@ def _recommended(names: tuple[str, ...], rng: np.random.Generator) -> Facts:
         "why": "It has the highest mean over all groupings of the measured arms.",
         "tasks": tasks,
     }
+
+
+def _proof(names: tuple[str, ...]) -> list[Facts]:
+    row = {"metric": "accuracy", "base": 0.2, "alone": 0.4, "together": 0.45, "difference": 0.05, "low": 0.01}
+    row |= {"high": 0.09, "p": 0.02, "p_holm": 0.04, "verdict": "helped", "examples": 150, "p_mcnemar": None}
+    return [{"task": name, **row} for name in names]
 
 
 def _helps(names: tuple[str, ...], points: np.ndarray) -> Facts:

@@ -46,6 +46,7 @@ class RunFacts:
     router: dict[str, Any] = field(default_factory=dict[str, Any])  # its report
     routing: str = ""  # its name
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    comparisons: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # with other models
     missing: list[str] = field(default_factory=list[str])
 
     @property
@@ -112,6 +113,9 @@ def read_run(path: Path) -> RunFacts:
         setattr(facts, name, part(getattr(folder, name), path, facts.missing, remedy))
     facts.events = list(_events(folder, facts.missing))
     _routing(facts)
+    for held in sorted((path / "comparisons").glob("*.json")):
+        if found := part(held, path, facts.missing, "a comparison with another model cannot be shown"):
+            facts.comparisons.append(found)
     _check_forms(facts)
     return facts
 

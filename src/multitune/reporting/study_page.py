@@ -28,6 +28,7 @@ from multitune.reporting.figures import (
     DASH,
     chance,
     count,
+    gain,
     interval,
     lasting,
     listed,
@@ -41,6 +42,7 @@ FINDINGS, SETTINGS = "findings.json", "study.yaml"
 PARTS = {
     "sentence": "the verdict",
     "recommended": "the recommended grouping",
+    "comparisons": "the proof",
     "helps": "who helps whom",
     "synergy": "the synergy",
     "ladder": "the ladder of predictions",
@@ -67,6 +69,7 @@ def study_part(path: Path, id: str) -> Part:
     builder = Builder(missing)
     makers: dict[str, Callable[[], Section | None]] = {
         "recommended": lambda: _recommended(found, id),
+        "comparisons": lambda: _proof(found, id),
         "helps": lambda: helps_section(found, id),
         "synergy": lambda: synergy_section(found, id),
         "ladder": lambda: ladder_section(found, id),
@@ -143,7 +146,7 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
         rows = [_task_row(name, row) for name, row in tasks.items()]
         columns = [
             *header("task", "trained with", "metric"),
-            *header(numbers=["rows", "alone", "together", "predicted"]),
+            *header(numbers=["rows", "alone", "together", "predicted gain in loss"]),
         ]
         columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
         blocks.append(Table(f"{id}-recommended", "What the recommended grouping does to each task", columns, rows))
@@ -159,6 +162,36 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
     return Section(f"{id}-recommended", "What to train together", lead, blocks)
 
 
+def _proof(found: dict[str, Any], id: str) -> Section | None:
+    """What was compared on rows that chose nothing, and what else was varied."""
+    blocks: list[Block] = []
+    for number, (name, table) in enumerate((found.get("comparisons") or {}).items(), start=1):
+        every = [_task_row(row["task"], row) for row in table["tasks"]]
+        columns = [*header("task", "metric"), *header(numbers=["rows", "alone", "together"])]
+        columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
+        shown = [[row[0], *row[2:6], *row[7:]] for row in every]  # neither partners nor predictions
+        caption = name.replace("_", " ")
+        blocks.append(Table(f"{id}-proof{number}", f"{caption[:1].upper()}{caption[1:]}", columns, shown))
+    if variants := found.get("variants"):
+        rows = [
+            [
+                Cell(str(row["schedule"])),
+                measured(row.get("general"), percent(row.get("general"))),
+                measured(row.get("validation"), score(row.get("validation"))),
+                *(
+                    measured(len(tasks), count(len(tasks)))
+                    for tasks in (row["summary"]["verdicts"][verdict] for verdict in TONES)
+                ),
+            ]
+            for row in variants
+        ]
+        columns = [*header("schedule"), *header(numbers=["general data", "mean on validation", *TONES])]
+        blocks.append(Table(f"{id}-variants", "All tasks together, otherwise mixed", columns, rows))
+    split = found.get("reported") or "test"
+    lead = f"Measured on {split} rows, which neither training nor the choice of groups has seen; together − alone."
+    return Section(f"{id}-proof", "The proof", lead, blocks) if blocks else None
+
+
 def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
     partners = [task for task in row.get("group") or () if task != name]
     change = row.get("difference")
@@ -168,7 +201,7 @@ def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
         Cell(str(row.get("metric") or ""), tone="quiet"),
         measured(row.get("examples"), count(row.get("examples"))),
         *(measured(row.get(key), score(row.get(key))) for key in ("alone", "together")),
-        measured(row.get("predicted"), signed(row.get("predicted"), 1)),
+        measured(row.get("predicted"), gain(row.get("predicted"))),
         measured(change, signed(change)),
         Cell(interval(row), tone="quiet"),
         measured(row.get("p_holm"), chance(row.get("p_holm"))),
