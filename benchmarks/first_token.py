@@ -24,7 +24,7 @@ from multitune.training.prepare import PreparedRun, prepare_run
 
 COMMAND = "make bench PART=first_token"
 TASKS = ("tweets", "reports")
-ROUNDS = 40
+ROUNDS = 20
 SMALL = tuple(f"tasks.{task}.limit={{train: 200, validation: 50, test: {ROUNDS}}}" for task in TASKS)
 
 

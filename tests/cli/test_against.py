@@ -153,8 +153,8 @@ def test_a_chosen_adapter_is_compared_on_its_tasks_and_a_limit_draws_from_the_sa
 def test_prices_become_a_cost_and_a_cap_stops_and_can_be_raised(run: Path) -> None:
     flags = ("--price", "1000,2000")
     with serving(lambda request: completion("red")) as server:
-        with pytest.raises(MultituneError, match=r"--max-cost 1: used .* answers are kept") as caught:
-            against(run, server, *flags, "--max-cost", "1", "--max-tokens", "400")
+        with pytest.raises(MultituneError, match=r"--max-cost 0.85: used .* answers are kept") as caught:
+            against(run, server, *flags, "--max-cost", "0.85", "--max-tokens", "400")
         few = len(server.requests)
         record = against(run, server, *flags, "--max-cost", "99", "--max-tokens", "400")
     rows = sum(row["examples"] for row in record["readings"]["strict"]["tasks"])

@@ -42,7 +42,7 @@ def chosen(**right: int) -> Choice:
         ({"base": 40, "shared": 50, "pair": 80, "residual": 81}, "pair"),  # level, and smaller
         ({"base": 80, "shared": 50, "alone": 81}, "base"),  # level, and costs nothing
         ({"base": 71, "shared": 70, "alone": 60}, "base"),  # an adapter that is behind the base is not shipped
-        ({"base": 70, "shared": 50, "alone": 76}, "base"),  # picked as the best of several, it looks better than it is
+        ({"base": 66, "shared": 60, "alone": 74}, "base"),  # picked as the best of several, it looks better than it is
         ({"base": 60, "shared": 60, "alone": 60}, "shared"),
         ({"base": 40, "alone": 70}, "t"),  # none is shared: the base stands in its place
         ({"base": 70, "alone": 71}, "base"),
@@ -66,7 +66,7 @@ def test_the_reason_names_the_best_and_the_noise() -> None:
     assert "0.300 ahead of shared, beyond luck (up to 0." in chosen(base=40, shared=50, alone=80).why
     assert "; smaller than t.residual, and level with it" in chosen(base=40, shared=50, pair=80, residual=81).why
     assert "shared is 0.010 behind it" in chosen(base=71, shared=70, alone=60).why
-    assert "t is 0.060 ahead of it, which luck explains (up to 0." in chosen(base=70, shared=50, alone=76).why
+    assert "t is 0.080 ahead of it, which luck explains (up to 0." in chosen(base=66, shared=60, alone=74).why
 
 
 def drawn(random: np.random.Generator, name: str, chances: np.ndarray) -> list[Prediction]:

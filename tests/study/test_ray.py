@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from multitune.core.errors import InputError
 from multitune.study.arms import StudyFolder
@@ -14,7 +15,6 @@ from multitune.study.executors import LocalExecutor, RayExecutor
 from multitune.study.study import StudyOptions, run_study
 from tests.study.conftest import Study
 
-ray = pytest.importorskip("ray")
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from filelock import FileLock
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, Interrupted, RunFolderError, TrainingError
-from multitune.core.rundir import TuneFolder
+from multitune.core.rundir import TuneFolder, hold
 from multitune.study.tune import TuneOptions, tune, tune_folder
 from multitune.training.progress import ValidationTrack
 
@@ -262,8 +261,11 @@ def test_a_fault_of_the_users_leaves_nothing_behind(configure: Configure, tmp_pa
 def test_one_process_at_a_time(configure: Configure) -> None:
     folder = tune_folder(configure())
     folder.path.mkdir(parents=True)
-    with FileLock(folder.lock), pytest.raises(RunFolderError, match="another process searches here"):
-        searched(configure(), 1)
+    with folder.lock.open("ab") as lock:
+        hold(lock)
+        with pytest.raises(RunFolderError, match="another process searches here"):
+            searched(configure(), 1)
+    assert len(searched(configure(), 1)["trials"]) == 1
 
 
 def test_ctrl_c_says_how_to_go_on(configure: Configure) -> None:

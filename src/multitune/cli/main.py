@@ -3,7 +3,6 @@
 import sys
 import traceback
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from multitune.cli.output import hush as _hush
 from multitune.cli.output import print_json as _print_json
 from multitune.cli.output import results as _results
 from multitune.cli.runs import app as runs
+from multitune.cli.study import StudyFlags, show_study, study_file
 from multitune.cli.tune import TuneFlags, show_trials, tune_run
 from multitune.core.errors import InputError, MultituneError
 from multitune.core.rundir import RunFolder, read_json
@@ -41,13 +41,6 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The result as JSON on stdout; progress goes to stderr.")]
 HOST, PORT = "127.0.0.1", 8417  # of a live page
-
-
-class Executes(StrEnum):
-    """Who trains the arms of a study."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 @app.command()
@@ -223,36 +216,17 @@ def remove(
 
 
 @app.command()
+@spread
 def study(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file, in YAML.")],
+    flags: StudyFlags,
     overrides: Overrides = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained, and end.")] = False,
-    executor: Annotated[Executes, typer.Option(help="Who trains: this process, or the workers of a Ray cluster.")] = (
-        Executes.LOCAL
-    ),
-    ray_address: Annotated[str | None, typer.Option(help="Ray cluster; one on this machine when absent.")] = None,
-    ray_cpus: Annotated[float, typer.Option(min=0.1, help="Cores for each worker of Ray.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Find out which tasks belong together, at a part of the cost of training every combination."""
     _hush()
-    from multitune.config.study import load_study
-
-    settings, run = load_study(file, overrides or ())
-    from multitune.cli.study import show_findings, show_plan
-    from multitune.study.study import StudyOptions, plan_report, run_study
-
-    if plan:
-        report = plan_report(settings, run)
-        _print_json(report) if as_json else show_plan(report, _results())
-        return
-    from multitune.cli.watch import Watch
-    from multitune.study.executors import RayExecutor
-
-    with Watch(Console(stderr=as_json)) as watch:
-        workers = RayExecutor(ray_address, ray_cpus, watch) if executor is Executes.RAY else None
-        found = run_study(settings, run, StudyOptions(workers, watch))
-    _print_json(found) if as_json else show_findings(found, Path(settings.output) / settings.name, _results())
+    found = study_file(file, overrides or (), flags, Console(stderr=as_json))
+    _print_json(found) if as_json else show_study(found, _results())
 
 
 @app.command()

@@ -1,15 +1,67 @@
-"""The tables of a study: what it would train, and what it found."""
+"""What a study would train and what it found, as tables, and the flags of the command."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from multitune.cli.show import COLOURS, add_numbers, new_table, say, span
 from multitune.reporting.lines import summary_line
+
+
+class Executes(StrEnum):
+    """Who trains the arms of a study."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFlags:
+    """Options of `multitune study`."""
+
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be trained, and end.")] = False
+    executor: Annotated[Executes, typer.Option(help="Who trains: this process, or the workers of a Ray cluster.")] = (
+        Executes.LOCAL
+    )
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster; one on this machine when absent.")] = None
+    ray_cpus: Annotated[float, typer.Option(min=0.1, help="Cores for each worker of Ray.")] = 1
+
+
+def study_file(file: Path, overrides: Sequence[str], flags: StudyFlags, console: Console) -> dict[str, Any]:
+    """Run a study, or plan it: {"plan": …} or {"findings": …, "folder": …}.
+
+    Raises:
+        InputError: a fault in the file, its data or its budget, or no cluster.
+    """
+    from multitune.config.study import load_study  # here, so that `--help` need not wait for pydantic and torch
+
+    settings, run = load_study(file, overrides)
+    from multitune.cli.watch import Watch
+    from multitune.study.executors import RayExecutor
+    from multitune.study.study import StudyOptions, plan_report, run_study
+
+    if flags.plan:
+        return {"plan": plan_report(settings, run)}
+    with Watch(console) as watch:
+        ray = flags.executor is Executes.RAY
+        workers = RayExecutor(flags.ray_address, flags.ray_cpus, watch) if ray else None
+        found = run_study(settings, run, StudyOptions(workers, watch))
+    return {"findings": found, "folder": str(Path(settings.output) / settings.name)}
+
+
+def show_study(found: Mapping[str, Any], console: Console) -> None:
+    """What `study_file` brought back."""
+    if "plan" in found:
+        show_plan(found["plan"], console)
+    else:
+        show_findings(found["findings"], Path(found["folder"]), console)
 
 
 def show_plan(report: Mapping[str, Any], console: Console) -> None:

@@ -46,7 +46,7 @@ def run_experiment(
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and evaluation: whoever reads the diary sees both
     try:
-        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared), log))
+        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared), log=log))
         log({"kind": "phase", "name": "evaluate"})
         subjects = open_subjects(prepared, folder)
         evaluate_run(folder, prepared, subjects, log)

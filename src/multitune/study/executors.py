@@ -1,6 +1,7 @@
 """Who trains the waves of a study: this process, one after another, or the workers of a Ray cluster."""
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from multitune.training.events import Observe, unwatched
 from multitune.training.prepare import PreparedRun
 
 RETRIES = 3  # of a wave whose worker or node died
+ANSWERS_WITHIN = 10.0  # seconds that a cluster has to take a connection
 
 
 class Executor(Protocol):
@@ -49,8 +51,9 @@ class RayExecutor:
         if self._ray.is_initialized():
             return
         try:
-            self._ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            _require_answer(address)
+            self._ray.init(address=address, log_to_driver=False)
+        except (ConnectionError, OSError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"--executor ray: no cluster answers at {address!r} ({_first_line(error)}). Start one with "
                 "`ray start --head`, or leave out --ray-address to start one on this machine"
@@ -95,6 +98,14 @@ def _ray() -> Any:
     except ImportError as error:
         raise MissingExtraError("--executor ray needs Ray. Install it with: pip install 'multitune[ray]'") from error
     return ray
+
+
+def _require_answer(address: str | None) -> None:
+    """Ray itself would go on trying for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        with socket.create_connection((host, int(port)), timeout=ANSWERS_WITHIN):
+            pass
 
 
 def _first_line(error: Exception) -> str:

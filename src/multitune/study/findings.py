@@ -186,7 +186,7 @@ def _arm(desk: Desk, base: Baselines, arm: Arm) -> dict[str, Any]:
     if len(arm.tasks) > 1:
         budget = "together" if arm.steps == planner.arm(arm.tasks, arm.seed, arm.general).steps else "short"
     else:
-        (task,) = arm.tasks
+        task = next(iter(arm.tasks))
         passes = planner.alone(task, "equal_passes", base.together).steps
         budget = "equal_passes" if arm.steps == passes else "short" if arm.steps < passes else "equal_steps"
     return {**desk.record(arm), "name": arm.name, "budget": budget}

@@ -3,11 +3,10 @@
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitune.core.errors import MissingExtraError, RunFolderError
-from multitune.core.rundir import TuneFolder, storage, write_text
+from multitune.core.rundir import TuneFolder, hold, storage, write_text
 from multitune.core.seeds import generator
 
 if TYPE_CHECKING:
@@ -26,8 +25,6 @@ def require_optuna() -> None:
     """
     try:
         import optuna
-
-        import_module("filelock")
     except ImportError as error:
         raise MissingExtraError("tune: Optuna is not installed. Run: pip install 'multitune[tune]'") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -108,16 +105,14 @@ def alone(folder: TuneFolder) -> Generator[None]:
         RunFolderError: another process holds it.
         StorageError: it cannot be made.
     """
-    from filelock import FileLock, Timeout
-
     with storage(folder.path):
         folder.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunFolderError(f"{folder.path}: another process searches here. Wait for it, or stop it first") from None
-    try:
+        lock = folder.lock.open("ab")
+    with lock:
+        try:
+            hold(lock, attempts=1)
+        except RunFolderError as error:
+            raise RunFolderError(
+                f"{folder.path}: another process searches here. Wait for it, or stop it first"
+            ) from error
         yield
-    finally:
-        lock.release()
