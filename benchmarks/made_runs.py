@@ -180,17 +180,17 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
         "tasks": {name: {"metric": "accuracy", "base": {"validation": 0.2, "test": 0.21}} for name in names},
         "arms": [_arm(place, members, names, rng) for place, members in enumerate(recipes)],
         "sentence": f"Train {names[0]} with {names[1]} and leave the others alone: two tasks gain, none is hurt.",
-        "recommended": _recommended(names, rng),
+        "recommended": _recommended(names),
         "comparisons": {"recommended against equal_passes": {"tasks": _proof(names), "summary": {}}},
         "variants": [
             {"schedule": schedule, "general": 0.1, "seeds": [1], "validation": 0.5, "tasks": _proof(names)}
-            | {"summary": {"verdicts": {"helped": [names[0]], "hurt": [], "cannot tell": list(names[1:])}}}
+            | {"summary": {"verdicts": {"helped": list(names[:2]), "hurt": [], "cannot tell": list(names[2:])}}}
             for schedule in ("anneal", "sqrt")
         ],
         "helps": _helps(names, helps),
         "synergy": _synergy(names, rng),
         "ladder": [
-            {"rung": rung, "against": "full training", "rank_correlation": rho, "low": rho - 0.2, "high": rho + 0.15}
+            {"rung": rung, "against": "full runs", "rank_correlation": rho, "low": rho - 0.2, "high": rho + 0.15}
             | {"regret": regret, "seconds": seconds, "pairs": tasks * (tasks - 1)}
             for rung, rho, regret, seconds in (("text", 0.21, 2.4, 3.0), ("gradients", 0.48, 1.1, 260.0))
         ],
@@ -203,7 +203,7 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
             if i != j
         ],
         "cost": {"spent_tokens": 4.1e6, "spent_seconds": 5400.0, "everything_tokens": 2.2e7}
-        | {"everything_seconds": 29_000.0, "ratio": 0.186},
+        | {"everything_seconds": 29_000.0, "ratio": 5.37},
     }
     write_json(path / "findings.json", findings)
     write_json(path / "versions.json", versions())
@@ -225,11 +225,11 @@ def _arm(place: int, members: list[str], names: tuple[str, ...], rng: np.random.
     return {**recipe, **settings, **spent, "validation": measured(40), "test": measured(150)}
 
 
-def _recommended(names: tuple[str, ...], rng: np.random.Generator) -> Facts:
+def _recommended(names: tuple[str, ...]) -> Facts:
     groups = [list(names[:2]), *([name] for name in names[2:])]
     tasks: Facts = {}
     for place, name in enumerate(names):
-        alone, difference = 0.4 + 0.02 * place, float(rng.normal(0.06, 0.05)) if place < 2 else 0.0
+        alone, difference = 0.4 + 0.02 * place, (0.09, 0.07)[place] if place < 2 else 0.0
         reach = 0.05 if place < 2 else 0.0
         tasks[name] = {
             "group": groups[0] if place < 2 else [name],
@@ -237,7 +237,7 @@ def _recommended(names: tuple[str, ...], rng: np.random.Generator) -> Facts:
             "difference": difference,
             "low": difference - reach,
             "high": difference + reach,
-            "p_holm": 0.03,
+            "p_holm": 0.02 if reach else 1.0,
             "verdict": "helped" if difference - reach > 0 else "cannot tell",
             "metric": "accuracy",
             "alone": alone,
@@ -246,15 +246,13 @@ def _recommended(names: tuple[str, ...], rng: np.random.Generator) -> Facts:
         }
     return {
         "groups": groups,
-        "why": "It has the highest mean over all groupings of the measured arms.",
+        "why": "best mean gain on validation by loss; one more adapter had to gain 1.0% over all tasks",
         "tasks": tasks,
     }
 
 
 def _proof(names: tuple[str, ...]) -> list[Facts]:
-    row = {"metric": "accuracy", "base": 0.2, "alone": 0.4, "together": 0.45, "difference": 0.05, "low": 0.01}
-    row |= {"high": 0.09, "p": 0.02, "p_holm": 0.04, "verdict": "helped", "examples": 150, "p_mcnemar": None}
-    return [{"task": name, **row} for name in names]
+    return [{"task": task, **row} for task, row in _recommended(names)["tasks"].items()]
 
 
 def _helps(names: tuple[str, ...], points: np.ndarray) -> Facts:

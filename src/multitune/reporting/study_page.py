@@ -38,6 +38,7 @@ from multitune.reporting.figures import (
 )
 from multitune.reporting.study_effects import forest_chart, helps_section, ladder_section, synergy_section
 
+MEASURED = "full runs"  # what the dearest rung is held against
 FINDINGS, SETTINGS = "findings.json", "study.yaml"
 PARTS = {
     "sentence": "the verdict",
@@ -98,13 +99,15 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
     said: list[tuple[str, str]] = []
     best, cost = found.get("recommended") or {}, found.get("cost") or {}
     if best.get("groups"):
-        said.append(("What to train together?", f"{_groups(best['groups'])}. {best.get('why') or ''}".strip()))
+        said.append(("What to train together?", f"{_groups(best['groups'])}. {_why(best)}".strip()))
     tasks = {name: row for name, row in (best.get("tasks") or {}).items() if row.get("verdict")}
     if tasks:
         by = {verdict: [name for name, row in tasks.items() if row["verdict"] == verdict] for verdict in TONES}
         words = [f"{verdict}: {listed(names)}" for verdict, names in by.items() if names]
-        said.append(("What does it do to each task?", f"{'; '.join(words).capitalize()}."))
+        text = "; ".join(words)
+        said.append(("What does it do to each task?", f"{text[0].upper()}{text[1:]}."))
     rungs = [row for row in found.get("ladder") or [] if row.get("rank_correlation") is not None]
+    rungs = [row for row in rungs if row.get("against") == MEASURED] or rungs
     if rungs:
         row = max(rungs, key=lambda row: row["rank_correlation"])
         said.append(
@@ -115,9 +118,15 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if cost.get("ratio") is not None:
-        text = f"{percent(cost['ratio'])} of training every combination"
-        said.append(("What did it take?", f"{text}: {lasting(cost.get('spent_seconds'))}."))
+        text = f"training every combination would take {cost['ratio']:.1f} times as long"
+        said.append(("What did it take?", f"{lasting(cost.get('spent_seconds'))}; {text}."))
     return said
+
+
+def _why(best: dict[str, Any]) -> str:
+    """The reason of the choice as a sentence."""
+    why = str(best.get("why") or "")
+    return f"Chosen for the {why}." if why.startswith("best ") else why
 
 
 def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
@@ -158,8 +167,7 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
         if lines:
             axis = "difference in score, together − alone"
             blocks.append(Charts([forest_chart("differences", lines, axis, f"{id} recommended")]))
-    lead = str(best.get("why") or "")
-    return Section(f"{id}-recommended", "What to train together", lead, blocks)
+    return Section(f"{id}-recommended", "What to train together", _why(best), blocks)
 
 
 def _proof(found: dict[str, Any], id: str) -> Section | None:
@@ -223,7 +231,7 @@ def _cost(found: dict[str, Any], id: str) -> Section | None:
             blocks.append(Charts([Chart(what, charts.sizes(bars, f"{id} {key}"), label, sheet)]))
     ratio = cost.get("ratio")
     lead = (
-        "" if ratio is None else f"The study took {percent(ratio, 1)} of what training every combination would take."
+        "" if ratio is None else f"Training every combination would take {ratio:.1f} times as long as this study did."
     )
     return Section(f"{id}-cost", "What it cost", lead, blocks)
 
