@@ -18,6 +18,13 @@ def test_train_ends_with_the_path_of_a_page(finished: Path) -> None:
     assert all(f"{row['together']:.3f}" in text for row in rows) and "Not everything is there" not in text
 
 
+def test_a_page_follows_when_the_run_is_scored_again(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    shown = invoke("eval", run, "--limit", 3).output
+    assert shown.rstrip().splitlines()[-1] == f"report: {run / 'report.html'}"
+    assert (run / "report.html").read_text("utf-8") != (finished / "report.html").read_text("utf-8")
+
+
 def test_a_page_may_stand_anywhere(finished: Path, tmp_path: Path) -> None:
     target = tmp_path / "pages" / "one.html"
     assert invoke("report", finished, "-o", target).output == f"report: {target}\n"
@@ -71,4 +78,4 @@ def test_a_report_that_cannot_be_written_is_one_note(
     (run / "report.html").mkdir()
     _write_own_report(RunFolder(run), as_json=False)
     out = capsys.readouterr().out
-    assert out.startswith("note: the run is complete, but its report could not be written: ") and out.count("\n") == 1
+    assert out.startswith("note: all is done, but the report could not be written: ") and out.count("\n") == 1

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from benchmarks.made_runs import made_run
+from benchmarks.made_runs import made_comparison, made_run
 from multitune.core.errors import RunFolderError
 from multitune.core.rundir import RunFolder, read_json, write_json
 from multitune.reporting.figures import score, signed
@@ -74,6 +74,28 @@ def test_a_subject_that_was_not_trained_has_a_column(run: RunFolder) -> None:
     write_json(run.scores, scores)
     table = page_of(run.path).table("Every task's score")
     assert [row["big-api-model"] for row in table] == ["0.789", "–", "–"]
+
+
+def test_a_model_behind_an_api_stands_beside_the_others_and_in_a_table_of_its_own(run: RunFolder) -> None:
+    theirs = read_json(made_comparison(run, "big"))["readings"]["strict"]["tasks"]
+    page = page_of(run.path)
+    assert [row["big"] for row in page.table("Every task's score")] == [score(row["theirs"]) for row in theirs]
+    strict = page.table("Ours against openai:big, read as the task reads")
+    assert [row["ours is"] for row in strict] == ["worse", "better", "cannot tell"]
+    assert [row["theirs unread"] for row in strict] == ["2", "2", "2"]
+    assert "12,000 in prompts, 340 in answers" in page.text and "0.0123 at the prices given" in page.text
+
+
+def test_another_models_score_on_other_rows_is_not_put_beside_ours(run: RunFolder) -> None:
+    path = made_comparison(run, "big")
+    write_json(path, {**read_json(path), "split": "validation"})
+    assert {row["big"] for row in page_of(run.path).table("Every task's score")} == {"–"}
+
+
+def test_a_comparison_of_another_form_is_noted(run: RunFolder) -> None:
+    write_json(made_comparison(run, "big"), {"subject": "big"})
+    text = page_of(run.path).text
+    assert "the comparison with other models cannot be shown" in text and "How it learned" in text
 
 
 def test_what_was_kept_is_shown_before_and_after(page: Page) -> None:

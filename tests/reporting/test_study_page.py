@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.made_runs import made_study
 from multitune.core.rundir import read_json, write_json
-from multitune.reporting.figures import score, signed
+from multitune.reporting.figures import gain, score, signed
 from multitune.reporting.page import write_report
 from multitune.reporting.study_page import PARTS
 from tests.reporting.conftest import Page
@@ -28,12 +28,15 @@ def test_the_studys_sentence_is_its_verdict(study: Path) -> None:
 def test_the_recommended_grouping_is_shown_with_what_it_does(study: Path) -> None:
     tasks = findings(study)["recommended"]["tasks"]
     shown = page_of(study).table("What the recommended grouping does")
-    assert [(r["task"], r["alone"], r["together"], r["predicted"], r["difference"], r["verdict"]) for r in shown] == [
+    assert [
+        (r["task"], r["alone"], r["together"], r["predicted gain in loss"], r["difference"], r["verdict"])
+        for r in shown
+    ] == [
         (
             name,
             score(row["alone"]),
             score(row["together"]),
-            signed(row["predicted"], 1),
+            gain(row["predicted"]),
             signed(row["difference"]),
             row["verdict"],
         )
@@ -69,6 +72,14 @@ def test_every_rung_has_its_row_and_its_points(study: Path) -> None:
     assert all(any(f"predicted by {rung}: 12 points" in label for label in labels) for rung in rungs)
 
 
+def test_the_proof_is_a_table_per_comparison(study: Path) -> None:
+    rows = findings(study)["comparisons"]["recommended against equal_passes"]["tasks"]
+    shown = page_of(study).table("Recommended against equal passes")
+    assert [(row["task"], row["difference"], row["verdict"]) for row in shown] == [
+        (row["task"], signed(row["difference"]), row["verdict"]) for row in rows
+    ]
+
+
 @pytest.mark.parametrize("key", PARTS)
 @pytest.mark.parametrize("gone", ["missing", "null"])
 def test_what_a_going_study_has_not_found_yet_is_named(study: Path, key: str, gone: str) -> None:
@@ -97,7 +108,7 @@ def test_numbers_that_are_not_there_yet_are_dashes(study: Path) -> None:
     write_json(study / "findings.json", found)
     page = page_of(study)
     row = page.table("What the recommended grouping does")[0]
-    assert (row["predicted"], row["difference"], row["verdict"]) == ("–", "–", "–")
+    assert (row["predicted gain in loss"], row["difference"], row["verdict"]) == ("–", "–", "–")
     assert page.table("20 arms")[0]["tweets"] == "–" and "cannot be shown" not in page.text
 
 

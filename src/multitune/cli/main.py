@@ -113,6 +113,7 @@ def evaluate(
     with Watch(Console(stderr=as_json)) as watch:
         scores = evaluate_folder(run, watch, overrides)
     _show_scores(RunFolder(run), scores, as_json)
+    _write_own_report(RunFolder(run), as_json)
 
 
 def _against(run: Path, rows: tuple[str | None, int | None], flags: AgainstFlags, as_json: bool) -> None:
@@ -176,6 +177,7 @@ def select(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
         _print_json(found)
     else:
         show_routing(found, run, _results())
+    _write_own_report(RunFolder(run), as_json)
 
 
 @app.command()
@@ -310,13 +312,13 @@ def _show_scores(folder: RunFolder, scores: Any, as_json: bool) -> None:
 
 
 def _write_own_report(folder: RunFolder, as_json: bool) -> None:
-    """The page of a run that was just finished; it never spoils the run."""
+    """The page of a run that was just finished or changed; it never spoils what was done."""
     from multitune.reporting.page import write_report
 
     try:
         line = f"report: {write_report([folder.path])}"
     except Exception as error:
-        line = f"note: the run is complete, but its report could not be written: {error}"
+        line = f"note: all is done, but the report could not be written: {error}"
     typer.echo(line, err=as_json)
 
 

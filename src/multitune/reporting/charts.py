@@ -164,6 +164,8 @@ def against(points: Sequence[tuple[float, float]], axis: tuple[str, str], key: s
         axes.set_ylim(low, high)
         axes.set_xlabel(axis[0])
         axes.set_ylabel(axis[1])
+        for side in (axes.xaxis, axes.yaxis):
+            side.set_major_formatter(lambda value, _: f"{value:.0%}".replace("-", "−"))
         _few_ticks(axes)
         return svg.finished(figure, f"against {key}")
 

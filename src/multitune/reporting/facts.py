@@ -27,6 +27,7 @@ ROW = frozenset(
         "against",
     ]
 )  # of a transfer table
+NAMED = frozenset(("name",))
 CHOICE = frozenset(("adapter", "metric", "examples", "why"))  # of a routing table
 BASE = "base"  # the subject that no adapter stands on
 
@@ -45,6 +46,7 @@ class RunFacts:
     router: dict[str, Any] = field(default_factory=dict[str, Any])  # its report
     routing: str = ""  # its name
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    comparisons: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # with other models
     missing: list[str] = field(default_factory=list[str])
 
     @property
@@ -55,8 +57,9 @@ class RunFacts:
     @property
     def tasks(self) -> list[str]:
         """Tasks in the order of the config, or of the scores."""
-        listed = [str(task["name"]) for task in self.config.get("tasks") or ()]
-        return listed or list(self.scores.get("tasks") or {})
+        tasks, scored = self.config.get("tasks"), self.scores.get("tasks")
+        listed = [str(task["name"]) for task in tasks if _has(task, NAMED)] if isinstance(tasks, list) else []
+        return listed or (list(scored) if isinstance(scored, dict) else [])
 
     @property
     def split(self) -> str:
@@ -110,6 +113,9 @@ def read_run(path: Path) -> RunFacts:
         setattr(facts, name, part(getattr(folder, name), path, facts.missing, remedy))
     facts.events = list(_events(folder, facts.missing))
     _routing(facts)
+    for held in sorted((path / "comparisons").glob("*.json")):
+        if found := part(held, path, facts.missing, "a comparison with another model cannot be shown"):
+            facts.comparisons.append(found)
     _check_forms(facts)
     return facts
 

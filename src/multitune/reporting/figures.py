@@ -17,6 +17,11 @@ def signed(value: float | None, digits: int = 3) -> str:
     return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
+def gain(value: float | None) -> str:
+    """A relative change with its sign, in hundredths."""
+    return DASH if value is None else f"{signed(100 * value, 1)}%"
+
+
 def span(row: Mapping[str, Any], digits: int = 3) -> str:
     """A difference and its interval."""
     return f"{signed(row['difference'], digits)} {interval(row, digits)}"

@@ -23,6 +23,7 @@ from multitune.reporting.diary import curves, spent
 from multitune.reporting.facts import BASE, RunFacts, read_run
 from multitune.reporting.figures import DASH, chance, count, interval, percent, score, signed
 from multitune.reporting.making import cost_section, making_section
+from multitune.reporting.rivals_page import rivals_section
 from multitune.reporting.routing_page import routing_section
 from multitune.reporting.training_page import curves_section, shares_section
 from multitune.reporting.verdict import questions, verdict
@@ -42,6 +43,7 @@ def run_part(path: Path, id: str) -> Part:
     makers: dict[str, Callable[[], Section | None]] = {
         "the scores": lambda: scores_section(facts, id),
         "what adapters do on each other's tasks": lambda: matrix_section(facts, id),
+        "the comparison with other models": lambda: rivals_section(facts, id),
         "what was kept": lambda: kept_section(facts, id),
         "the routing": lambda: routing_section(facts, id),
         "the loss curves": lambda: curves_section(facts, id),
@@ -104,12 +106,12 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
 
 def _scores_table(facts: RunFacts, id: str) -> Table:
     several = len(facts.transfer) > 1
-    strangers = _strangers(facts)
+    strangers, rivals = _strangers(facts), [str(held["subject"]) for held in facts.comparisons]
     routed = (facts.router.get("tasks") or {}) if facts.router else {}
     columns = header(
         *(["task", "adapter"] if several else ["task"]),
         "metric",
-        numbers=["rows", "base", "alone", "together", *(["routed"] if routed else []), *strangers],
+        numbers=["rows", "base", "alone", "together", *(["routed"] if routed else []), *strangers, *rivals],
     )
     columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
     rows: list[list[Cell]] = []
@@ -121,6 +123,7 @@ def _scores_table(facts: RunFacts, id: str) -> Table:
             if routed:
                 cells.append(_number(routed[task]["scores"]["routed"] if task in routed else None))
             cells += [_number((measured.get(other) or {}).get("score")) for other in strangers]
+            cells += [_number(_theirs(held, facts, row)) for held in facts.comparisons]
             cells += [
                 _number(row["difference"], signed),
                 Cell(interval(row), tone="quiet"),
@@ -141,6 +144,12 @@ def _strangers(facts: RunFacts) -> list[str]:
     asked = [subject for task in facts.scores["tasks"].values() for subject in task["scores"]]
     # Without selection.json adapters and strangers cannot be told apart.
     return [name for name in dict.fromkeys(asked) if name not in trained] if facts.selection else []
+
+
+def _theirs(held: Mapping[str, Any], facts: RunFacts, row: Mapping[str, Any]) -> float | None:
+    """What another model scored on the rows of this table's row, as the task reads; None where it had other rows."""
+    rows = held["readings"]["strict"]["tasks"] if held.get("split") == facts.split else ()
+    return next((r["theirs"] for r in rows if (r["task"], r["examples"]) == (row["task"], row["examples"])), None)
 
 
 def _number(value: float | None, shown: Callable[[float | None], str] = score) -> Cell:

@@ -53,6 +53,7 @@ def synergy_section(found: dict[str, Any], id: str) -> Section | None:
     synergy = found.get("synergy") or {}
     blocks: list[Block] = []
     if groups := synergy.get("groups"):
+        axis = "points with related tasks in the mixture, against without"
         lines = [
             charts.Line(
                 str(row.get("name") or " + ".join(row["tasks"])),
@@ -63,7 +64,18 @@ def synergy_section(found: dict[str, Any], id: str) -> Section | None:
             )
             for row in groups
         ]
-        blocks.append(Charts([forest_chart("synergy-groups", lines, "effect in points", f"{id} synergy")]))
+        blocks.append(
+            Charts(
+                [
+                    forest_chart(
+                        "synergy-groups",
+                        lines,
+                        axis,
+                        f"{id} synergy",
+                    )
+                ]
+            )
+        )
         cells = [
             [
                 Cell(line.label),
@@ -75,8 +87,11 @@ def synergy_section(found: dict[str, Any], id: str) -> Section | None:
             for line, row in zip(lines, groups, strict=True)
         ]
         columns = [*header("group", "tasks"), *header(numbers=["effect, points", "interval", "combinations"])]
-        blocks.append(Table(f"{id}-synergy-groups", "Effect of named groups", columns, cells))
-    for key, caption in (("pairs", "Effect of pairs on a task"), ("higher", "Effects beyond pairs")):
+        blocks.append(Table(f"{id}-synergy-groups", "What related tasks are worth to a group", columns, cells))
+    for key, caption in (
+        ("pairs", "Mean change of a task when one other joins"),
+        ("higher", "What three tasks do beyond the sum of their pairs"),
+    ):
         if rows := synergy.get(key):
             cells = [
                 [
@@ -89,7 +104,7 @@ def synergy_section(found: dict[str, Any], id: str) -> Section | None:
             ]
             columns = [*header("tasks", "effect on"), *header(numbers=["points", "combinations"])]
             blocks.append(Table(f"{id}-synergy-{key}", caption, columns, cells, sortable=len(cells) > 8))
-    lead = "What a combination does beyond the sum of its parts, averaged over the combinations that hold it."
+    lead = "In points of each task's metric, on the rows that choose, over the combinations that were measured."
     return Section(f"{id}-synergy", "Synergy", lead, blocks) if blocks else None
 
 
@@ -125,7 +140,10 @@ def ladder_section(found: dict[str, Any], id: str) -> Section | None:
     pictures = [_scatter(rung, rows, id) for rung, rows in by_rung.items()]
     if pictures:
         blocks.append(Charts(pictures))
-    lead = "Each rung foretells what tasks do to each other. Regret: what its best choice loses against the best one."
+    lead = (
+        "Each rung foretells what tasks do to each other, as relative gains in loss. Regret: what its best choice "
+        "loses against the best one."
+    )
     return Section(f"{id}-ladder", "Predicted and measured", lead, blocks) if blocks else None
 
 
@@ -135,7 +153,7 @@ def _scatter(rung: str, rows: Sequence[dict[str, Any]], id: str) -> Chart:
     sheet = [[" + ".join(row.get("tasks") or ()), row.get("task"), row["predicted"], row["measured"]] for row in rows]
     return Chart(
         title=rung,
-        svg=charts.against(points, ("predicted", "measured, points"), f"{id} {rung}"),
+        svg=charts.against(points, ("predicted gain in loss", "measured gain in loss"), f"{id} {rung}"),
         label=f"Measured over predicted by {rung}: {len(points)} points, {agree} of them of the same sign.",
         sheet=Sheet(f"predicted-{rung}", ["tasks", "task", "predicted", "measured"], sheet),
     )

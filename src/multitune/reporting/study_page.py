@@ -28,6 +28,7 @@ from multitune.reporting.figures import (
     DASH,
     chance,
     count,
+    gain,
     interval,
     lasting,
     listed,
@@ -37,10 +38,12 @@ from multitune.reporting.figures import (
 )
 from multitune.reporting.study_effects import forest_chart, helps_section, ladder_section, synergy_section
 
+MEASURED = "full runs"  # what the dearest rung is held against
 FINDINGS, SETTINGS = "findings.json", "study.yaml"
 PARTS = {
     "sentence": "the verdict",
     "recommended": "the recommended grouping",
+    "comparisons": "the proof",
     "helps": "who helps whom",
     "synergy": "the synergy",
     "ladder": "the ladder of predictions",
@@ -67,6 +70,7 @@ def study_part(path: Path, id: str) -> Part:
     builder = Builder(missing)
     makers: dict[str, Callable[[], Section | None]] = {
         "recommended": lambda: _recommended(found, id),
+        "comparisons": lambda: _proof(found, id),
         "helps": lambda: helps_section(found, id),
         "synergy": lambda: synergy_section(found, id),
         "ladder": lambda: ladder_section(found, id),
@@ -77,8 +81,7 @@ def study_part(path: Path, id: str) -> Part:
         builder.add(guarded(PARTS[key], make, missing))
     builder.add(guarded("how it was made", lambda: _made(path, missing, id), missing))
     asked = guarded("the answers on top", lambda: _questions(found), missing)
-    arms = found.get("arms") or []
-    tasks = found.get("tasks") or {}
+    sizes = guarded("its size", lambda: (len(found.get("tasks") or {}), len(found.get("arms") or [])), missing)
     return Part(
         id=id,
         kind="study",
@@ -87,7 +90,7 @@ def study_part(path: Path, id: str) -> Part:
         answers=asked or [],
         sections=builder.sections,
         missing=list(dict.fromkeys(missing)),
-        about=f"Study of {len(tasks)} tasks in {len(arms)} arms",
+        about="Study of {} tasks in {} arms".format(*sizes) if sizes else "Study",
     )
 
 
@@ -96,13 +99,15 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
     said: list[tuple[str, str]] = []
     best, cost = found.get("recommended") or {}, found.get("cost") or {}
     if best.get("groups"):
-        said.append(("What to train together?", f"{_groups(best['groups'])}. {best.get('why') or ''}".strip()))
+        said.append(("What to train together?", f"{_groups(best['groups'])}. {_why(best)}".strip()))
     tasks = {name: row for name, row in (best.get("tasks") or {}).items() if row.get("verdict")}
     if tasks:
         by = {verdict: [name for name, row in tasks.items() if row["verdict"] == verdict] for verdict in TONES}
         words = [f"{verdict}: {listed(names)}" for verdict, names in by.items() if names]
-        said.append(("What does it do to each task?", f"{'; '.join(words).capitalize()}."))
+        text = "; ".join(words)
+        said.append(("What does it do to each task?", f"{text[0].upper()}{text[1:]}."))
     rungs = [row for row in found.get("ladder") or [] if row.get("rank_correlation") is not None]
+    rungs = [row for row in rungs if row.get("against") == MEASURED] or rungs
     if rungs:
         row = max(rungs, key=lambda row: row["rank_correlation"])
         said.append(
@@ -113,9 +118,15 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if cost.get("ratio") is not None:
-        text = f"{percent(cost['ratio'])} of training every combination"
-        said.append(("What did it take?", f"{text}: {lasting(cost.get('spent_seconds'))}."))
+        text = f"training every combination would take {cost['ratio']:.1f} times as long"
+        said.append(("What did it take?", f"{lasting(cost.get('spent_seconds'))}; {text}."))
     return said
+
+
+def _why(best: dict[str, Any]) -> str:
+    """The reason of the choice as a sentence."""
+    why = str(best.get("why") or "")
+    return f"Chosen for the {why}." if why.startswith("best ") else why
 
 
 def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
@@ -144,7 +155,7 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
         rows = [_task_row(name, row) for name, row in tasks.items()]
         columns = [
             *header("task", "trained with", "metric"),
-            *header(numbers=["rows", "alone", "together", "predicted"]),
+            *header(numbers=["rows", "alone", "together", "predicted gain in loss"]),
         ]
         columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
         blocks.append(Table(f"{id}-recommended", "What the recommended grouping does to each task", columns, rows))
@@ -156,8 +167,37 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
         if lines:
             axis = "difference in score, together − alone"
             blocks.append(Charts([forest_chart("differences", lines, axis, f"{id} recommended")]))
-    lead = str(best.get("why") or "")
-    return Section(f"{id}-recommended", "What to train together", lead, blocks)
+    return Section(f"{id}-recommended", "What to train together", _why(best), blocks)
+
+
+def _proof(found: dict[str, Any], id: str) -> Section | None:
+    """What was compared on rows that chose nothing, and what else was varied."""
+    blocks: list[Block] = []
+    for number, (name, table) in enumerate((found.get("comparisons") or {}).items(), start=1):
+        every = [_task_row(row["task"], row) for row in table["tasks"]]
+        columns = [*header("task", "metric"), *header(numbers=["rows", "alone", "together"])]
+        columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
+        shown = [[row[0], *row[2:6], *row[7:]] for row in every]  # neither partners nor predictions
+        caption = name.replace("_", " ")
+        blocks.append(Table(f"{id}-proof{number}", f"{caption[:1].upper()}{caption[1:]}", columns, shown))
+    if variants := found.get("variants"):
+        rows = [
+            [
+                Cell(str(row["schedule"])),
+                measured(row.get("general"), percent(row.get("general"))),
+                measured(row.get("validation"), score(row.get("validation"))),
+                *(
+                    measured(len(tasks), count(len(tasks)))
+                    for tasks in (row["summary"]["verdicts"][verdict] for verdict in TONES)
+                ),
+            ]
+            for row in variants
+        ]
+        columns = [*header("schedule"), *header(numbers=["general data", "mean on validation", *TONES])]
+        blocks.append(Table(f"{id}-variants", "All tasks together, otherwise mixed", columns, rows))
+    split = found.get("reported") or "test"
+    lead = f"Measured on {split} rows, which neither training nor the choice of groups has seen; together − alone."
+    return Section(f"{id}-proof", "The proof", lead, blocks) if blocks else None
 
 
 def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
@@ -169,7 +209,7 @@ def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
         Cell(str(row.get("metric") or ""), tone="quiet"),
         measured(row.get("examples"), count(row.get("examples"))),
         *(measured(row.get(key), score(row.get(key))) for key in ("alone", "together")),
-        measured(row.get("predicted"), signed(row.get("predicted"), 1)),
+        measured(row.get("predicted"), gain(row.get("predicted"))),
         measured(change, signed(change)),
         Cell(interval(row), tone="quiet"),
         measured(row.get("p_holm"), chance(row.get("p_holm"))),
@@ -191,7 +231,7 @@ def _cost(found: dict[str, Any], id: str) -> Section | None:
             blocks.append(Charts([Chart(what, charts.sizes(bars, f"{id} {key}"), label, sheet)]))
     ratio = cost.get("ratio")
     lead = (
-        "" if ratio is None else f"The study took {percent(ratio, 1)} of what training every combination would take."
+        "" if ratio is None else f"Training every combination would take {ratio:.1f} times as long as this study did."
     )
     return Section(f"{id}-cost", "What it cost", lead, blocks)
 

@@ -6,6 +6,7 @@ same picture is right on light and dark paper and in print.
 
 import hashlib
 import io
+import logging
 import re
 import warnings
 from collections.abc import Generator
@@ -66,6 +67,7 @@ _FONT = re.compile(r"font(?:-family)?: ?(?:([\d.]+)px )?[^;\"]*'[^;\"]*")
 @contextmanager
 def drawing(width: float, height: float) -> "Generator[tuple[Figure, Axes]]":
     """A figure of so many pixels with one pair of axes, in the page's own style."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache, once on every machine
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
