@@ -20,6 +20,7 @@ PARTS = {
     "first_token": "what routing adds to the time to first token, on short and long prompts",
     "forgetting": "the demo's tasks with 0, 5, 10 and 20% of general data: what is learnt and what is kept",
     "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
+    "planning": "time and memory of estimating a million combinations of twenty tasks",
     "studies": "a recorded study, NAME=finance, student or related (needs its data: DATA=folder, or internet)",
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
