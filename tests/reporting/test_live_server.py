@@ -31,8 +31,13 @@ def step(number: int, **losses: float) -> dict[str, Any]:
 
 
 def write(folder: Path, *events: dict[str, Any], anew: bool = False) -> None:
-    with (folder / "events.jsonl").open("wb" if anew else "ab") as file:
-        file.writelines(json.dumps(event).encode() + b"\n" for event in events)
+    lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
+    if anew:  # in one piece: a reader who looked in between would see a diary that began from nothing
+        (folder / "new").write_bytes(lines)
+        (folder / "new").replace(folder / "events.jsonl")
+        return
+    with (folder / "events.jsonl").open("ab") as file:
+        file.write(lines)
 
 
 @pytest.fixture
