@@ -43,7 +43,7 @@ def _choices(table: Mapping[str, Any]) -> Any:
 
 def _under_the_router(report: Mapping[str, Any]) -> Any:
     shown = new_table("task", "metric")
-    uniform = report["rivals"].get("uniform")
+    uniform = report.get("rivals", {}).get("uniform")
     first = ("base", "uniform", "oracle", "routed") if uniform else ("base", "oracle", "routed")
     add_numbers(shown, "n", *first, "difference", "by body", "difference")
     for task, row in report["tasks"].items():

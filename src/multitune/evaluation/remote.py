@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -72,12 +73,23 @@ def ask(
         ledger.spend(answer.prompt_tokens, answer.answer_tokens)
     conversation = _Conversation(endpoint, sent, store, ledger, patience, tell, answers)
     if len(answers) < len(sent):
-        asyncio.run(conversation.run())
+        _finish(conversation)
     if conversation.fault is not None:
         kept = f"{len(answers):,} of {len(sent):,} answers are kept, and the command goes on from there"
         raise type(conversation.fault)(f"{conversation.fault}. {kept}") from conversation.fault
     answer_to = {key: answers[place] for place, key in enumerate(by_key)}
     return [answer_to[key] for key in keys]
+
+
+def _finish(conversation: "_Conversation") -> None:
+    """Run a conversation to its end, in a thread of its own where this one has a loop already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(conversation.run())
+        return
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(lambda: asyncio.run(conversation.run())).result()
 
 
 @dataclass(slots=True)

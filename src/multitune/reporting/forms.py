@@ -199,8 +199,25 @@ class _AfterChange(_Form):
     views: dict[str, _View]
 
 
+class _Uniform(_Form):
+    adapters: list[str]
+    scores: dict[str, float]
+
+
+class _Arrow(_Form):
+    adapters: list[str]
+    examples: int
+    accuracy: float
+
+
+class _Rivals(_Form):
+    uniform: _Uniform | None = None
+    arrow: _Arrow | None = None
+
+
 class _Report(_Form):
     rows: str
+    rivals: _Rivals = _Rivals()  # absent before there were any
     views: dict[str, _View]
     kinds: dict[str, float]
     general: dict[str, _Strangers]

@@ -39,7 +39,7 @@ def quality_lines(report: Mapping[str, Any]) -> list[str]:
             f"each task left out in turn, as a stranger: AUROC {mean['auroc']:.2f}, routed even so "
             f"{mean['routed']:.0%}"
         )
-    rivals = report["rivals"]
+    rivals = report.get("rivals", {})
     if uniform := rivals.get("uniform"):
         lines.append(f"uniform: one adapter for every text, the average of {', '.join(uniform['adapters'])}")
     if arrow := rivals.get("arrow"):
