@@ -14,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import datasets
 import yaml
 
 from benchmarks.record import record
@@ -45,7 +46,8 @@ def main() -> None:
         figures["check_100000_rows"] = multitune("check", str(file))
         figures["check_100000_rows_again"] = multitune("check", str(file))
         for rows in (LARGE // 10, LARGE) if LARGE else ():
-            figures[f"check_{rows}_rows"] = multitune("check", str(run_file(Path(folder), rows)))
+            figures[f"check_{rows}_rows"] = multitune("check", str(file := run_file(Path(folder), rows)))
+            figures[f"check_{rows}_rows_of_parquet"] = multitune("check", str(file), "--set", as_parquet(file))
     print(json.dumps(figures, indent=2))
     record("startup", COMMAND, figures)
 
@@ -73,6 +75,13 @@ def run_file(folder: Path, rows: int) -> Path:
     file = folder / f"rows_{rows}.yaml"
     file.write_text(yaml.safe_dump({"name": "rows", "tasks": [{"name": "intents", **task}]}), "utf-8")
     return file
+
+
+def as_parquet(file: Path) -> str:
+    """The rows of a run file as Parquet, and the setting that names them."""
+    parquet = file.with_suffix(".parquet")
+    datasets.Dataset.from_json(str(file.with_suffix(".jsonl")), cache_dir=str(file.parent)).to_parquet(parquet)
+    return f"tasks.intents.data={parquet}"
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
 """Laws of large files: the rows, splits, labels and tokens of a file that is held in memory, without holding it."""
 
+import datetime
 import json
 import tracemalloc
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
-from multitune.config.schema import TaskConfig
+from multitune.config.schema import SourceConfig, TaskConfig
 from multitune.core.errors import DataError, TaskError
 from multitune.core.records import SPLITS
-from multitune.data import lines
+from multitune.data import lines, stored
 from multitune.data.formats import read_file
 from multitune.data.lines import JsonLines
+from multitune.data.sources import load_rows
+from multitune.data.stored import ArrowRows
 from multitune.data.taskdata import Rendered, prepare_task
 from multitune.data.tokenizer import ChatFormat
 from multitune.data.tokens import encode
@@ -25,6 +30,12 @@ def write(path: Path, rows: int, first: int = 0) -> Path:
     return path
 
 
+def as_parquet(path: Path) -> Path:
+    found = path.with_suffix(".parquet")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(read_file(path, "")), found, row_group_size=70)
+    return found
+
+
 def task(path: Path, **fields: object) -> TaskConfig:
     shape = {"kind": "classify", "prompt": "say {{ text }}", "answer": "{{ label }}"}
     return TaskConfig.model_validate({"name": "words", "data": {"train": str(path)}, **shape, **fields})
@@ -32,7 +43,7 @@ def task(path: Path, **fields: object) -> TaskConfig:
 
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lines, "LARGE_BYTES", 0)
+    monkeypatch.setattr(stored, "LARGE_BYTES", 0)
 
 
 @pytest.mark.parametrize("block", [7, 1 << 20])
@@ -65,10 +76,14 @@ def test_a_row_that_cannot_be_read_names_file_and_byte(tmp_path, bad, said):
 
 
 @pytest.mark.parametrize("fields", [{}, {"limit": {"train": 100, "validation": 9, "test": 20}}, {"group": "label"}])
-def test_a_large_file_is_divided_and_labelled_like_a_small_one(tmp_path, monkeypatch, fields):
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_a_large_file_is_divided_and_labelled_like_a_small_one(tmp_path, monkeypatch, fields, name):
+    monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "cache"))
     path = write(tmp_path / "rows.jsonl", 900)
+    if name == "rows.parquet":
+        path = as_parquet(path)
     small = prepare_task(task(path, **fields), seed=17)
-    monkeypatch.setattr(lines, "LARGE_BYTES", 0)
+    monkeypatch.setattr(stored, "LARGE_BYTES", 0)
     large = prepare_task(task(path, **fields), seed=17)
     assert isinstance(large.examples["train"], Rendered)
     assert (large.digests, large.notes, large.task.labels) == (small.digests, small.notes, small.task.labels)
@@ -84,6 +99,45 @@ def test_tokens_of_a_large_file_are_those_of_a_small_one_and_come_from_the_cache
     made, found = (encode(examples, chat, 60, tmp_path / "cache") for _ in range(2))
     assert made.digest == found.digest == held.digest
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
+
+
+def test_rows_of_parquet_files_are_those_of_the_files_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "cache"))
+    moment = datetime.datetime(2026, 11, 25, 9, 30, tzinfo=datetime.UTC)
+    kept = [
+        {"n": i, "share": i / 3, "tags": ["a"] * (i % 3), "of": {"id": None}, "at": moment, "day": moment.date()}
+        for i in range(2500)
+    ]
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, half in zip(paths, (kept[:1200], kept[1200:]), strict=True):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(half), path)
+    rows = ArrowRows.of_parquet(paths, "task 'words'")
+    expected = [row for path in paths for row in read_file(path, "task 'words'")]
+    assert list(rows) == expected and rows[-1] == expected[-1] and rows[5:2000:400] == expected[5:2000:400]
+    assert list(rows.at([7, 2400, 3])) == [expected[i] for i in (7, 2400, 3)]
+    with pytest.raises(IndexError):
+        rows[2500]
+
+
+@pytest.mark.parametrize("content", [b"PAR1 and no more", None])
+def test_parquet_files_that_do_not_make_one_table_are_refused(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "cache"))
+    paths = [as_parquet(write(tmp_path / "a.jsonl", 9)), tmp_path / "b.parquet"]
+    other = pyarrow.Table.from_pylist([{"another": 1}])
+    paths[1].write_bytes(content) if content else pyarrow.parquet.write_table(other, paths[1])
+    with pytest.raises(DataError, match=r"task 'words': .*b\.parquet cannot be read as Parquet"):
+        list(ArrowRows.of_parquet(paths, "task 'words'"))
+
+
+def test_a_large_hub_set_stays_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hub-cache"))
+    (tmp_path / "set").mkdir()
+    path = write(tmp_path / "set" / "train.jsonl", 40)
+    small = load_rows(SourceConfig(hub=str(path.parent)), "task 'words'")["train"]
+    monkeypatch.setattr(stored, "LARGE_BYTES", 0)
+    large = load_rows(SourceConfig(hub=str(path.parent)), "task 'words'")["train"]
+    assert isinstance(large.rows, ArrowRows) and isinstance(small.rows, list)
+    assert (list(large.rows), large.digest) == (small.rows, small.digest)
 
 
 def test_another_prompt_makes_other_tokens(tmp_path, chat: ChatFormat, large):

@@ -1,31 +1,22 @@
-"""JSON lines that are too many to hold: rows stay in their files and are read where they lie."""
+"""JSON lines that are too many to hold, by where each begins in its file."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby
 from pathlib import Path
-from typing import BinaryIO, final, overload
+from typing import BinaryIO, final
 
 import numpy as np
 
 from multitune.core.errors import DataError
 from multitune.data.formats import Row, json_line
+from multitune.data.stored import StoredRows
 
-LARGE_BYTES = 256 << 20  # files of more bytes than this together are not held in memory
 READ_BYTES = 16 << 20
 
 
-def are_large(paths: Sequence[Path]) -> bool:
-    """Whether these files are JSON lines of more than LARGE_BYTES together."""
-    return all(p.suffix.lower() in (".jsonl", ".ndjson") for p in paths) and _size(paths) > LARGE_BYTES
-
-
-def _size(paths: Sequence[Path]) -> int:
-    return sum(path.stat().st_size for path in paths)
-
-
 @final
-class JsonLines(Sequence[Row]):
+class JsonLines(StoredRows):
     """The rows of one or several files, in order; in memory are eight bytes for each.
 
     Raises:
@@ -41,20 +32,8 @@ class JsonLines(Sequence[Row]):
     def __len__(self) -> int:
         return self._first[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return next(self.at([range(len(self))[index]]))
-
-    def __iter__(self) -> Iterator[Row]:
-        return self.at(range(len(self)))
-
     def at(self, rows: Iterable[int]) -> Iterator[Row]:
-        """The rows of these numbers; quickest where they ascend."""
+        """The rows of these numbers, a file at a time."""
         for file, numbers in groupby(rows, lambda row: bisect_right(self._first, row) - 1):
             with self._paths[file].open("rb") as stream:
                 for row in numbers:

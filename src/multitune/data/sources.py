@@ -12,8 +12,10 @@ from typing import Any
 from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
 from multitune.core.records import SPLITS, Split
+from multitune.data import stored
 from multitune.data.formats import READERS, Row, is_data_file, read_file
-from multitune.data.lines import JsonLines, are_large
+from multitune.data.lines import JsonLines
+from multitune.data.stored import ArrowRows, stored_size
 
 # `train.jsonl`, `sst-dev.csv`, `test-00000-of-00001.parquet`: the last word that names a split.
 SPLIT_NAME = re.compile(r"(?:.*[^a-z])?(train|validation|valid|val|dev|test)[^a-z].*", re.IGNORECASE)
@@ -115,9 +117,18 @@ def _by_name(paths: Sequence[Path]) -> dict[Split, list[Path]]:
 
 
 def _file_table(paths: Sequence[Path], place: str) -> Table:
-    large = are_large(paths)
-    rows = JsonLines(paths, place) if large else [row for path in paths for row in read_file(path, place)]
-    return _table(rows, ", ".join(map(str, paths)), place)
+    return _table(_file_rows(paths, place), ", ".join(map(str, paths)), place)
+
+
+def _file_rows(paths: Sequence[Path], place: str) -> Sequence[Row]:
+    """In memory, or on disk where they are large and of a format that can be read from anywhere in it."""
+    suffixes = {path.suffix.lower() for path in paths}
+    if stored_size(paths) > stored.LARGE_BYTES:
+        if suffixes <= {".jsonl", ".ndjson"}:
+            return JsonLines(paths, place)
+        if suffixes == {".parquet"}:
+            return ArrowRows.of_parquet(paths, place)
+    return [row for path in paths for row in read_file(path, place)]
 
 
 def _table(rows: Sequence[Row], origin: str, place: str) -> Table:
@@ -135,7 +146,7 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
 
     origin = " ".join(filter(None, [hub, source.config, split, source.revision and f"@{source.revision}"]))
     try:
-        rows = datasets.load_dataset(hub, source.config, split=split, revision=source.revision).to_list()
+        table = datasets.load_dataset(hub, source.config, split=split, revision=source.revision)
     except DatasetNotFoundError as error:
         raise DataNotFoundError(
             f"{place}: {_first_line(error)} Check the id; for a gated set, `hf auth login`"
@@ -145,7 +156,8 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
             f"{place}: the hub set {origin} could not be loaded ({type(error).__name__}: {_first_line(error)}). "
             "Check config, split and connection, or download its files and give their path"
         ) from error
-    return _table(rows, origin, place)
+    large = table.data.nbytes > stored.LARGE_BYTES
+    return _table(ArrowRows(table) if large else table.to_list(), origin, place)
 
 
 def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Split, Table]:

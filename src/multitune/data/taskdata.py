@@ -12,9 +12,9 @@ from multitune.core.errors import DataError, TaskError
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.seeds import generator
 from multitune.data.formats import Row
-from multitune.data.lines import JsonLines
 from multitune.data.sources import Table, load_rows
 from multitune.data.splits import carve, drop_straddlers, text_hash, text_key
+from multitune.data.stored import StoredRows
 from multitune.tasks.task import Task
 
 Examples = Mapping[Split, Sequence[Example]]
@@ -24,7 +24,7 @@ Examples = Mapping[Split, Sequence[Example]]
 class Rendered(Sequence[Example]):
     """Examples of rows that are not held in memory: each is rendered when it is asked for, and then forgotten."""
 
-    def __init__(self, task: Task, rows: JsonLines, source: Table, index: np.ndarray | None = None) -> None:
+    def __init__(self, task: Task, rows: StoredRows, source: Table, index: np.ndarray | None = None) -> None:
         self._task = task
         self._rows = rows
         self._source = source
@@ -138,7 +138,7 @@ def prepare_retention(config: TaskConfig, split: Split, seed: int) -> TaskData:
 
 def _render(task: Task, table: Table) -> Sequence[Example]:
     try:
-        if isinstance(table.rows, JsonLines):
+        if isinstance(table.rows, StoredRows):
             task.check_columns(table.rows)
             return Rendered(task, table.rows, table)
         return task.examples(table.rows)

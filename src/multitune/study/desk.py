@@ -94,6 +94,8 @@ class Desk:
         adapters = {key: self.folder.adapter(key) for key in missing}
         for key, answers in answer_again(self.prepared, missing, adapters, split):
             store_answers(self.folder, key, split, answers)
+            shown = ", ".join(f"{task} {answer.score:.3f}" for task, answer in answers.items())
+            self.observe({"kind": "note", "text": f"arm {missing[key].name}: {shown}"})
 
     def predictions(self, arm: Arm, task: str, split: Split) -> list[Prediction]:
         """What a finished arm said."""

@@ -1,0 +1,84 @@
+"""What a guided search costs and misses: held against the exhaustive study of the same tasks, arm by arm."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from benchmarks.record import record
+from benchmarks.studies import recorded_study
+from multitune.config.schema import RunConfig
+from multitune.config.study import StudyConfig
+from multitune.study.arms import Arm
+from multitune.study.desk import Desk
+from multitune.study.grouping import Grouping
+from multitune.study.plan import Baselines, baselines, searched
+from multitune.study.search import (
+    SIGNATURE_ROWS,
+    Board,
+    gains_over_alone,
+    measured_values,
+    recommend,
+    survey,
+    verify,
+)
+from multitune.study.study import StudyOptions, open_desk
+
+COMMAND = "make bench PART=guided NAME=related DATA=folder"
+SHARES = (0.1, 0.15, 0.2, 0.3)
+
+
+def main() -> None:
+    """Search within shares of the cost of everything; arms that the exhaustive study trained are not trained again."""
+    name = os.environ["NAME"]
+    with recorded_study(name) as (study, run):
+        desk = open_desk(study, run, StudyOptions())
+        base = baselines(desk.planner)
+        everything = searched(desk.planner)
+        desk.train([*base.arms, *everything])
+        full = [arm for arm in dict.fromkeys(everything) if arm == desk.planner.arm(arm.tasks)]
+        board = survey(desk, base)
+        truth = _told(desk, board, base, full)
+        found: dict[str, Any] = {"study": name, "combinations": len(board.members), "exhaustive": truth, "guided": {}}
+        for share in SHARES:
+            found["guided"][f"{share:.0%}"] = _guided(study, run, share, truth)
+    print(found)
+    record("guided", COMMAND, found)
+
+
+def _guided(study: StudyConfig, run: RunConfig, share: float, truth: dict[str, Any]) -> dict[str, Any]:
+    """One guided search, and what its grouping loses to the best of all."""
+    budget = study.budget.model_copy(update={"share": share})
+    guided = study.model_copy(update={"search": "guided", "rungs": (), "budget": budget})
+    desk = open_desk(guided, run, StudyOptions())
+    base = baselines(desk.planner)
+    desk.train(base.arms)
+    board = survey(desk, base)
+    told = _told(desk, board, base, verify(desk, board, base, []))
+    planner = desk.planner
+    spent = sum(planner.tokens(arm) for arm in desk.asked.values() if arm.steps)
+    spent += planner.signature_tokens(2 * SIGNATURE_ROWS)
+    return {
+        **told,
+        "share_of_everything": spent / planner.everything(),
+        "regret_points": truth["points"] - told["points"],
+        "regret_loss_gain": truth["loss_gain"] - told["loss_gain"],
+    }
+
+
+def _told(desk: Desk, board: Board, base: Baselines, full: list[Arm]) -> dict[str, Any]:
+    """The grouping that measured arms recommend: its mean gain in validation loss, and its mean metric in points."""
+    gains = gains_over_alone(desk, board, full, base, "loss")
+    choice: Grouping = recommend(gains, desk.planner.study.worth)
+    scores = measured_values(desk, board, [*base.alone, *full], "score")
+    served = [scores[choice.serves[i], i] for i in range(len(board.tasks))]
+    return {
+        "groups": [list(board.combination(row)) for row in choice.chosen],
+        "arms_in_full": len(full),
+        "loss_gain": choice.gain,
+        "points": 100 * float(np.mean(served)),
+    }
+
+
+if __name__ == "__main__":
+    main()
