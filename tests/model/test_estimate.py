@@ -14,7 +14,16 @@ from multitune.core.errors import ModelError
 from multitune.core.records import PackRow, Segments
 from multitune.model.backbone import ALIGN, wrap_model
 from multitune.model.bank import AdapterBank
-from multitune.model.estimate import Demand, Machine, ModelShape, estimate, measure_machine, model_shape, row_cost
+from multitune.model.estimate import (
+    EFFICIENCY,
+    Demand,
+    Machine,
+    ModelShape,
+    estimate,
+    measure_machine,
+    model_shape,
+    row_cost,
+)
 
 LORA = LoraConfig(rank=4, alpha=8, targets="attention")
 MACHINE = Machine(torch.device("cpu"), torch.bfloat16, 1e12)
@@ -69,7 +78,7 @@ def test_rows_cost_what_their_packs_hold() -> None:
 def test_time_is_operations_over_rate() -> None:
     shape = ModelShape(2_000, 100, 1_000, 200, (10, 10), 2, 8, 50)
     operations = 1_000 * (4 * DEMAND.trained_tokens + 2 * DEMAND.scored_tokens)
-    assert estimate(shape, DEMAND, MACHINE).seconds == pytest.approx(operations / 1e11)
+    assert estimate(shape, DEMAND, MACHINE).seconds == pytest.approx(operations / (MACHINE.flops * EFFICIENCY))
 
 
 def test_training_the_whole_model_takes_half_as_long_again(shape: ModelShape) -> None:
