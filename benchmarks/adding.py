@@ -31,7 +31,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for size in SIZES:
             run = run_experiment(run_of(Path(folder), f"of-{size}", range(size), OLDER))
-            newcomer = run_of(Path(folder), f"newcomer-{size}", range(size, size + 1), NEWCOMER)
+            newcomer = run_of(Path(folder), f"newcomer-{size}", range(max(SIZES), max(SIZES) + 1), NEWCOMER)
             started = time.monotonic()
             change = add_task(RunFolder(run.path), newcomer, AddOptions())
             found[str(size)] = {

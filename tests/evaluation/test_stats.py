@@ -9,21 +9,32 @@ from hypothesis import strategies as st
 
 from multitune.evaluation.stats import (
     BootstrapPlan,
+    Interval,
     backward_transfer,
     bootstrap_p,
     holm,
     mcnemar,
     mean_interval,
-    paired_differences,
-    paired_interval,
+    percentile_interval,
     resampled_scores,
+    tallied_scores,
 )
+from multitune.tasks.metrics import METRICS
 
 PLAN = BootstrapPlan(resamples=300)
 
 
 def accuracy(values, golds) -> float:
     return fmean(value == gold for value, gold in zip(values, golds, strict=True))
+
+
+def paired_differences(metric, a, b, golds, plan) -> np.ndarray:
+    return resampled_scores(metric, b, golds, plan) - resampled_scores(metric, a, golds, plan)
+
+
+def paired_interval(metric, a, b, golds, plan) -> Interval:
+    difference = metric(b, golds) - metric(a, golds)
+    return percentile_interval(paired_differences(metric, a, b, golds, plan), difference, plan.confidence)
 
 
 def two_arms(examples=200):
@@ -133,7 +144,22 @@ def test_backward_transfer_is_the_mean_change_since_a_task_was_learned() -> None
     assert backward_transfer({"a": 0.5, "b": 0.75}, {"a": 0.25, "b": 0.75}) == -0.125
 
 
-def test_the_difference_of_two_arms_on_each_resample_is_that_of_their_scores():
-    a, b, golds = two_arms()
-    gains = resampled_scores(accuracy, b, golds, PLAN) - resampled_scores(accuracy, a, golds, PLAN)
-    assert np.allclose(gains, paired_differences(accuracy, a, b, golds, PLAN))
+LABELS = st.sampled_from(["a", "b", "c"])
+ENTITIES = st.lists(st.tuples(st.sampled_from(["x", "y"]), st.just("ORG")), max_size=3)
+ADDS_UP = {"macro_f1": LABELS, "balanced_accuracy": LABELS, "entity_f1": ENTITIES}
+
+
+def test_which_metrics_add_up() -> None:
+    assert {name for name, metric in METRICS.items() if metric.tally} == set(ADDS_UP)
+
+
+@pytest.mark.parametrize("name", ADDS_UP)
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_a_metric_by_sums_is_the_metric_on_every_resample(name, data):
+    pairs = data.draw(st.lists(st.tuples(st.none() | ADDS_UP[name], ADDS_UP[name]), min_size=1, max_size=12))
+    values, golds = zip(*pairs, strict=True)
+    metric, plan = METRICS[name], BootstrapPlan(resamples=20)
+    tally = metric.tally(values, golds)
+    assert tally.score == pytest.approx(metric.corpus(values, golds))
+    assert tallied_scores(tally, plan) == pytest.approx(resampled_scores(metric.corpus, values, golds, plan))

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.made_runs import made_study
 from multitune.core.rundir import read_json, write_json
-from multitune.reporting.figures import gain, score, signed
+from multitune.reporting.figures import score, signed
 from multitune.reporting.page import write_report
 from multitune.reporting.study_page import PARTS
 from tests.reporting.conftest import Page
@@ -28,15 +28,11 @@ def test_the_studys_sentence_is_its_verdict(study: Path) -> None:
 def test_the_recommended_grouping_is_shown_with_what_it_does(study: Path) -> None:
     tasks = findings(study)["recommended"]["tasks"]
     shown = page_of(study).table("What the recommended grouping does")
-    assert [
-        (r["task"], r["alone"], r["together"], r["predicted gain in loss"], r["difference"], r["verdict"])
-        for r in shown
-    ] == [
+    assert [(r["task"], r["alone"], r["together"], r["difference"], r["verdict"]) for r in shown] == [
         (
             name,
             score(row["alone"]),
             score(row["together"]),
-            gain(row["predicted"]),
             signed(row["difference"]),
             row["verdict"],
         )
@@ -108,7 +104,7 @@ def test_numbers_that_are_not_there_yet_are_dashes(study: Path) -> None:
     write_json(study / "findings.json", found)
     page = page_of(study)
     row = page.table("What the recommended grouping does")[0]
-    assert (row["predicted gain in loss"], row["difference"], row["verdict"]) == ("–", "–", "–")
+    assert (row["together"], row["difference"], row["verdict"]) == ("–", "–", "–")
     assert page.table("20 arms")[0]["tweets"] == "–" and "cannot be shown" not in page.text
 
 

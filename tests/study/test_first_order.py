@@ -17,10 +17,12 @@ from multitune.study.estimate import (
 from multitune.study.signatures import BUCKETS, Signatures
 
 
-def quadratic(slopes: list[list[float]]) -> Landscape:
-    """Tasks with unit curvature that pull in given directions; validation is as training."""
-    sums = tuple(TaskSums(1.0, np.array(slope), np.eye(len(slope))) for slope in slopes)
-    return Landscape(tuple(f"t{i}" for i in range(len(slopes))), sums, sums, np.full(len(slopes), 1 / len(slopes)))
+def quadratic(bottoms: list[list[float]]) -> Landscape:
+    """Tasks whose losses are 1 + |x - bottom|² / 2, at the bottom of their sum; validation is as training."""
+    here = np.mean(bottoms, axis=0)
+    size = len(here)
+    sums = tuple(TaskSums(1 + 0.5 * float((here - b) @ (here - b)), here - b, np.eye(size)) for b in np.array(bottoms))
+    return Landscape(tuple(f"t{i}" for i in range(len(bottoms))), sums, sums, np.full(len(bottoms), 1 / len(bottoms)))
 
 
 def signatures(seed: int, rows: int = 12, shift: float = 0.0) -> Signatures:
@@ -35,11 +37,20 @@ def test_every_combination_is_there_once() -> None:
     assert members.any(axis=1).all()
 
 
-def test_a_task_alone_comes_to_the_bottom_of_its_own_quadratic() -> None:
-    land = quadratic([[1.0, 0.0], [0.0, -0.5]])
-    losses = estimate_losses(land, np.array([[True, False], [False, True]]), damping=1e-9)
-    assert losses[0, 0] == pytest.approx(1.0 - 0.5)  # loss - slope² / 2
-    assert losses[1, 1] == pytest.approx(1.0 - 0.125)
+def test_what_remains_of_a_finished_run_comes_to_the_bottom_of_its_own_loss() -> None:
+    bottoms = np.array([[1.0, 0.0], [0.0, -0.5], [2.0, 1.0]])
+    members = all_members(3)
+    losses = estimate_losses(quadratic(bottoms.tolist()), members, damping=1e-9)
+    for row, inside in enumerate(members):
+        reached = bottoms[inside].mean(axis=0)
+        assert losses[row] == pytest.approx(1 + 0.5 * ((reached - bottoms) ** 2).sum(axis=1), rel=1e-4)
+
+
+@given(st.floats(1e-3, 1e3))
+def test_all_tasks_together_are_the_shared_run_itself(damping: float) -> None:
+    land = quadratic([[1.0, 0.5], [0.3, -0.5]])
+    together = estimate_losses(land, np.array([[True, True]]), damping)[0]
+    assert together == pytest.approx([one.loss for one in land.validation])
 
 
 def test_tasks_that_pull_apart_hurt_each_other_and_tasks_that_agree_do_not() -> None:
@@ -69,8 +80,9 @@ def test_the_order_of_the_tasks_does_not_matter(order: list[int]) -> None:
 def test_more_damping_moves_less() -> None:
     land = quadratic([[1.0, 0.5], [0.3, -0.5]])
     members = all_members(2)
-    near, far = estimate_losses(land, members, 100.0), estimate_losses(land, members, 0.01)
-    assert (np.abs(near - 1.0) < np.abs(far - 1.0)).all()
+    near, far = estimate_losses(land, members, 100.0)[:2], estimate_losses(land, members, 0.01)[:2]
+    together = estimate_losses(land, members, 1.0)[2]
+    assert (np.abs(near - together) < np.abs(far - together)).all()
 
 
 def test_the_damping_is_the_one_that_explains_what_was_measured() -> None:

@@ -48,6 +48,7 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
     points = 100 * (pair["validation"]["first"]["score"] - alone["validation"]["first"]["score"])
     assert found["helps"]["points"][0][2] == pytest.approx(points)
     assert {rung["rung"] for rung in found["ladder"]} == {
+        "rows in the mixture",
         "shared vocabulary", "embeddings", "gradient cosine", "first-order estimate", "proxy runs", "short runs"
     }  # fmt: skip
     assert found["synergy"]["groups"][0]["name"] == "start"
@@ -178,6 +179,23 @@ def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> 
         arms = [arm for arm in found["arms"] if arm["tasks"] == [row["task"]] and arm["budget"] == "equal_passes"]
         assert {arm["seed"] for arm in arms} == {3, 4}
         assert row["alone"] == pytest.approx(sum(arm["test"][row["task"]]["score"] for arm in arms) / 2)
+
+
+def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:
+    settings, run = study(alone=["equal_passes", "equal_steps"], worth=0.0)
+    found = run_study(settings, run, StudyOptions())
+    longer = found["recommended"]["longer_alone"]
+    assert longer, "one step alone teaches less than three"
+    losses = {(tuple(arm["tasks"]), arm["steps"]): arm["validation"] for arm in found["arms"]}
+    recipes = {(recipe.tasks, recipe.steps) for recipe in load_config(folder_of(study_folder).recommended).adapters}
+    planner = open_desk(settings, run, StudyOptions()).planner
+    for task in TASKS:
+        served = planner.arm(found["recommended"]["tasks"][task]["group"])
+        together, alone = (
+            losses[key][task]["loss"] for key in ((served.tasks, served.steps), ((task,), served.steps))
+        )
+        assert (alone <= together) == (task in longer)
+        assert ((task,), longer[task]) in recipes if task in longer else (served.tasks, served.steps) in recipes
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,10 @@ def show_findings(found: Mapping[str, Any], folder: Path, console: Console) -> N
     """What `study.findings` gathered."""
     console.print()
     say(console, found["sentence"], "bold")
+    for group in found["recommended"]["groups"]:
+        say(console, f"{'together' if len(group) > 1 else 'alone'}: {', '.join(group)}")
+    for task, steps in found["recommended"]["longer_alone"].items():
+        say(console, f"alone for {steps:,} steps, as many as its group takes: {task}")
     for name, comparison in found["comparisons"].items():
         console.print()
         say(console, f"{name.replace('_', ' ')}, {comparison['rows']} rows", "bold")

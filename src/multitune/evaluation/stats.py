@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from multitune.core.seeds import generator
+from multitune.tasks.tallies import Tally
 
 Corpus = Callable[[Sequence[Any], Sequence[Any]], float]  # (values, golds) -> the metric over all of them
 
@@ -29,52 +30,38 @@ class Interval:
     difference: float
 
 
-def paired_interval(
-    metric: Corpus, values_a: Sequence[Any], values_b: Sequence[Any], golds: Sequence[Any], plan: BootstrapPlan
-) -> Interval:
-    """Percentile interval of metric(b) − metric(a) under resampling of the examples, for any corpus metric."""
-    differences = paired_differences(metric, values_a, values_b, golds, plan)
-    return percentile_interval(differences, metric(values_b, golds) - metric(values_a, golds), plan.confidence)
-
-
-def paired_differences(
-    metric: Corpus, values_a: Sequence[Any], values_b: Sequence[Any], golds: Sequence[Any], plan: BootstrapPlan
-) -> np.ndarray:
-    """metric(b) − metric(a) on each resample, float64 (resample,); both arms see the same examples each time.
-
-    Source: Efron & Tibshirani 1993, chapter 13; Koehn 2004 for paired use on corpus metrics.
-    """
-    assert len(values_a) == len(values_b) == len(golds) > 0, "two arms are compared on the same examples"
-
-    def score(values: Sequence[Any], rows: list[int], chosen: list[Any]) -> float:
-        return metric([values[row] for row in rows], chosen)
-
-    differences = np.empty(plan.resamples)
-    for place, indices in enumerate(_resamples(len(golds), plan)):
-        rows = indices.tolist()
-        chosen = [golds[row] for row in rows]
-        differences[place] = score(values_b, rows, chosen) - score(values_a, rows, chosen)
-    return differences
-
-
 def mean_interval(scores_a: Sequence[float], scores_b: Sequence[float], plan: BootstrapPlan) -> Interval:
-    """`paired_interval` of a metric that is the mean of per-example scores: same resamples, much faster."""
+    """Percentile interval of the difference b − a of a metric that is the mean of per-example scores."""
     difference = float(np.mean(scores_b) - np.mean(scores_a))
     return percentile_interval(mean_differences(scores_a, scores_b, plan), difference, plan.confidence)
 
 
 def mean_differences(scores_a: Sequence[float], scores_b: Sequence[float], plan: BootstrapPlan) -> np.ndarray:
-    """`paired_differences` of a metric that is the mean of per-example scores, float64 (resample,)."""
+    """b − a on each resample of a metric that is the mean of per-example scores, float64 (resample,)."""
     assert len(scores_a) == len(scores_b) > 0, "two arms are compared on the same examples"
     gains = np.asarray(scores_b, dtype=np.float64) - np.asarray(scores_a, dtype=np.float64)  # (example,)
     return np.array([gains[rows].mean() for rows in _resamples(len(gains), plan)])
 
 
 def resampled_scores(metric: Corpus, values: Sequence[Any], golds: Sequence[Any], plan: BootstrapPlan) -> np.ndarray:
-    """One arm's metric on each resample of its examples, float64 (resample,)."""
+    """One arm's metric on each resample of its examples, float64 (resample,).
+
+    The resamples follow from the plan and the number of examples alone, so that the difference of two arms' scores
+    is paired: both see the same examples each time.
+
+    Source: Efron & Tibshirani 1993, chapter 13; Koehn 2004 for paired use on corpus metrics.
+    """
     assert len(values) == len(golds) > 0, "a score needs examples"
     drawn = (indices.tolist() for indices in _resamples(len(golds), plan))
     return np.array([metric([values[row] for row in rows], [golds[row] for row in rows]) for rows in drawn])
+
+
+def tallied_scores(tally: Tally, plan: BootstrapPlan) -> np.ndarray:
+    """`resampled_scores` of a metric that follows from sums: the same numbers, a hundred times faster."""
+    examples = len(tally.counts)
+    assert examples > 0, "a score needs examples"
+    drawn = (np.bincount(rows, minlength=examples) for rows in _resamples(examples, plan))
+    return tally.read(np.stack([times @ tally.counts for times in drawn]))
 
 
 def percentile_interval(differences: np.ndarray, difference: float, confidence: float) -> Interval:
@@ -91,7 +78,7 @@ def bootstrap_p(differences: np.ndarray, discordant: int) -> float:
     that an exact sign test could give: a handful of examples proves nothing, however they fall.
 
     Args:
-        differences: of `paired_differences`, (resample,).
+        differences: of the two arms on each resample, (resample,).
         discordant: examples on which the two arms differ.
     """
     tail = min(np.mean(differences <= 0.0), np.mean(differences >= 0.0))

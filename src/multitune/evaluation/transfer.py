@@ -19,9 +19,9 @@ from multitune.evaluation.stats import (
     holm,
     mcnemar,
     mean_differences,
-    paired_differences,
     percentile_interval,
     resampled_scores,
+    tallied_scores,
 )
 from multitune.tasks.metrics import Metric
 
@@ -118,9 +118,9 @@ def adjusted(rows: Sequence[TaskTransfer], confidence: float) -> list[TaskTransf
 
 
 def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan) -> TaskTransfer:
-    rows = [_one(task, pair, metric, plan) for pair in pairs]
-    # One plan draws the same examples for every seed: (seed, resample).
-    drawn = np.stack([resampled(metric, *_ordered(task, pair), plan)[0] for pair in pairs])
+    measured = [_measured(task, pair, metric, plan) for pair in pairs]
+    rows = [row for row, _ in measured]
+    drawn = np.stack([differences for _, differences in measured])  # of the same examples for every seed
     seeds = generator(plan.seed, "seeds").integers(0, len(pairs), (plan.resamples, len(pairs)))  # (resample, seed)
     differences = drawn[seeds.T, np.arange(plan.resamples)].mean(axis=0)
     bases = [row.base for row in rows if row.base is not None]
@@ -181,6 +181,11 @@ def summary(transfers: Sequence[TaskTransfer]) -> TransferSummary:
 
 def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTransfer:
     """One task's row as if it were the only one."""
+    return _measured(task, arms, metric, plan)[0]
+
+
+def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tuple[TaskTransfer, np.ndarray]:
+    """The same, and the difference on each resample, float64 (resample,)."""
     alone, together = _ordered(task, arms)
     before, after = corpus_score(metric, alone), corpus_score(metric, together)
     p_mcnemar = mcnemar(_right(alone), _right(together)) if metric.right_wrong else None
@@ -188,7 +193,7 @@ def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTran
     discordant = sum(a.value != b.value for a, b in zip(alone, together, strict=True))
     p = p_mcnemar if is_mean and p_mcnemar is not None else bootstrap_p(differences, discordant)
     interval = percentile_interval(differences, after - before, plan.confidence)
-    return TaskTransfer(
+    row = TaskTransfer(
         task=task,
         metric=metric.name,
         base=None if arms.base is None else corpus_score(metric, _matched(task, "base", arms.base, alone)),
@@ -203,6 +208,7 @@ def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTran
         examples=len(alone),
         p_mcnemar=p_mcnemar,
     )
+    return row, differences
 
 
 def resampled(
@@ -216,8 +222,15 @@ def resampled(
     # Seen in the numbers: a mean is resampled at once, and need not score long texts a thousand times over.
     if all(isclose(corpus_score(metric, arm), fmean(row.score for row in arm), abs_tol=1e-9) for arm in (one, other)):
         return mean_differences(scores_a, scores_b, plan), True
-    values_a, values_b = ([row.value for row in arm] for arm in (one, other))
-    return paired_differences(metric.corpus, values_a, values_b, [row.gold for row in one], plan), False
+    return _drawn(metric, other, plan) - _drawn(metric, one, plan), False
+
+
+def _drawn(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> np.ndarray:
+    """An arm's score on each resample, float64 (resample,)."""
+    values, golds = [row.value for row in arm], [row.gold for row in arm]
+    if metric.tally:
+        return tallied_scores(metric.tally(values, golds), plan)
+    return resampled_scores(metric.corpus, values, golds, plan)
 
 
 def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> tuple[float, float]:
@@ -228,7 +241,7 @@ def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPla
     if isclose(score, fmean(scores), abs_tol=1e-9):
         draws = mean_differences([0.0] * len(rows), scores, plan)
     else:
-        draws = resampled_scores(metric.corpus, [row.value for row in rows], [row.gold for row in rows], plan)
+        draws = _drawn(metric, rows, plan)
     interval = percentile_interval(draws, score, plan.confidence)
     return interval.low, interval.high
 

@@ -28,7 +28,6 @@ from multitune.reporting.figures import (
     DASH,
     chance,
     count,
-    gain,
     interval,
     lasting,
     listed,
@@ -100,12 +99,10 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
     best, cost = found.get("recommended") or {}, found.get("cost") or {}
     if best.get("groups"):
         said.append(("What to train together?", f"{_groups(best['groups'])}. {_why(best)}".strip()))
-    tasks = {name: row for name, row in (best.get("tasks") or {}).items() if row.get("verdict")}
-    if tasks:
-        by = {verdict: [name for name, row in tasks.items() if row["verdict"] == verdict] for verdict in TONES}
-        words = [f"{verdict}: {listed(names)}" for verdict, names in by.items() if names]
-        text = "; ".join(words)
-        said.append(("What does it do to each task?", f"{text[0].upper()}{text[1:]}."))
+    if longer := list(best.get("longer_alone") or {}):
+        said.append(("Who is better off alone?", f"{listed(longer)}, trained as long as their groups."))
+    if effects := _effects(found.get("comparisons") or {}):
+        said.append(("What does it do to each task?", effects))
     rungs = [row for row in found.get("ladder") or [] if row.get("rank_correlation") is not None]
     rungs = [row for row in rungs if row.get("against") == MEASURED] or rungs
     if rungs:
@@ -123,6 +120,18 @@ def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
     return said
 
 
+def _effects(comparisons: dict[str, Any]) -> str:
+    """Whom the recommended grouping helped and hurt, at each budget of training alone."""
+    said: list[str] = []
+    for name, table in comparisons.items():
+        if not name.startswith("recommended against "):
+            continue
+        by = {verdict: [row["task"] for row in table["tasks"] if row.get("verdict") == verdict] for verdict in TONES}
+        words = [f"{verdict} {listed(names)}" for verdict, names in by.items() if names]
+        said.append(f"At {name.rpartition(' ')[2].replace('_', ' ')}: {'; '.join(words)}.")
+    return " ".join(said)
+
+
 def _why(best: dict[str, Any]) -> str:
     """The reason of the choice as a sentence."""
     why = str(best.get("why") or "")
@@ -135,6 +144,12 @@ def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
     alone = [group[0] for group in groups if len(group) == 1]
     said = [(f"Group {n}", listed(group, 30)) for n, group in enumerate(together, start=1)]
     return [*said, *([("Alone", listed(alone, 30))] if alone else [])]
+
+
+def _longer(best: dict[str, Any]) -> list[tuple[str, str]]:
+    """Who would do better alone, trained as long as its group."""
+    steps: dict[str, int] = best.get("longer_alone") or {}
+    return [(f"Alone, {count(of)} steps", task) for task, of in steps.items()]
 
 
 def _groups(groups: Sequence[Sequence[str]]) -> str:
@@ -150,15 +165,19 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
     blocks: list[Block] = []
     tasks: dict[str, Any] = best.get("tasks") or {}
     if best.get("groups"):
-        blocks.append(Facts(_grouped(best["groups"])))
+        blocks.append(Facts([*_grouped(best["groups"]), *_longer(best)]))
     if tasks:
         rows = [_task_row(name, row) for name, row in tasks.items()]
         columns = [
             *header("task", "trained with", "metric"),
-            *header(numbers=["rows", "alone", "together", "predicted gain in loss"]),
+            *header(numbers=["rows", "alone", "together"]),
         ]
         columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
-        blocks.append(Table(f"{id}-recommended", "What the recommended grouping does to each task", columns, rows))
+        blocks.append(
+            Table(
+                f"{id}-recommended", "What the recommended grouping does to each task, at equal passes", columns, rows
+            )
+        )
         lines = [
             charts.Line(name, row["difference"], row.get("low"), row.get("high"), row.get("verdict") or "cannot tell")
             for name, row in tasks.items()
@@ -177,7 +196,7 @@ def _proof(found: dict[str, Any], id: str) -> Section | None:
         every = [_task_row(row["task"], row) for row in table["tasks"]]
         columns = [*header("task", "metric"), *header(numbers=["rows", "alone", "together"])]
         columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
-        shown = [[row[0], *row[2:6], *row[7:]] for row in every]  # neither partners nor predictions
+        shown = [[row[0], *row[2:]] for row in every]  # without partners
         caption = name.replace("_", " ")
         blocks.append(Table(f"{id}-proof{number}", f"{caption[:1].upper()}{caption[1:]}", columns, shown))
     if variants := found.get("variants"):
@@ -209,7 +228,6 @@ def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
         Cell(str(row.get("metric") or ""), tone="quiet"),
         measured(row.get("examples"), count(row.get("examples"))),
         *(measured(row.get(key), score(row.get(key))) for key in ("alone", "together")),
-        measured(row.get("predicted"), gain(row.get("predicted"))),
         measured(change, signed(change)),
         Cell(interval(row), tone="quiet"),
         measured(row.get("p_holm"), chance(row.get("p_holm"))),

@@ -1,12 +1,13 @@
 """First-order estimates: what any combination of tasks would reach, from one shared run and its rows' gradients.
 
-Near the shared adapter the log-odds of a row's answer are taken as linear in the weights, and the loss as softplus of
-minus them. Training on a combination is then a ridge problem in the projected gradients, whose solution is one Newton
-step; the loss of every task's validation rows after that step is the estimate. All sums are per task, so that a
-combination costs a small linear system and no row is looked at again.
+A combination is what remains of the shared run when the other tasks are taken out of it. Near the shared adapter the
+log-odds of a row's answer are taken as linear in the weights, and the loss as softplus of minus them. What the other
+tasks' gradients held in balance then falls back by one damped Newton step in the curvature of the rows that remain,
+and the loss of every task's validation rows after that step is the estimate; all tasks together are the run itself.
+All sums are per task, so that a combination costs a small linear system and no row is looked at again.
 
-Source: Grad-TAG (arXiv:2409.06091) and EnsembleLoRA (arXiv:2505.21930), which solve the same problem by logistic
-regression, combination by combination; one Newton step in closed form is ours.
+Source: leaving out by influence, Koh & Liang 2017 (arXiv:1703.04730) with groups as in arXiv:1905.13289; linear
+log-odds for combinations of tasks, Grad-TAG (arXiv:2409.06091) and EnsembleLoRA (arXiv:2505.21930).
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,7 @@ def landscape(
     Args:
         train: task -> signatures of training rows.
         validation: task -> signatures of validation rows.
-        rows: task -> training rows in all, which weigh the tasks of a combination.
+        rows: task -> training rows in all, which weigh the tasks.
     """
     tasks = tuple(train)
     pooled = np.concatenate([_log_odds_gradients(train[task]) / np.sqrt(len(train[task].losses)) for task in tasks])
@@ -67,12 +68,12 @@ def landscape(
 
 
 def estimate_losses(land: Landscape, members: np.ndarray, damping: float) -> np.ndarray:
-    """Estimated validation loss of every task after training on each combination.
+    """Estimated validation loss of every task after training on each combination alone.
 
     Args:
         land: of the shared run.
         members: bool (combination, task) which tasks each combination trains on.
-        damping: strength of the ridge, in units of the mean curvature; small trusts the gradients far.
+        damping: strength of the ridge, in units of the mean curvature; small lets the rest fall far back.
 
     Returns:
         float32 (combination, task) nats per answer token; a task outside of the combination is estimated as well.
@@ -82,15 +83,14 @@ def estimate_losses(land: Landscape, members: np.ndarray, damping: float) -> np.
     held_slopes = _stack([one.slope for one in land.validation])
     held_curves = _stack([one.curve for one in land.validation])
     start = torch.tensor([one.loss for one in land.validation], dtype=torch.float32)
-    size = slopes.shape[1]
+    size, weight = slopes.shape[1], torch.from_numpy(land.weight.astype(np.float32))
     ridge = damping * curves.diagonal(dim1=1, dim2=2).mean() * torch.eye(size)
     found = np.empty((len(members), len(land.tasks)), dtype=np.float32)
     for first in range(0, len(members), CHUNK):
-        part = torch.from_numpy(members[first : first + CHUNK].astype(np.float32) * land.weight.astype(np.float32))
-        part = part / part.sum(dim=1, keepdim=True)  # (combination, task)
-        slope = part @ slopes
-        curve = (part @ curves.flatten(1)).view(-1, size, size) + ridge
-        step = -torch.cholesky_solve(slope[:, :, None], torch.linalg.cholesky(curve))[:, :, 0]  # (combination, dim.)
+        inside = torch.from_numpy(members[first : first + CHUNK].astype(np.float32))  # (combination, task)
+        curve = ((inside * weight) @ curves.flatten(1)).view(-1, size, size) + ridge
+        missing = ((1 - inside) * weight) @ slopes
+        step = torch.cholesky_solve(missing[:, :, None], torch.linalg.cholesky(curve))[:, :, 0]  # (combination, dim.)
         squares = (step[:, :, None] * step[:, None, :]).flatten(1)
         change = step @ held_slopes.T + 0.5 * squares @ held_curves.flatten(1).T
         found[first : first + CHUNK] = (start + change).clamp_min(0.0).numpy()

@@ -7,7 +7,8 @@
      "arms": [{"key", "name", "tasks", "general", "schedule", "seed", "steps", "tokens", "seconds",
                "budget": "together" | "equal_passes" | "equal_steps" | "short",
                "validation": {TASK: {"score", "loss", "examples"}}, "test": as of validation}],
-     "recommended": {"groups": [[TASK]], "why", "predicted_gain", "measured_gain",     # mean relative gain in loss
+     "recommended": {"groups": [[TASK]], "why", "measured_gain",                       # mean relative gain in loss
+                     "longer_alone": {TASK: steps that serve it better than its group does},
                      "tasks": {TASK: {"group", "predicted", and the fields of transfer.TaskTransfer}}},
      "comparisons": {"recommended against equal_passes": {"tasks": [TaskTransfer], "summary": TransferSummary}, ...},
      "variants": [{"schedule", "general", "seeds", "tasks", "summary", "validation": mean metric}],
@@ -71,6 +72,7 @@ def gather(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
     steps = rungs(ladder, _several(board, loss_gains), _several(board, points), desk.prepared.config.seed)
     by_mixture = _gains_by_mixture(board, points)
     comparisons = _comparisons(desk, outcome, split)
+    longer = longer_alone(desk, outcome)
     recommended = _recommended(desk, outcome, loss_gains, comparisons)
     return {
         "study": study.name,
@@ -82,7 +84,7 @@ def gather(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
         "sentence": _sentence(outcome, comparisons),
         "tasks": {task: _task(desk, outcome, task) for task in board.tasks},
         "arms": [_arm(desk, outcome.base, arm) for arm in desk.asked.values() if arm.steps],
-        "recommended": recommended,
+        "recommended": {**recommended, "longer_alone": {task: arm.steps for task, arm in longer.items()}},
         "comparisons": comparisons,
         "helps": _helps(desk, outcome, by_mixture),
         "synergy": {
@@ -161,18 +163,44 @@ def _recommended(desk: Desk, outcome: Outcome, gains: np.ndarray, comparisons: M
     }
 
 
+def longer_alone(desk: Desk, outcome: Outcome) -> dict[str, Arm]:
+    """Tasks that validation finds better served alone, for as many steps as what serves them: task -> that arm.
+
+    As any further adapter it must be worth it over all tasks.
+    """
+    planner, study = desk.planner, desk.planner.study
+    if "equal_steps" not in study.alone:
+        return {}
+    what = "loss" if study.choose_by == "loss" else "score"
+    found: dict[str, Arm] = {}
+    for task in outcome.board.tasks:
+        served = [serving(planner, task, outcome.group_of(task), seed) for seed in study.seeds]
+        alone = [planner.alone(task, "equal_steps", arm) for arm in served]
+        before, after = (
+            float(np.mean([desk.record(arm)["validation"][task][what] for arm in arms])) for arms in (served, alone)
+        )
+        gain = 1 - after / max(before, 1e-9) if what == "loss" else after - before
+        if gain / len(outcome.board.tasks) >= study.worth:
+            found[task] = alone[0]
+    return found
+
+
 def _sentence(outcome: Outcome, comparisons: Mapping[str, Any]) -> str:
-    name, table = next(iter(comparisons.items()))
-    verdicts = table["summary"]["verdicts"]
-    together = [" + ".join(group) for group in outcome.groups if len(group) > 1]
-    single = [group[0] for group in outcome.groups if len(group) == 1]
-    parts = [f"train together {'; '.join(together)}"] if together else []
-    parts += [f"{', '.join(single)} alone"] if single else []
-    counts = ", ".join(f"{word} {len(tasks)}" for word, tasks in verdicts.items())
-    budget = name.rpartition(" ")[2].replace("_", " ")
-    points = table["summary"]["mean_points"]
-    text = f"{' and '.join(parts)}: {points:+.1f} points on average over each alone at {budget} ({counts})"
-    return text[0].upper() + text[1:] + "."
+    """What to train, and what it does under each budget of training alone."""
+    several = [group for group in outcome.groups if len(group) > 1]
+    lead = f"Train in {len(outcome.groups)} groups"
+    if not several:
+        lead = "Train each task alone"
+    elif several == [outcome.board.tasks]:
+        lead = "Train all tasks together"
+    told: list[str] = []
+    for name, table in comparisons.items():
+        if name.startswith("recommended against "):
+            verdicts, points = table["summary"]["verdicts"], table["summary"]["mean_points"]
+            known = [f"{word} {', '.join(verdicts[word])}" for word in ("helped", "hurt") if verdicts[word]]
+            budget = name.rpartition(" ")[2].replace("_", " ")
+            told.append(f"{points:+.1f} points at {budget} ({'; '.join(known) or 'cannot tell'})")
+    return f"{lead}: against each alone {' and '.join(told)}."
 
 
 def _task(desk: Desk, outcome: Outcome, task: str) -> dict[str, Any]:

@@ -45,10 +45,15 @@ class Board:
 
 
 def survey(desk: Desk, base: Baselines) -> Board:
-    """The cheap rungs of the ladder: overlap, gradient cosines, and a first-order estimate of every combination."""
+    """The cheap rungs of the ladder: size, overlap, gradient cosines, and a first-order estimate of every combination.
+
+    The mere number of rows is the floor: what does not beat it says nothing about which tasks belong together.
+    """
     tasks = desk.planner.tasks
     members = all_members(len(tasks))
     board = Board(tasks, members, np.full(members.shape, np.nan))
+    sizes = np.array([desk.planner.sizes[task].rows for task in tasks])
+    board.rungs["rows in the mixture"] = _of_several(np.where(members, (members @ sizes)[:, None], np.nan), members)
     started = time.monotonic()
     rows = {task: desk.rows(task, "train", SIGNATURE_ROWS) for task in tasks}
     board.rungs["shared vocabulary"] = mean_affinity(vocabulary_overlap(rows), members)

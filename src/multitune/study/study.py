@@ -18,7 +18,7 @@ from multitune.core.versions import versions
 from multitune.study.arms import Arm, StudyFolder, require_same_data
 from multitune.study.desk import Desk
 from multitune.study.executors import Executor, LocalExecutor
-from multitune.study.findings import Outcome, compared, gather
+from multitune.study.findings import Outcome, compared, gather, longer_alone
 from multitune.study.plan import (
     Baselines,
     Planner,
@@ -151,10 +151,15 @@ def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
 
 
 def recommended_run(desk: Desk, outcome: Outcome) -> RunConfig:
-    """The run that trains the recommended grouping, with the arms' own budgets, seeds and schedules."""
+    """The run that trains what serves each task best, with the arms' own budgets, seeds and schedules."""
     planner = desk.planner
     seed = planner.study.seeds[0]
-    recipes = [serving(planner, group[0], group, seed).recipe("-".join(group)[:60]) for group in outcome.groups]
+    longer = longer_alone(desk, outcome)
+    used = [
+        group for group in outcome.groups if any(outcome.serves[task] == group for task in group if task not in longer)
+    ]
+    arms = [*(serving(planner, group[0], group, seed) for group in used), *longer.values()]
+    recipes = [arm.recipe("-".join(arm.tasks)[:60]) for arm in arms]
     name = f"{planner.study.name}-recommended"
     return desk.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})
 

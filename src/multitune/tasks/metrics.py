@@ -1,6 +1,5 @@
 """The scores a task can ask for, in one registry: over a set of examples, and for one example alone."""
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
@@ -11,8 +10,9 @@ import numpy as np
 
 from multitune.config.schema import Kind, TaskConfig
 from multitune.core.errors import TaskError, suggest
+from multitune.tasks import tallies
+from multitune.tasks.tallies import Tally, Values, label_numbers
 
-Values = Sequence[Any]
 _CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
 
 
@@ -26,6 +26,7 @@ class Metric:
     corpus: Callable[[Values, Values], float]  # (values, golds), both at least one long -> 0..1; correlations -1..1
     example: Callable[[Any, Any], float]  # (value, gold) -> 0..1
     right_wrong: bool  # whether `example` is 1 or 0, so that McNemar's test applies to it
+    tally: Callable[[Values, Values], Tally] | None = None  # the corpus metric by sums, where it follows from these
 
 
 DEFAULTS: Mapping[Kind, str] = {
@@ -73,24 +74,17 @@ def _same(value: Any, gold: Any) -> float:
     return float(value == gold)
 
 
-def _classes(values: Values, golds: Values) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(values, golds, classes) as numbers; None becomes -1, which is no class of its own in a mean over classes."""
-    names = sorted({name for name in (*values, *golds) if name is not None})
-    number: dict[str | None, int] = {None: -1} | {name: i for i, name in enumerate(names)}
-    return np.array([number[v] for v in values]), np.array([number[g] for g in golds]), np.arange(len(names))
-
-
 def _macro_f1(values: Values, golds: Values) -> float:
     from sklearn.metrics import f1_score
 
-    predicted, true, classes = _classes(values, golds)
+    predicted, true, classes = label_numbers(values, golds)
     return float(f1_score(true, predicted, labels=classes, average="macro"))
 
 
-def _balanced_accuracy(values: Values, golds: Values) -> float:
+def _balanced(values: Values, golds: Values) -> float:
     from sklearn.metrics import recall_score
 
-    predicted, true, _ = _classes(values, golds)
+    predicted, true, _ = label_numbers(values, golds)
     # The mean recall over the classes that occur; balanced_accuracy_score warns of predicted ones that do not.
     return float(recall_score(true, predicted, labels=np.unique(true), average="macro"))
 
@@ -98,7 +92,7 @@ def _balanced_accuracy(values: Values, golds: Values) -> float:
 def _matthews(values: Values, golds: Values) -> float:
     from sklearn.metrics import matthews_corrcoef
 
-    predicted, true, _ = _classes(values, golds)
+    predicted, true, _ = label_numbers(values, golds)
     # Where only one label occurs there is nothing to tell apart, and scikit-learn would warn.
     return float(matthews_corrcoef(true, predicted)) if np.unique(true).size > 1 else 0.0
 
@@ -142,23 +136,13 @@ def _correlation(test: Callable[[np.ndarray, np.ndarray], Any], values: Values, 
 # Entities: a value is a sequence of (text, TYPE) or None.
 
 
-def _entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """(entities found, entities predicted plus true); an unreadable output counts as one wrong entity."""
-    predicted = Counter(map(tuple, [("", "")] if value is None else value))
-    true = Counter(map(tuple, gold))
-    return (predicted & true).total(), predicted.total() + true.total()
-
-
-def _entity_f1_example(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> float:
-    found, total = _entity_counts(value, gold)
+def _entities_alike(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> float:
+    found, total = tallies.entity_counts(value, gold)
     return 2 * found / total if total else 1.0
 
 
 def _entity_f1(values: Values, golds: Values) -> float:
-    counts = [_entity_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
-    # Sum first, divide once: a mean of F1 would let rows without entities outweigh the others.
-    found, total = (sum(column) for column in zip(*counts, strict=True))
-    return 2 * found / total if total else 1.0
+    return tallies.entities(values, golds).score
 
 
 # Text: a value is a string or None.
@@ -229,13 +213,13 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "Share of labels that are right.", _LABEL, _mean_of(_same), _same, True),
-        Metric("macro_f1", "Mean over the labels of each one's F1.", _LABEL, _macro_f1, _same, True),
-        Metric("balanced_accuracy", "Mean recall over the labels.", _LABEL, _balanced_accuracy, _same, True),
+        Metric("macro_f1", "Mean over the labels of each one's F1.", _LABEL, _macro_f1, _same, True, tallies.macro_f1),
+        Metric("balanced_accuracy", "Mean recall over the labels.", _LABEL, _balanced, _same, True, tallies.balanced),
         Metric("matthews", "Correlation of labels, -1..1.", _LABEL, _matthews, _same, True),
         Metric("numeric_match", "Share of numbers within tolerance.", _AMOUNT, _mean_of(_close), _close, True),
         Metric("pearson", "Linear correlation of numbers, -1..1.", _AMOUNT, _pearson, _nearness, False),
         Metric("spearman", "Correlation of ranks, -1..1.", _AMOUNT, _spearman, _nearness, False),
-        Metric("entity_f1", "F1 of (text, type) pairs over all rows.", _TAG, _entity_f1, _entity_f1_example, False),
+        Metric("entity_f1", "F1 of (text, type) pairs.", _TAG, _entity_f1, _entities_alike, False, tallies.entities),
         Metric("exact_match", "Share of texts alike but for case.", _TEXT, _mean_of(_alike), _alike, True),
         Metric("rouge_l", "Mean F of the longest common word sequence.", _TEXT, _mean_of(_rouge_l), _rouge_l, False),
         Metric("chrf", "Mean chrF over texts.", _TEXT, _mean_of(_chrf), _chrf, False),
