@@ -128,8 +128,13 @@ def _effects(comparisons: dict[str, Any]) -> str:
             continue
         by = {verdict: [row["task"] for row in table["tasks"] if row.get("verdict") == verdict] for verdict in TONES}
         words = [f"{verdict} {listed(names)}" for verdict, names in by.items() if names]
-        said.append(f"At {name.rpartition(' ')[2].replace('_', ' ')}: {'; '.join(words)}.")
+        said.append(f"At {_budget(name)}: {'; '.join(words)}.")
     return " ".join(said)
+
+
+def _budget(comparison: str) -> str:
+    """What each task alone was given: "recommended against equal_steps" says equal steps."""
+    return comparison.rpartition(" ")[2].replace("_", " ")
 
 
 def _why(best: dict[str, Any]) -> str:
@@ -170,14 +175,12 @@ def _recommended(found: dict[str, Any], id: str) -> Section | None:
         rows = [_task_row(name, row) for name, row in tasks.items()]
         columns = [
             *header("task", "trained with", "metric"),
-            *header(numbers=["rows", "alone", "together"]),
+            *header(numbers=["rows", "alone", "together", "difference", "interval", "p"]),
+            *header("verdict"),
         ]
-        columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
-        blocks.append(
-            Table(
-                f"{id}-recommended", "What the recommended grouping does to each task, at equal passes", columns, rows
-            )
-        )
+        budget = _budget(next(iter(found.get("comparisons") or ()), "equal_passes"))
+        caption = f"What the recommended grouping does to each task, at {budget}"
+        blocks.append(Table(f"{id}-recommended", caption, columns, rows))
         lines = [
             charts.Line(name, row["difference"], row.get("low"), row.get("high"), row.get("verdict") or "cannot tell")
             for name, row in tasks.items()
