@@ -23,6 +23,7 @@ PARTS = {
     "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
     "planning": "time and memory of estimating a million combinations of twenty tasks",
     "studies": "a recorded study, NAME=finance, student or related (needs its data: DATA=folder, or internet)",
+    "shipping": "what ships on validation against the best on test, NAME=finance, after PART=studies",
     "guided": "a guided search against the exhaustive study of the same six tasks, NAME=related, after PART=studies",
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",

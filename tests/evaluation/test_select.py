@@ -1,5 +1,7 @@
 """The rule by which a task gets its adapter: the shared one unless another is better beyond luck."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,8 +72,12 @@ def test_the_reason_names_the_best_and_the_noise() -> None:
 
 
 def drawn(random: np.random.Generator, name: str, chances: np.ndarray) -> list[Prediction]:
-    right = random.random(len(chances)) < chances
-    return [Prediction("t", f"{i}", "a" if r else "b", "a" if r else "b", "a", float(r)) for i, r in enumerate(right)]
+    right, losses = random.random(len(chances)) < chances, random.exponential(1.0, len(chances)) + 1 - chances
+    labels = ["a" if r else "b" for r in right]
+    return [
+        Prediction("t", f"{i}", said, said, "a", float(r), float(loss))
+        for i, (said, r, loss) in enumerate(zip(labels, right, losses, strict=True))
+    ]
 
 
 @pytest.mark.parametrize("others", [1, 6])
@@ -85,7 +91,36 @@ def test_of_equally_good_candidates_the_simple_one_ships_in_nine_cases_of_ten(ot
         chances = random.beta(1, 1, 40)  # rows are easy or hard for all alike
         said = {one.name: drawn(random, one.name, chances) for one in few}
         kept += choose("t", METRICS["accuracy"], few, said, BootstrapPlan(100)).adapter in ("base", "shared")
-    assert kept >= 60 * (1 - LUCK) - 5  # two standard errors of sixty draws
+    assert kept >= 60 * (1 - 2 * LUCK) - 5  # two looks; two standard errors of sixty draws
+
+
+def with_losses(said: list[Prediction], mean: float) -> list[Prediction]:
+    random = np.random.default_rng(len(said))  # the same rows are hard for all
+    return [replace(row, loss=float(mean * (0.5 + random.random()))) for row in said]
+
+
+@pytest.mark.parametrize(
+    ("right", "losses", "adapter"),
+    [
+        ({"shared": 20, "alone": 20}, {"shared": 1.0, "alone": 0.8}, "t"),
+        ({"shared": 20, "alone": 20}, {"shared": 1.0, "alone": 1.2}, "shared"),
+        ({"shared": 22, "alone": 20}, {"shared": 1.0, "alone": 0.8}, "shared"),  # likelier, but scores less
+        ({"shared": 20, "alone": 20, "base": 20}, {"shared": 1.0, "alone": 1.2, "base": 0.5}, "shared"),
+        ({"shared": 20, "alone": 80}, {"shared": 0.5, "alone": 1.0}, "t"),  # the score decides where it can
+        ({"shared": 20, "alone": 20, "pair": 20}, {"shared": 1.0, "alone": 0.8, "pair": 0.7}, "pair"),
+    ],
+)
+def test_where_scores_cannot_tell_the_likelihood_of_the_right_answers_may(
+    right: dict[str, int], losses: dict[str, float], adapter: str
+) -> None:
+    names = {"base": "base", "shared": "shared", "pair": "pair", "alone": "t"}
+    right, losses = {"base": 0, **right}, {"base": 3.0, **losses}
+    said = {names[role]: with_losses(rows(count, 7), losses[role]) for role, count in right.items()}
+    few = [candidate for candidate in CANDIDATES if candidate.name in said]
+    assert choose("t", METRICS["accuracy"], few, said, PLAN).adapter == adapter
+    silent = {name: [replace(row, loss=None) for row in one] for name, one in said.items()}
+    by_score = choose("t", METRICS["accuracy"], few, silent, PLAN).adapter
+    assert by_score == ("t" if right["alone"] == 80 else "shared")
 
 
 def test_more_candidates_need_a_larger_lead() -> None:

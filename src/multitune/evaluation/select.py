@@ -3,9 +3,12 @@
 The rule, per task:
 
 1. The shared adapter stays unless others are ahead of it by more than luck: more than the best of as many candidates
-   that are all as good as it would show in one case of ten. The best of those ships, or of those within one standard
-   error of the best the one with the fewest parameters.
-2. The base ships instead where the shared adapter scored less than it, or where another is not ahead of it beyond
+   that are all as good as it would show in one case of twenty. The best of those ships, or of those within one
+   standard error of the best the one with the fewest parameters.
+2. Where the scores cannot tell, the likelihood of the right answers may: of the adapters whose score is not behind,
+   the one ships whose loss on the same rows is lowest, if it is lower than the shared one's by more than luck, again
+   in one case of twenty. A few dozen rows move a score in steps; their losses move as soon as anything is learned.
+3. The base ships instead where the shared adapter scored less than it, or where another is not ahead of it beyond
    luck, too: an adapter that was picked among several looks better than it is.
 
 Where no adapter is shared, the base stands in its place. So where all candidates are equally good, the shared adapter
@@ -15,19 +18,19 @@ Sources: luck is the largest studentised difference under the bootstrap, as in W
 snooping) and Westfall & Young 1993; one standard error is Breiman et al. 1984, section 3.4.3.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from multitune.core.records import Prediction
-from multitune.evaluation.stats import BootstrapPlan, percentile_interval
+from multitune.evaluation.stats import BootstrapPlan, mean_differences, percentile_interval
 from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.model.bank import BASE
 from multitune.tasks.metrics import Metric
 
-LUCK = 0.1  # chance that another ships where all are as good as the one that stays
+LUCK = 0.05  # chance, by score and again by loss, that another ships where all are as good as the one that stays
 Role = Literal["base", "shared", "group", "residual", "alone"]
 
 
@@ -81,26 +84,26 @@ def choose(
     """
     by_name = {candidate.name: candidate for candidate in candidates}
     shared = next((c.name for c in candidates if c.role == "shared"), BASE)
-    score = {name: corpus_score(metric, said[name]) for name in by_name}
-    race = _Race(metric, said, score, plan)
-    chosen, why = _picked(by_name, shared, race)
+    scores = _by_score(metric, {name: said[name] for name in by_name}, plan)
+    chosen, why = _picked(by_name, shared, scores)
+    losses = _by_loss({name: said[name] for name in by_name if name != BASE}, plan)
+    if chosen == shared != BASE and losses:
+        chosen, why = _likelier(shared, losses, scores.value) or (chosen, why)
     standings = {name: _standing(metric, said[shared], said[name], plan) for name in by_name}
     return Choice(task, metric.name, len(said[chosen]), chosen, why, standings)
 
 
 @dataclass(frozen=True, slots=True)
 class _Race:
-    """What candidates said to the same rows, and how far one must be ahead of another."""
+    """Values of candidates on the same rows, higher is better, and how far one must be ahead of another."""
 
-    metric: Metric
-    said: Mapping[str, Sequence[Prediction]]
-    score: Mapping[str, float]
-    plan: BootstrapPlan
+    value: Mapping[str, float]
+    leads: Callable[[str, str], np.ndarray]  # (behind, name) -> leads on resamples, the same rows for every pair
 
     def luck(self, behind: str) -> dict[str, float]:
         """Candidate -> the lead over `behind` that luck explains, if all are as good as that one."""
-        others = [name for name in self.score if name != behind]
-        resampled_leads = {name: self._leads(behind, name) for name in others}
+        others = [name for name in self.value if name != behind]
+        resampled_leads = {name: self.leads(behind, name) for name in others}
         noise = {name: float(leads.std()) for name, leads in resampled_leads.items()}
         moving = [name for name in others if noise[name] > 0.0]
         if not moving:
@@ -111,20 +114,30 @@ class _Race:
 
     def lead(self, name: str, behind: str) -> float:
         """How far one candidate is ahead of another."""
-        return self.score[name] - self.score[behind]
+        return self.value[name] - self.value[behind]
 
     def noise(self, name: str, best: str) -> float:
         """One standard error of the difference of two."""
-        return float(self._leads(name, best).std())
+        return float(self.leads(name, best).std())
 
-    def _leads(self, behind: str, name: str) -> np.ndarray:
-        """Leads on resamples, which are the same rows for every pair, float64 (resample,)."""
-        return resampled(self.metric, self.said[behind], self.said[name], self.plan)[0]
+
+def _by_score(metric: Metric, said: Mapping[str, Sequence[Prediction]], plan: BootstrapPlan) -> _Race:
+    score = {name: corpus_score(metric, rows) for name, rows in said.items()}
+    return _Race(score, lambda behind, name: resampled(metric, said[behind], said[name], plan)[0])
+
+
+def _by_loss(said: Mapping[str, Sequence[Prediction]], plan: BootstrapPlan) -> _Race | None:
+    """By how likely the right answers were; None where that was not measured."""
+    gains = {name: [-row.loss for row in rows if row.loss is not None] for name, rows in said.items()}
+    if any(len(gains[name]) < len(rows) for name, rows in said.items()):
+        return None
+    value = {name: float(np.mean(gain)) for name, gain in gains.items()}
+    return _Race(value, lambda behind, name: mean_differences(gains[behind], gains[name], plan))
 
 
 def _picked(by_name: Mapping[str, Candidate], shared: str, race: _Race) -> tuple[str, str]:
     """The candidate that ships, and why."""
-    score, among = race.score, len(by_name) - 1
+    score, among = race.value, len(by_name) - 1
     luck = race.luck(shared)
     first = max(by_name, key=lambda name: (score[name], name == shared, -by_name[name].parameters))
     ahead = [name for name in luck if race.lead(name, shared) > luck[name]]
@@ -145,6 +158,17 @@ def _picked(by_name: Mapping[str, Candidate], shared: str, race: _Race) -> tuple
         return BASE, f"{lead}, which luck explains ({_among(over_base, among)})"
     why = f"{race.lead(chosen, shared):.3f} ahead of {shared}, beyond luck ({_among(luck[chosen], among)})"
     return chosen, why if chosen == best else f"{why}; smaller than {best}, and level with it"
+
+
+def _likelier(shared: str, race: _Race, score: Mapping[str, float]) -> tuple[str, str] | None:
+    """The adapter that finds the right answers likelier than the shared one beyond luck, and scores no less."""
+    luck = race.luck(shared)
+    ahead = [name for name in luck if race.lead(name, shared) > luck[name] and score[name] >= score[shared]]
+    if not ahead:
+        return None
+    best = max(ahead, key=lambda name: race.value[name])
+    lead = f"loss {race.lead(best, shared):.3f} below {shared}'s, beyond luck ({_among(luck[best], len(luck))})"
+    return best, f"{lead}; score not behind"
 
 
 def _among(luck: float, candidates: int) -> str:
