@@ -35,7 +35,7 @@ def main() -> None:
         desk = open_desk(study, run, StudyOptions())
         base = baselines(desk.planner)
         everything = searched(desk.planner)
-        desk.train([*base.arms, *everything])
+        desk.train([*base.arms, *base.repeats, *everything])
         full = [arm for arm in dict.fromkeys(everything) if arm == desk.planner.arm(arm.tasks)]
         board = survey(desk, base)
         truth = _told(desk, board, base, full)
@@ -52,11 +52,12 @@ def _guided(study: StudyConfig, run: RunConfig, share: float, truth: dict[str, A
     guided = study.model_copy(update={"search": "guided", "rungs": (), "budget": budget})
     desk = open_desk(guided, run, StudyOptions())
     base = baselines(desk.planner)
-    desk.train(base.arms)
+    desk.train([*base.arms, *base.repeats])
     board = survey(desk, base)
     told = _told(desk, board, base, verify(desk, board, base, []))
     planner = desk.planner
-    spent = sum(planner.tokens(arm) for arm in desk.asked.values() if arm.steps)
+    searched = [arm for arm in desk.asked.values() if arm.steps and arm not in base.repeats]
+    spent = sum(planner.tokens(arm) for arm in searched)
     spent += planner.signature_tokens(2 * SIGNATURE_ROWS)
     return {
         **told,
@@ -70,7 +71,7 @@ def _told(desk: Desk, board: Board, base: Baselines, full: list[Arm]) -> dict[st
     """The grouping that measured arms recommend: its mean gain in validation loss, and its mean metric in points."""
     gains = gains_over_alone(desk, board, full, base, "loss")
     choice: Grouping = recommend(gains, desk.planner.study.worth)
-    scores = measured_values(desk, board, [*base.alone, *full], "score")
+    scores = measured_values(desk, board, base, full, "score")
     served = [scores[choice.serves[i], i] for i in range(len(board.tasks))]
     return {
         "groups": [list(board.combination(row)) for row in choice.chosen],

@@ -181,6 +181,19 @@ def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> 
         assert row["alone"] == pytest.approx(sum(arm["test"][row["task"]]["score"] for arm in arms) / 2)
 
 
+def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: Study) -> None:
+    settings, run = study(search="listed", combinations=[["first", "last"]], seeds=[3, 4, 5])
+    found = run_study(settings, run, StudyOptions())
+    alone = [arm for arm in found["arms"] if arm["tasks"] == ["first"] and arm["budget"] == "equal_passes"]
+    pair = next(arm for arm in found["arms"] if arm["tasks"] == ["first", "last"] and arm["seed"] == 3)
+    scores = {arm["seed"]: arm["validation"]["first"]["score"] for arm in alone}
+    assert set(scores) == {3, 4, 5}
+    helps = found["helps"]
+    points = 100 * (pair["validation"]["first"]["score"] - sum(scores.values()) / 3)
+    assert helps["points"][0][2] == pytest.approx(points)
+    assert helps["low"][0][2] <= points + 1e-9 and points - 1e-9 <= helps["high"][0][2]
+
+
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:
     settings, run = study(alone=["equal_passes", "equal_steps"], worth=0.0)
     found = run_study(settings, run, StudyOptions())

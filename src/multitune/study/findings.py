@@ -224,14 +224,14 @@ def _helps(desk: Desk, outcome: Outcome, gains: Mapping[Combination, Mapping[str
     """The matrix of pairs, each with the interval and verdict of the rows it was chosen by."""
     tasks = outcome.board.tasks
     points = helps(tasks, gains)
-    alone = {arm.tasks[0]: arm for arm in outcome.base.alone}
     found: dict[str, list[list[Any]]] = {
         key: [[None] * len(tasks) for _ in tasks] for key in ("low", "high", "verdict")
     }
     for i, a in enumerate(tasks):
         pairs = {j: desk.planner.arm((a, b)) for j, b in enumerate(tasks) if points[i][j] is not None}
         for j, arm in pairs.items():
-            row = compared(desk, {a: [(alone[a], arm)]}, outcome.base, "validation")["tasks"][0]
+            against = [(alone, arm) for alone in outcome.base.alone_on(a)]
+            row = compared(desk, {a: against}, outcome.base, "validation")["tasks"][0]
             found["low"][i][j], found["high"][i][j] = 100 * row["low"], 100 * row["high"]
             found["verdict"][i][j] = row["verdict"]
     return {"tasks": list(tasks), "points": points, **found}

@@ -108,11 +108,16 @@ class Baselines:
     base: tuple[Arm, ...]
     alone: tuple[Arm, ...]
     together: Arm
+    repeats: tuple[Arm, ...]  # each task alone with the other seeds, which the proof needs in any case
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """All of them."""
+        """All but the repeats."""
         return (*self.base, *self.alone, self.together)
+
+    def alone_on(self, task: str) -> list[Arm]:
+        """A task alone, with every seed."""
+        return [arm for arm in (*self.alone, *self.repeats) if arm.tasks == (task,)]
 
 
 def baselines(planner: Planner) -> Baselines:
@@ -122,6 +127,11 @@ def baselines(planner: Planner) -> Baselines:
         tuple(planner.base(task) for task in planner.tasks),
         tuple(planner.alone(task, "equal_passes", together) for task in planner.tasks),
         together,
+        tuple(
+            planner.alone(task, "equal_passes", planner.arm(planner.tasks, seed))
+            for seed in planner.study.seeds[1:]
+            for task in planner.tasks
+        ),
     )
 
 

@@ -77,26 +77,39 @@ def survey(desk: Desk, base: Baselines) -> Board:
 
 def _damping(desk: Desk, base: Baselines, board: Board, land: Landscape) -> float:
     """As the baselines, which are trained anyway, fit best."""
-    arms = [*base.alone, base.together]
-    measured = measured_values(desk, board, arms, "loss")
-    rows = [board.row(arm.tasks) for arm in arms]
+    measured = measured_values(desk, board, base, [base.together], "loss")
+    rows = [board.row(arm.tasks) for arm in (*base.alone, base.together)]
     return fit_damping(land, board.members[rows], measured[rows])
 
 
-def measured_values(desk: Desk, board: Board, arms: Sequence[Arm], what: str) -> np.ndarray:
-    """`loss` or `score` on validation of trained arms, float (combination, task), NaN where none was trained."""
+def measured_values(desk: Desk, board: Board, base: Baselines, arms: Sequence[Arm], what: str) -> np.ndarray:
+    """`loss` or `score` on validation, float (combination, task), NaN where none was measured.
+
+    Tasks alone stand at the mean over the seeds: all gains are measured from there, and one lucky seed would tilt
+    them all.
+
+    Args:
+        desk: of the study.
+        board: its combinations.
+        base: its baselines, trained with every seed.
+        arms: of several tasks, trained with the first seed.
+        what: loss or score.
+    """
     found = np.full(board.members.shape, np.nan)
     for arm in arms:
         by_task = desk.record(arm)["validation"]
         for task in arm.tasks:
             found[board.row(arm.tasks), board.tasks.index(task)] = by_task[task][what]
+    for column, task in enumerate(board.tasks):
+        alone = [desk.record(arm)["validation"][task][what] for arm in base.alone_on(task)]
+        found[board.row((task,)), column] = np.mean(alone)
     return found
 
 
 def gains_over_alone(desk: Desk, board: Board, arms: Sequence[Arm], base: Baselines, what: str) -> np.ndarray:
     """Relative gain in loss, or points of the metric over 100, over each task alone; float (combination, task)."""
-    alone = np.array([desk.record(arm)["validation"][arm.tasks[0]][what] for arm in base.alone])
-    values = measured_values(desk, board, [*base.alone, *arms], what)
+    values = measured_values(desk, board, base, arms, what)
+    alone = np.array([values[board.row((task,)), column] for column, task in enumerate(board.tasks)])
     return relative_gains(values, alone) if what == "loss" else values - alone
 
 

@@ -61,14 +61,14 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict
     desk = open_desk(study, run, options)
     base = baselines(desk.planner)
     chosen = searched(desk.planner)
-    desk.train([*base.arms, *chosen])
+    desk.train([*base.arms, *base.repeats, *chosen])
     board = survey(desk, base)
     full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == desk.planner.arm(arm.tasks)]
     if study.search == "guided":
         full = verify(desk, board, base, full)
     gains = gains_over_alone(desk, board, full, base, "loss" if study.choose_by == "loss" else "score")
     outcome = Outcome(base, full, board, recommend(gains, study.worth))
-    searched_arms = dict(desk.asked)
+    searched_arms = {key: arm for key, arm in desk.asked.items() if arm not in base.repeats}
     split: Split = "test" if study.test else "validation"
     last, extra = finalists(desk.planner, outcome.serves), variants(desk.planner)
     desk.train([*last, *extra])
