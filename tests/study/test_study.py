@@ -13,6 +13,8 @@ from multitune.core.errors import ConfigError, RunFolderError, TrainingError
 from multitune.evaluation.runner import read_predictions
 from multitune.study import waves
 from multitune.study.arms import StudyFolder
+from multitune.study.plan import baselines, require_budget
+from multitune.study.search import SIGNATURE_ROWS, survey, verify
 from multitune.study.study import StudyOptions, open_desk, plan_report, run_study
 from tests.study.conftest import TASKS, Study
 
@@ -64,6 +66,21 @@ def test_a_guided_study_trains_no_more_than_its_budget_and_recommends_only_what_
     trained = several | {(task,) for task in TASKS}
     assert {tuple(group) for group in found["recommended"]["groups"]} <= trained
     assert {tuple(one["tasks"]) for one in found["predictions"]} <= trained
+
+
+@pytest.mark.parametrize("share", [0.95, 1.0, 1.4])
+def test_a_guided_search_keeps_within_its_share_short_runs_included(study: Study, share: float) -> None:
+    settings, run = study()
+    # Of three tasks the baselines are half of everything: only a copy, which is not checked, may go beyond the whole.
+    settings = settings.model_copy(update={"budget": settings.budget.model_copy(update={"share": share})})
+    desk = open_desk(settings, run, StudyOptions())
+    base = baselines(desk.planner)
+    desk.train(base.arms)
+    board = survey(desk, base)
+    verify(desk, board, base, [])
+    searched = [arm for arm in desk.asked.values() if arm not in base.arms]
+    assert searched
+    assert sum(map(desk.planner.tokens, searched)) <= require_budget(desk.planner, 2 * SIGNATURE_ROWS)
 
 
 def test_a_study_that_is_run_again_trains_nothing(

@@ -127,9 +127,9 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     arms = [planner.arm(group) for group in promising(board, planner.study.worth)]
     arms = [arm for arm in arms if arm not in known and arm != base.together]
-    arms = _halved(desk, board, base, arms, left)
+    arms, spent = _halved(desk, base, arms, left)
     trained = list(known)
-    left -= sum(planner.tokens(planner.short(arm)) for arm in arms if planner.short(arm) in desk.asked.values())
+    left -= spent
     for arm in arms[: budget.arms]:
         if time.monotonic() > ends or planner.tokens(arm) > left:
             continue
@@ -141,27 +141,30 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     return list(dict.fromkeys([*trained, base.together]))
 
 
-def _halved(desk: Desk, board: Board, base: Baselines, arms: list[Arm], budget: float) -> list[Arm]:
-    """Candidates in the order of short runs, where half of the budget buys enough of these; else as they came."""
+def _halved(desk: Desk, base: Baselines, arms: list[Arm], budget: float) -> tuple[list[Arm], float]:
+    """Candidates in the order of short runs, where half of the budget buys enough of these; else as they came.
+
+    Returns:
+        The candidates, and the tokens that short runs took of the budget.
+    """
     planner = desk.planner
+    if budget == float("inf"):
+        return arms, 0.0
+    references = [planner.short(arm) for arm in base.alone]
     short: list[Arm] = []
-    spent = 0.0
+    spent = sum(planner.tokens(arm) for arm in references)
     for arm in arms:
         cost = planner.tokens(planner.short(arm))
         if spent + cost <= budget / 2:
             short.append(arm)
             spent += cost
-    if len(short) < LEAST_SHORT or budget == float("inf"):
-        return arms
-    references = [planner.short(arm) for arm in (*base.alone,)]
-    spent += sum(planner.tokens(arm) for arm in references)
-    if spent > budget:
-        return arms
+    if len(short) < LEAST_SHORT:
+        return arms, 0.0
     desk.train([*references, *(planner.short(arm) for arm in short)])
     alone = {arm.tasks[0]: desk.record(arm)["validation"][arm.tasks[0]]["loss"] for arm in references}
     values = {arm: desk.record(planner.short(arm))["validation"] for arm in short}
     gains = {arm: float(np.mean([1 - v[t]["loss"] / alone[t] for t in arm.tasks])) for arm, v in values.items()}
-    return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)]
+    return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)], spent
 
 
 def promising(board: Board, worth: float) -> list[Combination]:
