@@ -124,7 +124,7 @@ def test_a_comparison_that_is_stopped_goes_on_where_it_was(how: signal.Signals, 
     def slow(request: Request) -> Response:
         if request.number == 2:
             reached.set()
-            let_go.wait(60)
+            let_go.wait(110)
         return completion("red")
 
     with serving(slow) as server:
