@@ -15,7 +15,7 @@ from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
-from multitune.study.grouping import Grouping, relative_gains
+from multitune.study.grouping import Grouping
 from multitune.study.plan import Baselines, baselines, require_budget, searched
 from multitune.study.search import (
     SIGNATURE_ROWS,
@@ -44,11 +44,12 @@ def main() -> None:
         full = [arm for arm in dict.fromkeys(everything) if arm == desk.planner.arm(arm.tasks)]
         board = survey(desk, base)
         truth = _told(desk, board, base, full)
-        values = [measured_values(desk, board, base, full, what) for what in ("loss", "score")]
+        gains = gains_over_alone(desk, board, full, base, "loss")
+        scores = measured_values(desk, board, base, full, "score")
         found: dict[str, Any] = {"study": name, "combinations": len(board.members), "exhaustive": truth, "guided": {}}
         for share in SHARES:
             guided, left = _guided(study, run, share, truth)
-            guided["regret_points_of_chance"] = truth["points"] - _by_chance(desk, board, full, values, left)
+            guided["regret_points_of_chance"] = truth["points"] - _by_chance(desk, board, (gains, scores), left)
             found["guided"][f"{share:.0%}"] = guided
     print(found)
     record("guided", COMMAND, found)
@@ -76,37 +77,39 @@ def _guided(study: StudyConfig, run: RunConfig, share: float, truth: dict[str, A
     return found, require_budget(planner, 2 * SIGNATURE_ROWS)
 
 
-def _by_chance(desk: Desk, board: Board, full: list[Arm], values: list[np.ndarray], budget: float) -> float:
-    """Mean points of the grouping that randomly chosen combinations of a budget recommend."""
-    random, points = np.random.default_rng(17), list[float]()
-    fixed = [row for row, inside in enumerate(board.members) if inside.sum() in (1, len(board.tasks))]
+def _by_chance(desk: Desk, board: Board, measured: tuple[np.ndarray, np.ndarray], budget: float) -> float:
+    """Mean points of the grouping that combinations in random order, as far as a budget goes, recommend."""
+    gains, scores = measured
+    planner, random = desk.planner, np.random.default_rng(17)
+    sizes = board.members.sum(axis=1)
+    baseline = (sizes == 1) | (sizes == len(board.tasks))
+    cost = [planner.tokens(planner.arm(board.combination(row))) for row in range(len(sizes))]
+    points: list[float] = []
     for _ in range(DRAWS):
-        left, known = budget, list(fixed)
-        for place in random.permutation(len(full)):
-            cost = desk.planner.tokens(full[place])
-            if cost <= left and board.row(full[place].tasks) not in known:
-                left -= cost
-                known.append(board.row(full[place].tasks))
-        losses, scores = (np.full(board.members.shape, np.nan) for _ in values)
-        losses[known], scores[known] = values[0][known], values[1][known]
-        alone = [losses[board.row((task,)), column] for column, task in enumerate(board.tasks)]
-        serves = recommend(relative_gains(losses, np.array(alone)), desk.planner.study.worth).serves
-        points.append(100 * float(np.mean([scores[row, column] for column, row in enumerate(serves)])))
+        left, known = budget, baseline.copy()
+        for row in random.permutation(np.flatnonzero(~baseline)):
+            if cost[row] <= left:
+                left -= cost[row]
+                known[row] = True
+        choice = recommend(np.where(known[:, None], gains, np.nan), planner.study.worth)
+        points.append(_points(choice, scores))
     return float(np.mean(points))
 
 
 def _told(desk: Desk, board: Board, base: Baselines, full: list[Arm]) -> dict[str, Any]:
     """The grouping that measured arms recommend: its mean gain in validation loss, and its mean metric in points."""
-    gains = gains_over_alone(desk, board, full, base, "loss")
-    choice: Grouping = recommend(gains, desk.planner.study.worth)
-    scores = measured_values(desk, board, base, full, "score")
-    served = [scores[choice.serves[i], i] for i in range(len(board.tasks))]
+    choice = recommend(gains_over_alone(desk, board, full, base, "loss"), desk.planner.study.worth)
     return {
         "groups": [list(board.combination(row)) for row in choice.chosen],
         "arms_in_full": len(full),
         "loss_gain": choice.gain,
-        "points": 100 * float(np.mean(served)),
+        "points": _points(choice, measured_values(desk, board, base, full, "score")),
     }
+
+
+def _points(choice: Grouping, scores: np.ndarray) -> float:
+    """Mean metric of the tasks under a grouping, in points."""
+    return 100 * float(np.mean([scores[row, column] for column, row in enumerate(choice.serves)]))
 
 
 if __name__ == "__main__":

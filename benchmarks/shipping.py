@@ -56,15 +56,15 @@ def _case(desk: Desk, arms: Sequence[dict[str, Any]], task: str, seed: int) -> d
     metric = desk.prepared.tasks[task].data.task.metric
     silent = {name: [replace(row, loss=None) for row in rows] for name, rows in held.items()}
     scores = {name: corpus_score(metric, rows) for name, rows in test.items()}
-    picked = {rule: choose(task, metric, few, said, PLAN).adapter for rule, said in (("s", silent), ("l", held))}
+    by_score, by_both = (choose(task, metric, few, said, PLAN).adapter for said in (silent, held))
     return {
         "task": task,
         "seed": seed,
         "shared": scores[shared],
-        "by_score": scores[picked["s"]],
-        "by_score_and_loss": scores[picked["l"]],
+        "by_score": scores[by_score],
+        "by_score_and_loss": scores[by_both],
         "best": max(scores.values()),
-        "ships": picked["l"],
+        "ships": by_both,
     }
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ STUDIES = Path(__file__).parent.parent / "studies"
 
 
 @contextmanager
-def recorded_study(name: str, overrides: Sequence[str] = ()) -> Generator[tuple[StudyConfig, RunConfig]]:
+def recorded_study(name: str) -> Generator[tuple[StudyConfig, RunConfig]]:
     """A study of studies/; DATA names local copies of its sets, RUNS where its arms are kept."""
     place = STUDIES / name
     with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +33,7 @@ def recorded_study(name: str, overrides: Sequence[str] = ()) -> Generator[tuple[
             run_file = Path(folder) / "run.yaml"
             run_file.write_text(dump_config(config), "utf-8")
         places = [f"run={json.dumps(str(run_file))}", f"output={os.environ.get('RUNS', '../../runs/studies')}"]
-        yield load_study(place / "study.yaml", [*places, *overrides])
+        yield load_study(place / "study.yaml", places)
 
 
 def main() -> None:

@@ -119,6 +119,17 @@ def test_rows_of_parquet_files_are_those_of_the_files_read_whole(tmp_path, monke
         rows[2500]
 
 
+def test_parquet_files_are_large_by_what_they_hold_and_not_by_how_it_is_packed(tmp_path):
+    rows = pyarrow.Table.from_pylist([{"text": f"{'many words ' * 90} {i}"} for i in range(2000)])
+    path = tmp_path / "rows.parquet"
+    pyarrow.parquet.write_table(rows, path, compression="zstd", use_dictionary=False)
+    assert stored.file_bytes([path]) < 200_000 and stored.parquet_bytes([path]) > 2000 * 990
+    path.write_bytes(b"PAR1 and no more")
+    assert stored.parquet_bytes([path]) == 0
+    with pytest.raises(DataError, match="not a whole Parquet file"):
+        load_rows(SourceConfig(train=str(path)), "task 'words'")
+
+
 @pytest.mark.parametrize("content", [b"PAR1 and no more", None])
 def test_parquet_files_that_do_not_make_one_table_are_refused(tmp_path, monkeypatch, content):
     monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "cache"))
@@ -157,9 +168,13 @@ def test_a_row_is_named_by_its_number(tmp_path, large):
         prepare_task(task(path), seed=17)
 
 
-def test_memory_grows_by_a_few_bytes_a_row(tmp_path, chat: ChatFormat, large):
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_memory_grows_by_a_few_bytes_a_row(tmp_path, monkeypatch, chat: ChatFormat, large, form):
+    monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "arrow"))
+
     def held(rows: int) -> int:
         path = write(tmp_path / f"{rows}.jsonl", rows)
+        path = as_parquet(path) if form == "parquet" else path
         encode(prepare_task(task(path), 17).examples["train"], chat, 60, tmp_path / "warm-up")
         tracemalloc.start()
         kept = encode(prepare_task(task(path), 17).examples["train"], chat, 60, tmp_path / f"cache{rows}")

@@ -40,6 +40,18 @@ def test_the_recommended_grouping_is_shown_with_what_it_does(study: Path) -> Non
     ]
 
 
+def test_who_is_better_off_alone_and_what_each_budget_did_stands_on_top(study: Path) -> None:
+    found = findings(study)
+    found["recommended"]["longer_alone"] = {"tweets": 61}
+    passes = found["comparisons"]["recommended against equal_passes"]
+    tasks = [{**row, "verdict": "hurt"} for row in passes["tasks"]]
+    found["comparisons"]["recommended against equal_steps"] = {**passes, "tasks": tasks}
+    write_json(study / "findings.json", found)
+    text = page_of(study).text
+    assert "tweets, trained as long as their groups." in text and "Alone, 61 steps" in text
+    assert "At equal passes: helped" in text and "At equal steps: hurt" in text
+
+
 def test_the_matrix_of_help_is_the_findings_with_marks_for_verdicts(study: Path) -> None:
     helps = findings(study)["helps"]
     marks = {"helped": " ▲", "hurt": " ▼"}

@@ -216,15 +216,19 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
     found = run_study(settings, run, StudyOptions())
     longer = found["recommended"]["longer_alone"]
     assert longer, "one step alone teaches less than three"
+    for budget in ("equal_passes", "equal_steps"):
+        points = found["comparisons"][f"recommended against {budget}"]["summary"]["mean_points"]
+        assert f"{points:+.1f} points at {budget.replace('_', ' ')}" in found["sentence"]
     losses = {(tuple(arm["tasks"]), arm["steps"]): arm["validation"] for arm in found["arms"]}
     recipes = {(recipe.tasks, recipe.steps) for recipe in load_config(folder_of(study_folder).recommended).adapters}
     planner = open_desk(settings, run, StudyOptions()).planner
     for task in TASKS:
-        served = planner.arm(found["recommended"]["tasks"][task]["group"])
+        group = found["recommended"]["tasks"][task]["group"]
+        served = planner.arm(group)
         together, alone = (
             losses[key][task]["loss"] for key in ((served.tasks, served.steps), ((task,), served.steps))
         )
-        assert (alone <= together) == (task in longer)
+        assert (alone <= together and len(group) > 1) == (task in longer)
         assert ((task,), longer[task]) in recipes if task in longer else (served.tasks, served.steps) in recipes
 
 

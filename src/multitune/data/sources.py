@@ -12,10 +12,9 @@ from typing import Any
 from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
 from multitune.core.records import SPLITS, Split
-from multitune.data import stored
 from multitune.data.formats import READERS, Row, is_data_file, read_file
 from multitune.data.lines import JsonLines
-from multitune.data.stored import ArrowRows, stored_size
+from multitune.data.stored import ArrowRows, file_bytes, is_large, parquet_bytes
 
 # `train.jsonl`, `sst-dev.csv`, `test-00000-of-00001.parquet`: the last word that names a split.
 SPLIT_NAME = re.compile(r"(?:.*[^a-z])?(train|validation|valid|val|dev|test)[^a-z].*", re.IGNORECASE)
@@ -123,11 +122,10 @@ def _file_table(paths: Sequence[Path], place: str) -> Table:
 def _file_rows(paths: Sequence[Path], place: str) -> Sequence[Row]:
     """In memory, or on disk where they are large and of a format that can be read from anywhere in it."""
     suffixes = {path.suffix.lower() for path in paths}
-    if stored_size(paths) > stored.LARGE_BYTES:
-        if suffixes <= {".jsonl", ".ndjson"}:
-            return JsonLines(paths, place)
-        if suffixes == {".parquet"}:
-            return ArrowRows.of_parquet(paths, place)
+    if suffixes <= {".jsonl", ".ndjson"} and is_large(file_bytes(paths)):
+        return JsonLines(paths, place)
+    if suffixes == {".parquet"} and is_large(parquet_bytes(paths)):
+        return ArrowRows.of_parquet(paths, place)
     return [row for path in paths for row in read_file(path, place)]
 
 
@@ -156,8 +154,7 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
             f"{place}: the hub set {origin} could not be loaded ({type(error).__name__}: {_first_line(error)}). "
             "Check config, split and connection, or download its files and give their path"
         ) from error
-    large = table.data.nbytes > stored.LARGE_BYTES
-    return _table(ArrowRows(table) if large else table.to_list(), origin, place)
+    return _table(ArrowRows(table) if is_large(table.data.nbytes) else table.to_list(), origin, place)
 
 
 def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Split, Table]:

@@ -41,9 +41,26 @@ class StoredRows(Sequence[Row]):
         return self.at(range(len(self)))
 
 
-def stored_size(paths: Sequence[Path]) -> int:
-    """Bytes that files take on disk."""
+def is_large(size: int) -> bool:
+    """Whether rows of so many bytes stay on disk."""
+    return size > LARGE_BYTES
+
+
+def file_bytes(paths: Sequence[Path]) -> int:
+    """What files take on disk."""
     return sum(path.stat().st_size for path in paths)
+
+
+def parquet_bytes(paths: Sequence[Path]) -> int:
+    """What Parquet files hold before compression, by their footers; 0 for damaged ones, whose reader says so."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        footers = [pyarrow.parquet.read_metadata(path) for path in paths]
+    except (pyarrow.ArrowException, OSError):
+        return 0
+    return sum(footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups))
 
 
 @final

@@ -13,6 +13,7 @@ from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.study.arms import (
+    Answers,
     Arm,
     StudyFolder,
     arm_key,
@@ -63,8 +64,7 @@ class Desk:
             for one in result.arms:
                 trained = result.wave.folder / "adapters" / one.key if one.arm.steps else None
                 store_result(self.folder, one, result.wave.split, trained)
-                shown = ", ".join(f"{task} {answer.score:.3f}" for task, answer in one.answers.items())
-                self.observe({"kind": "note", "text": f"arm {one.arm.name} ({one.arm.steps} steps): {shown}"})
+                self._tell(one.arm, one.answers)
             clear_wave(result.wave)
 
     def _waves(self, missing: Mapping[str, Arm]) -> Iterator[tuple[str, ...]]:
@@ -94,8 +94,11 @@ class Desk:
         adapters = {key: self.folder.adapter(key) for key in missing}
         for key, answers in answer_again(self.prepared, missing, adapters, split):
             store_answers(self.folder, key, split, answers)
-            shown = ", ".join(f"{task} {answer.score:.3f}" for task, answer in answers.items())
-            self.observe({"kind": "note", "text": f"arm {missing[key].name}: {shown}"})
+            self._tell(missing[key], answers)
+
+    def _tell(self, arm: Arm, answers: Mapping[str, Answers]) -> None:
+        shown = ", ".join(f"{task} {answer.score:.3f}" for task, answer in answers.items())
+        self.observe({"kind": "note", "text": f"arm {arm.name} ({arm.steps} steps): {shown}"})
 
     def predictions(self, arm: Arm, task: str, split: Split) -> list[Prediction]:
         """What a finished arm said."""

@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from multitune.config.study import Alone
 from multitune.core.records import Split
 from multitune.evaluation.runner import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare_seeds, summary
@@ -63,8 +64,8 @@ class Outcome:
         return self.board.combination(self.choice.serves[self.board.tasks.index(task)])
 
 
-def gather(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
-    """Everything that findings.json holds; comparisons are made on rows of `split`."""
+def gather(desk: Desk, outcome: Outcome, longer: Mapping[str, Arm], split: Split) -> dict[str, Any]:
+    """Everything that findings.json holds; `longer` is of `longer_alone`, comparisons are made on rows of `split`."""
     board, study = outcome.board, desk.planner.study
     loss_gains = gains_over_alone(desk, board, outcome.full, outcome.base, "loss")
     points = 100 * gains_over_alone(desk, board, outcome.full, outcome.base, "score")
@@ -72,7 +73,6 @@ def gather(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
     steps = rungs(ladder, _several(board, loss_gains), _several(board, points), desk.prepared.config.seed)
     by_mixture = _gains_by_mixture(board, points)
     comparisons = _comparisons(desk, outcome, split)
-    longer = longer_alone(desk, outcome)
     recommended = _recommended(desk, outcome, loss_gains, comparisons)
     return {
         "study": study.name,
@@ -81,7 +81,7 @@ def gather(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
         "reported": split,
         "choose_by": study.choose_by,
         "confidence": desk.prepared.config.evaluate.confidence,
-        "sentence": _sentence(outcome, comparisons),
+        "sentence": _sentence(outcome, comparisons, study.alone),
         "tasks": {task: _task(desk, outcome, task) for task in board.tasks},
         "arms": [_arm(desk, outcome.base, arm) for arm in desk.asked.values() if arm.steps],
         "recommended": {**recommended, "longer_alone": {task: arm.steps for task, arm in longer.items()}},
@@ -173,8 +173,10 @@ def longer_alone(desk: Desk, outcome: Outcome) -> dict[str, Arm]:
         return {}
     what = "loss" if study.choose_by == "loss" else "score"
     found: dict[str, Arm] = {}
-    for task in outcome.board.tasks:
-        served = [serving(planner, task, outcome.group_of(task), seed) for seed in study.seeds]
+    for task, group in outcome.serves.items():
+        if group == (task,):
+            continue
+        served = [serving(planner, task, group, seed) for seed in study.seeds]
         alone = [planner.alone(task, "equal_steps", arm) for arm in served]
         before, after = (
             float(np.mean([desk.record(arm)["validation"][task][what] for arm in arms])) for arms in (served, alone)
@@ -185,7 +187,7 @@ def longer_alone(desk: Desk, outcome: Outcome) -> dict[str, Arm]:
     return found
 
 
-def _sentence(outcome: Outcome, comparisons: Mapping[str, Any]) -> str:
+def _sentence(outcome: Outcome, comparisons: Mapping[str, Any], budgets: Sequence[Alone]) -> str:
     """What to train, and what it does under each budget of training alone."""
     several = [group for group in outcome.groups if len(group) > 1]
     lead = f"Train in {len(outcome.groups)} groups"
@@ -194,12 +196,12 @@ def _sentence(outcome: Outcome, comparisons: Mapping[str, Any]) -> str:
     elif several == [outcome.board.tasks]:
         lead = "Train all tasks together"
     told: list[str] = []
-    for name, table in comparisons.items():
-        if name.startswith("recommended against "):
-            verdicts, points = table["summary"]["verdicts"], table["summary"]["mean_points"]
-            known = [f"{word} {', '.join(verdicts[word])}" for word in ("helped", "hurt") if verdicts[word]]
-            budget = name.rpartition(" ")[2].replace("_", " ")
-            told.append(f"{points:+.1f} points at {budget} ({'; '.join(known) or 'cannot tell'})")
+    for budget in budgets:
+        total = comparisons[f"recommended against {budget}"]["summary"]
+        verdicts = total["verdicts"]
+        known = [f"{word} {', '.join(verdicts[word])}" for word in ("helped", "hurt") if verdicts[word]]
+        points = f"{total['mean_points']:+.1f} points at {budget.replace('_', ' ')}"
+        told.append(f"{points} ({'; '.join(known) or 'cannot tell'})")
     return f"{lead}: against each alone {' and '.join(told)}."
 
 

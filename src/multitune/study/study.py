@@ -73,11 +73,12 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict
     last, extra = finalists(desk.planner, outcome.serves), variants(desk.planner)
     desk.train([*last, *extra])
     desk.answer([*base.base, *last, *extra], split)
-    found = gather(desk, outcome, split)
+    longer = longer_alone(desk, outcome)
+    found = gather(desk, outcome, longer, split)
     found["variants"] = _variants(desk, base, extra, split)
     found["cost"] = _cost(desk, board, base, searched_arms)
     write_json(desk.folder.findings, found)
-    write_text(desk.folder.recommended, dump_config(recommended_run(desk, outcome)))
+    write_text(desk.folder.recommended, dump_config(recommended_run(desk, outcome, longer)))
     return read_json(desk.folder.findings)
 
 
@@ -150,15 +151,12 @@ def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
     }
 
 
-def recommended_run(desk: Desk, outcome: Outcome) -> RunConfig:
+def recommended_run(desk: Desk, outcome: Outcome, longer: Mapping[str, Arm]) -> RunConfig:
     """The run that trains what serves each task best, with the arms' own budgets, seeds and schedules."""
     planner = desk.planner
     seed = planner.study.seeds[0]
-    longer = longer_alone(desk, outcome)
-    used = [
-        group for group in outcome.groups if any(outcome.serves[task] == group for task in group if task not in longer)
-    ]
-    arms = [*(serving(planner, group[0], group, seed) for group in used), *longer.values()]
+    kept = {group for task, group in outcome.serves.items() if task not in longer}
+    arms = [*(serving(planner, group[0], group, seed) for group in outcome.groups if group in kept), *longer.values()]
     recipes = [arm.recipe("-".join(arm.tasks)[:60]) for arm in arms]
     name = f"{planner.study.name}-recommended"
     return desk.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})

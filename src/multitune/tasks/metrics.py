@@ -137,8 +137,7 @@ def _correlation(test: Callable[[np.ndarray, np.ndarray], Any], values: Values, 
 
 
 def _entities_alike(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> float:
-    found, total = tallies.entity_counts(value, gold)
-    return 2 * found / total if total else 1.0
+    return tallies.entities([value], [gold]).score
 
 
 def _entity_f1(values: Values, golds: Values) -> float:

@@ -1,4 +1,7 @@
-"""Metrics that follow from sums over the examples: a resample then costs one product instead of one call."""
+"""Metrics that follow from sums over the examples: a resample then costs one product instead of one call.
+
+The registry scores once with scikit-learn where that has the metric; a test holds these to it on every resample.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -52,7 +55,7 @@ def balanced(values: Values, golds: Values) -> Tally:
 
 def entities(values: Values, golds: Values) -> Tally:
     """F1 of entities over all rows: summed first, since a mean of F1 would let rows without entities outweigh."""
-    counts = [entity_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
+    counts = [_entity_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
 
     def read(sums: np.ndarray) -> np.ndarray:
         found, total = sums[..., 0], sums[..., 1]
@@ -61,7 +64,7 @@ def entities(values: Values, golds: Values) -> Tally:
     return Tally(np.array(counts, dtype=np.float64), read)
 
 
-def entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> tuple[int, int]:
+def _entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> tuple[int, int]:
     """(entities found, entities predicted plus true); an unreadable output counts as one wrong entity."""
     predicted = Counter(map(tuple, [("", "")] if value is None else value))
     true = Counter(map(tuple, gold))
