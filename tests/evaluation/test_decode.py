@@ -179,3 +179,11 @@ def test_the_loss_of_an_answer_is_the_mean_over_its_tokens(bank: AdapterBank) ->
     prompt, label = random_prompts(18, 1)[0], random_labels(18, 1, 1)[0]
     loss = decode.answer_losses(bank, "first", [Segments(prompt, label)], 64)[0]
     assert loss == pytest.approx(-one_by_one(bank, "first", prompt, label) / len(label), rel=1e-5)
+
+
+def test_the_head_gets_compact_rows_from_generate(bank: AdapterBank, chat: ChatFormat) -> None:
+    compact: list[bool] = []
+    head = bank.backbone.model.get_output_embeddings()
+    head.register_forward_pre_hook(lambda _, inputs: compact.append(inputs[0].is_contiguous()))
+    generate(bank, "first", random_prompts(5, 3), chat, GenerateOptions(3))
+    assert compact and all(compact)  # else PyTorch copies the vocabulary once per row

@@ -5,16 +5,14 @@ new routing version names it. Its report.json holds ``{"change": {the fields of 
 {the fields of quality.Quality}}}``, on held-out rows of every task.
 """
 
-import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from multitune.config.adapters import adapter_faults, shared_recipe
 from multitune.config.load import load_config
@@ -32,6 +30,7 @@ from multitune.evaluation.runner import (
 )
 from multitune.evaluation.select import Candidate
 from multitune.evaluation.transfer import corpus_score
+from multitune.evaluation.witness import Witness, file_digests, logits_digests
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 from multitune.model.files import load_adapter
@@ -40,7 +39,6 @@ from multitune.routing.router import Router, load_router, vectors
 from multitune.training.events import Observe, unwatched
 from multitune.training.prepare import PreparedRun, TaskInput, prepare_run
 
-WITNESSES = 2  # prompts of each task whose logits are compared bit by bit
 INHERITED = ("base", "system", "seed", "lora", "train", "evaluate", "device", "dtype")
 
 
@@ -86,15 +84,6 @@ class _House:
         return {task: row["adapter"] for task, row in self.table["tasks"].items()}
 
 
-@dataclass(frozen=True, slots=True)
-class _Witness:
-    """A run as it was: SHA-256 of its files but those under `without`, and of some logits of each task."""
-
-    without: Path
-    files: dict[str, str]  # place in the run -> digest
-    logits: dict[str, str]  # task -> digest
-
-
 def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str, Any]:
     """Train an adapter for one new task, and write a routing version that knows it.
 
@@ -115,10 +104,10 @@ def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str
     config = _joining(house, new, options.alone)
     name = config.tasks[0].name
     began = folder.added(name)
-    before = _witness(house, began.path)
+    before, read = _witness(house, began.path), house.prepared
     del house  # its backbone: training loads its own
     run_experiment(config, resume=began.config.is_file(), observe=options.observe)
-    house, prepared = _open(folder), prepare_run(config)
+    house, prepared = _open(folder, read), prepare_run(config)
     load_adapter(house.bank, began.adapter(name), name)
     row = _row_of(house, began, prepared, name)
     router = deepcopy(house.router)
@@ -155,22 +144,27 @@ def remove_task(folder: RunFolder, name: str) -> dict[str, Any]:
     return done
 
 
-def _open(folder: RunFolder) -> _House:
+def _open(folder: RunFolder, read: Mapping[str, PreparedRun] | None = None) -> _House:
+    """Load a run from disk; `read` is its data where that is at hand."""
     version, table = read_table(folder)
     config = load_config(folder.config)
-    main = prepare_run(config)
-    prepared: dict[str, PreparedRun] = {}
-    for task in table["tasks"]:
-        joined = folder.added(task)
-        prepared[task] = prepare_run(load_config(joined.config)) if joined.config.is_file() else main
-    bank = AdapterBank(load_backbone(main.ref, config.device, config.dtype))
+    prepared = dict(read or _read(folder, config, table["tasks"]))
+    any_run = next(iter(prepared.values()))  # they share a base
+    bank = AdapterBank(load_backbone(any_run.ref, config.device, config.dtype))
     paths = {row["adapter"]: folder.path / row["path"] for row in table["tasks"].values() if row["path"]}
     if shared := _shared(folder, config):  # what newcomers stand on, and may ship with
         paths[shared] = folder.adapter(shared)
     for name, path in paths.items():
         load_adapter(bank, path, name)
-    features = open_features(config.router.features, bank.backbone, main.chat.tokenizer)
+    features = open_features(config.router.features, bank.backbone, any_run.chat.tokenizer)
     return _House(folder, config, table, load_router(version, features.key), features, bank, prepared)
+
+
+def _read(folder: RunFolder, config: RunConfig, tasks: Iterable[str]) -> dict[str, PreparedRun]:
+    """Task -> the run that holds its data."""
+    joined = {task: file for task in tasks if (file := folder.added(task).config).is_file()}
+    main = prepare_run(config)
+    return {task: prepare_run(load_config(joined[task])) if task in joined else main for task in tasks}
 
 
 def _joining(house: _House, new: RunConfig, alone: bool) -> RunConfig:
@@ -219,9 +213,7 @@ def _shared(folder: RunFolder, config: RunConfig) -> str | None:
     return recipe.name if recipe and folder.adapter(recipe.name).is_dir() else None
 
 
-def _compare(
-    house: _House, router: Router, tasks: Mapping[str, Mapping[str, Any]], before: _Witness
-) -> dict[str, Any]:
+def _compare(house: _House, router: Router, tasks: Mapping[str, Mapping[str, Any]], before: Witness) -> dict[str, Any]:
     """What is the same and what is not for the tasks that stay."""
     now = _witness(house, before.without)
     adapters = {task: row["adapter"] for task, row in tasks.items()}
@@ -269,28 +261,7 @@ def _write(
     return done
 
 
-def _witness(house: _House, without: Path) -> _Witness:
-    files = [path for path in sorted(house.folder.path.rglob("*")) if path.is_file()]
-    older = [path for path in files if not path.is_relative_to(without)]
-    digests = {str(path.relative_to(house.folder.path)): _digest(path) for path in older}
-    return _Witness(without, digests, _logits(house))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@torch.no_grad()
-def _logits(house: _House) -> dict[str, str]:
-    """SHA-256 of the logits that each task's adapter gives for a few of its validation prompts."""
-    found: dict[str, str] = {}
-    for task, adapter in house.adapters.items():
-        tokens = house.prepared[task].tasks[task].tokens["validation"]
-        digest = hashlib.sha256()
-        with house.bank.use(adapter) as model:
-            for i in range(min(WITNESSES, len(tokens))):
-                ids = torch.from_numpy(tokens[i].prompt.astype(np.int64))[None].to(house.bank.backbone.device)
-                digest.update(model(input_ids=ids, use_cache=False).logits.float().cpu().numpy().tobytes())
-        found[task] = digest.hexdigest()
-    return found
+def _witness(house: _House, without: Path) -> Witness:
+    prompts = {task: house.prepared[task].tasks[task].tokens["validation"][0].prompt for task in house.adapters}
+    logits = logits_digests(house.bank, house.adapters, prompts, house.config.train.pack_tokens)
+    return Witness(without, file_digests(house.folder, without), logits)

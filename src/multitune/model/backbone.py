@@ -161,6 +161,7 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
     native = model.config._attn_implementation
     expected = _native_logits(backbone)
     install_norms(model)
+    _compact_head_input(model)
     ahead = _disagreement(expected[1:, :STEM], expected[:1, :STEM].expand(2, -1, -1))
     if ahead > LEAK[backbone.dtype]:
         raise ModelError(
@@ -179,6 +180,13 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
             f"{type(model).__name__} cannot share prefixes ({fault}); each row is computed in full: exact, but slower"
         )
     return backbone
+
+
+def _compact_head_input(model: Any) -> None:
+    """Hand the language head compact rows: for strided ones, which `generate` cuts, PyTorch copies it once a row."""
+    head = model.get_output_embeddings()
+    if head is not None:
+        head.register_forward_pre_hook(lambda _, inputs: tuple(value.contiguous() for value in inputs))
 
 
 def _sharing_fault(backbone: Backbone, expected: torch.Tensor) -> str:
