@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from multitune.core.bases import resolve_base
+from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
-from multitune.evaluation.decode import GenerateOptions, generate
+from multitune.evaluation.generate import GenerateOptions, generate
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE, AdapterBank
 
@@ -138,7 +139,8 @@ def model_behind(base: str) -> Respond:
             most = waiting[0][0]
             batch = [item for item in waiting if item[0] == most][:BATCH]
             waiting[:] = [item for item in waiting if not any(item is taken for taken in batch)]
-            texts = generate(bank, BASE, [prompt for _, prompt, _ in batch], chat, GenerateOptions(most, BATCH))
+            rows = [Segments(prompt, prompt[-1:]) for _, prompt, _ in batch]
+            texts, _ = generate(bank, BASE, rows, chat, GenerateOptions(most, BATCH))
             for (_, _, future), text in zip(batch, texts, strict=True):
                 future.set_result(text)
 

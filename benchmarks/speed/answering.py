@@ -16,7 +16,8 @@ import torch
 from benchmarks.record import record
 from benchmarks.speed.workloads import prepared
 from multitune.core.records import Segments
-from multitune.evaluation.decode import GenerateOptions, generate, score_labels
+from multitune.evaluation.generate import GenerateOptions, generate
+from multitune.evaluation.labels import score_labels
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import save_adapter
@@ -101,12 +102,13 @@ def generation(rows: int) -> dict[str, float]:
     run = prepared("word_problems", 1)
     bank, model = _models(run)
     prompts = [run.tasks["word_problems"].tokens["train"][i].prompt for i in range(rows)]
+    alone = [Segments(prompt, prompt[-1:]) for prompt in prompts]
     tokenizer: Any = run.chat.tokenizer
     texts = [tokenizer.decode(prompt) for prompt in prompts]
     tokenizer.padding_side = "left"
 
     def ours() -> None:
-        generate(bank, "a", prompts, run.chat, GenerateOptions(NEW_TOKENS, batch_size=8))
+        generate(bank, "a", alone, run.chat, GenerateOptions(NEW_TOKENS, batch_size=8))
 
     def theirs() -> None:
         for start in range(0, rows, 8):

@@ -1,11 +1,14 @@
 """Every family, tiny and random: packs equal rows, adapters learn everywhere, and PEFT reads and writes the same."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from multitune.core.records import Segments
+from multitune.evaluation.generate import GenerateOptions, generate
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank
@@ -83,6 +86,27 @@ def test_every_layer_of_an_adapter_gets_a_gradient(wrapped, fill, draw_rows, fam
         bank.backbone.losses(pack).sum().backward()
     silent = [s.module for s in adapter.slots if not all(part.any() for part in s.views(adapter.grad))]
     assert silent == []
+
+
+def greedy(bank: AdapterBank, prompt: np.ndarray, steps: int) -> list[int]:
+    ids = prompt.tolist()
+    with torch.no_grad(), bank.use("a") as model:
+        for _ in range(steps):
+            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("family", [*SHARING, *RECURRENT])
+def test_text_behind_a_prompt_is_that_of_a_plain_greedy_loop(wrapped, fill, chat, family):
+    bank, random = AdapterBank(wrapped(family)), np.random.default_rng(3)
+    fill(bank, "a")
+    stem = random.integers(3, 90, 9)  # longer than the windows
+    prompts = [np.concatenate([stem, random.integers(3, 90, 1 + 2 * i)]).astype(np.int32) for i in range(5)]
+    expected = [chat.tokenizer.decode(greedy(bank, p, 6), skip_special_tokens=True).strip() for p in prompts]
+    rows = [Segments(prompt, prompt[-1:]) for prompt in prompts]
+    never_ends = SimpleNamespace(tokenizer=chat.tokenizer, stop_ids=[96])  # no such token
+    assert generate(bank, "a", rows, never_ends, GenerateOptions(6, batch_size=3))[0] == expected
+    assert len(set(expected)) > 1
 
 
 def answers(bank: AdapterBank, name: str) -> torch.Tensor:

@@ -33,7 +33,8 @@ from multitune.core.records import Prediction, Segments, Split
 from multitune.core.rundir import RunFolder, read_json, write_json, write_text
 from multitune.core.seeds import generator
 from multitune.data.tokenizer import ChatFormat
-from multitune.evaluation.decode import GenerateOptions, answer_losses, generate, score_labels
+from multitune.evaluation.generate import GenerateOptions, generate
+from multitune.evaluation.labels import answer_losses, score_labels
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import Arms, compare, summary
 from multitune.model.bank import BASE, AdapterBank
@@ -95,10 +96,8 @@ def predict_rows(
         if task.config.kind == "classify":
             outputs, losses = _pick_labels(bank, adapter, item, rows, chat, options.pack_tokens)
         else:
-            prompts = [row.prompt for row in rows]
-            decoding = GenerateOptions(longest_answer(item), options.batch_size)
-            outputs = generate(bank, adapter, prompts, chat, decoding)
-            losses = answer_losses(bank, adapter, rows, options.pack_tokens)
+            decoding = GenerateOptions(longest_answer(item), options.batch_size, options.pack_tokens)
+            outputs, losses = generate(bank, adapter, rows, chat, decoding)
     except MultituneError as error:
         raise type(error)(f"task {item.name!r}, {error}") from error
     examples = [item.data.examples[split][item.tokens[split].kept[i]] for i in places]

@@ -60,29 +60,33 @@ class Backbone:
         return pack_rows(rows, pack_tokens, share=False)
 
     def logits(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits where something is predicted, and for each target the row of those logits.
-
-        Returns:
-            logits float32 (node, vocab), and int64 (target,) that picks a node for each of the pack's targets.
-        """
-        logits, which = self._outputs(pack)
+        """`read`, with logits in float32."""
+        logits, which = self.read(pack)
         return logits.float(), which
 
     def losses(self, pack: Pack) -> torch.Tensor:
         """Negative log-likelihood of each target in nats, float32 (target,)."""
-        logits, which = self._outputs(pack)
+        logits, which = self.read(pack)
         return node_losses(logits, which, torch.from_numpy(pack.target_token).to(self.device))
 
-    def _outputs(self, pack: Pack) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logits as `logits` gives them, in the compute type."""
+    def read(self, pack: Pack, cache: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits where something is predicted, and for each target the row of those logits.
+
+        Args:
+            pack: made by `pack`.
+            cache: a transformers Cache to keep the keys and values of the pack's tokens, where prefixes are shared.
+
+        Returns:
+            logits (node, vocab) in the compute type, and int64 (target,) that picks a node for each of the targets.
+        """
         nodes, which = np.unique(pack.target_node, return_inverse=True)
         nodes = np.pad(nodes, (0, -len(nodes) % NODES), mode="edge")
         picked = torch.from_numpy(which.reshape(-1)).to(self.device)
         if self.shares_prefixes:
-            return self._trie_logits(pack, nodes), picked
+            return self._trie_logits(pack, nodes, cache), picked
         return self._row_logits(pack, nodes), picked
 
-    def _trie_logits(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
+    def _trie_logits(self, pack: Pack, nodes: np.ndarray, cache: Any) -> torch.Tensor:
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array).to(self.device)
 
@@ -92,7 +96,8 @@ class Backbone:
             input_ids=tensor(pack.tokens)[None],
             position_ids=tensor(pack.position)[None],
             attention_mask=unused,
-            use_cache=False,
+            past_key_values=cache,
+            use_cache=cache is not None,
             logits_to_keep=tensor(nodes),
             trie=attention.TrieAttention.of(pack, self.device),
         )

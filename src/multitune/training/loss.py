@@ -37,12 +37,15 @@ def pack_loss(bank: AdapterBank, pack: Pack) -> PackLoss:
     with bank.route(pack.slices, len(pack)):
         losses = bank.backbone.losses(pack)  # (target,)
     weights = torch.from_numpy(pack.target_weight).to(losses.device)
-    nats = losses.detach().to("cpu", torch.float64).numpy()
-    rows = len(pack.rows)
-    return PackLoss(
-        total=(losses * weights).sum(),
-        row_sum=np.bincount(pack.target_row, weights=nats, minlength=rows),
-        row_tokens=np.bincount(pack.target_row, minlength=rows),
+    return PackLoss((losses * weights).sum(), *row_sums(pack, losses))
+
+
+def row_sums(pack: Pack, losses: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the targets' losses (target,) in each row, float64 (row,), and its answer tokens, int64 (row,)."""
+    nats, rows = losses.detach().to("cpu", torch.float64).numpy(), len(pack.rows)
+    return (
+        np.bincount(pack.target_row, weights=nats, minlength=rows),
+        np.bincount(pack.target_row, minlength=rows),
     )
 
 

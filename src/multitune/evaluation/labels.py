@@ -1,17 +1,12 @@
-"""What a model answers: the likeliest of a task's labels by exact search, or free text by greedy decoding."""
+"""The likeliest of a task's labels, by exact search, and the loss of given answers."""
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from multitune.core.errors import MultituneError
 from multitune.core.records import Segments
-from multitune.data.tokenizer import ChatFormat
 from multitune.model.bank import AdapterBank
 from multitune.training.loss import row_losses
 
@@ -26,14 +21,6 @@ class LabelScores:
     best: np.ndarray  # int64 (example,) index of the likeliest label; the first of equals
     log_likelihood: np.ndarray  # float64 (example, label) summed over the label's tokens; else an upper bound of it
     exact: np.ndarray  # bool (example, label) False where `log_likelihood` is only a bound
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateOptions:
-    """How far and how wide to decode."""
-
-    max_new_tokens: int
-    batch_size: int = 32
 
 
 def score_labels(
@@ -117,119 +104,12 @@ def answer_losses(bank: AdapterBank, adapter: str, rows: Sequence[Segments], pac
     """
     losses = row_losses(bank, adapter, rows, pack_tokens)
     if not np.isfinite(losses).all():
-        raise _not_finite(adapter)
+        raise not_finite(adapter)
     return losses
 
 
-def generate(
-    bank: AdapterBank, adapter: str, prompts: Sequence[np.ndarray], chat: ChatFormat, options: GenerateOptions
-) -> list[str]:
-    """Decode greedily after each prompt, up to a token that closes the turn.
-
-    Batches that the memory cannot hold are halved.
-
-    Returns:
-        Texts in the order of the prompts, without special tokens or white space at their ends.
-
-    Raises:
-        MultituneError: the adapter's outputs are not finite, or not even one prompt fits into memory.
-    """
-    # Longest first: neighbours need little padding, and what does not fit into memory shows at once.
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    texts = [""] * len(prompts)
-    size, done = options.batch_size, 0
-    with bank.use(adapter) as model, _plain_defaults(model):
-        while done < len(order):
-            batch = order[done : done + size]
-            try:
-                answers = _greedy(model, [prompts[i] for i in batch], chat, options.max_new_tokens)
-            except (RuntimeError, MemoryError) as error:
-                if not _ran_out_of_memory(error):
-                    raise
-                if len(batch) == 1:
-                    raise MultituneError(
-                        f"adapter {adapter!r}: a prompt of {len(prompts[batch[0]])} tokens does not fit into memory. "
-                        "Lower train.max_length, or use device: cpu"
-                    ) from error
-                size = len(batch) // 2
-                continue
-            if answers is None:
-                raise _not_finite(adapter)
-            for i, answer in zip(batch, answers, strict=True):
-                texts[i] = str(chat.tokenizer.decode(answer, skip_special_tokens=True)).strip()
-            done += len(batch)
-    return texts
-
-
-@contextmanager
-def _plain_defaults(model: Any) -> Generator[None]:
-    """Within the block, what the base recommends for sampling has no say.
-
-    transformers fills every value that a call leaves open from the model's own generation config, repetition
-    penalties included.
-    """
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-class _NumbersOnly(LogitsProcessor):
-    """Remembers whether any logit was not a number; greedy decoding itself would pick a token all the same."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seen_nan = torch.zeros((), dtype=torch.bool, device=device)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
-        self.seen_nan |= scores.isnan().any()
-        return scores
-
-
-def _greedy(
-    model: Any, prompts: Sequence[np.ndarray], chat: ChatFormat, max_new_tokens: int
-) -> list[list[int]] | None:
-    """The tokens after each prompt, before the one that ends them; None if a logit was not a number."""
-    stops = list(chat.stop_ids)
-    pad: Any = chat.tokenizer.pad_token_id
-    pad = stops[0] if pad is None else pad
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.from_numpy(prompt)
-        mask[row, width - len(prompt) :] = 1
-    check = _NumbersOnly(model.device)
-    output = model.generate(
-        ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=GenerationConfig(
-            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=stops, pad_token_id=pad
-        ),
-        logits_processor=LogitsProcessorList([check]),
-    )
-    if check.seen_nan:
-        return None
-    return [_before_stop(answer, stops) for answer in output[:, width:].tolist()]
-
-
-def _before_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:
-    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return tokens[:end]
-
-
-def _ran_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch raises a plain RuntimeError that says so.
-    told = str(error).lower()
-    return (
-        isinstance(error, torch.OutOfMemoryError | MemoryError)
-        or "allocate memory" in told
-        or "not enough memory" in told
-    )
-
-
-def _not_finite(adapter: str) -> MultituneError:
+def not_finite(adapter: str) -> MultituneError:
+    """What to raise where the outputs of an adapter are not numbers."""
     return MultituneError(
         f"adapter {adapter!r}: its outputs are not finite numbers, so the weights are damaged or training diverged. "
         "Choose an earlier step, lower train.learning_rate, or use dtype: float32"
