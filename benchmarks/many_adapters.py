@@ -51,7 +51,8 @@ def config(folder: str) -> dict[str, Any]:
         task["limit"] = ROWS
     demo["tasks"] += [{**task, "name": f"{task['name']}_again"} for task in demo["tasks"]]
     train = {**demo["train"], "epochs": 1, "batch_size": 16, "validate_limit": 8, "validate_metric": False}
-    return {**demo, "general": [], "output": folder, "train": train}
+    evaluate = {**demo.get("evaluate", {}), "select_limit": 8}
+    return {**demo, "general": [], "output": folder, "train": train, "evaluate": evaluate}
 
 
 def job(folder: str, name: str, adapters: Any) -> dict[str, float]:

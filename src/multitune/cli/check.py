@@ -10,6 +10,7 @@ import numpy as np
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
+from multitune.evaluation.deploy import can_be_routed
 from multitune.evaluation.runner import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
 from multitune.training.prepare import AdapterPlan, PreparedRun, TaskInput, prepare_run
@@ -112,7 +113,7 @@ def _step_rows(prepared: PreparedRun, phase: Sequence[AdapterPlan], step: int) -
 
 
 def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
-    """Tokens that validation and evaluation run forward for one set."""
+    """Tokens that validation, evaluation and the choice of what ships run forward for one set."""
     train, settings = prepared.config.train, prepared.config.evaluate
     learners = [plan for plan in prepared.plans if name in plan.tasks]
     every = train.validate_every
@@ -120,9 +121,11 @@ def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     compared = [plan for plan in prepared.plans if len(plan.tasks) > 1] or prepared.plans
     asked = compared if item.general or name in prepared.retention else learners
     subjects = 1 + len(asked)  # the base answers as well
-    return validations * _pass_tokens(
-        prepared, item, "validation", train.validate_limit, train.validate_metric
-    ) + subjects * _pass_tokens(prepared, item, settings.split, settings.limit, not item.general)
+    tokens = validations * _pass_tokens(prepared, item, "validation", train.validate_limit, train.validate_metric)
+    tokens += subjects * _pass_tokens(prepared, item, settings.split, settings.limit, not item.general)
+    if name in prepared.tasks and not item.general and can_be_routed(prepared.config):
+        tokens += (1 + len(learners)) * _pass_tokens(prepared, item, "validation", settings.select_limit, True)
+    return tokens
 
 
 def _pass_tokens(prepared: PreparedRun, item: TaskInput, split: Split, limit: int | None, answers: bool) -> float:
@@ -138,6 +141,6 @@ def _pass_tokens(prepared: PreparedRun, item: TaskInput, split: Split, limit: in
         return losses
     if item.data.task.config.kind == "classify":
         return 2 * losses
-    # Free text shares no prefixes; adapters stop at the length of the longest answer seen, half of what they may use.
+    # A prompt is read once, for its loss and its text; adapters stop at half of what they may use.
     steps = math.ceil(rows / prepared.config.evaluate.batch_size) * longest_answer(item) / 2
-    return losses + rows * cost.logical / len(sample) + steps * DECODE_TOKENS
+    return losses + steps * DECODE_TOKENS

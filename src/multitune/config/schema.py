@@ -188,6 +188,7 @@ class EvaluateConfig(Section):
 
     split: Literal["validation", "test"] = Field(default="test", description="Rows that the table is made from.")
     limit: int | None = Field(default=None, ge=1, description="Most rows per task in the table.")
+    select_limit: int = Field(default=200, ge=1, description="Most validation rows per task that choose what ships.")
     resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples of each interval.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Level of the intervals and verdicts.")
     batch_size: int = Field(default=32, ge=1, description="Prompts generated at once.")

@@ -106,7 +106,7 @@ def elect(
 ) -> Choice:
     """Let candidates answer the validation rows of a task, keep what they say, and choose."""
     item = prepared.tasks[task]
-    options = predict_options(prepared, prepared.config.train.validate_limit)
+    options = predict_options(prepared, prepared.config.evaluate.select_limit)
     said = {c.name: predict_task(bank, c.name, item, "validation", prepared.chat, options) for c in candidates}
     for name, predictions in said.items():
         write_predictions(folder.predictions(name, task, "validation"), predictions)

@@ -231,7 +231,7 @@ def _rerouted(house: _House, router: Router, adapters: Mapping[str, str], task: 
     """Share of a task's validation rows that now go elsewhere, and its score by the router before and after."""
     prepared = house.prepared[task]
     item = prepared.tasks[task]
-    options = predict_options(prepared, prepared.config.train.validate_limit)
+    options = predict_options(prepared, prepared.config.evaluate.select_limit)
     places = chosen_rows(item, "validation", options)
     features = house.features.of(texts_of(item, "validation", places)["prompt"])
     old, new = house.router.decide(features, house.adapters), router.decide(features, adapters)

@@ -57,7 +57,7 @@ class Demand:
 
     adapters: int  # 0: the whole model is trained
     trained_tokens: float  # forward and backward
-    scored_tokens: float  # forward alone: validation and evaluation
+    scored_tokens: float  # forward alone: validation, evaluation and the choice of what ships
     pack_tokens: int  # of the largest pack
     pack_targets: int  # predicted tokens of one pack
     checkpointing: bool = False
@@ -71,7 +71,7 @@ class Estimate:
     trainable_parameters: int  # of all adapters together
     executed_tokens: int  # in training
     memory_bytes: int  # of the device; on a CPU that of the whole process
-    seconds: float  # of training, validation and evaluation
+    seconds: float  # of training, validation, evaluation and the choice of what ships
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,6 @@ class RowCost:
     """What it takes to run some rows once."""
 
     executed: int  # tokens, shared prefixes counted once
-    logical: int  # tokens of the same rows one by one
     largest_pack: int  # tokens
     most_targets: int  # predicted tokens of one pack
 
@@ -89,7 +88,6 @@ def row_cost(rows: Sequence[PackRow], pack_tokens: int) -> RowCost:
     packs = pack_rows(rows, pack_tokens, align=ALIGN)
     return RowCost(
         executed=sum(len(pack) for pack in packs),
-        logical=sum(pack.logical_tokens for pack in packs),
         largest_pack=max(len(pack) for pack in packs),
         most_targets=max(len(pack.target_node) for pack in packs),
     )
