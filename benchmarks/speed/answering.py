@@ -26,13 +26,14 @@ from multitune.training.prepare import PreparedRun
 
 COMMAND = "make bench PART=answering DATA=folder"
 ROWS = {"tweets": 96, "short_intents": 12}
+TEXTS = {"word_problems": 24, "long_tables": 24}
 NEW_TOKENS = 64
 
 
 def main() -> None:
     """Measure each kind twice, in turn, and record the better time of each."""
     figures: dict[str, Any] = {name: choices(name, rows) for name, rows in ROWS.items()}
-    figures["generation"] = generation(24)
+    figures["generation"] = {name: generation(name, rows) for name, rows in TEXTS.items()}
     print(json.dumps(figures, indent=2))
     record("answering", COMMAND, figures)
 
@@ -97,11 +98,11 @@ def _generate_loop(model: Any, run: PreparedRun, rows: Sequence[Segments], label
 
 
 @torch.no_grad()
-def generation(rows: int) -> dict[str, float]:
-    """Tokens' worth of answers per second: ours, and PEFT's model in transformers' batched generate."""
-    run = prepared("word_problems", 1)
+def generation(name: str, rows: int) -> dict[str, float]:
+    """Rows answered per second: ours, and PEFT's model in transformers' batched generate."""
+    run = prepared(name, 1)
     bank, model = _models(run)
-    prompts = [run.tasks["word_problems"].tokens["train"][i].prompt for i in range(rows)]
+    prompts = [run.tasks[name].tokens["train"][i].prompt for i in range(rows)]
     alone = [Segments(prompt, prompt[-1:]) for prompt in prompts]
     tokenizer: Any = run.chat.tokenizer
     texts = [tokenizer.decode(prompt) for prompt in prompts]

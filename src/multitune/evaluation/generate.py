@@ -197,7 +197,8 @@ def _joined(begun: Sequence[_Begun], width: int) -> DynamicCache:
             stored: torch.Tensor | None = getattr(cache.layers[layer], what, None)  # (1, head, token, width)
             if stored is None:  # a layer that reads another's keys has none of its own
                 return None
-            parts.append(stored[0].transpose(0, 1)[places].transpose(1, 2))  # (row, head, token, width)
+            by_token = stored[0].transpose(0, 1)  # (token, head, width)
+            parts.append(by_token[places.to(stored.device)].transpose(1, 2))  # (row, head, token, width)
         return torch.cat(parts)
 
     return DynamicCache([(of(layer, "keys"), of(layer, "values")) for layer in range(len(packs[0][0].layers))])
