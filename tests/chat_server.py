@@ -20,7 +20,7 @@ from multitune.core.bases import resolve_base
 from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.evaluation.generate import GenerateOptions, generate
-from multitune.model.backbone import load_backbone
+from multitune.model.backbone import Dtype, load_backbone
 from multitune.model.bank import BASE, AdapterBank
 
 Respond = Callable[["Request"], "Response"]
@@ -124,11 +124,11 @@ NOT_FOUND = Response(404, "<html><body>Not <b>found</b></body></html>")
 BATCH = 8  # requests that are answered together
 
 
-def model_behind(base: str) -> Respond:
+def model_behind(base: str, dtype: Dtype = "auto") -> Respond:
     """A base that answers greedily; requests that wait at the same time are answered together."""
     ref = resolve_base(base, Path.cwd())
     chat = ChatFormat(load_tokenizer(ref))
-    bank = AdapterBank(load_backbone(ref, "cpu", "auto"))
+    bank = AdapterBank(load_backbone(ref, "cpu", dtype))
     waiting: list[tuple[int, np.ndarray, Future[str]]] = []
     lock = threading.Lock()
 

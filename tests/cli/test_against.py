@@ -67,8 +67,8 @@ def data_of(run: Path, task: str) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_server(base_folder: Path) -> Generator[ChatServer]:
-    """The tiny base behind an API."""
-    with serving(model_behind(str(base_folder))) as server:
+    """The tiny base behind an API, in the compute type of the run."""
+    with serving(model_behind(str(base_folder), "float32")) as server:
         yield server
 
 
