@@ -132,6 +132,17 @@ def test_a_prompt_too_large_for_the_memory_is_one_clear_error(
         generate(either, "first", [row], chat, GenerateOptions(4))
 
 
+def test_a_pack_too_large_for_the_memory_is_one_clear_error(
+    bank: AdapterBank, chat: ChatFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(bank.backbone.model, "forward", full)
+    with pytest.raises(MultituneError, match=r"adapter 'first': 64 tokens of prompts .* Lower train.pack_tokens"):
+        generate(bank, "first", random_rows(16, 3), chat, GenerateOptions(4))
+
+
 def decoded(bank: AdapterBank, monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> list[int]:
     """Batch sizes that decoding is asked for from now on; above `most` rows it runs out of memory."""
     model, sizes = bank.backbone.model, list[int]()

@@ -87,7 +87,15 @@ class _Reader:
         number = self.bank.number(self.adapter)
         packed = [PackRow(row, number, task=0) for row in self.rows]
         for pack in self.bank.backbone.pack(packed, self.options.pack_tokens):
-            losses[list(pack.rows)] = self._read(pack)
+            try:
+                losses[list(pack.rows)] = self._read(pack)
+            except (RuntimeError, MemoryError) as error:
+                if not _ran_out_of_memory(error):
+                    raise
+                raise MultituneError(
+                    f"adapter {self.adapter!r}: {len(pack)} tokens of prompts do not fit into memory at once. "
+                    "Lower train.pack_tokens (train.max_length is its least), or use device: cpu"
+                ) from error
             self._decode(self.size)
         self._decode(1)
         return self.answers, losses
@@ -204,12 +212,16 @@ def _joined(begun: Sequence[_Begun], width: int) -> DynamicCache:
     return DynamicCache([(of(layer, "keys"), of(layer, "values")) for layer in range(len(packs[0][0].layers))])
 
 
-def _halved(error: Exception, adapter: str, prompts: Sequence[np.ndarray]) -> int:
-    """The next size to try, if a batch of these prompts ran out of memory; else the error goes on."""
+def _ran_out_of_memory(error: Exception) -> bool:
     # On the CPU torch raises a plain RuntimeError that says so.
     told = str(error).lower()
     ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    if not (ran_out or "allocate memory" in told or "not enough memory" in told):
+    return ran_out or "allocate memory" in told or "not enough memory" in told
+
+
+def _halved(error: Exception, adapter: str, prompts: Sequence[np.ndarray]) -> int:
+    """The next size to try, if a batch of these prompts ran out of memory; else the error goes on."""
+    if not _ran_out_of_memory(error):
         raise error
     if len(prompts) > 1:
         return len(prompts) // 2
