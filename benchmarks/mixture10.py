@@ -21,6 +21,7 @@ from multitune.evaluation.experiment import run_experiment, select_folder
 
 CONFIG = Path(__file__).parent / "mixture10.yaml"
 COMMAND = "make bench PART=mixture10 DATA=folder"
+SHORT = ("tasks.gsm8k.max_new_tokens=160",)  # answers that ramble on need not be waited for on validation
 GROUPS = ("sentiment", "numbers", "intents")
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         run = RunFolder(Path(output) / "mixture10")
         with Watch(Console()) as watch:
             if run.scores.is_file():
-                select_folder(run.path, watch)
+                select_folder(run.path, watch, SHORT)
             else:
                 run = run_experiment(load_config(CONFIG, [f"output={output}", *sources]), observe=watch)
         found = read_version(run)

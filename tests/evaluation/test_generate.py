@@ -13,6 +13,7 @@ from multitune.data.tokenizer import ChatFormat
 from multitune.evaluation.generate import GenerateOptions, generate
 from multitune.evaluation.labels import answer_losses
 from multitune.model.bank import AdapterBank
+from tests.greedy import greedy_loop
 
 VOCAB = 93
 EOS = 1
@@ -37,17 +38,6 @@ def random_rows(seed: int, count: int) -> list[Segments]:
     return [Segments(p.astype(np.int32), a.astype(np.int32)) for p, a in zip(prompts, answers, strict=True)]
 
 
-def greedy_loop(bank: AdapterBank, adapter: str, prompt: np.ndarray, steps: int) -> list[int]:
-    ids = prompt.tolist()
-    with bank.use(adapter) as model, torch.no_grad():
-        for _ in range(steps):
-            token = int(model(torch.tensor([ids])).logits[0, -1].argmax())
-            if token == EOS:
-                break
-            ids.append(token)
-    return ids[len(prompt) :]
-
-
 def texts_of(bank: AdapterBank, adapter: str, rows: Sequence[Segments], chat: ChatFormat, *how: int) -> list[str]:
     return generate(bank, adapter, rows, chat, GenerateOptions(*how))[0]
 
@@ -65,7 +55,7 @@ def test_generation_equals_a_plain_greedy_loop(
 ) -> None:
     rows = random_rows(11, 8)
     texts = texts_of(either, adapter, rows, chat, 8, 3, pack_tokens)
-    loops = [greedy_loop(either, adapter, row.prompt, 8) for row in rows]
+    loops = [greedy_loop(either, adapter, row.prompt, 8, EOS) for row in rows]
     assert texts == [str(chat.tokenizer.decode(ids, skip_special_tokens=True)).strip() for ids in loops]
 
 
@@ -90,7 +80,7 @@ def test_an_answer_ends_before_the_closing_token(either: AdapterBank, chat: Chat
     rows = random_rows(14, 12)
     lengths = [len(text.split()) for text in texts_of(either, "base", rows, chat, 20)]
     assert min(lengths) == 0 and len(set(lengths)) > 2
-    assert lengths == [len(greedy_loop(either, "base", row.prompt, 20)) for row in rows]
+    assert lengths == [len(greedy_loop(either, "base", row.prompt, 20, EOS)) for row in rows]
 
 
 def test_a_row_that_has_ended_costs_nothing_more(
@@ -168,7 +158,8 @@ def test_damaged_weights_are_named_and_not_decoded(either: AdapterBank, chat: Ch
         generate(either, "second", random_rows(17, 2), chat, GenerateOptions(4))
 
 
-def test_the_head_gets_compact_rows(either: AdapterBank, chat: ChatFormat) -> None:
+@pytest.mark.parametrize("either", ["row by row"], indirect=True)
+def test_the_head_gets_compact_rows_from_transformers_generate(either: AdapterBank, chat: ChatFormat) -> None:
     compact: list[bool] = []
     head = either.backbone.model.get_output_embeddings()
     head.register_forward_pre_hook(lambda _, inputs: compact.append(inputs[0].is_contiguous()))

@@ -1,4 +1,4 @@
-"""Labels are found as by exhaustive scoring, and text as by a plain greedy loop."""
+"""Labels are found as by exhaustive scoring."""
 
 import numpy as np
 import pytest

@@ -13,6 +13,7 @@ from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, save_adapter
+from tests.greedy import greedy_loop
 
 # PEFT asks transformers by a name on its way out.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")
@@ -88,21 +89,13 @@ def test_every_layer_of_an_adapter_gets_a_gradient(wrapped, fill, draw_rows, fam
     assert silent == []
 
 
-def greedy(bank: AdapterBank, prompt: np.ndarray, steps: int) -> list[int]:
-    ids = prompt.tolist()
-    with torch.no_grad(), bank.use("a") as model:
-        for _ in range(steps):
-            ids.append(int(model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-    return ids[len(prompt) :]
-
-
 @pytest.mark.parametrize("family", [*SHARING, *RECURRENT])
 def test_text_behind_a_prompt_is_that_of_a_plain_greedy_loop(wrapped, fill, chat, family):
     bank, random = AdapterBank(wrapped(family)), np.random.default_rng(3)
     fill(bank, "a")
     stem = random.integers(3, 90, 9)  # longer than the windows
     prompts = [np.concatenate([stem, random.integers(3, 90, 1 + 2 * i)]).astype(np.int32) for i in range(5)]
-    expected = [chat.tokenizer.decode(greedy(bank, p, 6), skip_special_tokens=True).strip() for p in prompts]
+    expected = [chat.tokenizer.decode(greedy_loop(bank, "a", p, 6), skip_special_tokens=True).strip() for p in prompts]
     rows = [Segments(prompt, prompt[-1:]) for prompt in prompts]
     never_ends = SimpleNamespace(tokenizer=chat.tokenizer, stop_ids=[96])  # no such token
     assert generate(bank, "a", rows, never_ends, GenerateOptions(6, batch_size=3))[0] == expected

@@ -141,6 +141,6 @@ def _pass_tokens(prepared: PreparedRun, item: TaskInput, split: Split, limit: in
         return losses
     if item.data.task.config.kind == "classify":
         return 2 * losses
-    # A prompt is read once, for its loss and its text; adapters stop at half of what they may use.
+    # A prompt is read once, where prefixes are shared; adapters stop at half of what they may use.
     steps = math.ceil(rows / prepared.config.evaluate.batch_size) * longest_answer(item) / 2
     return losses + steps * DECODE_TOKENS

@@ -13,7 +13,7 @@ from multitune.data.formats import Row
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LARGE_BYTES = 64 << 20  # a split of more bytes is not held in memory, where rows take about ten times as much
+LARGE_BYTES = 64 << 20  # a split of more bytes than this is not held in memory
 ROWS_AT_ONCE = 1000
 
 

@@ -96,8 +96,8 @@ class _Reader:
                     f"adapter {self.adapter!r}: {len(pack)} tokens of prompts do not fit into memory at once. "
                     "Lower train.pack_tokens (train.max_length is its least), or use device: cpu"
                 ) from error
-            self._decode(self.size)
-        self._decode(1)
+            self._decode()
+        self._decode(last=True)
         return self.answers, losses
 
     def _read(self, pack: Pack) -> np.ndarray:
@@ -116,9 +116,9 @@ class _Reader:
             self.waiting.append(_Begun(row, token, path, cache))
         return total / tokens
 
-    def _decode(self, enough: int) -> None:
-        """Decode batches while at least so many rows wait."""
-        while len(self.waiting) >= max(1, min(enough, self.size)):
+    def _decode(self, last: bool = False) -> None:
+        """Decode the full batches that wait, and at the end the rest."""
+        while len(self.waiting) >= (1 if last else self.size):
             batch = self.waiting[: self.size]
             try:
                 self._finish(batch)
