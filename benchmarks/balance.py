@@ -61,7 +61,7 @@ def differences(prepared: PreparedRun, reference: RunFolder, other: RunFolder) -
         name: Arms(*(read_predictions(run.predictions("shared", name, "test")) for run in (reference, other)))
         for name in items
     }
-    rows = compare(said, {name: item.data.task.metric for name, item in items.items()}, bootstrap_plan(prepared))
+    rows = compare(said, {name: item.data.task.metric for name, item in items.items()}, bootstrap_plan(prepared)).rows
     return [
         {key: asdict(row)[key] for key in ("task", "difference", "low", "high", "p_holm", "verdict")} for row in rows
     ]

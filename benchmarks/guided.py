@@ -1,7 +1,8 @@
 """What a guided search costs and misses: held against the exhaustive study of the same tasks, and against chance.
 
-`make bench PART=guided NAME=related DATA=folder`, after PART=studies. Chance trains combinations in random order as
-long as the same budget lasts.
+`make bench PART=guided NAME=grouping DATA=folder`, after PART=studies. Chance trains combinations in random order as
+long as the same budget lasts. The exhaustive study picks the luckiest of all its runs, so regret is told twice: by
+the scores that were picked by, and by what both choices reach when trained again with seeds that picked nothing.
 """
 
 import os
@@ -13,23 +14,25 @@ from benchmarks.record import record
 from benchmarks.studies import recorded_study
 from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig
+from multitune.core.records import Split
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
+from multitune.study.findings import Outcome, compared
 from multitune.study.grouping import Grouping
-from multitune.study.plan import Baselines, baselines, require_budget, searched
+from multitune.study.plan import baselines, require_budget, searched, serving
 from multitune.study.search import (
     SIGNATURE_ROWS,
     Board,
     gains_over_alone,
-    measured_values,
     recommend,
     survey,
     verify,
 )
 from multitune.study.study import StudyOptions, open_desk
 
-COMMAND = "make bench PART=guided NAME=related DATA=folder"
+COMMAND = "make bench PART=guided NAME={} DATA=folder"
 SHARES = (0.1, 0.15, 0.2, 0.3)
+SPLITS: tuple[Split, ...] = ("validation", "test")
 DRAWS = 200
 
 
@@ -38,43 +41,65 @@ def main() -> None:
     name = os.environ["NAME"]
     with recorded_study(name) as (study, run):
         desk = open_desk(study, run, StudyOptions())
-        base = baselines(desk.planner)
-        everything = searched(desk.planner)
+        base, everything = baselines(desk.planner), searched(desk.planner)
         desk.train([*base.arms, *base.repeats, *everything])
         full = [arm for arm in dict.fromkeys(everything) if arm == desk.planner.arm(arm.tasks)]
         board = survey(desk, base)
-        truth = _told(desk, board, base, full)
-        gains = gains_over_alone(desk, board, full, base, "loss")
-        scores = measured_values(desk, board, base, full, "score")
-        found: dict[str, Any] = {"study": name, "combinations": len(board.members), "exhaustive": truth, "guided": {}}
+        gains, scores = (gains_over_alone(desk, board, full, base, what) for what in ("loss", "score"))
+        whole = Outcome(base, full, board, recommend(gains, study.worth))
+        told: dict[str, Any] = {}
         for share in SHARES:
-            guided, left = _guided(study, run, share, truth)
-            guided["regret_points_of_chance"] = truth["points"] - _by_chance(desk, board, (gains, scores), left)
-            found["guided"][f"{share:.0%}"] = guided
+            guided, spent, left = _guided(study, run, share)
+            chance = _by_chance(desk, board, (gains, scores), left)
+            told[f"{share:.0%}"] = {
+                **_told(guided, scores),
+                "share_of_everything": spent / desk.planner.everything(),
+                "regret_points": _points(whole.choice, scores) - _points(guided.choice, scores),
+                "regret_loss_gain": whole.choice.gain - guided.choice.gain,
+                "regret_points_of_chance": _points(whole.choice, scores) - chance,
+                "again": _again(desk, whole, guided),
+            }
+    found = {"study": name, "combinations": len(board.members), "exhaustive": _told(whole, scores), "guided": told}
     print(found)
-    record("guided", COMMAND, found)
+    record(f"guided-{name}", COMMAND.format(name), found)
 
 
-def _guided(study: StudyConfig, run: RunConfig, share: float, truth: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """One guided search and what its grouping loses to the best of all; and the tokens it had for verifying."""
+def _guided(study: StudyConfig, run: RunConfig, share: float) -> tuple[Outcome, float, float]:
+    """What a guided search finds, the tokens it spent, and those it had for verifying."""
     budget = study.budget.model_copy(update={"share": share})
-    guided = study.model_copy(update={"search": "guided", "rungs": (), "budget": budget})
-    desk = open_desk(guided, run, StudyOptions())
+    desk = open_desk(study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run, StudyOptions())
     base = baselines(desk.planner)
     desk.train([*base.arms, *base.repeats])
     board = survey(desk, base)
-    told = _told(desk, board, base, verify(desk, board, base, []))
+    full = verify(desk, board, base, [])
+    found = Outcome(base, full, board, recommend(gains_over_alone(desk, board, full, base, "loss"), study.worth))
+    trained = [arm for arm in desk.asked.values() if arm.steps and arm not in base.repeats]
+    spent = sum(desk.planner.tokens(arm) for arm in trained) + desk.planner.signature_tokens(2 * SIGNATURE_ROWS)
+    return found, spent, require_budget(desk.planner, 2 * SIGNATURE_ROWS)
+
+
+def _again(desk: Desk, whole: Outcome, guided: Outcome) -> dict[str, Any]:
+    """Points that the guided choice lacks to the exhaustive one, both trained with seeds that picked nothing."""
     planner = desk.planner
-    searched = [arm for arm in desk.asked.values() if arm.steps and arm not in base.repeats]
-    spent = sum(planner.tokens(arm) for arm in searched)
-    spent += planner.signature_tokens(2 * SIGNATURE_ROWS)
-    found = {
-        **told,
-        "share_of_everything": spent / planner.everything(),
-        "regret_points": truth["points"] - told["points"],
-        "regret_loss_gain": truth["loss_gain"] - told["loss_gain"],
+    pairs: dict[str, list[tuple[Arm, Arm]]] = {
+        task: [
+            (serving(planner, task, guided.group_of(task), seed), serving(planner, task, whole.group_of(task), seed))
+            for seed in planner.study.seeds[1:]
+        ]
+        for task in planner.tasks
     }
-    return found, require_budget(planner, 2 * SIGNATURE_ROWS)
+    arms = list(dict.fromkeys(arm for seeds in pairs.values() for pair in seeds for arm in pair))
+    desk.train(arms)
+    found: dict[str, Any] = {"seeds": list(planner.study.seeds[1:])}
+    for split in SPLITS:
+        desk.answer([*whole.base.base, *arms], split)
+        total = compared(desk, pairs, whole.base, split)["summary"]
+        found[split] = {
+            "regret_points": total["mean_points"],
+            "low": total["points_low"],
+            "high": total["points_high"],
+        }
+    return found
 
 
 def _by_chance(desk: Desk, board: Board, measured: tuple[np.ndarray, np.ndarray], budget: float) -> float:
@@ -96,19 +121,18 @@ def _by_chance(desk: Desk, board: Board, measured: tuple[np.ndarray, np.ndarray]
     return float(np.mean(points))
 
 
-def _told(desk: Desk, board: Board, base: Baselines, full: list[Arm]) -> dict[str, Any]:
-    """The grouping that measured arms recommend: its mean gain in validation loss, and its mean metric in points."""
-    choice = recommend(gains_over_alone(desk, board, full, base, "loss"), desk.planner.study.worth)
+def _told(found: Outcome, scores: np.ndarray) -> dict[str, Any]:
+    """A grouping, its mean gain in validation loss, and its mean gain in points, by the runs it was picked by."""
     return {
-        "groups": [list(board.combination(row)) for row in choice.chosen],
-        "arms_in_full": len(full),
-        "loss_gain": choice.gain,
-        "points": _points(choice, measured_values(desk, board, base, full, "score")),
+        "groups": [list(group) for group in found.groups],
+        "arms_in_full": len(found.full),
+        "loss_gain": found.choice.gain,
+        "points": _points(found.choice, scores),
     }
 
 
 def _points(choice: Grouping, scores: np.ndarray) -> float:
-    """Mean metric of the tasks under a grouping, in points."""
+    """Mean gain of the tasks under a grouping, in points."""
     return 100 * float(np.mean([scores[row, column] for column, row in enumerate(choice.serves)]))
 
 

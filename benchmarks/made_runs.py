@@ -123,7 +123,15 @@ def _scores(names: tuple[str, ...], rows: int, rng: np.random.Generator) -> Fact
         row |= {"p_holm": 0.04, "verdict": VERDICTS[place % 3], "examples": rows, "p_mcnemar": None}
         table.append({**row, "reference": name, "against": "alone"})
     by = {verdict: [row["task"] for row in table if row["verdict"] == verdict] for verdict in VERDICTS}
-    summary = {"delta_m": 0.1, "median_change": 0.1, "mean_points": 5.0, "left_out": [], "verdicts": by}
+    summary = {
+        "delta_m": 0.1,
+        "median_change": 0.1,
+        "mean_points": 5.0,
+        "points_low": -1.0,
+        "points_high": 11.0,
+        "left_out": [],
+        "verdicts": by,
+    }
     kept = {"kind": "classify", "metric": "accuracy", "examples": 200, "scores": {}}
     kept["scores"] = {name: {"score": score, "loss": 1.0} for name, score in (("base", 0.41), ("shared", 0.37))}
     kept["change"] = {"shared": {"difference": -0.04, "low": -0.07, "high": -0.01, "p": 0.01}}

@@ -216,7 +216,7 @@ def test_the_change_of_a_retention_set_is_that_of_a_transfer_table(run: Prepared
     folder, scores, _ = evaluated
     before, after = (read_predictions(folder.predictions(subject, "known", "test")) for subject in ("base", "shared"))
     plan = BootstrapPlan(100, 0.95, run.config.seed)
-    row = compare({"known": Arms(before, after)}, {"known": run.retention["known"].data.task.metric}, plan)[0]
+    (row,) = compare({"known": Arms(before, after)}, {"known": run.retention["known"].data.task.metric}, plan).rows
     change = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
     assert scores["retention"]["known"]["change"] == {"shared": change}
 

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
 from multitune.evaluation.stats import BootstrapPlan, Interval, mean_interval
-from multitune.evaluation.transfer import Arms, TaskTransfer, compare, score_interval, summary, verdict
+from multitune.evaluation.transfer import Arms, TaskTransfer, compare, compare_seeds, score_interval, summary, verdict
 from multitune.tasks.metrics import METRICS
 
 PLAN = BootstrapPlan(resamples=300)
@@ -27,7 +28,7 @@ def arm(right: list[bool]) -> list[Prediction]:
 
 
 def transfer(alone: list[bool], together: list[bool], metric="accuracy") -> TaskTransfer:
-    return compare({"tweets": Arms(arm(alone), arm(together))}, {"tweets": METRICS[metric]}, PLAN)[0]
+    return compare({"tweets": Arms(arm(alone), arm(together))}, {"tweets": METRICS[metric]}, PLAN).rows[0]
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_LABELS)
@@ -52,7 +53,7 @@ def test_a_handful_of_examples_cannot_tell(metric, examples):
 
 def test_a_row_holds_the_scores_of_all_arms_and_their_difference():
     arms = Arms(arm([True, False] * 10), arm([True] * 20), arm([False] * 20))
-    row = compare({"tweets": arms}, {"tweets": METRICS["accuracy"]}, PLAN)[0]
+    (row,) = compare({"tweets": arms}, {"tweets": METRICS["accuracy"]}, PLAN).rows
     assert (row.base, row.alone, row.together, row.difference, row.examples) == (0.0, 0.5, 1.0, 0.5, 20)
     assert row.p == row.p_holm == pytest.approx(2 / 2**10)
 
@@ -78,7 +79,7 @@ def test_a_gain_in_a_rare_label_alone_is_judged_by_the_metric_that_sees_it():
         ]
         for said in (before, after)
     )
-    row = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN)[0]
+    (row,) = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN).rows
     assert row.p_mcnemar == 1.0
     assert row.verdict == "helped"
 
@@ -95,7 +96,7 @@ def test_a_mean_of_scores_that_are_neither_right_nor_wrong_has_no_mcnemar():
     )
     score = METRICS["rouge_l"].example
     arms = Arms(*([replace(row, score=score(row.value, row.gold)) for row in side] for side in (alone, together)))
-    row = compare({"texts": arms}, {"texts": METRICS["rouge_l"]}, PLAN)[0]
+    (row,) = compare({"texts": arms}, {"texts": METRICS["rouge_l"]}, PLAN).rows
     assert row.p_mcnemar is None
     assert row.verdict == "helped"
 
@@ -108,12 +109,12 @@ def test_the_interval_of_a_mean_is_that_of_its_scores():
 
 def test_more_tasks_make_each_verdict_stricter():
     gain = Arms(arm([False] * 7 + [True] * 20), arm([True] * 27))  # p = 2 / 2 ** 7
-    alone = compare({"a": gain}, {"a": METRICS["accuracy"]}, PLAN)
+    (alone,) = compare({"a": gain}, {"a": METRICS["accuracy"]}, PLAN).rows
     among_ten = compare(
         {str(place): gain for place in range(10)}, {str(place): METRICS["accuracy"] for place in range(10)}, PLAN
     )
-    assert alone[0].verdict == "helped"
-    assert {row.verdict for row in among_ten} == {"cannot tell"}
+    assert alone.verdict == "helped"
+    assert {row.verdict for row in among_ten.rows} == {"cannot tell"}
 
 
 def test_a_verdict_needs_both_the_interval_and_p():
@@ -147,17 +148,42 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
             ("d", 0.01, 0.3, "cannot tell"),
         ]
     ]
-    total = summary(rows)
+    total = summary(rows, Interval(0.05, 0.2, 0.13))
     assert total.delta_m == pytest.approx((0.2 - 0.1 + 0.4) / 3)
     assert total.median_change == pytest.approx(0.2)
-    assert total.mean_points == pytest.approx(13.0)
+    assert (total.mean_points, total.points_low, total.points_high) == pytest.approx((13.0, 5.0, 20.0))
     assert total.left_out == ("d",)
     assert total.verdicts == {"helped": ("a", "c"), "hurt": ("b",), "cannot tell": ("d",)}
 
 
 def test_a_summary_without_a_baseline_to_divide_by_has_no_relative_change():
-    total = summary([replace(transfer([True] * 5, [True] * 5), alone=0.0)])
+    total = summary([replace(transfer([True] * 5, [True] * 5), alone=0.0)], Interval(0.0, 0.0, 0.0))
     assert (total.delta_m, total.median_change, total.left_out) == (None, None, ("tweets",))
+
+
+def gained(right: list[bool], task: int) -> list[bool]:
+    """Four of the right ones turned wrong and ten of the wrong ones right, other rows for each task."""
+    order = np.random.default_rng(task).permutation(len(right))
+    lost, won = ([place for place in order if right[place] is was] for was in (True, False))
+    return [(ok and place not in lost[:4]) or place in won[:10] for place, ok in enumerate(right)]
+
+
+def test_many_small_gains_that_nobody_can_tell_one_by_one_are_told_in_their_mean():
+    alone = [place % 5 < 2 for place in range(100)]
+    arms = {str(task): Arms(arm(alone), arm(gained(alone, task))) for task in range(10)}
+    table = compare(arms, dict.fromkeys(arms, METRICS["accuracy"]), PLAN)
+    assert {row.verdict for row in table.rows} == {"cannot tell"}
+    assert table.summary.mean_points == pytest.approx(100 * sum(row.difference for row in table.rows) / 10)
+    assert 0.0 < table.summary.points_low < table.summary.mean_points < table.summary.points_high
+
+
+def test_the_mean_of_one_task_has_the_interval_of_its_row():
+    arms = [Arms(arm([True, False] * 20), arm([True] * ok + [False] * (40 - ok))) for ok in (25, 30)]
+    for pairs in (arms, arms[:1]):
+        table = compare_seeds({"a": pairs}, {"a": METRICS["accuracy"]}, PLAN)
+        (row,) = table.rows
+        total = table.summary.points_low, table.summary.mean_points, table.summary.points_high
+        assert total == pytest.approx((100 * row.low, 100 * row.difference, 100 * row.high))
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_LABELS)

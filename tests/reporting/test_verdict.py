@@ -42,6 +42,24 @@ def test_where_nothing_shows_a_gain_the_answer_is_not_yes(run: RunFolder) -> Non
     assert "a loss of up to 8.3 points" in said["Whom did it hurt?"]
 
 
+def test_a_mean_beyond_chance_is_told_where_no_single_task_is(run: RunFolder) -> None:
+    def said(low: float) -> str:
+        facts = with_rows(run, verdict="cannot tell")
+        facts.transfer["shared"]["summary"].update(mean_points=5.0, points_low=low, points_high=9.0)
+        return answers(facts)["Did mixing help?"]
+
+    assert said(1.0).startswith("No single task beyond what chance explains, but their mean. On average scores moved")
+    assert "by +5.0 points [+1.0, +9.0]" in said(1.0)
+    assert said(-1.0).startswith("Not beyond what chance explains.")
+
+
+def test_a_run_of_before_without_an_interval_of_the_mean_can_still_be_read(run: RunFolder) -> None:
+    facts = read_run(run.path)
+    for end in ("points_low", "points_high"):
+        del facts.transfer["shared"]["summary"][end]
+    assert "scores moved by +5.0 points against" in answers(facts)["Did mixing help?"]
+
+
 def test_what_the_base_lost_is_told(run: RunFolder) -> None:
     assert "Of what the base knew, arithmetic got worse." in answers(read_run(run.path))["Whom did it hurt?"]
 

@@ -10,6 +10,7 @@ import yaml
 
 from multitune.config.load import load_config
 from multitune.core.errors import ConfigError, RunFolderError, TrainingError
+from multitune.core.rundir import only_one
 from multitune.evaluation.runner import read_predictions
 from multitune.study import waves
 from multitune.study.arms import StudyFolder
@@ -122,6 +123,13 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
     assert whole["recommended"] == again["recommended"]
     assert not list(folder_of(study_folder).waves.iterdir())
+
+
+def test_a_second_process_is_kept_out_of_a_study_that_is_under_way(study: Study, study_folder: Path) -> None:
+    settings, run = study()
+    with only_one(folder_of(study_folder).path), pytest.raises(RunFolderError, match="another process is at work"):
+        run_study(settings, run, StudyOptions())
+    assert not trained_keys(folder_of(study_folder))
 
 
 def test_a_wave_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, Interrupted, RunFolderError, TrainingError
-from multitune.core.rundir import TuneFolder, hold
+from multitune.core.rundir import TuneFolder, only_one
 from multitune.study.tune import TuneOptions, tune, tune_folder
 from multitune.training.progress import ValidationTrack
 
@@ -259,12 +259,8 @@ def test_a_fault_of_the_users_leaves_nothing_behind(configure: Configure, tmp_pa
 
 
 def test_one_process_at_a_time(configure: Configure) -> None:
-    folder = tune_folder(configure())
-    folder.path.mkdir(parents=True)
-    with folder.lock.open("ab") as lock:
-        hold(lock)
-        with pytest.raises(RunFolderError, match="another process searches here"):
-            searched(configure(), 1)
+    with only_one(tune_folder(configure()).path), pytest.raises(RunFolderError, match="another process is at work"):
+        searched(configure(), 1)
     assert len(searched(configure(), 1)["trials"]) == 1
 
 

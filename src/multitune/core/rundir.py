@@ -179,6 +179,27 @@ def hold(diary: IO[bytes], attempts: int = 20) -> None:
             return
 
 
+@contextmanager
+def only_one(folder: Path) -> Generator[None]:
+    """Hold a folder, made here if need be, against a second process that would work in it too.
+
+    Raises:
+        RunFolderError: another process holds it.
+        StorageError: it cannot be made.
+    """
+    with storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / "lock").open("ab")
+    with lock:
+        try:
+            hold(lock, attempts=1)
+        except RunFolderError as error:
+            raise RunFolderError(
+                f"{folder}: another process is at work here. Wait for it, or stop it first"
+            ) from error
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class TuneFolder:
     """Names of the parts of a tuning's folder."""
@@ -194,11 +215,6 @@ class TuneFolder:
     def journal(self) -> Path:
         """Every trial, as Optuna's journal."""
         return self.path / "journal.log"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that is at work here."""
-        return self.path / "lock"
 
     @property
     def report(self) -> Path:

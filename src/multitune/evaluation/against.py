@@ -208,7 +208,7 @@ def _reading(bouts: Sequence[Bout], theirs: Mapping[str, Sequence[Prediction]], 
         task: {"ours": sum(map(_is_unread, arm.together)), "theirs": sum(map(_is_unread, arm.alone))}
         for task, arm in arms.items()
     }
-    return {"tasks": [_row(row, adapters[row.task]) for row in table], "unread": unread}
+    return {"tasks": [_row(row, adapters[row.task]) for row in table.rows], "unread": unread}
 
 
 def _row(row: TaskTransfer, adapter: str) -> dict[str, Any]:

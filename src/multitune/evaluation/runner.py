@@ -36,7 +36,7 @@ from multitune.data.tokenizer import ChatFormat
 from multitune.evaluation.generate import GenerateOptions, generate
 from multitune.evaluation.labels import answer_losses, score_labels
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.evaluation.transfer import Arms, compare, summary
+from multitune.evaluation.transfer import Arms, compare
 from multitune.model.bank import BASE, AdapterBank
 from multitune.training.events import Observe
 from multitune.training.job import Measure
@@ -250,11 +250,11 @@ def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConf
         references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
     arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
     table = compare(arms, {task: prepared.tasks[task].data.task.metric for task in arms}, bootstrap_plan(prepared))
-    rows = [{**asdict(row), "reference": references[row.task]} for row in table]
+    rows = [{**asdict(row), "reference": references[row.task]} for row in table.rows]
     for row in rows:
         row["against"] = "base" if row["reference"] == BASE else "alone"
         row["alone"] = None if row["reference"] == BASE else row["alone"]
-    return {"tasks": rows, "summary": asdict(summary(table))}
+    return {"tasks": rows, "summary": asdict(table.summary)}
 
 
 def bootstrap_plan(prepared: PreparedRun) -> BootstrapPlan:
@@ -271,7 +271,7 @@ def _retained(prepared: PreparedRun, item: TaskInput, said: Said) -> dict[str, A
     for subject, after in answers.items():
         if subject != BASE:
             arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
-            row = compare(arms, metrics, bootstrap_plan(prepared))[0]
+            (row,) = compare(arms, metrics, bootstrap_plan(prepared)).rows
             change[subject] = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
     return {**_task_record(item, said), "examples": len(before), "change": change}
 

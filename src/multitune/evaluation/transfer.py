@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isclose
 from statistics import fmean, median
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -64,11 +64,21 @@ class TransferSummary:
     delta_m: float | None  # mean of (together − alone) / |alone|
     median_change: float | None  # median of the same
     mean_points: float  # mean of 100 · (together − alone), over all tasks
+    points_low: float  # the interval of that mean, by the resamples of all tasks
+    points_high: float
     left_out: tuple[str, ...]  # tasks without a relative change: |alone| is below 0.05
     verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
 
 
-def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: BootstrapPlan) -> list[TaskTransfer]:
+@dataclass(frozen=True, slots=True)
+class TransferTable:
+    """A row per task, in the order they were asked for, and what they come to over all tasks."""
+
+    rows: tuple[TaskTransfer, ...]
+    summary: TransferSummary
+
+
+def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: BootstrapPlan) -> TransferTable:
     """The transfer table: for each task, together against alone.
 
     The interval is a paired bootstrap one. p tests the metric itself: exact McNemar where that is the share of right
@@ -85,12 +95,12 @@ def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: Boots
     Raises:
         RunFolderError: two arms of a task hold different examples, an example twice, or none.
     """
-    return adjusted([_one(task, group, metrics[task], plan) for task, group in arms.items()], plan.confidence)
+    return _table([_measured(task, group, metrics[task], plan) for task, group in arms.items()], plan)
 
 
 def compare_seeds(
     arms: Mapping[str, Sequence[Arms]], metrics: Mapping[str, Metric], plan: BootstrapPlan
-) -> list[TaskTransfer]:
+) -> TransferTable:
     """The transfer table where both sides of each task were trained with several seeds.
 
     Scores are means over the seeds. A resample draws seeds and examples alike, so that the interval holds for the
@@ -101,24 +111,28 @@ def compare_seeds(
         metrics: task -> its metric.
         plan: resamples, confidence and seed.
     """
-    single = {task: pairs[0] for task, pairs in arms.items() if len(pairs) == 1}
-    rows = [_one(task, pair, metrics[task], plan) for task, pair in single.items()]
-    rows += [_over_seeds(task, pairs, metrics[task], plan) for task, pairs in arms.items() if task not in single]
-    order = list(arms)
-    return adjusted(sorted(rows, key=lambda row: order.index(row.task)), plan.confidence)
+    measured = [_over_seeds(task, pairs, metrics[task], plan) for task, pairs in arms.items()]
+    return _table(measured, plan)
 
 
-def adjusted(rows: Sequence[TaskTransfer], confidence: float) -> list[TaskTransfer]:
-    """The rows with p adjusted by Holm for their number, and the verdicts that follow."""
-    p_values = holm({row.task: row.p for row in rows})
-    return [
-        replace(row, p_holm=p_values[row.task], verdict=verdict(_interval(row), p_values[row.task], confidence))
-        for row in rows
+def _table(measured: Sequence[tuple[TaskTransfer, np.ndarray]], plan: BootstrapPlan) -> TransferTable:
+    """The rows with p adjusted by Holm for their number and the verdicts that follow; and their summary."""
+    p_values = holm({row.task: row.p for row, _ in measured})
+    rows = [
+        replace(row, p_holm=p_values[row.task], verdict=verdict(_interval(row), p_values[row.task], plan.confidence))
+        for row, _ in measured
     ]
+    drawn = np.mean([differences for _, differences in measured], axis=0)  # (resample,) mean over the tasks
+    mean = percentile_interval(drawn, fmean(row.difference for row in rows), plan.confidence)
+    return TransferTable(tuple(rows), summary(rows, mean))
 
 
-def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan) -> TaskTransfer:
+def _over_seeds(
+    task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan
+) -> tuple[TaskTransfer, np.ndarray]:
     measured = [_measured(task, pair, metric, plan) for pair in pairs]
+    if len(pairs) == 1:
+        return measured[0]
     rows = [row for row, _ in measured]
     drawn = np.stack([differences for _, differences in measured])  # of the same examples for every seed
     seeds = generator(plan.seed, "seeds").integers(0, len(pairs), (plan.resamples, len(pairs)))  # (resample, seed)
@@ -131,7 +145,7 @@ def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: Bootstra
         for both in zip(*(list(zip(*_ordered(task, pair), strict=True)) for pair in pairs), strict=True)
     )
     p = bootstrap_p(differences, discordant)
-    return replace(
+    row = replace(
         rows[0],
         base=fmean(bases) if bases else None,
         alone=fmean(row.alone for row in rows),
@@ -143,6 +157,7 @@ def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: Bootstra
         p_holm=p,
         p_mcnemar=None,
     )
+    return row, differences
 
 
 def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]:
@@ -160,8 +175,12 @@ def verdict(interval: Interval, p: float, confidence: float) -> Verdict:
     return "cannot tell"
 
 
-def summary(transfers: Sequence[TaskTransfer]) -> TransferSummary:
+def summary(transfers: Sequence[TaskTransfer], mean: Interval) -> TransferSummary:
     """Mean and median relative change and mean points over the tasks, and who was helped or hurt.
+
+    Args:
+        transfers: a row per task.
+        mean: their mean difference, with its interval.
 
     Source: Δm of Maninis et al. 2019, arXiv:1904.08918. It explodes where a baseline is near zero, so those tasks
     are left out of it and named.
@@ -173,19 +192,24 @@ def summary(transfers: Sequence[TaskTransfer]) -> TransferSummary:
     return TransferSummary(
         delta_m=fmean(changes) if changes else None,
         median_change=median(changes) if changes else None,
-        mean_points=100.0 * fmean(row.difference for row in transfers),
+        mean_points=100.0 * mean.difference,
+        points_low=100.0 * mean.low,
+        points_high=100.0 * mean.high,
         left_out=tuple(row.task for row in transfers if row not in counted),
         verdicts={name: tuple(row.task for row in transfers if row.verdict == name) for name in every},
     )
 
 
-def _one(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> TaskTransfer:
-    """One task's row as if it were the only one."""
-    return _measured(task, arms, metric, plan)[0]
+def points_text(summary: Mapping[str, Any]) -> str:
+    """The mean points of a summary as it is kept, with their interval where the version that kept it knew one."""
+    mean = f"{summary['mean_points']:+.1f} points"
+    if summary.get("points_low") is None:
+        return mean
+    return f"{mean} [{summary['points_low']:+.1f}, {summary['points_high']:+.1f}]"
 
 
 def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tuple[TaskTransfer, np.ndarray]:
-    """The same, and the difference on each resample, float64 (resample,)."""
+    """One task's row as if it were the only one, and the difference on each resample, float64 (resample,)."""
     alone, together = _ordered(task, arms)
     before, after = corpus_score(metric, alone), corpus_score(metric, together)
     p_mcnemar = mcnemar(_right(alone), _right(together)) if metric.right_wrong else None

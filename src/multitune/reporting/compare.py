@@ -93,7 +93,7 @@ def _table(first: ScoredRun, answers: Mapping[str, Sequence[Answers]]) -> dict[s
     against: list[dict[str, Any]] = [dict.fromkeys(answers)]
     for place in range(1, count):
         arms = {task: Arms(row[0].said, row[place].said) for task, row in answers.items()}
-        against.append({row.task: row for row in compare(arms, metrics, plan)})
+        against.append({row.task: row for row in compare(arms, metrics, plan).rows})
     table: dict[str, Any] = {}
     for task, row in answers.items():
         runs: list[dict[str, Any]] = []

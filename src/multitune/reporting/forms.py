@@ -105,6 +105,8 @@ class _Summary(_Form):
     delta_m: float | None
     median_change: float | None
     mean_points: float
+    points_low: float | None = None  # runs of before have no interval
+    points_high: float | None = None
     left_out: list[str]
     verdicts: dict[Verdict, list[str]]
 

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+from multitune.evaluation.transfer import points_text
+
 
 def summary_line(summary: Mapping[str, Any]) -> str:
     """One line over all tasks: how many were helped or hurt, and by how much."""
     counts = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in summary["verdicts"].items())
-    changes = [f"mean {summary['mean_points']:+.1f} points"]
+    changes = [f"mean {points_text(summary)}"]
     if summary["delta_m"] is not None:
         changes.append(f"Δm {summary['delta_m']:+.1%} (median {summary['median_change']:+.1%})")
     left_out = f"; Δm without {', '.join(summary['left_out'])}, near zero alone" if summary["left_out"] else ""

@@ -80,18 +80,26 @@ def questions(facts: RunFacts, curves: Sequence[Curve], spent: Spent) -> list[tu
 def _helped(facts: RunFacts) -> str:
     rows = facts.rows()
     by = by_verdict(rows)
-    points = sum(table["summary"]["mean_points"] * len(table["tasks"]) for table in _tables(facts)) / len(rows)
-    change = f"On average scores moved by {signed(points, 1)} points"
+    points, low, high = _mean_points(facts)
+    interval = "" if low is None or high is None else f" [{signed(low, 1)}, {signed(high, 1)}]"
+    change = f"On average scores moved by {signed(points, 1)} points{interval}"
     reference = "the adapters trained alone" if any(row["against"] == "alone" for row in rows) else "the base"
     if not by["helped"]:
-        return f"Not beyond what chance explains. {change} against {reference}."
+        mean = "No single task beyond what chance explains, but their mean"
+        lead = mean if low is not None and low > 0 else "Not beyond what chance explains"
+        return f"{lead}. {change} against {reference}."
     gains = [f"{row['task']} ({signed(100 * row['difference'], 1)})" for row in rows if row["verdict"] == "helped"]
     return f"Yes, for {listed(gains)}. {change} against {reference}."
 
 
-def _tables(facts: RunFacts) -> list[Mapping[str, Any]]:
-    """The transfer tables that `facts.rows()` are of."""
-    return [facts.transfer[name] for name in dict.fromkeys(row["adapter"] for row in facts.rows())]
+def _mean_points(facts: RunFacts) -> tuple[float, float | None, float | None]:
+    """Mean over the rows, with its interval where they are of one table and the run knows it."""
+    tables = [facts.transfer[name] for name in dict.fromkeys(row["adapter"] for row in facts.rows())]
+    if len(tables) == 1:
+        summary = tables[0]["summary"]
+        return summary["mean_points"], summary.get("points_low"), summary.get("points_high")
+    points = sum(table["summary"]["mean_points"] * len(table["tasks"]) for table in tables)
+    return points / len(facts.rows()), None, None
 
 
 def _hurt(facts: RunFacts) -> str:

@@ -30,7 +30,7 @@ import numpy as np
 from multitune.config.study import Alone
 from multitune.core.records import Split
 from multitune.evaluation.runner import bootstrap_plan
-from multitune.evaluation.transfer import Arms, compare_seeds, summary
+from multitune.evaluation.transfer import Arms, compare_seeds, points_text
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
 from multitune.study.grouping import Grouping, relative_gains
@@ -117,8 +117,8 @@ def compared(
         for task, both in pairs.items()
     }
     metrics = {task: desk.prepared.tasks[task].data.task.metric for task in arms}
-    rows = compare_seeds(arms, metrics, bootstrap_plan(desk.prepared))
-    return {"tasks": [asdict(row) for row in rows], "summary": asdict(summary(rows)), "rows": split}
+    table = compare_seeds(arms, metrics, bootstrap_plan(desk.prepared))
+    return {"tasks": [asdict(row) for row in table.rows], "summary": asdict(table.summary), "rows": split}
 
 
 def _comparisons(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
@@ -200,8 +200,8 @@ def _sentence(outcome: Outcome, comparisons: Mapping[str, Any], budgets: Sequenc
         total = comparisons[f"recommended against {budget}"]["summary"]
         verdicts = total["verdicts"]
         known = [f"{word} {', '.join(verdicts[word])}" for word in ("helped", "hurt") if verdicts[word]]
-        points = f"{total['mean_points']:+.1f} points at {budget.replace('_', ' ')}"
-        told.append(f"{points} ({'; '.join(known) or 'cannot tell'})")
+        points = f"{points_text(total)} at {budget.replace('_', ' ')}"
+        told.append(f"{points} ({'; '.join(known) or 'no task by itself'})")
     return f"{lead}: against each alone {' and '.join(told)}."
 
 

@@ -1,12 +1,11 @@
 """A search on disk: Optuna's study in a journal that survives a kill, for one process and one search at a time."""
 
 import shutil
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitune.core.errors import MissingExtraError, RunFolderError
-from multitune.core.rundir import TuneFolder, hold, storage, write_text
+from multitune.core.rundir import TuneFolder, storage, write_text
 from multitune.core.seeds import generator
 
 if TYPE_CHECKING:
@@ -95,24 +94,3 @@ def require_same(folder: TuneFolder, asked: str) -> None:
             f"{folder.path}: holds a search of other settings, ranges or rows. Undo the change, start over with "
             "--overwrite, or change `name`"
         )
-
-
-@contextmanager
-def alone(folder: TuneFolder) -> Generator[None]:
-    """Hold a folder, made here if need be: two processes in one would take each other's trials.
-
-    Raises:
-        RunFolderError: another process holds it.
-        StorageError: it cannot be made.
-    """
-    with storage(folder.path):
-        folder.path.mkdir(parents=True, exist_ok=True)
-        lock = folder.lock.open("ab")
-    with lock:
-        try:
-            hold(lock, attempts=1)
-        except RunFolderError as error:
-            raise RunFolderError(
-                f"{folder.path}: another process searches here. Wait for it, or stop it first"
-            ) from error
-        yield

@@ -22,6 +22,7 @@ from multitune.study.plan import Baselines, Combination, require_budget
 
 SIGNATURE_ROWS = 48  # of each task and split
 MOST_TASKS = 20  # whose combinations can all be estimated
+FEW = 3  # combinations of each task that are worth a look
 LEAST_SHORT = 3  # short runs that a budget must allow, else the estimates alone choose what to train in full
 
 
@@ -125,7 +126,9 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     planner, budget = desk.planner, desk.planner.study.budget
     left = require_budget(planner, 2 * SIGNATURE_ROWS)
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
-    arms = [planner.arm(group) for group in promising(board, planner.study.worth)]
+    sizes = [planner.sizes[task] for task in board.tasks]
+    tokens = board.members @ np.array([size.rows * size.tokens for size in sizes])
+    arms = [planner.arm(group) for group in promising(board, tokens)]
     arms = [arm for arm in arms if arm not in known and arm != base.together]
     arms, spent = _halved(desk, base, arms, left)
     trained = list(known)
@@ -167,20 +170,34 @@ def _halved(desk: Desk, base: Baselines, arms: list[Arm], budget: float) -> tupl
     return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)], spent
 
 
-def promising(board: Board, worth: float) -> list[Combination]:
-    """Combinations of several tasks worth training, the most promising first, by the estimates.
+def promising(board: Board, tokens: np.ndarray) -> list[Combination]:
+    """Combinations of several tasks worth training, by the estimates: first what gains most per token.
 
-    First those of the best grouping with and without all tasks together, then each task's best few.
+    What a combination gains counts beyond what those before it reach, and what each task alone and all together
+    reach, which are trained in any case: a small one that serves a family comes before a large one that serves it
+    as well. Then come each task's best few.
+
+    Args:
+        board: with its estimates.
+        tokens: float (combination,) of training each, in any unit.
+
+    Source: the cost-benefit greedy choice of Leskovec et al. 2007, Cost-effective outbreak detection in networks.
     """
+    count = len(board.tasks)
     alone = np.array([board.estimated[board.row((task,)), i] for i, task in enumerate(board.tasks)])
-    gains = relative_gains(board.estimated, alone)
+    gains = np.nan_to_num(relative_gains(board.estimated, alone), nan=-np.inf).astype(np.float32)
     rows: list[int] = []
-    for first in (None, board.row(board.tasks)):
-        rows += best_grouping(gains, worth, first).chosen
+    reached = np.maximum(gains[board.row(board.tasks)], 0.0)
+    while len(rows) < FEW * count:
+        worth = np.maximum(gains - reached, 0.0).sum(axis=1) / tokens
+        pick = int(np.argmax(worth))
+        if worth[pick] <= 0.0:
+            break
+        rows.append(pick)
+        reached = np.maximum(reached, gains[pick])
     several = np.flatnonzero(board.members.sum(axis=1) > 1)
-    for place in range(3):
-        order = [several[np.argsort(-np.nan_to_num(gains[several, i], nan=-np.inf))] for i in range(len(board.tasks))]
-        rows += [int(ranked[place]) for ranked in order if place < len(ranked)]
+    best = [several[np.argsort(-gains[several, i])[:FEW]] for i in range(count)]
+    rows += [int(ranked[place]) for place in range(FEW) for ranked in best if place < len(ranked)]
     chosen = dict.fromkeys(board.combination(row) for row in rows)
     return [group for group in chosen if len(group) > 1]
 

@@ -13,7 +13,7 @@ from multitune.config.study import StudyConfig
 from multitune.config.text import write_yaml
 from multitune.core.errors import ConfigError
 from multitune.core.records import Split
-from multitune.core.rundir import read_json, write_json, write_text
+from multitune.core.rundir import only_one, read_json, write_json, write_text
 from multitune.core.versions import versions
 from multitune.study.arms import Arm, StudyFolder, require_same_data
 from multitune.study.desk import Desk
@@ -55,10 +55,16 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict
         What findings.json holds (see study.findings).
 
     Raises:
-        InputError: the study does not fit its data or its budget, or the data changed since it began.
+        InputError: the study does not fit its data or its budget, the data changed since it began, or another
+            process is at work in its folder.
         TrainingError, StorageError, Interrupted: finished arms are kept.
     """
-    desk = open_desk(study, run, options)
+    with only_one(study_folder(study).path):
+        return _studied(open_desk(study, run, options))
+
+
+def _studied(desk: Desk) -> dict[str, Any]:
+    study = desk.planner.study
     base = baselines(desk.planner)
     chosen = searched(desk.planner)
     desk.train([*base.arms, *base.repeats, *chosen])
@@ -82,6 +88,11 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict
     return read_json(desk.folder.findings)
 
 
+def study_folder(study: StudyConfig) -> StudyFolder:
+    """Where a study is kept."""
+    return StudyFolder((Path(study.output) / study.name).absolute())
+
+
 def open_desk(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Desk:
     """Read the data, and begin the study's folder or find what it holds.
 
@@ -95,7 +106,7 @@ def open_desk(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Desk
         )
     options.observe({"kind": "phase", "name": "prepare"})
     prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
-    folder = StudyFolder((Path(study.output) / study.name).absolute())
+    folder = study_folder(study)
     record = prepared.data_record()
     require_same_data(folder, record)
     write_text(folder.config, write_yaml({"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}))

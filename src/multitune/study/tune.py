@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, TrainingError
-from multitune.core.rundir import RunFolder, TuneFolder, read_json, write_json, write_text
+from multitune.core.rundir import RunFolder, TuneFolder, only_one, read_json, write_json, write_text
 from multitune.evaluation.runner import measure
-from multitune.study.journal import alone, clear, importance, open_study, require_optuna, require_same, sampler
+from multitune.study.journal import clear, importance, open_study, require_optuna, require_same, sampler
 from multitune.study.space import Setting, applied, own_values, rounded, settings_of
 from multitune.training.events import Event, Observe, unwatched
 from multitune.training.job import JobOptions, train_run
@@ -83,7 +83,7 @@ def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
     require_optuna()
     folder = tune_folder(config)
     base, settings = settings_of(config, options.ranges)
-    with alone(folder):
+    with only_one(folder.path):
         options.observe({"kind": "phase", "name": "prepare"})
         prepared = prepare_run(_for_trials(base, options.objective))
         for note in prepared.notes:
