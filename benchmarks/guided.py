@@ -21,7 +21,6 @@ from multitune.study.findings import Outcome, compared
 from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget, searched, serving
 from multitune.study.search import (
-    SIGNATURE_ROWS,
     Board,
     gains_over_alone,
     recommend,
@@ -74,8 +73,8 @@ def _guided(study: StudyConfig, run: RunConfig, share: float) -> tuple[Outcome, 
     full = verify(desk, board, base, [])
     found = Outcome(base, full, board, recommend(gains_over_alone(desk, board, full, base, "loss"), study.worth))
     trained = [arm for arm in desk.asked.values() if arm.steps and arm not in base.repeats]
-    spent = sum(desk.planner.tokens(arm) for arm in trained) + desk.planner.signature_tokens(2 * SIGNATURE_ROWS)
-    return found, spent, require_budget(desk.planner, 2 * SIGNATURE_ROWS)
+    spent = sum(desk.planner.tokens(arm) for arm in trained) + desk.planner.signature_tokens()
+    return found, spent, require_budget(desk.planner)
 
 
 def _again(desk: Desk, whole: Outcome, guided: Outcome) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Estimates of a million combinations of twenty tasks: time and memory."""
+"""Estimates of a million combinations of twenty tasks, and which of them to train: time and memory."""
 
 import resource
 import time
@@ -7,8 +7,8 @@ import numpy as np
 
 from benchmarks.record import record
 from multitune.study.estimate import all_members, estimate_losses, landscape
-from multitune.study.grouping import best_grouping, relative_gains
 from multitune.study.plan import SetSize
+from multitune.study.search import Board, promising
 from multitune.study.signatures import BUCKETS, Signatures
 
 TASKS, ROWS = 20, 48
@@ -31,8 +31,8 @@ def main() -> None:
     members = all_members(TASKS)
     losses = estimate_losses(land, members, 1.0)
     estimated = time.monotonic() - started
-    gains = relative_gains(np.where(members, losses, np.nan), losses[[(1 << i) - 1 for i in range(TASKS)]].diagonal())
-    grouping = best_grouping(gains, 0.01)
+    board = Board(tuple(tasks), members, np.where(members, losses, np.nan))
+    candidates = promising(board, members.sum(axis=1).astype(float))
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     found = {
@@ -40,7 +40,7 @@ def main() -> None:
         "estimate_seconds": round(estimated, 1),
         "seconds": round(seconds, 1),
         "peak_gb": round(peak / 1e9, 2),
-        "groups": len(grouping.chosen),
+        "candidates": len(candidates),
     }
     print(found)
     record("planning", COMMAND, found)

@@ -61,9 +61,19 @@ def test_variants_are_every_schedule_with_every_seed(study: Study) -> None:
     assert len({(arm.tasks, arm.steps) for arm in arms}) == 1
 
 
+@pytest.mark.parametrize(("rows", "looked_at"), [(8, 8), (40, 12), (200, 25), (10_000, 48)])
+def test_estimates_look_at_a_part_of_the_rows_that_stays_small_beside_the_runs(
+    study: Study, rows: int, looked_at: int
+) -> None:
+    settings, run = study()
+    plan = Planner(settings, run, dict.fromkeys(TASKS, SetSize(rows, 10.0)))
+    assert {plan.signature_rows(task) for task in TASKS} == {looked_at}
+    assert plan.signature_tokens() == pytest.approx(2 * looked_at * 10.0 * len(TASKS))
+
+
 def test_what_a_budget_leaves_is_what_baselines_and_estimates_do_not_take(study: Study) -> None:
     plan = planner(study, budget={"share": 0.9})
-    fixed = sum(plan.tokens(arm) for arm in baselines(plan).arms) + plan.signature_tokens(5)
-    assert require_budget(plan, 5) == pytest.approx(0.9 * plan.everything() - fixed)
+    fixed = sum(plan.tokens(arm) for arm in baselines(plan).arms) + plan.signature_tokens()
+    assert require_budget(plan) == pytest.approx(0.9 * plan.everything() - fixed)
     with pytest.raises(ConfigError, match=r"Raise it, or name `budget\.arms`"):
-        require_budget(planner(study, budget={"share": 0.05}), 5)
+        require_budget(planner(study, budget={"share": 0.05}))

@@ -15,7 +15,7 @@ from multitune.evaluation.runner import read_predictions
 from multitune.study import waves
 from multitune.study.arms import StudyFolder
 from multitune.study.plan import baselines, require_budget
-from multitune.study.search import SIGNATURE_ROWS, survey, verify
+from multitune.study.search import survey, verify
 from multitune.study.study import StudyOptions, open_desk, plan_report, run_study
 from tests.study.conftest import TASKS, Study
 
@@ -81,7 +81,7 @@ def test_a_guided_search_keeps_within_its_share_short_runs_included(study: Study
     verify(desk, board, base, [])
     searched = [arm for arm in desk.asked.values() if arm not in base.arms]
     assert searched
-    assert sum(map(desk.planner.tokens, searched)) <= require_budget(desk.planner, 2 * SIGNATURE_ROWS)
+    assert sum(map(desk.planner.tokens, searched)) <= require_budget(desk.planner)
 
 
 def test_a_study_that_is_run_again_trains_nothing(

@@ -104,12 +104,13 @@ class Desk:
         """What a finished arm said."""
         return load_predictions(self.folder, self.key(arm), task, split)
 
-    def signatures(self, arm: Arm, split: Split, rows: int) -> dict[str, Signatures]:
+    def signatures(self, arm: Arm, split: Split) -> dict[str, Signatures]:
         """Projected gradients of rows of each task under a finished arm; kept, so that they are made once."""
         found: dict[str, Signatures] = {}
         bank: AdapterBank | None = None
         config = self.prepared.config
         for task in arm.tasks:
+            rows = self.planner.signature_rows(task)
             file = self.folder.signatures / f"{self.key(arm)}.{task}.{split}.{rows}.safetensors"
             if not file.is_file():
                 if bank is None:

@@ -12,6 +12,8 @@ from multitune.study.arms import Arm
 
 SHORT = 0.25  # share of an arm's steps that a short run takes
 SIGNATURE_COST = 1.0  # a gradient of a row costs what a training step on it does
+SIGNATURE_SHARE = 1 / 8  # of a task's training rows, so that estimates stay cheap beside the runs they save
+SIGNATURE_ROWS = 12, 48  # of each task and split, at least and at most
 MOST_LISTED = 4096  # combinations that `search: exhaustive` may train
 
 Combination = tuple[str, ...]
@@ -84,9 +86,15 @@ class Planner:
         general = share / (1 - share) * rows * self._general_tokens()
         return 2 ** (len(self.tasks) - 1) * passes * (each + general)
 
-    def signature_tokens(self, rows: int) -> float:
-        """What the gradients of so many rows of each task cost, in tokens of training."""
-        return SIGNATURE_COST * sum(min(rows, self.sizes[task].rows) * self.sizes[task].tokens for task in self.tasks)
+    def signature_rows(self, task: str) -> int:
+        """Rows of a task and split whose gradients the estimates rest on."""
+        least, most = SIGNATURE_ROWS
+        rows = self.sizes[task].rows
+        return min(rows, max(least, min(most, round(SIGNATURE_SHARE * rows))))
+
+    def signature_tokens(self) -> float:
+        """What the gradients cost, of training and of validation rows, in tokens of training."""
+        return 2 * SIGNATURE_COST * sum(self.signature_rows(task) * self.sizes[task].tokens for task in self.tasks)
 
     def _steps(self, tasks: Sequence[str], general: float) -> int:
         train = self.run.train
@@ -194,7 +202,7 @@ def serving(planner: Planner, task: str, group: Combination, seed: int) -> Arm:
     return arm if len(group) > 1 else planner.alone(task, "equal_passes", arm)
 
 
-def require_budget(planner: Planner, signature_rows: int) -> float:
+def require_budget(planner: Planner) -> float:
     """Tokens that a guided search may spend on verifying, after baselines and estimates.
 
     Raises:
@@ -203,7 +211,7 @@ def require_budget(planner: Planner, signature_rows: int) -> float:
     share = planner.study.budget.share
     if share is None:
         return float("inf")
-    fixed = sum(planner.tokens(arm) for arm in baselines(planner).arms) + planner.signature_tokens(signature_rows)
+    fixed = sum(planner.tokens(arm) for arm in baselines(planner).arms) + planner.signature_tokens()
     whole = planner.everything()
     if fixed > share * whole:
         raise ConfigError(

@@ -20,7 +20,7 @@ from multitune.study.grouping import Grouping, best_grouping, relative_gains
 from multitune.study.overlap import embedding_similarity, mean_affinity, vocabulary_overlap
 from multitune.study.plan import Baselines, Combination, require_budget
 
-SIGNATURE_ROWS = 48  # of each task and split
+OVERLAP_ROWS = 48  # of each task, whose texts are compared
 MOST_TASKS = 20  # whose combinations can all be estimated
 FEW = 3  # combinations of each task that are worth a look
 LEAST_SHORT = 3  # short runs that a budget must allow, else the estimates alone choose what to train in full
@@ -56,16 +56,16 @@ def survey(desk: Desk, base: Baselines) -> Board:
     sizes = np.array([desk.planner.sizes[task].rows for task in tasks])
     board.rungs["rows in the mixture"] = _of_several(np.where(members, (members @ sizes)[:, None], np.nan), members)
     started = time.monotonic()
-    rows = {task: desk.rows(task, "train", SIGNATURE_ROWS) for task in tasks}
+    rows = {task: desk.rows(task, "train", OVERLAP_ROWS) for task in tasks}
     board.rungs["shared vocabulary"] = mean_affinity(vocabulary_overlap(rows), members)
     board.seconds["shared vocabulary"] = time.monotonic() - started
     started = time.monotonic()
     board.rungs["embeddings"] = mean_affinity(embedding_similarity(rows, desk.embedding_table()), members)
     board.seconds["embeddings"] = time.monotonic() - started
-    train = desk.signatures(base.together, "train", SIGNATURE_ROWS)
+    train = desk.signatures(base.together, "train")
     board.rungs["gradient cosine"] = mean_affinity(gradient_cosines(train), members)
     board.seconds["gradient cosine"] = sum(one.seconds for one in train.values())
-    held = desk.signatures(base.together, "validation", SIGNATURE_ROWS)
+    held = desk.signatures(base.together, "validation")
     started = time.monotonic()
     land = landscape(train, held, {task: desk.planner.sizes[task].rows for task in tasks})
     losses = estimate_losses(land, members, _damping(desk, base, board, land))
@@ -124,7 +124,7 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
         Every arm of several tasks that was trained in full, those known before among them.
     """
     planner, budget = desk.planner, desk.planner.study.budget
-    left = require_budget(planner, 2 * SIGNATURE_ROWS)
+    left = require_budget(planner)
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     sizes = [planner.sizes[task] for task in board.tasks]
     tokens = board.members @ np.array([size.rows * size.tokens for size in sizes])

@@ -30,7 +30,7 @@ from multitune.study.plan import (
     serving,
     variants,
 )
-from multitune.study.search import MOST_TASKS, SIGNATURE_ROWS, Board, gains_over_alone, recommend, survey, verify
+from multitune.study.search import MOST_TASKS, Board, gains_over_alone, recommend, survey, verify
 from multitune.training.events import Observe, unwatched
 from multitune.training.prepare import PreparedRun, TaskInput, prepare_run
 
@@ -130,7 +130,7 @@ def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
     prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
     planner = Planner(study, prepared.config, set_sizes(prepared))
     base = baselines(planner)
-    verifying = require_budget(planner, 2 * SIGNATURE_ROWS) if study.search == "guided" else 0.0
+    verifying = require_budget(planner) if study.search == "guided" else 0.0
     parts: list[tuple[str, list[Arm]]] = [
         ("each task alone, equal passes", list(base.alone)),
         ("all together", [base.together]),
@@ -147,7 +147,7 @@ def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
         fresh = [arm for arm in dict.fromkeys(arms) if arm not in seen]
         seen |= set(fresh)
         rows.append({"what": name, "arms": len(fresh), "tokens": sum(planner.tokens(arm) for arm in fresh)})
-    signatures = planner.signature_tokens(2 * SIGNATURE_ROWS)
+    signatures = planner.signature_tokens()
     rows.insert(2, {"what": f"estimates of all {2 ** len(planner.tasks) - 1:,}", "arms": 0, "tokens": signatures})
     if study.search == "guided":
         row = {"what": "verification, at most", "arms": study.budget.arms, "tokens": _finite(verifying)}
@@ -207,7 +207,7 @@ def _cost(desk: Desk, board: Board, base: Baselines, arms: Mapping[str, Arm]) ->
     planner = desk.planner
     records = [desk.record(arm) for arm in arms.values() if arm.steps]
     tokens, seconds = sum(r["tokens"] for r in records), sum(r["seconds"] for r in records)
-    estimates = planner.signature_tokens(2 * SIGNATURE_ROWS)
+    estimates = planner.signature_tokens()
     everything = planner.everything()
     rate = seconds / tokens
     spent = seconds + board.seconds["first-order estimate"]
