@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitune.study.estimate import all_members
-from multitune.study.search import Board, promising
+from multitune.study.search import Board, promising, unhurt
 
 TASKS = ("a", "b", "c", "d")
 
@@ -42,6 +42,12 @@ def test_a_combination_that_only_repeats_what_another_reaches_waits_behind_one_t
 
 def test_what_all_together_reaches_already_is_not_looked_for_again() -> None:
     assert names(board({"ab": 0.5, "abcd": 0.4, "cd": 0.39}))[0] == "cd"
+
+
+def test_the_tasks_that_all_together_hurt_leave_the_others_to_be_tried_without_them() -> None:
+    assert unhurt(TASKS, np.array([0.1, -0.2, 0.3, 0.0])) == [("a", "c", "d")]
+    for hurt_nobody_or_too_many in ([0.1, 0.2, 0.3, 0.0], [-0.1, -0.2, 0.3, -0.1], [-0.1, -0.2, -0.3, -0.1]):
+        assert unhurt(TASKS, np.array(hurt_nobody_or_too_many)) == []
 
 
 @given(st.integers(0, 200))

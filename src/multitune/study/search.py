@@ -115,7 +115,7 @@ def gains_over_alone(desk: Desk, board: Board, arms: Sequence[Arm], base: Baseli
 
 
 def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> list[Arm]:
-    """Train the combinations that the estimates promise most of, within the budget.
+    """Train what all together leaves open, then what the estimates promise most of, within the budget.
 
     Half of the budget goes to runs of a quarter of the steps where it buys enough of them; the better ones of those
     are then trained in full, as in successive halving.
@@ -128,7 +128,8 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     sizes = [planner.sizes[task] for task in board.tasks]
     tokens = board.members @ np.array([size.rows * size.tokens for size in sizes])
-    arms = [planner.arm(group) for group in promising(board, tokens)]
+    gains = gains_over_alone(desk, board, [base.together], base, "loss")[board.row(board.tasks)]
+    arms = [planner.arm(group) for group in (*unhurt(board.tasks, gains), *promising(board, tokens))]
     arms = [arm for arm in arms if arm not in known and arm != base.together]
     arms, spent = _halved(desk, base, arms, left)
     trained = list(known)
@@ -168,6 +169,17 @@ def _halved(desk: Desk, base: Baselines, arms: list[Arm], budget: float) -> tupl
     values = {arm: desk.record(planner.short(arm))["validation"] for arm in short}
     gains = {arm: float(np.mean([1 - v[t]["loss"] / alone[t] for t in arm.tasks])) for arm, v in values.items()}
     return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)], spent
+
+
+def unhurt(tasks: Combination, gains: np.ndarray) -> list[Combination]:
+    """All tasks but those that all together hurt; none where it hurt nobody, or nearly everybody.
+
+    Args:
+        tasks: of the study.
+        gains: float (task,) what each gained by all together over itself alone, as measured.
+    """
+    rest = tuple(task for task, gain in zip(tasks, gains, strict=True) if gain >= 0.0)
+    return [rest] if 1 < len(rest) < len(tasks) else []
 
 
 def promising(board: Board, tokens: np.ndarray) -> list[Combination]:
