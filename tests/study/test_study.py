@@ -203,6 +203,7 @@ def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> 
     for row in table["tasks"]:
         arms = [arm for arm in found["arms"] if arm["tasks"] == [row["task"]] and arm["budget"] == "equal_passes"]
         assert {arm["seed"] for arm in arms} == {3, 4}
+        assert row["group"] == list(TASKS)
         assert row["alone"] == pytest.approx(sum(arm["test"][row["task"]]["score"] for arm in arms) / 2)
 
 
@@ -225,8 +226,9 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
     longer = found["recommended"]["longer_alone"]
     assert longer, "one step alone teaches less than three"
     for budget in ("equal_passes", "equal_steps"):
-        points = found["comparisons"][f"recommended against {budget}"]["summary"]["mean_points"]
-        assert f"{points:+.1f} points at {budget.replace('_', ' ')}" in found["sentence"]
+        total = found["comparisons"][f"recommended against {budget}"]["summary"]
+        assert f"{total['mean_points']:+.1f} points [{total['points_low']:+.1f}, " in found["sentence"]
+        assert f"] at {budget.replace('_', ' ')}" in found["sentence"]
     losses = {(tuple(arm["tasks"]), arm["steps"]): arm["validation"] for arm in found["arms"]}
     recipes = {(recipe.tasks, recipe.steps) for recipe in load_config(folder_of(study_folder).recommended).adapters}
     planner = open_desk(settings, run, StudyOptions()).planner

@@ -95,7 +95,7 @@ def show_findings(found: Mapping[str, Any], folder: Path, console: Console) -> N
     for name, comparison in found["comparisons"].items():
         console.print()
         say(console, f"{name.replace('_', ' ')}, {comparison['rows']} rows", "bold")
-        console.print(_comparison(comparison, found))
+        console.print(_comparison(comparison))
         say(console, summary_line(comparison["summary"]))
     for variant in found["variants"]:
         share = f", {variant['general']:.0%} general" if variant["general"] else ""
@@ -117,13 +117,12 @@ def show_findings(found: Mapping[str, Any], folder: Path, console: Console) -> N
     say(console, f"study folder: {folder}")
 
 
-def _comparison(comparison: Mapping[str, Any], found: Mapping[str, Any]) -> Table:
+def _comparison(comparison: Mapping[str, Any]) -> Table:
     table = new_table("task", "metric", "trained with")
     add_numbers(table, "n", "base", "alone", "together", "difference", "p")
     table.add_column("verdict", no_wrap=True)
     for row in comparison["tasks"]:
-        group = found["recommended"]["tasks"][row["task"]]["group"]
-        others = ", ".join(name for name in group if name != row["task"]) or "–"
+        others = ", ".join(name for name in row["group"] if name != row["task"]) or "–"
         scores = [f"{row[name]:.3f}" for name in ("base", "alone", "together")]
         p = "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}"
         verdict = Text(row["verdict"], style=COLOURS[row["verdict"]])

@@ -9,8 +9,9 @@
                "validation": {TASK: {"score", "loss", "examples"}}, "test": as of validation}],
      "recommended": {"groups": [[TASK]], "why", "measured_gain",                       # mean relative gain in loss
                      "longer_alone": {TASK: steps that serve it better than its group does},
-                     "tasks": {TASK: {"group", "predicted", and the fields of transfer.TaskTransfer}}},
-     "comparisons": {"recommended against equal_passes": {"tasks": [TaskTransfer], "summary": TransferSummary}, ...},
+                     "tasks": {TASK: {"predicted", and as in comparisons}}},
+     "comparisons": {"recommended against equal_passes": {"tasks": [the fields of transfer.TaskTransfer and "group",
+                     the tasks that it was trained with], "summary": TransferSummary}, ...},
      "variants": [{"schedule", "general", "seeds", "tasks", "summary", "validation": mean metric}],
      "helps": {"tasks", "points", "low", "high", "verdict"},        # row trained with column against row alone
      "synergy": {"pairs", "higher", "groups"},
@@ -118,7 +119,8 @@ def compared(
     }
     metrics = {task: desk.prepared.tasks[task].data.task.metric for task in arms}
     table = compare_seeds(arms, metrics, bootstrap_plan(desk.prepared))
-    return {"tasks": [asdict(row) for row in table.rows], "summary": asdict(table.summary), "rows": split}
+    found = [{**asdict(row), "group": list(pairs[row.task][0][1].tasks)} for row in table.rows]
+    return {"tasks": found, "summary": asdict(table.summary), "rows": split}
 
 
 def _comparisons(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
@@ -152,7 +154,7 @@ def _recommended(desk: Desk, outcome: Outcome, gains: np.ndarray, comparisons: M
     tasks: dict[str, Any] = {}
     for i, task in enumerate(board.tasks):
         predicted = float(estimate[choice.serves[i], i])
-        tasks[task] = {"group": list(outcome.group_of(task)), "predicted": _number(predicted), **rows[task]}
+        tasks[task] = {"predicted": _number(predicted), **rows[task]}
     served = [gains[choice.serves[i], i] for i in range(len(board.tasks))]
     return {
         "groups": [list(group) for group in outcome.groups],
