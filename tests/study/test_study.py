@@ -220,6 +220,24 @@ def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: 
     assert helps["low"][0][2] <= points + 1e-9 and points - 1e-9 <= helps["high"][0][2]
 
 
+def test_what_one_seed_chose_must_hold_with_the_others(study: Study) -> None:
+    settings, run = study(search="exhaustive", seeds=[3, 4, 5], worth=0.0)
+    found = run_study(settings, run, StudyOptions())
+
+    def loss(task: str, group: list[str], seeds: set[int]) -> float:
+        kind = "together" if len(group) > 1 else "equal_passes"
+        arms = [
+            arm for arm in found["arms"] if arm["tasks"] == group and arm["seed"] in seeds and arm["budget"] == kind
+        ]
+        assert len(arms) == len(seeds)
+        return sum(arm["validation"][task]["loss"] for arm in arms) / len(arms)
+
+    for task, row in found["recommended"]["tasks"].items():
+        alone = loss(task, [task], {3, 4, 5})
+        best = alone if row["group"] == [task] else loss(task, row["group"], {4, 5})
+        assert best <= min(alone, loss(task, list(TASKS), {4, 5})) + 1e-9
+
+
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:
     settings, run = study(alone=["equal_passes", "equal_steps"], worth=0.0)
     found = run_study(settings, run, StudyOptions())

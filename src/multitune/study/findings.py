@@ -37,7 +37,7 @@ from multitune.study.desk import Desk
 from multitune.study.grouping import Grouping, relative_gains
 from multitune.study.ladder import rungs
 from multitune.study.plan import Baselines, Combination, serving
-from multitune.study.search import Board, gains_over_alone
+from multitune.study.search import Board, chosen_by, gains_over_alone
 from multitune.study.synergy import group_effects, helps, higher_order, mean_effects
 
 
@@ -156,9 +156,10 @@ def _recommended(desk: Desk, outcome: Outcome, gains: np.ndarray, comparisons: M
         predicted = float(estimate[choice.serves[i], i])
         tasks[task] = {"predicted": _number(predicted), **rows[task]}
     served = [gains[choice.serves[i], i] for i in range(len(board.tasks))]
+    again = ", and again with the seeds that the search did not use" if len(desk.planner.study.seeds) > 1 else ""
     return {
         "groups": [list(group) for group in outcome.groups],
-        "why": f"best mean gain on validation by {desk.planner.study.choose_by}; one more adapter had to gain "
+        "why": f"best mean gain on validation by {desk.planner.study.choose_by}{again}; one more adapter had to gain "
         f"{desk.planner.study.worth:.1%} over all tasks",
         "measured_gain": _number(float(np.mean(served))),
         "tasks": tasks,
@@ -173,7 +174,7 @@ def longer_alone(desk: Desk, outcome: Outcome) -> dict[str, Arm]:
     planner, study = desk.planner, desk.planner.study
     if "equal_steps" not in study.alone:
         return {}
-    what = "loss" if study.choose_by == "loss" else "score"
+    what = chosen_by(desk)
     found: dict[str, Arm] = {}
     for task, group in outcome.serves.items():
         if group == (task,):

@@ -86,24 +86,24 @@ def _damping(desk: Desk, base: Baselines, board: Board, land: Landscape) -> floa
 def measured_values(desk: Desk, board: Board, base: Baselines, arms: Sequence[Arm], what: str) -> np.ndarray:
     """`loss` or `score` on validation, float (combination, task), NaN where none was measured.
 
-    Tasks alone stand at the mean over the seeds: all gains are measured from there, and one lucky seed would tilt
-    them all.
+    What was trained with several seeds stands at the mean over them; tasks alone, from which all gains are measured,
+    were trained with every seed, since one lucky seed would tilt them all.
 
     Args:
         desk: of the study.
         board: its combinations.
-        base: its baselines, trained with every seed.
-        arms: of several tasks, trained with the first seed.
+        base: its baselines.
+        arms: of several tasks.
         what: loss or score.
     """
-    found = np.full(board.members.shape, np.nan)
-    for arm in arms:
+    told: dict[tuple[int, int], list[float]] = {}
+    for arm in dict.fromkeys([*arms, *base.alone, *base.repeats]):
         by_task = desk.record(arm)["validation"]
         for task in arm.tasks:
-            found[board.row(arm.tasks), board.tasks.index(task)] = by_task[task][what]
-    for column, task in enumerate(board.tasks):
-        alone = [desk.record(arm)["validation"][task][what] for arm in base.alone_on(task)]
-        found[board.row((task,)), column] = np.mean(alone)
+            told.setdefault((board.row(arm.tasks), board.tasks.index(task)), []).append(by_task[task][what])
+    found = np.full(board.members.shape, np.nan)
+    for place, values in told.items():
+        found[place] = np.mean(values)
     return found
 
 
@@ -217,6 +217,26 @@ def promising(board: Board, tokens: np.ndarray) -> list[Combination]:
 def recommend(gains: np.ndarray, worth: float) -> Grouping:
     """The grouping to ship, by measured gains alone; what was not measured is NaN and cannot be chosen."""
     return best_grouping(gains, worth)
+
+
+def look_again(desk: Desk, board: Board, base: Baselines, choice: Grouping) -> Grouping:
+    """Choose once more, among what was chosen, all tasks together and each alone, by runs with the other seeds.
+
+    The best of many runs with one seed is lucky as well as good, and the more runs, the luckier; the seeds that the
+    proof needs in any case have chosen nothing yet. A study of one seed has no second look.
+    """
+    study = desk.planner.study
+    if len(study.seeds) == 1:
+        return choice
+    groups = [board.tasks, *(board.combination(row) for row in choice.chosen)]
+    arms = [desk.planner.arm(group, seed) for group in groups if len(group) > 1 for seed in study.seeds[1:]]
+    desk.train(arms)
+    return recommend(gains_over_alone(desk, board, arms, base, chosen_by(desk)), study.worth)
+
+
+def chosen_by(desk: Desk) -> str:
+    """The key of an arm's validation record that decides: loss or score."""
+    return "loss" if desk.planner.study.choose_by == "loss" else "score"
 
 
 def _of_several(values: np.ndarray, members: np.ndarray) -> np.ndarray:

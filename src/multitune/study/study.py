@@ -30,7 +30,16 @@ from multitune.study.plan import (
     serving,
     variants,
 )
-from multitune.study.search import MOST_TASKS, Board, gains_over_alone, recommend, survey, verify
+from multitune.study.search import (
+    MOST_TASKS,
+    Board,
+    chosen_by,
+    gains_over_alone,
+    look_again,
+    recommend,
+    survey,
+    verify,
+)
 from multitune.training.events import Observe, unwatched
 from multitune.training.prepare import PreparedRun, TaskInput, prepare_run
 
@@ -72,9 +81,9 @@ def _studied(desk: Desk) -> dict[str, Any]:
     full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == desk.planner.arm(arm.tasks)]
     if study.search == "guided":
         full = verify(desk, board, base, full)
-    gains = gains_over_alone(desk, board, full, base, "loss" if study.choose_by == "loss" else "score")
-    outcome = Outcome(base, full, board, recommend(gains, study.worth))
+    first = recommend(gains_over_alone(desk, board, full, base, chosen_by(desk)), study.worth)
     searched_arms = {key: arm for key, arm in desk.asked.items() if arm not in base.repeats}
+    outcome = Outcome(base, full, board, look_again(desk, board, base, first))
     split: Split = "test" if study.test else "validation"
     last, extra = finalists(desk.planner, outcome.serves), variants(desk.planner)
     desk.train([*last, *extra])
