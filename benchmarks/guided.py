@@ -32,7 +32,7 @@ from multitune.study.search import (
 from multitune.study.study import StudyOptions, open_desk
 
 COMMAND = "make bench PART=guided NAME={} DATA=folder"
-SHARES = (0.1, 0.15, 0.2, 0.3)
+SHARES = (0.1, 0.2)
 SPLITS: tuple[Split, ...] = ("validation", "test")
 DRAWS = 200
 
