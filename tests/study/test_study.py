@@ -220,6 +220,17 @@ def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: 
     assert helps["low"][0][2] <= points + 1e-9 and points - 1e-9 <= helps["high"][0][2]
 
 
+def test_the_more_pairs_are_looked_at_the_stricter_is_each_verdict(study: Study) -> None:
+    def p_holm(**changes: object) -> list[list[float | None]]:
+        settings, run = study(**changes)
+        return run_study(settings, run, StudyOptions())["helps"]["p_holm"]
+
+    few, many = p_holm(search="listed", combinations=[["first", "last"]]), p_holm(search="exhaustive")
+    assert [few[0][1], few[1][2]] == [None, None] and many[0][1] is not None
+    for i, j in ((0, 2), (2, 0)):
+        assert 0.0 < few[i][j] <= many[i][j] <= 1.0  # type: ignore[operator]
+
+
 def test_what_one_seed_chose_must_hold_with_the_others(study: Study) -> None:
     settings, run = study(search="exhaustive", seeds=[3, 4, 5], worth=0.0)
     found = run_study(settings, run, StudyOptions())

@@ -13,7 +13,7 @@
      "comparisons": {"recommended against equal_passes": {"tasks": [the fields of transfer.TaskTransfer and "group",
                      the tasks that it was trained with], "summary": TransferSummary}, ...},
      "variants": [{"schedule", "general", "seeds", "tasks", "summary", "validation": mean metric}],
-     "helps": {"tasks", "points", "low", "high", "verdict"},        # row trained with column against row alone
+     "helps": {"tasks", "points", "low", "high", "p_holm", "verdict"},  # row trained with column against row alone
      "synergy": {"pairs", "higher", "groups"},
      "ladder": [{"rung", "against", "rank_correlation", "low", "high", "regret", "pairs", "seconds"}],
      "predictions": [{"rung", "tasks", "task", "predicted", "measured"}],            # relative gains in loss
@@ -31,7 +31,8 @@ import numpy as np
 from multitune.config.study import Alone
 from multitune.core.records import Split
 from multitune.evaluation.runner import bootstrap_plan
-from multitune.evaluation.transfer import Arms, compare_seeds, points_text
+from multitune.evaluation.stats import Interval, holm
+from multitune.evaluation.transfer import Arms, compare_seeds, points_text, verdict
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
 from multitune.study.grouping import Grouping, relative_gains
@@ -226,19 +227,24 @@ def _arm(desk: Desk, base: Baselines, arm: Arm) -> dict[str, Any]:
 
 
 def _helps(desk: Desk, outcome: Outcome, gains: Mapping[Combination, Mapping[str, float]]) -> dict[str, Any]:
-    """The matrix of pairs, each with the interval and verdict of the rows it was chosen by."""
-    tasks = outcome.board.tasks
+    """The matrix of pairs, each with the interval of the rows it was chosen by, and p adjusted for all pairs."""
+    tasks, confidence = outcome.board.tasks, desk.prepared.config.evaluate.confidence
     points = helps(tasks, gains)
-    found: dict[str, list[list[Any]]] = {
-        key: [[None] * len(tasks) for _ in tasks] for key in ("low", "high", "verdict")
-    }
+    rows: dict[str, tuple[int, int, Mapping[str, Any]]] = {}
     for i, a in enumerate(tasks):
         pairs = {j: desk.planner.arm((a, b)) for j, b in enumerate(tasks) if points[i][j] is not None}
         for j, arm in pairs.items():
             against = [(alone, arm) for alone in outcome.base.alone_on(a)]
-            row = compared(desk, {a: against}, outcome.base, "validation")["tasks"][0]
-            found["low"][i][j], found["high"][i][j] = 100 * row["low"], 100 * row["high"]
-            found["verdict"][i][j] = row["verdict"]
+            rows[f"{i} {j}"] = i, j, compared(desk, {a: against}, outcome.base, "validation")["tasks"][0]
+    p_values = holm({cell: row["p"] for cell, (*_, row) in rows.items()})
+    found: dict[str, list[list[Any]]] = {
+        key: [[None] * len(tasks) for _ in tasks] for key in ("low", "high", "p_holm", "verdict")
+    }
+    for cell, (i, j, row) in rows.items():
+        interval = Interval(row["low"], row["high"], row["difference"])
+        found["low"][i][j], found["high"][i][j] = 100 * row["low"], 100 * row["high"]
+        found["p_holm"][i][j] = p_values[cell]
+        found["verdict"][i][j] = verdict(interval, p_values[cell], confidence)
     return {"tasks": list(tasks), "points": points, **found}
 
 
