@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isclose
 from statistics import fmean, median
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -198,14 +198,6 @@ def summary(transfers: Sequence[TaskTransfer], mean: Interval) -> TransferSummar
         left_out=tuple(row.task for row in transfers if row not in counted),
         verdicts={name: tuple(row.task for row in transfers if row.verdict == name) for name in every},
     )
-
-
-def points_text(summary: Mapping[str, Any]) -> str:
-    """The mean points of a summary as it is kept, with their interval where the version that kept it knew one."""
-    mean = f"{summary['mean_points']:+.1f} points"
-    if summary.get("points_low") is None:
-        return mean
-    return f"{mean} [{summary['points_low']:+.1f}, {summary['points_high']:+.1f}]"
 
 
 def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tuple[TaskTransfer, np.ndarray]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from multitune.evaluation.transfer import points_text
+from multitune.evaluation.wording import points_text
 
 
 def summary_line(summary: Mapping[str, Any]) -> str:

@@ -32,7 +32,8 @@ from multitune.config.study import Alone
 from multitune.core.records import Split
 from multitune.evaluation.runner import bootstrap_plan
 from multitune.evaluation.stats import Interval, holm
-from multitune.evaluation.transfer import Arms, compare_seeds, points_text, verdict
+from multitune.evaluation.transfer import Arms, compare_seeds, verdict
+from multitune.evaluation.wording import points_text
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
 from multitune.study.grouping import Grouping, relative_gains
