@@ -128,9 +128,9 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     sizes = [planner.sizes[task] for task in board.tasks]
     tokens = board.members @ np.array([size.rows * size.tokens for size in sizes])
-    gains = gains_over_alone(desk, board, [base.together], base, "loss")[board.row(board.tasks)]
-    arms = [planner.arm(group) for group in (*unhurt(board.tasks, gains), *promising(board, tokens))]
-    arms = [arm for arm in arms if arm not in known and arm != base.together]
+    gains = gains_over_alone(desk, board, [base.together], base, chosen_by(desk))[board.row(board.tasks)]
+    groups = dict.fromkeys([*unhurt(board.tasks, gains), *promising(board, tokens)])
+    arms = [arm for arm in map(planner.arm, groups) if arm not in known and arm != base.together]
     arms, spent = _halved(desk, base, arms, left)
     trained = list(known)
     left -= spent
