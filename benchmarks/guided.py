@@ -93,7 +93,6 @@ def _in_the_end(desk: Desk, whole: Outcome, first: Outcome) -> dict[str, Any]:
         for task in planner.tasks
     }
     arms = list(dict.fromkeys(arm for seeds in pairs.values() for pair in seeds for arm in pair))
-    desk.train(arms)
     found: dict[str, Any] = {"groups": [list(group) for group in guided.groups]}
     found["seeds"] = list(planner.study.seeds[1:])
     for split in SPLITS:

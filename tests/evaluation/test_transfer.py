@@ -8,7 +8,16 @@ import pytest
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
 from multitune.evaluation.stats import BootstrapPlan, Interval, mean_interval
-from multitune.evaluation.transfer import Arms, TaskTransfer, compare, compare_seeds, score_interval, summary, verdict
+from multitune.evaluation.transfer import (
+    Arms,
+    TaskTransfer,
+    adjusted,
+    compare,
+    compare_seeds,
+    score_interval,
+    summary,
+    verdict,
+)
 from multitune.tasks.metrics import METRICS
 
 PLAN = BootstrapPlan(resamples=300)
@@ -115,6 +124,13 @@ def test_more_tasks_make_each_verdict_stricter():
     )
     assert alone.verdict == "helped"
     assert {row.verdict for row in among_ten.rows} == {"cannot tell"}
+
+
+def test_one_task_that_is_compared_ten_times_is_adjusted_for_all_ten():
+    row = transfer([False] * 7 + [True] * 20, [True] * 27)
+    assert row.verdict == "helped"
+    assert {one.verdict for one in adjusted([row] * 10, PLAN.confidence)} == {"cannot tell"}
+    assert [one.p_holm for one in adjusted([row] * 10, PLAN.confidence)] == pytest.approx([10 * row.p] * 10)
 
 
 def test_a_verdict_needs_both_the_interval_and_p():

@@ -43,14 +43,15 @@ def test_where_nothing_shows_a_gain_the_answer_is_not_yes(run: RunFolder) -> Non
 
 
 def test_a_mean_beyond_chance_is_told_where_no_single_task_is(run: RunFolder) -> None:
-    def said(low: float) -> str:
+    def said(low: float, high: float = 9.0) -> str:
         facts = with_rows(run, verdict="cannot tell")
-        facts.transfer["shared"]["summary"].update(mean_points=5.0, points_low=low, points_high=9.0)
+        facts.transfer["shared"]["summary"].update(mean_points=5.0, points_low=low, points_high=high)
         return answers(facts)["Did mixing help?"]
 
     assert said(1.0).startswith("No single task beyond what chance explains, but their mean. On average scores moved")
     assert "by +5.0 points [+1.0, +9.0]" in said(1.0)
     assert said(-1.0).startswith("Not beyond what chance explains.")
+    assert said(-9.0, -1.0).startswith("No, and the mean fell by more than chance explains.")
 
 
 def test_a_run_of_before_without_an_interval_of_the_mean_can_still_be_read(run: RunFolder) -> None:

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -14,8 +15,10 @@ from multitune.core.rundir import only_one
 from multitune.evaluation.runner import read_predictions
 from multitune.study import waves
 from multitune.study.arms import StudyFolder
+from multitune.study.estimate import all_members
+from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget
-from multitune.study.search import survey, verify
+from multitune.study.search import Board, look_again, survey, verify
 from multitune.study.study import StudyOptions, open_desk, plan_report, run_study
 from tests.study.conftest import TASKS, Study
 
@@ -220,33 +223,27 @@ def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: 
     assert helps["low"][0][2] <= points + 1e-9 and points - 1e-9 <= helps["high"][0][2]
 
 
-def test_the_more_pairs_are_looked_at_the_stricter_is_each_verdict(study: Study) -> None:
-    def p_holm(**changes: object) -> list[list[float | None]]:
-        settings, run = study(**changes)
-        return run_study(settings, run, StudyOptions())["helps"]["p_holm"]
+def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None:
+    settings, run = study(seeds=[3, 4, 5], worth=0.0)
+    desk = open_desk(settings, run, StudyOptions())
+    base = baselines(desk.planner)
+    desk.train([*base.arms, *base.repeats])
+    members = all_members(len(TASKS))
+    board = Board(TASKS, members, np.full(members.shape, np.nan))
+    pair = ("first", "last")
+    lucky = Grouping((board.row(pair),), (board.row(pair),) * len(TASKS), gain=1.0)
+    again = look_again(desk, board, base, lucky)
 
-    few, many = p_holm(search="listed", combinations=[["first", "last"]]), p_holm(search="exhaustive")
-    assert [few[0][1], few[1][2]] == [None, None] and many[0][1] is not None
-    for i, j in ((0, 2), (2, 0)):
-        assert 0.0 < few[i][j] <= many[i][j] <= 1.0  # type: ignore[operator]
+    def loss(task: str, group: tuple[str, ...]) -> float:
+        alone = group == (task,)
+        arms = base.alone_on(task) if alone else [desk.planner.arm(group, seed) for seed in (4, 5)]
+        return sum(desk.record(arm)["validation"][task]["loss"] for arm in arms) / len(arms)
 
-
-def test_what_one_seed_chose_must_hold_with_the_others(study: Study) -> None:
-    settings, run = study(search="exhaustive", seeds=[3, 4, 5], worth=0.0)
-    found = run_study(settings, run, StudyOptions())
-
-    def loss(task: str, group: list[str], seeds: set[int]) -> float:
-        kind = "together" if len(group) > 1 else "equal_passes"
-        arms = [
-            arm for arm in found["arms"] if arm["tasks"] == group and arm["seed"] in seeds and arm["budget"] == kind
-        ]
-        assert len(arms) == len(seeds)
-        return sum(arm["validation"][task]["loss"] for arm in arms) / len(arms)
-
-    for task, row in found["recommended"]["tasks"].items():
-        alone = loss(task, [task], {3, 4, 5})
-        best = alone if row["group"] == [task] else loss(task, row["group"], {4, 5})
-        assert best <= min(alone, loss(task, list(TASKS), {4, 5})) + 1e-9
+    for task, row in zip(TASKS, again.serves, strict=True):
+        candidates = [group for group in ((task,), pair, TASKS) if task in group]
+        assert board.combination(row) == min(candidates, key=lambda group: loss(task, group))
+    one = settings.model_copy(update={"seeds": (3,)})
+    assert look_again(open_desk(one, run, StudyOptions()), board, base, lucky) is lucky
 
 
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:

@@ -115,13 +115,17 @@ def compare_seeds(
     return _table(measured, plan)
 
 
-def _table(measured: Sequence[tuple[TaskTransfer, np.ndarray]], plan: BootstrapPlan) -> TransferTable:
-    """The rows with p adjusted by Holm for their number and the verdicts that follow; and their summary."""
-    p_values = holm({row.task: row.p for row, _ in measured})
-    rows = [
-        replace(row, p_holm=p_values[row.task], verdict=verdict(_interval(row), p_values[row.task], plan.confidence))
-        for row, _ in measured
+def adjusted(rows: Sequence[TaskTransfer], confidence: float) -> list[TaskTransfer]:
+    """The rows with p adjusted by Holm for their number, and the verdicts that follow; a task may come repeatedly."""
+    p_values = holm({str(place): row.p for place, row in enumerate(rows)}).values()  # in the given order
+    return [
+        replace(row, p_holm=p, verdict=verdict(_interval(row), p, confidence))
+        for row, p in zip(rows, p_values, strict=True)
     ]
+
+
+def _table(measured: Sequence[tuple[TaskTransfer, np.ndarray]], plan: BootstrapPlan) -> TransferTable:
+    rows = adjusted([row for row, _ in measured], plan.confidence)
     drawn = np.mean([differences for _, differences in measured], axis=0)  # (resample,) mean over the tasks
     mean = percentile_interval(drawn, fmean(row.difference for row in rows), plan.confidence)
     return TransferTable(tuple(rows), summary(rows, mean))

@@ -85,8 +85,11 @@ def _helped(facts: RunFacts) -> str:
     change = f"On average scores moved by {signed(points, 1)} points{interval}"
     reference = "the adapters trained alone" if any(row["against"] == "alone" for row in rows) else "the base"
     if not by["helped"]:
-        mean = "No single task beyond what chance explains, but their mean"
-        lead = mean if low is not None and low > 0 else "Not beyond what chance explains"
+        lead = "Not beyond what chance explains"
+        if low is not None and low > 0:
+            lead = "No single task beyond what chance explains, but their mean"
+        elif high is not None and high < 0:
+            lead = "No, and the mean fell by more than chance explains"
         return f"{lead}. {change} against {reference}."
     gains = [f"{row['task']} ({signed(100 * row['difference'], 1)})" for row in rows if row["verdict"] == "helped"]
     return f"Yes, for {listed(gains)}. {change} against {reference}."

@@ -31,8 +31,7 @@ import numpy as np
 from multitune.config.study import Alone
 from multitune.core.records import Split
 from multitune.evaluation.runner import bootstrap_plan
-from multitune.evaluation.stats import Interval, holm
-from multitune.evaluation.transfer import Arms, compare_seeds, verdict
+from multitune.evaluation.transfer import Arms, TaskTransfer, TransferTable, adjusted, compare_seeds
 from multitune.evaluation.wording import points_text
 from multitune.study.arms import Arm
 from multitune.study.desk import Desk
@@ -111,6 +110,14 @@ def compared(
         base: the arms of the base, for the column beside.
         split: whose rows were answered.
     """
+    table = _transfer(desk, pairs, base, split)
+    found = [{**asdict(row), "group": list(pairs[row.task][0][1].tasks)} for row in table.rows]
+    return {"tasks": found, "summary": asdict(table.summary), "rows": split}
+
+
+def _transfer(
+    desk: Desk, pairs: Mapping[str, Sequence[tuple[Arm, Arm]]], base: Baselines, split: Split
+) -> TransferTable:
     bases = {arm.tasks[0]: arm for arm in base.base}
     arms = {
         task: [
@@ -120,9 +127,7 @@ def compared(
         for task, both in pairs.items()
     }
     metrics = {task: desk.prepared.tasks[task].data.task.metric for task in arms}
-    table = compare_seeds(arms, metrics, bootstrap_plan(desk.prepared))
-    found = [{**asdict(row), "group": list(pairs[row.task][0][1].tasks)} for row in table.rows]
-    return {"tasks": found, "summary": asdict(table.summary), "rows": split}
+    return compare_seeds(arms, metrics, bootstrap_plan(desk.prepared))
 
 
 def _comparisons(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
@@ -229,23 +234,20 @@ def _arm(desk: Desk, base: Baselines, arm: Arm) -> dict[str, Any]:
 
 def _helps(desk: Desk, outcome: Outcome, gains: Mapping[Combination, Mapping[str, float]]) -> dict[str, Any]:
     """The matrix of pairs, each with the interval of the rows it was chosen by, and p adjusted for all pairs."""
-    tasks, confidence = outcome.board.tasks, desk.prepared.config.evaluate.confidence
+    tasks = outcome.board.tasks
     points = helps(tasks, gains)
-    rows: dict[str, tuple[int, int, Mapping[str, Any]]] = {}
-    for i, a in enumerate(tasks):
-        pairs = {j: desk.planner.arm((a, b)) for j, b in enumerate(tasks) if points[i][j] is not None}
-        for j, arm in pairs.items():
-            against = [(alone, arm) for alone in outcome.base.alone_on(a)]
-            rows[f"{i} {j}"] = i, j, compared(desk, {a: against}, outcome.base, "validation")["tasks"][0]
-    p_values = holm({cell: row["p"] for cell, (*_, row) in rows.items()})
+    cells = [(i, j) for i in range(len(tasks)) for j in range(len(tasks)) if points[i][j] is not None]
+    rows: list[TaskTransfer] = []
+    for i, j in cells:
+        arm = desk.planner.arm((tasks[i], tasks[j]))
+        against = [(alone, arm) for alone in outcome.base.alone_on(tasks[i])]
+        rows += _transfer(desk, {tasks[i]: against}, outcome.base, "validation").rows
     found: dict[str, list[list[Any]]] = {
         key: [[None] * len(tasks) for _ in tasks] for key in ("low", "high", "p_holm", "verdict")
     }
-    for cell, (i, j, row) in rows.items():
-        interval = Interval(row["low"], row["high"], row["difference"])
-        found["low"][i][j], found["high"][i][j] = 100 * row["low"], 100 * row["high"]
-        found["p_holm"][i][j] = p_values[cell]
-        found["verdict"][i][j] = verdict(interval, p_values[cell], confidence)
+    for (i, j), row in zip(cells, adjusted(rows, desk.prepared.config.evaluate.confidence), strict=True):
+        found["low"][i][j], found["high"][i][j] = 100 * row.low, 100 * row.high
+        found["p_holm"][i][j], found["verdict"][i][j] = row.p_holm, row.verdict
     return {"tasks": list(tasks), "points": points, **found}
 
 

@@ -26,6 +26,11 @@ class SetSize:
     rows: int
     tokens: float
 
+    @property
+    def all_tokens(self) -> float:
+        """Tokens of one pass over it."""
+        return self.rows * self.tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Planner:
@@ -73,14 +78,14 @@ class Planner:
     def tokens(self, arm: Arm) -> float:
         """Tokens that an arm draws, about: exact where no cap and no validation moves its shares."""
         rows = sum(self.sizes[task].rows for task in arm.tasks)
-        own = sum(self.sizes[task].rows * self.sizes[task].tokens for task in arm.tasks) / rows
+        own = sum(self.sizes[task].all_tokens for task in arm.tasks) / rows
         draws = arm.steps * self.run.train.batch_size
         return draws * ((1 - arm.general) * own + arm.general * self._general_tokens())
 
     def everything(self) -> float:
         """Tokens of training every combination once: each task is in half of them."""
         share = self.study.general[0]
-        each = sum(size.rows * size.tokens for name, size in self.sizes.items() if name in self.tasks)
+        each = sum(size.all_tokens for name, size in self.sizes.items() if name in self.tasks)
         rows = sum(self.sizes[task].rows for task in self.tasks)
         passes = self.arm(self.tasks).steps * self.run.train.batch_size * (1 - share) / rows
         general = share / (1 - share) * rows * self._general_tokens()

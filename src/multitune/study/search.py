@@ -126,8 +126,7 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     planner, budget = desk.planner, desk.planner.study.budget
     left = require_budget(planner)
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
-    sizes = [planner.sizes[task] for task in board.tasks]
-    tokens = board.members @ np.array([size.rows * size.tokens for size in sizes])
+    tokens = board.members @ np.array([planner.sizes[task].all_tokens for task in board.tasks])
     gains = gains_over_alone(desk, board, [base.together], base, chosen_by(desk))[board.row(board.tasks)]
     groups = dict.fromkeys([*unhurt(board.tasks, gains), *promising(board, tokens)])
     arms = [arm for arm in map(planner.arm, groups) if arm not in known and arm != base.together]
