@@ -15,9 +15,9 @@ from benchmarks.many_adapters import DEMO
 from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.rundir import RunFolder
-from multitune.evaluation.experiment import run_experiment
-from multitune.evaluation.extend import AddOptions, add_task
+from multitune.core.run_folder import RunFolder
+from multitune.deployment.extend import AddOptions, add_task
+from multitune.pipeline import run_experiment
 
 COMMAND = "make bench PART=adding"
 SIZES = (2, 8, 32)

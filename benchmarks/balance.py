@@ -12,10 +12,12 @@ from benchmarks.kill_and_resume import read_events
 from benchmarks.record import record
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
-from multitune.core.rundir import RunFolder, read_json
-from multitune.evaluation.experiment import run_experiment
-from multitune.evaluation.runner import bootstrap_plan, read_predictions
+from multitune.core.files import read_json
+from multitune.core.predictions import read_predictions
+from multitune.core.run_folder import RunFolder
+from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare
+from multitune.pipeline import run_experiment
 from multitune.training.prepare import PreparedRun, prepare_run
 
 CONFIG = Path(__file__).parent.parent / "examples" / "finance" / "demo.yaml"
@@ -61,7 +63,9 @@ def differences(prepared: PreparedRun, reference: RunFolder, other: RunFolder) -
         name: Arms(*(read_predictions(run.predictions("shared", name, "test")) for run in (reference, other)))
         for name in items
     }
-    rows = compare(said, {name: item.data.task.metric for name, item in items.items()}, bootstrap_plan(prepared)).rows
+    rows = compare(
+        said, {name: item.data.task.metric for name, item in items.items()}, bootstrap_plan(prepared.config)
+    ).rows
     return [
         {key: asdict(row)[key] for key in ("task", "difference", "low", "high", "p_holm", "verdict")} for row in rows
     ]

@@ -14,8 +14,8 @@ from rich.console import Console
 from benchmarks.record import record
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
-from multitune.core.rundir import read_json
-from multitune.evaluation.experiment import run_experiment
+from multitune.core.files import read_json
+from multitune.pipeline import run_experiment
 
 CONFIG = Path(__file__).parent / "finance8.yaml"
 COMMAND = "make bench PART=finance8 DATA=folder"

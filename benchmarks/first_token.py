@@ -15,7 +15,7 @@ import torch
 from benchmarks.many_adapters import DEMO
 from benchmarks.record import record
 from multitune.config.load import load_config
-from multitune.evaluation.routed import FITTED_ON, task_texts
+from multitune.deployment.router_report import FITTED_ON, task_texts
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.routing.features import open_features

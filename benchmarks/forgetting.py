@@ -18,9 +18,9 @@ from benchmarks.record import record
 from multitune.cli.show import show_scores
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
-from multitune.core.rundir import RunFolder
-from multitune.evaluation.experiment import open_subjects
-from multitune.evaluation.runner import evaluate_run
+from multitune.core.run_folder import RunFolder
+from multitune.evaluation.scores import evaluate_run
+from multitune.evaluation.subjects import open_subjects
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import prepare_run
 

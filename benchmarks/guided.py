@@ -17,10 +17,10 @@ from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig
 from multitune.core.records import Split
 from multitune.study.arms import Arm
-from multitune.study.desk import Desk
 from multitune.study.findings import Outcome, compared
 from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget, searched, serving
+from multitune.study.runner import StudyRunner
 from multitune.study.search import (
     Board,
     gains_over_alone,
@@ -29,7 +29,7 @@ from multitune.study.search import (
     survey,
     verify,
 )
-from multitune.study.study import StudyOptions, open_desk
+from multitune.study.study import StudyOptions, open_runner
 
 COMMAND = "make bench PART=guided NAME={} DATA=folder"
 SHARES = (0.1, 0.2)
@@ -41,25 +41,25 @@ def main() -> None:
     """Search within shares of the cost of everything; arms that the exhaustive study trained are not trained again."""
     name = os.environ["NAME"]
     with recorded_study(name) as (study, run):
-        desk = open_desk(study, run, StudyOptions())
-        base, everything = baselines(desk.planner), searched(desk.planner)
-        desk.train([*base.arms, *base.repeats, *everything])
-        full = [arm for arm in dict.fromkeys(everything) if arm == desk.planner.arm(arm.tasks)]
-        board = survey(desk, base)
-        gains, scores = (gains_over_alone(desk, board, full, base, what) for what in ("loss", "score"))
+        runner = open_runner(study, run, StudyOptions())
+        base, everything = baselines(runner.planner), searched(runner.planner)
+        runner.train([*base.arms, *base.repeats, *everything])
+        full = [arm for arm in dict.fromkeys(everything) if arm == runner.planner.arm(arm.tasks)]
+        board = survey(runner, base)
+        gains, scores = (gains_over_alone(runner, board, full, base, what) for what in ("loss", "score"))
         whole = Outcome(base, full, board, recommend(gains, study.worth))
-        last = replace(whole, choice=look_again(desk, board, base, whole.choice))
+        last = replace(whole, choice=look_again(runner, board, base, whole.choice))
         told: dict[str, Any] = {}
         for share in SHARES:
             guided, spent, left = _guided(study, run, share)
-            chance = _by_chance(desk, board, (gains, scores), left)
+            chance = _by_chance(runner, board, (gains, scores), left)
             told[f"{share:.0%}"] = {
                 **_told(guided, scores),
-                "share_of_everything": spent / desk.planner.everything(),
+                "share_of_everything": spent / runner.planner.everything(),
                 "regret_points": _points(whole.choice, scores) - _points(guided.choice, scores),
                 "regret_loss_gain": whole.choice.gain - guided.choice.gain,
                 "regret_points_of_chance": _points(whole.choice, scores) - chance,
-                "in_the_end": _in_the_end(desk, last, guided),
+                "in_the_end": _in_the_end(runner, last, guided),
             }
     exhaustive = {**_told(whole, scores), "groups_in_the_end": [list(group) for group in last.groups]}
     found = {"study": name, "combinations": len(board.members), "exhaustive": exhaustive, "guided": told}
@@ -70,21 +70,23 @@ def main() -> None:
 def _guided(study: StudyConfig, run: RunConfig, share: float) -> tuple[Outcome, float, float]:
     """What a guided search finds, the tokens it spent, and those it had for verifying."""
     budget = study.budget.model_copy(update={"share": share})
-    desk = open_desk(study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run, StudyOptions())
-    base = baselines(desk.planner)
-    desk.train([*base.arms, *base.repeats])
-    board = survey(desk, base)
-    full = verify(desk, board, base, [])
-    found = Outcome(base, full, board, recommend(gains_over_alone(desk, board, full, base, "loss"), study.worth))
-    trained = [arm for arm in desk.asked.values() if arm.steps and arm not in base.repeats]
-    spent = sum(desk.planner.tokens(arm) for arm in trained) + desk.planner.signature_tokens()
-    return found, spent, require_budget(desk.planner)
+    runner = open_runner(
+        study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run, StudyOptions()
+    )
+    base = baselines(runner.planner)
+    runner.train([*base.arms, *base.repeats])
+    board = survey(runner, base)
+    full = verify(runner, board, base, [])
+    found = Outcome(base, full, board, recommend(gains_over_alone(runner, board, full, base, "loss"), study.worth))
+    trained = [arm for arm in runner.asked.values() if arm.steps and arm not in base.repeats]
+    spent = sum(runner.planner.tokens(arm) for arm in trained) + runner.planner.signature_tokens()
+    return found, spent, require_budget(runner.planner)
 
 
-def _in_the_end(desk: Desk, whole: Outcome, first: Outcome) -> dict[str, Any]:
+def _in_the_end(runner: StudyRunner, whole: Outcome, first: Outcome) -> dict[str, Any]:
     """Points that a guided search's recommendation lacks to the exhaustive one's, by the seeds that did not search."""
-    guided = replace(first, choice=look_again(desk, first.board, first.base, first.choice))
-    planner = desk.planner
+    guided = replace(first, choice=look_again(runner, first.board, first.base, first.choice))
+    planner = runner.planner
     pairs: dict[str, list[tuple[Arm, Arm]]] = {
         task: [
             (serving(planner, task, guided.group_of(task), seed), serving(planner, task, whole.group_of(task), seed))
@@ -96,8 +98,8 @@ def _in_the_end(desk: Desk, whole: Outcome, first: Outcome) -> dict[str, Any]:
     found: dict[str, Any] = {"groups": [list(group) for group in guided.groups]}
     found["seeds"] = list(planner.study.seeds[1:])
     for split in SPLITS:
-        desk.answer([*whole.base.base, *arms], split)
-        total = compared(desk, pairs, whole.base, split)["summary"]
+        runner.answer([*whole.base.base, *arms], split)
+        total = compared(runner, pairs, whole.base, split)["summary"]
         found[split] = {
             "regret_points": total["mean_points"],
             "low": total["points_low"],
@@ -106,10 +108,10 @@ def _in_the_end(desk: Desk, whole: Outcome, first: Outcome) -> dict[str, Any]:
     return found
 
 
-def _by_chance(desk: Desk, board: Board, measured: tuple[np.ndarray, np.ndarray], budget: float) -> float:
+def _by_chance(runner: StudyRunner, board: Board, measured: tuple[np.ndarray, np.ndarray], budget: float) -> float:
     """Mean points of the grouping that combinations in random order, as far as a budget goes, recommend."""
     gains, scores = measured
-    planner, random = desk.planner, np.random.default_rng(17)
+    planner, random = runner.planner, np.random.default_rng(17)
     sizes = board.members.sum(axis=1)
     baseline = (sizes == 1) | (sizes == len(board.tasks))
     cost = [planner.tokens(planner.arm(board.combination(row))) for row in range(len(sizes))]

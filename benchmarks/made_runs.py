@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from multitune.core.rundir import RunFolder, write_json, write_text
+from multitune.core.files import write_json, write_text
+from multitune.core.run_folder import RunFolder
 from multitune.core.versions import versions
 
 LABELS = ("bearish", "bullish", "neutral")

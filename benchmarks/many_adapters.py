@@ -72,7 +72,7 @@ def job(folder: str, name: str, adapters: Any) -> dict[str, float]:
 def train(file: Path) -> None:
     """Train and evaluate as the command line does; print the peak memory."""
     from multitune.config.load import load_config
-    from multitune.evaluation.experiment import run_experiment
+    from multitune.pipeline import run_experiment
 
     run_experiment(load_config(file))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -15,9 +15,10 @@ from benchmarks.record import record
 from multitune.cli.ship import show_routing
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
-from multitune.core.rundir import RunFolder, read_json
-from multitune.evaluation.deploy import read_version
-from multitune.evaluation.experiment import run_experiment, select_folder
+from multitune.core.files import read_json
+from multitune.core.routing_versions import read_version
+from multitune.core.run_folder import RunFolder
+from multitune.pipeline import run_experiment, select_folder
 
 CONFIG = Path(__file__).parent / "mixture10.yaml"
 COMMAND = "make bench PART=mixture10 DATA=folder"

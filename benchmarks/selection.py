@@ -16,12 +16,12 @@ import numpy as np
 from benchmarks.record import record
 from multitune.config.adapters import expand_adapters
 from multitune.config.load import load_config
+from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.core.seeds import generator
-from multitune.evaluation.deploy import candidates_of
-from multitune.evaluation.runner import read_predictions
-from multitune.evaluation.select import Candidate, choose
+from multitune.deployment.deploy import candidates_of
+from multitune.deployment.select import Candidate, choose
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.model.bank import BASE

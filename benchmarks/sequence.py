@@ -14,10 +14,10 @@ from benchmarks.finance8 import local_sources
 from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.rundir import RunFolder
-from multitune.evaluation.experiment import run_experiment
-from multitune.evaluation.extend import AddOptions, add_task
+from multitune.core.run_folder import RunFolder
+from multitune.deployment.extend import AddOptions, add_task
 from multitune.evaluation.stats import backward_transfer
+from multitune.pipeline import run_experiment
 
 CONFIG = Path(__file__).parent / "mixture10.yaml"
 COMMAND = "make bench PART=sequence DATA=folder"

@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.finance8 import local_sources
 from benchmarks.record import RESULTS, record
 from multitune.config.load import load_config
-from multitune.evaluation.routed import task_texts
+from multitune.deployment.router_report import task_texts
 from multitune.model.backbone import load_backbone
 from multitune.routing.classifiers import DiscriminantClassifier, Views, fit_classifier
 from multitune.routing.discriminant import SHRINKAGE

@@ -15,7 +15,7 @@ from multitune.cli.watch import Watch
 from multitune.config.load import dump_config, load_config
 from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig, load_study
-from multitune.core.rundir import write_json
+from multitune.core.files import write_json
 from multitune.core.versions import versions
 from multitune.study.study import StudyOptions, run_study
 

@@ -14,10 +14,13 @@ ROOMS = (
     "data",
     "mixture",
     "model",
+    "inference",
     "routing",
     "training",
     "evaluation",
+    "deployment",
     "study",
+    "tuning",
     "reporting",
     "cli",
 )

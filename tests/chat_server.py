@@ -19,7 +19,7 @@ import numpy as np
 from multitune.core.bases import resolve_base
 from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
-from multitune.evaluation.generate import GenerateOptions, generate
+from multitune.inference.generate import GenerateOptions, generate
 from multitune.model.backbone import Dtype, load_backbone
 from multitune.model.bank import BASE, AdapterBank
 

@@ -16,8 +16,8 @@ import torch
 from benchmarks.record import record
 from benchmarks.speed.workloads import prepared
 from multitune.core.records import Segments
-from multitune.evaluation.generate import GenerateOptions, generate
-from multitune.evaluation.labels import score_labels
+from multitune.inference.generate import GenerateOptions, generate
+from multitune.inference.labels import score_labels
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import save_adapter

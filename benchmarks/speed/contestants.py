@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.speed.workloads import batches, prepared
 from multitune.core.records import Segments
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import save_adapter

@@ -7,9 +7,9 @@ if TYPE_CHECKING:
     from multitune.config.load import load_config
     from multitune.config.schema import RunConfig
     from multitune.core.errors import MultituneError
-    from multitune.evaluation.experiment import evaluate_folder as evaluate
-    from multitune.evaluation.experiment import run_experiment as train
     from multitune.model.bank import AdapterBank
+    from multitune.pipeline import evaluate_folder as evaluate
+    from multitune.pipeline import run_experiment as train
     from multitune.tasks.task import Task
 
 __all__ = ["AdapterBank", "MultituneError", "RunConfig", "Task", "evaluate", "load_config", "train"]
@@ -21,9 +21,9 @@ _HOMES = {
     "MultituneError": ("multitune.core.errors", "MultituneError"),
     "RunConfig": ("multitune.config.schema", "RunConfig"),
     "Task": ("multitune.tasks.task", "Task"),
-    "evaluate": ("multitune.evaluation.experiment", "evaluate_folder"),
+    "evaluate": ("multitune.pipeline", "evaluate_folder"),
     "load_config": ("multitune.config.load", "load_config"),
-    "train": ("multitune.evaluation.experiment", "run_experiment"),
+    "train": ("multitune.pipeline", "run_experiment"),
 }
 
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
 from multitune.core.errors import MultituneError
-from multitune.evaluation.runner import read_predictions
+from multitune.core.predictions import read_predictions
 from tests.chat_server import ChatServer, Request, Response, completion, failure, model_behind, serving
 
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from multitune.cli.export import Form, export_adapter
 from multitune.cli.main import app
 from multitune.core.errors import InputError, ModelError
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:

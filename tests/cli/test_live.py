@@ -20,8 +20,8 @@ from rich.console import Console
 from multitune.cli import live
 from multitune.cli.live import watch_run
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import RunFolder
-from multitune.reporting.follow import Follower
+from multitune.core.run_folder import RunFolder
+from multitune.reporting.event_log import Follower
 
 PATIENCE = 180.0  # seconds until what does not come fails a test
 MULTITUNE = [sys.executable, "-m", "multitune.cli.main"]
@@ -31,7 +31,7 @@ DOOMED = """
 import os, signal, sys, time
 from pathlib import Path
 from multitune.config.load import load_config
-from multitune.evaluation.experiment import run_experiment
+from multitune.pipeline import run_experiment
 
 def observe(event):
     if event["kind"] == "step" and event["step"] == 3:
@@ -198,7 +198,7 @@ def test_once_shows_the_present_state_of_a_run_that_is_not_finished(story: Story
 
 def test_a_second_trainer_is_refused_while_the_first_is_at_work(story: Story, tmp_path: Path) -> None:
     with (story.folder / "events.jsonl").open("ab") as file:
-        from multitune.core.rundir import hold
+        from multitune.core.locks import hold
 
         hold(file)
         for option in ("--resume", "--overwrite"):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from multitune.cli.main import _write_own_report
-from multitune.core.rundir import RunFolder, read_json
+from multitune.core.files import read_json
+from multitune.core.run_folder import RunFolder
 from tests.cli.test_main import invoke, multitune
 
 

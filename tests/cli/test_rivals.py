@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from multitune.cli.main import app
 from multitune.cli.ship import show_routing
 from multitune.config.load import load_config
-from multitune.core.rundir import RunFolder
-from multitune.evaluation.deploy import read_version
-from multitune.evaluation.experiment import open_subjects
-from multitune.evaluation.rivals import measure_rivals
-from multitune.evaluation.runner import predict_options, predict_task
+from multitune.core.routing_versions import read_version
+from multitune.core.run_folder import RunFolder
+from multitune.deployment.router_baselines import measure_rivals
+from multitune.evaluation.subjects import open_subjects
 from multitune.evaluation.transfer import corpus_score
+from multitune.inference.predict import predict_options, predict_task
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, save_adapter
 from multitune.training.prepare import PreparedRun, prepare_run
@@ -43,7 +43,7 @@ def test_the_uniform_average_scores_what_its_exported_form_scores(
     save_adapter(bank.averaged("average", found["adapters"]), tmp_path / "average", bank, {})
     load_adapter(bank, tmp_path / "average", "exported")
     for task, score in found["scores"].items():
-        item, options = prepared.tasks[task], predict_options(prepared, None)
+        item, options = prepared.tasks[task], predict_options(prepared.config, None)
         said = predict_task(bank, "exported", item, prepared.config.evaluate.split, prepared.chat, options)
         assert corpus_score(item.data.task.metric, said) == score
     bank.remove("exported")

@@ -17,8 +17,8 @@ from typer.testing import CliRunner, Result
 from multitune.cli.main import app
 from multitune.cli.runs import Form, exported
 from multitune.core.errors import InputError, MultituneError, RunFolderError
-from multitune.core.rundir import RunFolder
-from multitune.training.events import EventLog, unwatched
+from multitune.core.events import EventLog, unwatched
+from multitune.core.run_folder import RunFolder
 
 REPORT = "routing/v0001/report.json"
 FORMS = ("table", "json", "markdown", "card")

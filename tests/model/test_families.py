@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from multitune.core.records import Segments
-from multitune.evaluation.generate import GenerateOptions, generate
+from multitune.inference.generate import GenerateOptions, generate
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks.made_runs import made_run, made_study
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 
 VOID = {"meta", "input", "br", "hr", "img", "link"}
 

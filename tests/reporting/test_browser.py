@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.page import write_report
 
 

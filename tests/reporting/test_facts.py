@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from multitune.core.rundir import RunFolder, read_json, write_json
+from multitune.core.files import read_json, write_json
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.facts import lines
 from multitune.reporting.page import write_report
 from tests.reporting.conftest import Page

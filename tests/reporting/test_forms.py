@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.forms import read_data, read_scores, read_table, read_versions
 
 

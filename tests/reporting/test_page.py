@@ -15,8 +15,9 @@ import pytest
 
 from benchmarks.made_runs import made_comparison, made_run
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import RunFolder, read_json, write_json
-from multitune.reporting.figures import score, signed
+from multitune.core.files import read_json, write_json
+from multitune.core.run_folder import RunFolder
+from multitune.reporting.formatting import score, signed
 from multitune.reporting.page import write_report
 from tests.reporting.conftest import Page
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from benchmarks.made_runs import made_study
-from multitune.core.rundir import read_json, write_json
-from multitune.reporting.figures import score, signed
+from multitune.core.files import read_json, write_json
+from multitune.reporting.formatting import score, signed
 from multitune.reporting.page import write_report
 from multitune.reporting.study_page import PARTS
 from tests.reporting.conftest import Page

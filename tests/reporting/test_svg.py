@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 from multitune.reporting import svg
 from multitune.reporting.charts import Line, against, forest, loss_curves, seen, share_lines
-from multitune.reporting.diary import Curve, Shares
+from multitune.reporting.training_curves import Curve, Shares
 
 ODD = "$x_1$ <b>&amp;</b> 日本"
 LINES = [Line(ODD, 0.1, 0.05, 0.2, "helped"), Line("other", -0.1, None, None)]

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from multitune.core.rundir import RunFolder, read_json, write_json
-from multitune.reporting.diary import curves, spent
+from multitune.core.files import read_json, write_json
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.facts import RunFacts, read_run
+from multitune.reporting.training_curves import curves, spent
 from multitune.reporting.verdict import questions, verdict
 
 

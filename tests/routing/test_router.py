@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from multitune.core.errors import RouterError
-from multitune.core.rundir import write_folder
+from multitune.core.files import write_folder
 from multitune.routing.classifiers import Kind
 from multitune.routing.discriminant import SHRINKAGE, Discriminant
 from multitune.routing.quality import calibration_error, left_out, outside, quality

@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from multitune.core.errors import InputError
-from multitune.study.arms import StudyFolder
+from multitune.core.run_folder import StudyFolder
 from multitune.study.executors import LocalExecutor, RayExecutor
 from multitune.study.study import StudyOptions, run_study
 from tests.study.conftest import Study
@@ -55,7 +55,7 @@ def test_a_node_that_is_killed_midway_loses_and_doubles_nothing(
                 made.remove_node(nodes[0], allow_graceful=False)
 
     far = run_study(settings, run, StudyOptions(RayExecutor(made.address, 1, observe), observe))
-    assert killed.is_set(), "the node was to die while waves were left"
+    assert killed.is_set(), "the node was to die while jobs were left"
     near_settings, _ = study(name="near", **fields)
     near = run_study(near_settings, run, StudyOptions(LocalExecutor()))
     timed = ("seconds", "everything_seconds", "spent_seconds", "estimate_seconds")

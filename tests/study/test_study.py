@@ -11,15 +11,15 @@ import yaml
 
 from multitune.config.load import load_config
 from multitune.core.errors import ConfigError, RunFolderError, TrainingError
-from multitune.core.rundir import only_one
-from multitune.evaluation.runner import read_predictions
-from multitune.study import waves
-from multitune.study.arms import StudyFolder
+from multitune.core.locks import only_one
+from multitune.core.predictions import read_predictions
+from multitune.core.run_folder import StudyFolder
+from multitune.study import jobs
 from multitune.study.estimate import all_members
 from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget
 from multitune.study.search import Board, look_again, survey, verify
-from multitune.study.study import StudyOptions, open_desk, plan_report, run_study
+from multitune.study.study import StudyOptions, open_runner, plan_report, run_study
 from tests.study.conftest import TASKS, Study
 
 
@@ -77,14 +77,14 @@ def test_a_guided_search_keeps_within_its_share_short_runs_included(study: Study
     settings, run = study()
     # Of three tasks the baselines are half of everything: only a copy, which is not checked, may go beyond the whole.
     settings = settings.model_copy(update={"budget": settings.budget.model_copy(update={"share": share})})
-    desk = open_desk(settings, run, StudyOptions())
-    base = baselines(desk.planner)
-    desk.train(base.arms)
-    board = survey(desk, base)
-    verify(desk, board, base, [])
-    searched = [arm for arm in desk.asked.values() if arm not in base.arms]
+    runner = open_runner(settings, run, StudyOptions())
+    base = baselines(runner.planner)
+    runner.train(base.arms)
+    board = survey(runner, base)
+    verify(runner, board, base, [])
+    searched = [arm for arm in runner.asked.values() if arm not in base.arms]
     assert searched
-    assert sum(map(desk.planner.tokens, searched)) <= require_budget(desk.planner)
+    assert sum(map(runner.planner.tokens, searched)) <= require_budget(runner.planner)
 
 
 def test_a_study_that_is_run_again_trains_nothing(
@@ -92,7 +92,7 @@ def test_a_study_that_is_run_again_trains_nothing(
 ) -> None:
     settings, run = study()
     first = run_study(settings, run, StudyOptions())
-    monkeypatch.setattr(waves, "train_run", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(jobs, "train_run", lambda *_: pytest.fail("trained again"))
     again = run_study(settings, run, StudyOptions())
     for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
         assert again[part] == first[part]
@@ -104,7 +104,7 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
     settings, run = study(search="exhaustive", arms_at_once=2)
     whole = run_study(settings, run, StudyOptions())
     shutil.rmtree(study_folder / "studies")
-    real, calls = waves.train_run, 0
+    real, calls = jobs.train_run, 0
 
     def stops(*arguments: object) -> None:
         nonlocal calls
@@ -113,19 +113,19 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
         if calls == 2:
             raise TrainingError("the power went out")
 
-    monkeypatch.setattr(waves, "train_run", stops)
+    monkeypatch.setattr(jobs, "train_run", stops)
     with pytest.raises(TrainingError):
         run_study(settings, run, StudyOptions())
     kept = trained_keys(folder_of(study_folder))
     stamps = {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
     assert kept
-    monkeypatch.setattr(waves, "train_run", real)
+    monkeypatch.setattr(jobs, "train_run", real)
     again = run_study(settings, run, StudyOptions())
     assert stamps == {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
     for before, after in zip(whole["arms"], again["arms"], strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
     assert whole["recommended"] == again["recommended"]
-    assert not list(folder_of(study_folder).waves.iterdir())
+    assert not list(folder_of(study_folder).jobs.iterdir())
 
 
 def test_a_second_process_is_kept_out_of_a_study_that_is_under_way(study: Study, study_folder: Path) -> None:
@@ -139,14 +139,16 @@ def test_a_wave_that_another_version_began_is_begun_again(study: Study, study_fo
     settings, run = study()
     whole = run_study(settings, run, StudyOptions())
     shutil.rmtree(study_folder / "studies")
-    desk = open_desk(settings, run, StudyOptions())
-    arm = desk.planner.arm(TASKS)
-    wave = waves.Wave({desk.key(arm): arm}, desk.folder.waves / waves.wave_name([desk.key(arm)]))
-    waves.train_wave(desk.prepared, wave)
-    config = wave.folder / "config.yaml"
+    runner = open_runner(settings, run, StudyOptions())
+    arm = runner.planner.arm(TASKS)
+    job = jobs.StudyJob({runner.key(arm): arm}, runner.folder.jobs / jobs.job_name([runner.key(arm)]))
+    jobs.train_job(runner.prepared, job)
+    config = job.folder / "config.yaml"
     config.write_text(config.read_text().replace("turned_away: 0.05", "turned_away: 0.07"))
-    desk.train([arm])
-    assert desk.record(arm)["validation"] == next(a for a in whole["arms"] if a["key"] == desk.key(arm))["validation"]
+    runner.train([arm])
+    assert (
+        runner.record(arm)["validation"] == next(a for a in whole["arms"] if a["key"] == runner.key(arm))["validation"]
+    )
 
 
 def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study, study_folder: Path) -> None:
@@ -156,8 +158,8 @@ def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study,
     before = trained_keys(folder_of(study_folder))
     run_study(settings, run, StudyOptions())
     assert before < trained_keys(folder_of(study_folder))
-    desk = open_desk(settings, run, StudyOptions())
-    assert desk.key(desk.planner.arm(TASKS[:2])) in before
+    runner = open_runner(settings, run, StudyOptions())
+    assert runner.key(runner.planner.arm(TASKS[:2])) in before
 
 
 def test_changed_data_stops_a_half_finished_study_and_keeps_its_arms(study: Study, study_folder: Path) -> None:
@@ -173,16 +175,16 @@ def test_changed_data_stops_a_half_finished_study_and_keeps_its_arms(study: Stud
 
 def test_a_key_follows_what_an_arm_learns_from_and_nothing_else(study: Study) -> None:
     settings, run = study()
-    desk = open_desk(settings, run, StudyOptions())
-    arm = desk.planner.arm(("first", "last"))
-    key = desk.key(arm)
+    runner = open_runner(settings, run, StudyOptions())
+    arm = runner.planner.arm(("first", "last"))
+    key = runner.key(arm)
     others = [replace(arm, seed=1), replace(arm, steps=arm.steps + 1), replace(arm, schedule="sqrt")]
-    others.append(desk.planner.arm(("first", "also_first")))
-    assert len({key, *map(desk.key, others)}) == 5
+    others.append(runner.planner.arm(("first", "also_first")))
+    assert len({key, *map(runner.key, others)}) == 5
     elsewhere = settings.model_copy(update={"name": "other"}), run.model_copy(update={"name": "other", "track": ()})
-    assert open_desk(*elsewhere, StudyOptions()).key(arm) == key
+    assert open_runner(*elsewhere, StudyOptions()).key(arm) == key
     slower = run.model_copy(update={"train": run.train.model_copy(update={"learning_rate": 0.02})})
-    assert open_desk(settings, slower, StudyOptions()).key(arm) != key
+    assert open_runner(settings, slower, StudyOptions()).key(arm) != key
 
 
 def test_a_plan_counts_the_tokens_that_training_then_draws(study: Study) -> None:
@@ -225,25 +227,25 @@ def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: 
 
 def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None:
     settings, run = study(seeds=[3, 4, 5], worth=0.0)
-    desk = open_desk(settings, run, StudyOptions())
-    base = baselines(desk.planner)
-    desk.train([*base.arms, *base.repeats])
+    runner = open_runner(settings, run, StudyOptions())
+    base = baselines(runner.planner)
+    runner.train([*base.arms, *base.repeats])
     members = all_members(len(TASKS))
     board = Board(TASKS, members, np.full(members.shape, np.nan))
     pair = ("first", "last")
     lucky = Grouping((board.row(pair),), (board.row(pair),) * len(TASKS), gain=1.0)
-    again = look_again(desk, board, base, lucky)
+    again = look_again(runner, board, base, lucky)
 
     def loss(task: str, group: tuple[str, ...]) -> float:
         alone = group == (task,)
-        arms = base.alone_on(task) if alone else [desk.planner.arm(group, seed) for seed in (4, 5)]
-        return sum(desk.record(arm)["validation"][task]["loss"] for arm in arms) / len(arms)
+        arms = base.alone_on(task) if alone else [runner.planner.arm(group, seed) for seed in (4, 5)]
+        return sum(runner.record(arm)["validation"][task]["loss"] for arm in arms) / len(arms)
 
     for task, row in zip(TASKS, again.serves, strict=True):
         candidates = [group for group in ((task,), pair, TASKS) if task in group]
         assert board.combination(row) == min(candidates, key=lambda group: loss(task, group))
     one = settings.model_copy(update={"seeds": (3,)})
-    assert look_again(open_desk(one, run, StudyOptions()), board, base, lucky) is lucky
+    assert look_again(open_runner(one, run, StudyOptions()), board, base, lucky) is lucky
 
 
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:
@@ -257,7 +259,7 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
         assert f"] at {budget.replace('_', ' ')}" in found["sentence"]
     losses = {(tuple(arm["tasks"]), arm["steps"]): arm["validation"] for arm in found["arms"]}
     recipes = {(recipe.tasks, recipe.steps) for recipe in load_config(folder_of(study_folder).recommended).adapters}
-    planner = open_desk(settings, run, StudyOptions()).planner
+    planner = open_runner(settings, run, StudyOptions()).planner
     for task in TASKS:
         group = found["recommended"]["tasks"][task]["group"]
         served = planner.arm(group)

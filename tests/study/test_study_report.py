@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from multitune.core.rundir import read_json
+from multitune.core.files import read_json
 from multitune.reporting.page import write_report
 from multitune.study.study import StudyOptions, run_study
 from tests.reporting.conftest import Page

@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from multitune.config.schema import RunConfig
 from multitune.core.errors import ConfigError
+from multitune.core.events import Event
 from multitune.core.records import PackRow, Segments
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.core.seeds import generator
 from multitune.training.balance import Famo, TaskGradients, by_task, project
-from multitune.training.events import Event
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import prepare_run
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import RunFolder
-from multitune.training.events import EventLog, unwatched
+from multitune.core.events import EventLog, unwatched
+from multitune.core.run_folder import RunFolder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from multitune.training.events import EventLog, unwatched
+from multitune.core.events import EventLog, unwatched
 log = EventLog(Path(sys.argv[1]), unwatched)
 log.open(0)
 print("held", flush=True)

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, RunFolderError, StorageError, TrainingError
-from multitune.core.rundir import RunFolder
+from multitune.core.events import Event
+from multitune.core.run_folder import RunFolder
 from multitune.training import checkpoint as checkpoint_module
-from multitune.training.events import Event
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import prepare_run
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from multitune.core.errors import ConfigError, InputError, suggest
 
 if TYPE_CHECKING:
-    from multitune.evaluation.contestants import Estimate, RemoteOptions
-    from multitune.training.events import Observe
+    from multitune.core.events import Observe
+    from multitune.evaluation.external import Estimate, RemoteOptions
 
 PANEL = "Against another model"
 COLOURS = {"better": "bold green", "worse": "bold red", "cannot tell": "dim"}
@@ -75,9 +75,9 @@ def hold_against(
         console: where the question before sending is put.
 
     Raises:
-        MultituneError: see `evaluation.against.compare_folder`.
+        MultituneError: see `evaluation.comparison.compare_folder`.
     """
-    from multitune.evaluation.against import AgainstOptions, compare_folder
+    from multitune.evaluation.comparison import AgainstOptions, compare_folder
 
     split, limit = rows
     if split not in (None, "validation", "test"):
@@ -101,9 +101,9 @@ def require_against(flags: AgainstFlags) -> None:
 
 
 def _remote(flags: AgainstFlags, console: Console) -> "RemoteOptions":
-    from multitune.evaluation.budget import Caps, Prices
-    from multitune.evaluation.contestants import RemoteOptions
-    from multitune.evaluation.remote import Patience
+    from multitune.evaluation.external import RemoteOptions
+    from multitune.inference.budget import Caps, Prices
+    from multitune.inference.remote import Patience
 
     prices = Prices(*_prices(flags.price)) if flags.price else None
 
@@ -165,7 +165,7 @@ def estimate_lines(estimate: "Estimate") -> list[str]:
 
 
 def show_against(record: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """The tables of a comparison (see evaluation.against), under both readings."""
+    """The tables of a comparison (see evaluation.comparison), under both readings."""
     from multitune.cli.show import say
 
     say(console, "")

@@ -10,10 +10,11 @@ import numpy as np
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
-from multitune.evaluation.deploy import can_be_routed
-from multitune.evaluation.runner import longest_answer
+from multitune.data.task_input import TaskInput
+from multitune.deployment.deploy import can_be_routed
+from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
-from multitune.training.prepare import AdapterPlan, PreparedRun, TaskInput, prepare_run
+from multitune.training.prepare import AdapterPlan, PreparedRun, prepare_run
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored

@@ -5,7 +5,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from multitune.core.errors import InputError, suggest
-from multitune.core.rundir import RunFolder, write_folder
+from multitune.core.files import write_folder
+from multitune.core.run_folder import RunFolder
 
 
 class Form(StrEnum):

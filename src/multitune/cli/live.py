@@ -11,8 +11,8 @@ from rich.text import Text
 from multitune.cli.show import say, show_scores
 from multitune.cli.watch import Meter, Watch, event_line
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import RunFolder
-from multitune.reporting.follow import Diary, Entry, Follower
+from multitune.core.run_folder import RunFolder
+from multitune.reporting.event_log import Diary, Entry, Follower
 from multitune.reporting.forms import plain, read_scores
 from multitune.reporting.runs import State, state_of
 

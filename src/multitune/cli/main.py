@@ -19,7 +19,8 @@ from multitune.cli.runs import app as runs
 from multitune.cli.study import StudyFlags, show_study, study_file
 from multitune.cli.tune import TuneFlags, show_trials, tune_run
 from multitune.core.errors import InputError, MultituneError
-from multitune.core.rundir import RunFolder, read_json
+from multitune.core.files import read_json
+from multitune.core.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from multitune.config.schema import RunConfig
@@ -55,14 +56,14 @@ def train(
     _hush()
     config = _load(file, overrides)  # a fault in it is told before torch is loaded
     from multitune.cli.watch import Watch
-    from multitune.evaluation.experiment import run_experiment
+    from multitune.pipeline import run_experiment
 
     with Watch(Console(stderr=as_json)) as watch:
         folder = run_experiment(config, resume, watch, overwrite)
     _show_scores(folder, read_json(folder.scores), as_json)
     if folder.routing_versions and not as_json:
         from multitune.cli.ship import show_routing
-        from multitune.evaluation.deploy import read_version
+        from multitune.core.routing_versions import read_version
 
         show_routing(read_version(folder), folder.path, _results())
     _write_own_report(folder, as_json)
@@ -106,7 +107,7 @@ def evaluate(
         _against(run, (split, limit), flags, as_json)
         return
     from multitune.cli.watch import Watch
-    from multitune.evaluation.experiment import evaluate_folder
+    from multitune.pipeline import evaluate_folder
 
     given = {"evaluate.split": split, "evaluate.limit": limit}
     overrides = tuple(f"{field}={value}" for field, value in given.items() if value is not None)
@@ -169,7 +170,7 @@ def select(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
     _hush()
     from multitune.cli.ship import show_routing
     from multitune.cli.watch import Watch
-    from multitune.evaluation.experiment import select_folder
+    from multitune.pipeline import select_folder
 
     with Watch(Console(stderr=as_json)) as watch:
         found = select_folder(run, watch, tuple(overrides or ()))
@@ -193,7 +194,7 @@ def add(
     config = _load(file, overrides)
     from multitune.cli.ship import show_change
     from multitune.cli.watch import Watch
-    from multitune.evaluation.extend import AddOptions, add_task
+    from multitune.deployment.extend import AddOptions, add_task
 
     with Watch(Console(stderr=as_json)) as watch:
         change = add_task(RunFolder(to), config, AddOptions(alone, watch))
@@ -209,7 +210,7 @@ def remove(
     """Route to a task no more; one that joined later is deleted, what was trained together stays on disk."""
     _hush()
     from multitune.cli.ship import show_change
-    from multitune.evaluation.extend import remove_task
+    from multitune.deployment.extend import remove_task
 
     change = remove_task(RunFolder(from_), task)
     _print_json(change) if as_json else show_change(change, from_, _results())

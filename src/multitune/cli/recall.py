@@ -11,8 +11,8 @@ from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import resolve_base
 from multitune.core.errors import RunFolderError, StorageError
+from multitune.core.files import read_json, write_json
 from multitune.core.paths import cache_folder, file_key
-from multitune.core.rundir import read_json, write_json
 from multitune.core.versions import versions
 from multitune.data.sources import source_files
 

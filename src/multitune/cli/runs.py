@@ -12,7 +12,8 @@ from rich.text import Text
 
 from multitune.cli.output import hush, print_json, results
 from multitune.core.errors import InputError
-from multitune.core.rundir import RunFolder, read_json, write_text
+from multitune.core.files import read_json, write_text
+from multitune.core.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from multitune.reporting.runs import RunSummary
@@ -59,7 +60,7 @@ def compare(
 ) -> None:
     """Show per task how runs scored on the same rows; different rows are refused."""
     hush()
-    from multitune.reporting.compare import compare_runs
+    from multitune.reporting.compare_runs import compare_runs
 
     found = compare_runs([RunFolder(run) for run in runs], task or (), adapter)
     print_json(found) if as_json else show_comparison(found, results())

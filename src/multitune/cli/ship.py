@@ -12,7 +12,7 @@ from multitune.reporting.lines import cost_line, quality_lines
 
 
 def show_routing(found: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """A routing version (see evaluation.deploy): choices, costs, scores under the router, and its quality."""
+    """A routing version (see deployment.deploy): choices, costs, scores under the router, and its quality."""
     console.print()
     console.print(_choices(found["table"]))
     say(console, cost_line(found["table"]["cost"]), "bold")
@@ -55,7 +55,7 @@ def _under_the_router(report: Mapping[str, Any]) -> Any:
 
 
 def show_change(change: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """What adding or removing a task did to the others (see evaluation.extend)."""
+    """What adding or removing a task did to the others (see deployment.extend)."""
     console.print()
     shown = new_table("task")
     add_numbers(shown, "validation rows rerouted", "score before", "after")

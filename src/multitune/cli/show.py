@@ -68,7 +68,7 @@ def _adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """The transfer tables of scores.json (see evaluation.runner), what was kept, and where it all is."""
+    """The transfer tables of scores.json (see evaluation.scores), what was kept, and where it all is."""
     transfer = scores["transfer"]
     console.print()
     console.print(_transfer_table(scores))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from multitune.config.schema import RunConfig
-    from multitune.training.events import Observe
+    from multitune.core.events import Observe
 
 
 class Objective(StrEnum):
@@ -44,9 +44,9 @@ def tune_run(config: "RunConfig", flags: TuneFlags, observe: "Observe") -> dict[
     """Search the settings of a run.
 
     Raises:
-        MultituneError: see `study.tune.tune`.
+        MultituneError: see `tuning.tune.tune`.
     """
-    from multitune.study.tune import TuneOptions, tune
+    from multitune.tuning.tune import TuneOptions, tune
 
     ranges = tuple(flags.range or ())
     return tune(
@@ -56,7 +56,7 @@ def tune_run(config: "RunConfig", flags: TuneFlags, observe: "Observe") -> dict[
 
 
 def show_trials(report: Mapping[str, Any], console: Console) -> None:
-    """The trials (see study.tune), best first, what mattered, and how to train with the best."""
+    """The trials (see tuning.tune), best first, what mattered, and how to train with the best."""
     from multitune.cli.show import add_numbers, new_table, say
 
     sign = -1.0 if report["objective"] == "metric" else 1.0

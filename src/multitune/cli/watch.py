@@ -93,7 +93,7 @@ class Meter:
 
 
 class Watch:
-    """Shows the events of a run (see training.events) on a console; used as `with Watch(console) as watch`.
+    """Shows the events of a run (see core.events) on a console; used as `with Watch(console) as watch`.
 
     Kinds of events that it does not know are passed over.
     """

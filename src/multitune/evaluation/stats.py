@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from multitune.config.schema import RunConfig
 from multitune.core.seeds import generator
-from multitune.tasks.tallies import Tally
+from multitune.tasks.sufficient_statistics import Tally
 
 Corpus = Callable[[Sequence[Any], Sequence[Any]], float]  # (values, golds) -> the metric over all of them
 
@@ -19,6 +20,11 @@ class BootstrapPlan:
     resamples: int = 1000
     confidence: float = 0.95
     seed: int = 17
+
+
+def bootstrap_plan(config: RunConfig) -> BootstrapPlan:
+    """Resamples, confidence and seed of a run's intervals."""
+    return BootstrapPlan(config.evaluate.resamples, config.evaluate.confidence, config.seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from multitune.core.errors import AdapterError
-from multitune.core.rundir import write_folder
+from multitune.core.files import write_folder
 from multitune.model.bank import Adapter, AdapterBank, Slot, lay_out
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "multitune.json"

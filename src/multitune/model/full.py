@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from multitune.core.rundir import write_folder
+from multitune.core.files import write_folder
 from multitune.model.backbone import Backbone
 
 

@@ -7,9 +7,9 @@ from typing import Any
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, RunFolderError, suggest
+from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction
-from multitune.core.rundir import RunFolder
-from multitune.evaluation.runner import read_predictions
+from multitune.core.run_folder import RunFolder
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score, score_interval
 from multitune.model.bank import BASE

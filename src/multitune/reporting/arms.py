@@ -3,7 +3,7 @@
 from typing import Any
 
 from multitune.reporting.blocks import Cell, Section, Sheet, Table, header, measured
-from multitune.reporting.figures import DASH, count, lasting, listed, percent, score
+from multitune.reporting.formatting import DASH, count, lasting, listed, percent, score
 
 SPLITS = ("validation", "test")
 FIELDS = ("key", "name", "general", "schedule", "seed", "budget", "steps", "tokens", "seconds")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-from multitune.reporting.figures import DASH
+from multitune.reporting.formatting import DASH
 
 Made = TypeVar("Made")
 Tone = Literal["", "helped", "hurt", "unsure", "quiet"]

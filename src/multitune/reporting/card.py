@@ -13,7 +13,7 @@ from multitune.config.shorthand import read_recipe, recipe_notes
 from multitune.config.text import write_yaml
 from multitune.core.bases import ALIASES, ORIGINS
 from multitune.core.errors import ConfigError, InputError, suggest
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.model.bank import BASE
 from multitune.reporting.answers import ScoredRun

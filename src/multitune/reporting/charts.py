@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitune.reporting import svg
-from multitune.reporting.diary import Curve, Shares, smoothed, thinned
-from multitune.reporting.figures import signed
+from multitune.reporting.formatting import signed
+from multitune.reporting.training_curves import Curve, Shares, smoothed, thinned
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

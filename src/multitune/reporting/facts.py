@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import InputError, RunFolderError
-from multitune.core.rundir import RunFolder, read_json
+from multitune.core.files import read_json
+from multitune.core.run_folder import RunFolder
 
 ROW = frozenset(
     [

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, m
 
 from multitune.config.adapters import BASE
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import ROUTING_REPORT, ROUTING_TABLE, RunFolder, read_json
+from multitune.core.files import read_json
+from multitune.core.run_folder import ROUTING_REPORT, ROUTING_TABLE, RunFolder
 
 Verdict = Literal["helped", "hurt", "cannot tell"]
 
@@ -257,7 +258,7 @@ def checked_event(event: Any) -> dict[str, Any]:
 
 
 def read_scores(folder: RunFolder) -> dict[str, Any]:
-    """scores.json as evaluation.runner describes it.
+    """scores.json as evaluation.scores describes it.
 
     Raises:
         RunFolderError: missing, damaged, or in another form.

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from jinja2 import Environment
 
 from multitune.core.errors import InputError, MissingExtraError
-from multitune.core.rundir import RunFolder
-from multitune.reporting.follow import Entry, Follower, finite, unread
+from multitune.core.events import Event
+from multitune.core.run_folder import RunFolder
+from multitune.reporting.event_log import Entry, Follower, finite, unread
 from multitune.reporting.forms import plain
-from multitune.training.events import Event
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from multitune.core.rundir import RunFolder
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.forms import plain, read_router_report, read_scores, read_table, read_versions
 from multitune.reporting.lines import summary_line
 

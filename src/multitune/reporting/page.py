@@ -11,12 +11,13 @@ from pathlib import Path
 from markupsafe import Markup
 
 from multitune.core.errors import InputError
-from multitune.core.rundir import RunFolder, write_text
+from multitune.core.files import write_text
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.blocks import Part
-from multitune.reporting.comparison import comparison_part
 from multitune.reporting.facts import read_run
-from multitune.reporting.figures import listed
+from multitune.reporting.formatting import listed
 from multitune.reporting.run_page import run_part
+from multitune.reporting.runs_page import comparison_part
 from multitune.reporting.study_page import is_study, study_part
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from multitune.reporting.blocks import Block, Cell, Facts, Section, Table, header
 from multitune.reporting.facts import BASE, RunFacts
-from multitune.reporting.figures import DASH, count, interval, listed, percent, score, signed
+from multitune.reporting.formatting import DASH, count, interval, listed, percent, score, signed
 
 WIDEST = 40  # tasks of a confusion matrix that a page shows
 

@@ -19,15 +19,15 @@ from multitune.reporting.blocks import (
     guarded,
     header,
 )
-from multitune.reporting.diary import curves, spent
+from multitune.reporting.comparison_page import rivals_section
+from multitune.reporting.examples_page import answers_section
 from multitune.reporting.facts import BASE, RunFacts, read_run
-from multitune.reporting.figures import DASH, chance, count, interval, percent, score, signed
-from multitune.reporting.making import cost_section, making_section
-from multitune.reporting.rivals_page import rivals_section
+from multitune.reporting.formatting import DASH, chance, count, interval, percent, score, signed
+from multitune.reporting.provenance import cost_section, making_section
 from multitune.reporting.routing_page import routing_section
+from multitune.reporting.training_curves import curves, spent
 from multitune.reporting.training_page import curves_section, shares_section
 from multitune.reporting.verdict import questions, verdict
-from multitune.reporting.won_and_lost import answers_section
 
 STRONGEST = 0.2  # the difference that has a heat map's full colour
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from multitune.config.text import read_text, read_yaml
 from multitune.core.errors import ConfigError, RunFolderError
-from multitune.core.rundir import RunFolder, read_json
+from multitune.core.files import read_json
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.forms import plain, read_scores, read_table
 
 State = Literal["finished", "stopped", "running", "damaged"]

@@ -5,7 +5,7 @@ from typing import Any
 
 from multitune.reporting import charts
 from multitune.reporting.blocks import TONES, Block, Cell, Chart, Charts, Section, Sheet, Table, header, measured
-from multitune.reporting.figures import DASH, count, interval, lasting, listed, signed
+from multitune.reporting.formatting import DASH, count, interval, lasting, listed, signed
 
 FULL_POINTS = 10.0  # the difference in points that has a heat map's full colour
 

@@ -24,7 +24,7 @@ from multitune.reporting.blocks import (
     measured,
 )
 from multitune.reporting.facts import part
-from multitune.reporting.figures import (
+from multitune.reporting.formatting import (
     DASH,
     chance,
     count,

@@ -5,9 +5,9 @@ from itertools import groupby
 
 from multitune.reporting import charts
 from multitune.reporting.blocks import Block, Cell, Chart, Charts, Section, Sheet, Table, header
-from multitune.reporting.diary import Curve, Shares, curves, shares
 from multitune.reporting.facts import RunFacts
-from multitune.reporting.figures import count, listed, percent, score
+from multitune.reporting.formatting import count, listed, percent, score
+from multitune.reporting.training_curves import Curve, Shares, curves, shares
 
 MOST_LINES = 5  # adapters on one picture
 CRITERIA = ("mean", "worst", "weighted")

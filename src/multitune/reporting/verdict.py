@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from multitune.reporting.diary import Curve, Spent
 from multitune.reporting.facts import RunFacts
-from multitune.reporting.figures import listed, percent, signed
+from multitune.reporting.formatting import listed, percent, signed
+from multitune.reporting.training_curves import Curve, Spent
 
 FEW_ROWS = 100  # an interval on fewer rows is wide
 

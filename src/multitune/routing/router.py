@@ -193,7 +193,7 @@ class Router:
         return self.classifier
 
     def files(self) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-        """Texts and tensors by file name, for `core.rundir.write_folder`."""
+        """Texts and tensors by file name, for `core.run_folder.write_folder`."""
         import torch
 
         facts = {

@@ -10,10 +10,11 @@ from typing import Any
 
 from multitune.config.schema import RecipeConfig, RunConfig, Schedule
 from multitune.core.errors import RunFolderError
+from multitune.core.files import read_json, write_json
+from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction, Split
-from multitune.core.rundir import read_json, write_json
-from multitune.evaluation.runner import read_predictions, write_predictions
-from multitune.training.prepare import TaskInput
+from multitune.core.run_folder import StudyFolder
+from multitune.data.task_input import TaskInput
 
 FORMAT = 1  # counts up when the same recipe would train to something else
 # What changes neither the draws nor the weights beyond rounding; the recipe states the rest.
@@ -64,7 +65,7 @@ class ArmResult:
     key: str
     arm: Arm
     tokens: int  # tokens drawn, as if no prefix were shared
-    seconds: float  # its part of the time of the wave that trained it
+    seconds: float  # its part of the time of the job that trained it
     answers: Mapping[str, Answers]
 
 
@@ -85,61 +86,6 @@ def arm_key(arm: Arm, config: RunConfig, tasks: Mapping[str, TaskInput]) -> str:
         "evaluate": config.evaluate.limit,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
-class StudyFolder:
-    """Names of the parts of a study's folder; an arm's folder is written once and never changed."""
-
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The study file as it was understood."""
-        return self.path / "study.yaml"
-
-    @property
-    def versions(self) -> Path:
-        """Versions of the packages and the machine."""
-        return self.path / "versions.json"
-
-    @property
-    def data(self) -> Path:
-        """Content hashes of every set."""
-        return self.path / "data.json"
-
-    @property
-    def findings(self) -> Path:
-        """What the study found (see study.findings)."""
-        return self.path / "findings.json"
-
-    @property
-    def waves(self) -> Path:
-        """Run folders of arms that are being trained."""
-        return self.path / "waves"
-
-    @property
-    def signatures(self) -> Path:
-        """Projected gradients of rows, by key."""
-        return self.path / "signatures"
-
-    @property
-    def proxies(self) -> Path:
-        """Validation losses of proxy runs."""
-        return self.path / "proxies.json"
-
-    @property
-    def recommended(self) -> Path:
-        """The run file of what the study recommends."""
-        return self.path / "recommended.yaml"
-
-    def arm(self, key: str) -> Path:
-        """An arm's folder."""
-        return self.path / "arms" / key
-
-    def adapter(self, key: str) -> Path:
-        """An arm's weights, in PEFT's format."""
-        return self.arm(key) / "adapter"
 
 
 def has_result(folder: StudyFolder, key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Who trains the waves of a study: this process, one after another, or the workers of a Ray cluster."""
+"""Who trains the jobs of a study: this process, one after another, or the workers of a Ray cluster."""
 
 import os
 import socket
@@ -6,42 +6,42 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from multitune.core.errors import InputError, MissingExtraError, MultituneError, TrainingError
-from multitune.study.waves import Wave, WaveResult, train_wave
-from multitune.training.events import Observe, unwatched
+from multitune.core.events import Observe, unwatched
+from multitune.study.jobs import JobResult, StudyJob, train_job
 from multitune.training.prepare import PreparedRun
 
-RETRIES = 3  # of a wave whose worker or node died
+RETRIES = 3  # of a job whose worker or node died
 ANSWERS_WITHIN = 10.0  # seconds that a cluster has to take a connection
 
 
 class Executor(Protocol):
-    """Trains waves in any order; each comes back once."""
+    """Trains jobs in any order; each comes back once."""
 
-    def run(self, prepared: PreparedRun, waves: Iterable[Wave]) -> Iterator[WaveResult]:
+    def run(self, prepared: PreparedRun, jobs: Iterable[StudyJob]) -> Iterator[JobResult]:
         """Results as they come.
 
         Raises:
-            MultituneError: a wave cannot be trained; those that came back are whole.
+            MultituneError: a job cannot be trained; those that came back are whole.
         """
         ...
 
 
 class LocalExecutor:
-    """One wave after another, in this process."""
+    """One job after another, in this process."""
 
     def __init__(self, observe: Observe = unwatched) -> None:
         self._observe = observe
 
-    def run(self, prepared: PreparedRun, waves: Iterable[Wave]) -> Iterator[WaveResult]:
-        """Results in the order of the waves."""
-        for wave in waves:
-            yield train_wave(prepared, wave, self._observe)
+    def run(self, prepared: PreparedRun, jobs: Iterable[StudyJob]) -> Iterator[JobResult]:
+        """Results in the order of the jobs."""
+        for job in jobs:
+            yield train_job(prepared, job, self._observe)
 
 
 class RayExecutor:
-    """Waves as Ray tasks: the rows travel once through the object store, and a wave whose worker dies is run again.
+    """Waves as Ray tasks: the rows travel once through the object store, and a job whose worker dies is run again.
 
-    The study's folder must be the same on all nodes, as on one machine or a shared disk: a wave that is run again
+    The study's folder must be the same on all nodes, as on one machine or a shared disk: a job that is run again
     goes on from the checkpoint that lies there.
     """
 
@@ -59,37 +59,37 @@ class RayExecutor:
                 "`ray start --head`, or leave out --ray-address to start one on this machine"
             ) from error
 
-    def run(self, prepared: PreparedRun, waves: Iterable[Wave]) -> Iterator[WaveResult]:
+    def run(self, prepared: PreparedRun, jobs: Iterable[StudyJob]) -> Iterator[JobResult]:
         """Results as workers finish."""
         ray = self._ray
         rows = ray.put(prepared)
         task = ray.remote(num_cpus=self._cpus, max_retries=RETRIES)(_train_on_worker)
-        pending: dict[Any, Wave] = {task.remote(rows, wave, self._cpus): wave for wave in waves}
+        pending: dict[Any, StudyJob] = {task.remote(rows, job, self._cpus): job for job in jobs}
         while pending:
             (ready, *_), _ = ray.wait(list(pending), num_returns=1)
-            wave = pending.pop(ready)
+            job = pending.pop(ready)
             try:
                 result = ray.get(ready)
             except ray.exceptions.RayTaskError as error:
                 cause = error.cause
                 if isinstance(cause, MultituneError):
                     raise cause from error
-                raise TrainingError(f"{wave.folder}: a Ray worker failed ({_first_line(error)})") from error
+                raise TrainingError(f"{job.folder}: a Ray worker failed ({_first_line(error)})") from error
             except ray.exceptions.RayError as error:
                 raise TrainingError(
-                    f"{wave.folder}: its worker died {RETRIES + 1} times ({_first_line(error)}). What is finished is "
+                    f"{job.folder}: its worker died {RETRIES + 1} times ({_first_line(error)}). What is finished is "
                     "kept; the same command goes on"
                 ) from error
-            self._observe({"kind": "note", "text": f"{wave.folder.name}: done by a Ray worker"})
+            self._observe({"kind": "note", "text": f"{job.folder.name}: done by a Ray worker"})
             yield result
 
 
-def _train_on_worker(prepared: PreparedRun, wave: Wave, cpus: float) -> WaveResult:
+def _train_on_worker(prepared: PreparedRun, job: StudyJob, cpus: float) -> JobResult:
     import torch
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(max(1, int(cpus)))
-    return train_wave(prepared, wave)
+    return train_job(prepared, job)
 
 
 def _ray() -> Any:

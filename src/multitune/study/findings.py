@@ -30,14 +30,14 @@ import numpy as np
 
 from multitune.config.study import Alone
 from multitune.core.records import Split
-from multitune.evaluation.runner import bootstrap_plan
+from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, TaskTransfer, TransferTable, adjusted, compare_seeds
 from multitune.evaluation.wording import points_text
 from multitune.study.arms import Arm
-from multitune.study.desk import Desk
 from multitune.study.grouping import Grouping, relative_gains
 from multitune.study.ladder import rungs
 from multitune.study.plan import Baselines, Combination, serving
+from multitune.study.runner import StudyRunner
 from multitune.study.search import Board, chosen_by, gains_over_alone
 from multitune.study.synergy import group_effects, helps, higher_order, mean_effects
 
@@ -66,33 +66,33 @@ class Outcome:
         return self.board.combination(self.choice.serves[self.board.tasks.index(task)])
 
 
-def gather(desk: Desk, outcome: Outcome, longer: Mapping[str, Arm], split: Split) -> dict[str, Any]:
+def gather(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm], split: Split) -> dict[str, Any]:
     """Everything that findings.json holds; `longer` is of `longer_alone`, comparisons are made on rows of `split`."""
-    board, study = outcome.board, desk.planner.study
-    loss_gains = gains_over_alone(desk, board, outcome.full, outcome.base, "loss")
-    points = 100 * gains_over_alone(desk, board, outcome.full, outcome.base, "score")
-    ladder = {**board.rungs, **_dearer_rungs(desk, board, outcome)}
-    steps = rungs(ladder, _several(board, loss_gains), _several(board, points), desk.prepared.config.seed)
+    board, study = outcome.board, runner.planner.study
+    loss_gains = gains_over_alone(runner, board, outcome.full, outcome.base, "loss")
+    points = 100 * gains_over_alone(runner, board, outcome.full, outcome.base, "score")
+    ladder = {**board.rungs, **_dearer_rungs(runner, board, outcome)}
+    steps = rungs(ladder, _several(board, loss_gains), _several(board, points), runner.prepared.config.seed)
     by_mixture = _gains_by_mixture(board, points)
-    comparisons = _comparisons(desk, outcome, split)
-    recommended = _recommended(desk, outcome, loss_gains, comparisons)
+    comparisons = _comparisons(runner, outcome, split)
+    recommended = _recommended(runner, outcome, loss_gains, comparisons)
     return {
         "study": study.name,
-        "base": desk.prepared.config.base,
+        "base": runner.prepared.config.base,
         "split": "validation",
         "reported": split,
         "choose_by": study.choose_by,
-        "confidence": desk.prepared.config.evaluate.confidence,
+        "confidence": runner.prepared.config.evaluate.confidence,
         "sentence": _sentence(outcome, comparisons, study.alone),
-        "tasks": {task: _task(desk, outcome, task) for task in board.tasks},
-        "arms": [_arm(desk, outcome.base, arm) for arm in desk.asked.values() if arm.steps],
+        "tasks": {task: _task(runner, outcome, task) for task in board.tasks},
+        "arms": [_arm(runner, outcome.base, arm) for arm in runner.asked.values() if arm.steps],
         "recommended": {**recommended, "longer_alone": {task: arm.steps for task, arm in longer.items()}},
         "comparisons": comparisons,
-        "helps": _helps(desk, outcome, by_mixture),
+        "helps": _helps(runner, outcome, by_mixture),
         "synergy": {
             "pairs": mean_effects(board.tasks, by_mixture),
             "higher": higher_order(board.tasks, by_mixture),
-            "groups": group_effects(study.groups, by_mixture, desk.prepared.config.seed),
+            "groups": group_effects(study.groups, by_mixture, runner.prepared.config.seed),
         },
         "ladder": [{**_told(asdict(step)), "seconds": board.seconds.get(step.rung)} for step in steps],
         "predictions": _predictions(board, ladder, loss_gains),
@@ -100,39 +100,39 @@ def gather(desk: Desk, outcome: Outcome, longer: Mapping[str, Arm], split: Split
 
 
 def compared(
-    desk: Desk, pairs: Mapping[str, Sequence[tuple[Arm, Arm]]], base: Baselines, split: Split
+    runner: StudyRunner, pairs: Mapping[str, Sequence[tuple[Arm, Arm]]], base: Baselines, split: Split
 ) -> dict[str, Any]:
     """A transfer table over seeds.
 
     Args:
-        desk: the study's.
+        runner: the study's.
         pairs: task -> (alone, together) for each seed.
         base: the arms of the base, for the column beside.
         split: whose rows were answered.
     """
-    table = _transfer(desk, pairs, base, split)
+    table = _transfer(runner, pairs, base, split)
     found = [{**asdict(row), "group": list(pairs[row.task][0][1].tasks)} for row in table.rows]
     return {"tasks": found, "summary": asdict(table.summary), "rows": split}
 
 
 def _transfer(
-    desk: Desk, pairs: Mapping[str, Sequence[tuple[Arm, Arm]]], base: Baselines, split: Split
+    runner: StudyRunner, pairs: Mapping[str, Sequence[tuple[Arm, Arm]]], base: Baselines, split: Split
 ) -> TransferTable:
     bases = {arm.tasks[0]: arm for arm in base.base}
     arms = {
         task: [
-            Arms(*(desk.predictions(arm, task, split) for arm in (*pair, bases[task])))  # alone, together, base
+            Arms(*(runner.predictions(arm, task, split) for arm in (*pair, bases[task])))  # alone, together, base
             for pair in both
         ]
         for task, both in pairs.items()
     }
-    metrics = {task: desk.prepared.tasks[task].data.task.metric for task in arms}
-    return compare_seeds(arms, metrics, bootstrap_plan(desk.prepared))
+    metrics = {task: runner.prepared.tasks[task].data.task.metric for task in arms}
+    return compare_seeds(arms, metrics, bootstrap_plan(runner.prepared.config))
 
 
-def _comparisons(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
+def _comparisons(runner: StudyRunner, outcome: Outcome, split: Split) -> dict[str, Any]:
     """What is recommended against each task alone at each budget, and all tasks together at equal passes."""
-    planner, seeds = desk.planner, desk.planner.study.seeds
+    planner, seeds = runner.planner, runner.planner.study.seeds
     served = {
         (task, seed): serving(planner, task, outcome.group_of(task), seed)
         for task in outcome.board.tasks
@@ -144,18 +144,20 @@ def _comparisons(desk: Desk, outcome: Outcome, split: Split) -> dict[str, Any]:
             task: [(planner.alone(task, budget, served[task, seed]), served[task, seed]) for seed in seeds]
             for task in outcome.board.tasks
         }
-        found[f"recommended against {budget}"] = compared(desk, pairs, outcome.base, split)
+        found[f"recommended against {budget}"] = compared(runner, pairs, outcome.base, split)
     wholes = [planner.arm(planner.tasks, seed) for seed in seeds]
     pairs = {
         task: [(planner.alone(task, "equal_passes", whole), whole) for whole in wholes] for task in outcome.board.tasks
     }
-    found["all together against equal_passes"] = compared(desk, pairs, outcome.base, split)
+    found["all together against equal_passes"] = compared(runner, pairs, outcome.base, split)
     return found
 
 
-def _recommended(desk: Desk, outcome: Outcome, gains: np.ndarray, comparisons: Mapping[str, Any]) -> dict[str, Any]:
+def _recommended(
+    runner: StudyRunner, outcome: Outcome, gains: np.ndarray, comparisons: Mapping[str, Any]
+) -> dict[str, Any]:
     board, choice = outcome.board, outcome.choice
-    table = comparisons[f"recommended against {desk.planner.study.alone[0]}"]
+    table = comparisons[f"recommended against {runner.planner.study.alone[0]}"]
     rows = {row["task"]: row for row in table["tasks"]}
     estimate = board.rungs["first-order estimate"]
     tasks: dict[str, Any] = {}
@@ -163,25 +165,25 @@ def _recommended(desk: Desk, outcome: Outcome, gains: np.ndarray, comparisons: M
         predicted = float(estimate[choice.serves[i], i])
         tasks[task] = {"predicted": _number(predicted), **rows[task]}
     served = [gains[choice.serves[i], i] for i in range(len(board.tasks))]
-    again = ", and again with the seeds that the search did not use" if len(desk.planner.study.seeds) > 1 else ""
+    again = ", and again with the seeds that the search did not use" if len(runner.planner.study.seeds) > 1 else ""
     return {
         "groups": [list(group) for group in outcome.groups],
-        "why": f"best mean gain on validation by {desk.planner.study.choose_by}{again}; one more adapter had to gain "
-        f"{desk.planner.study.worth:.1%} over all tasks",
+        "why": f"best mean gain on validation by {runner.planner.study.choose_by}{again}; one more adapter had to "
+        f"gain {runner.planner.study.worth:.1%} over all tasks",
         "measured_gain": _number(float(np.mean(served))),
         "tasks": tasks,
     }
 
 
-def longer_alone(desk: Desk, outcome: Outcome) -> dict[str, Arm]:
+def longer_alone(runner: StudyRunner, outcome: Outcome) -> dict[str, Arm]:
     """Tasks that validation finds better served alone, for as many steps as what serves them: task -> that arm.
 
     As any further adapter it must be worth it over all tasks.
     """
-    planner, study = desk.planner, desk.planner.study
+    planner, study = runner.planner, runner.planner.study
     if "equal_steps" not in study.alone:
         return {}
-    what = chosen_by(desk)
+    what = chosen_by(runner)
     found: dict[str, Arm] = {}
     for task, group in outcome.serves.items():
         if group == (task,):
@@ -189,7 +191,7 @@ def longer_alone(desk: Desk, outcome: Outcome) -> dict[str, Arm]:
         served = [serving(planner, task, group, seed) for seed in study.seeds]
         alone = [planner.alone(task, "equal_steps", arm) for arm in served]
         before, after = (
-            float(np.mean([desk.record(arm)["validation"][task][what] for arm in arms])) for arms in (served, alone)
+            float(np.mean([runner.record(arm)["validation"][task][what] for arm in arms])) for arms in (served, alone)
         )
         gain = 1 - after / max(before, 1e-9) if what == "loss" else after - before
         if gain / len(outcome.board.tasks) >= study.worth:
@@ -215,53 +217,53 @@ def _sentence(outcome: Outcome, comparisons: Mapping[str, Any], budgets: Sequenc
     return f"{lead}: against each alone {' and '.join(told)}."
 
 
-def _task(desk: Desk, outcome: Outcome, task: str) -> dict[str, Any]:
-    record = desk.record(next(arm for arm in outcome.base.base if arm.tasks == (task,)))
+def _task(runner: StudyRunner, outcome: Outcome, task: str) -> dict[str, Any]:
+    record = runner.record(next(arm for arm in outcome.base.base if arm.tasks == (task,)))
     scores = {split: record[split][task]["score"] if record[split] else None for split in ("validation", "test")}
-    return {"metric": desk.prepared.tasks[task].data.task.metric.name, "base": scores}
+    return {"metric": runner.prepared.tasks[task].data.task.metric.name, "base": scores}
 
 
-def _arm(desk: Desk, base: Baselines, arm: Arm) -> dict[str, Any]:
-    planner = desk.planner
+def _arm(runner: StudyRunner, base: Baselines, arm: Arm) -> dict[str, Any]:
+    planner = runner.planner
     if len(arm.tasks) > 1:
         budget = "together" if arm.steps == planner.arm(arm.tasks, arm.seed, arm.general).steps else "short"
     else:
         task = next(iter(arm.tasks))
         passes = planner.alone(task, "equal_passes", base.together).steps
         budget = "equal_passes" if arm.steps == passes else "short" if arm.steps < passes else "equal_steps"
-    return {**desk.record(arm), "name": arm.name, "budget": budget}
+    return {**runner.record(arm), "name": arm.name, "budget": budget}
 
 
-def _helps(desk: Desk, outcome: Outcome, gains: Mapping[Combination, Mapping[str, float]]) -> dict[str, Any]:
+def _helps(runner: StudyRunner, outcome: Outcome, gains: Mapping[Combination, Mapping[str, float]]) -> dict[str, Any]:
     """The matrix of pairs, each with the interval of the rows it was chosen by, and p adjusted for all pairs."""
     tasks = outcome.board.tasks
     points = helps(tasks, gains)
     cells = [(i, j) for i in range(len(tasks)) for j in range(len(tasks)) if points[i][j] is not None]
     rows: list[TaskTransfer] = []
     for i, j in cells:
-        arm = desk.planner.arm((tasks[i], tasks[j]))
+        arm = runner.planner.arm((tasks[i], tasks[j]))
         against = [(alone, arm) for alone in outcome.base.alone_on(tasks[i])]
-        rows += _transfer(desk, {tasks[i]: against}, outcome.base, "validation").rows
+        rows += _transfer(runner, {tasks[i]: against}, outcome.base, "validation").rows
     found: dict[str, list[list[Any]]] = {
         key: [[None] * len(tasks) for _ in tasks] for key in ("low", "high", "p_holm", "verdict")
     }
-    for (i, j), row in zip(cells, adjusted(rows, desk.prepared.config.evaluate.confidence), strict=True):
+    for (i, j), row in zip(cells, adjusted(rows, runner.prepared.config.evaluate.confidence), strict=True):
         found["low"][i][j], found["high"][i][j] = 100 * row.low, 100 * row.high
         found["p_holm"][i][j], found["verdict"][i][j] = row.p_holm, row.verdict
     return {"tasks": list(tasks), "points": points, **found}
 
 
-def _dearer_rungs(desk: Desk, board: Board, outcome: Outcome) -> dict[str, np.ndarray]:
+def _dearer_rungs(runner: StudyRunner, board: Board, outcome: Outcome) -> dict[str, np.ndarray]:
     """Gains by proxy runs and by short runs, each over the same kind of run of the task alone."""
     arms = [*outcome.base.alone, *outcome.full]
     found: dict[str, np.ndarray] = {}
-    if "proxy_runs" in desk.planner.study.rungs:
-        losses = desk.proxies(arms)
+    if "proxy_runs" in runner.planner.study.rungs:
+        losses = runner.proxies(arms)
         found["proxy runs"] = _gains(board, arms, losses)
         board.seconds["proxy runs"] = sum(one["seconds"] for one in losses.values())
-    if "short_runs" in desk.planner.study.rungs:
-        short = {arm: desk.planner.short(arm) for arm in arms}
-        records = {arm: desk.record(one) for arm, one in short.items()}
+    if "short_runs" in runner.planner.study.rungs:
+        short = {arm: runner.planner.short(arm) for arm in arms}
+        records = {arm: runner.record(one) for arm, one in short.items()}
         losses = {arm: {t: r["validation"][t]["loss"] for t in arm.tasks} for arm, r in records.items()}
         found["short runs"] = _gains(board, arms, losses)
         board.seconds["short runs"] = sum(record["seconds"] for record in records.values())

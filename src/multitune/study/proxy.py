@@ -17,14 +17,16 @@ import torch
 from torch import nn
 
 from multitune.core.errors import ModelError
+from multitune.core.events import Observe, unwatched
+from multitune.core.files import read_json
 from multitune.core.records import SPLITS, PackRow, Segments
-from multitune.core.rundir import RunFolder, read_json
+from multitune.core.run_folder import RunFolder
+from multitune.data.task_input import TaskInput
 from multitune.model.backbone import TOLERANCE, Backbone, load_backbone
 from multitune.model.lora import Routes
-from multitune.study.waves import Wave, clear_wave, run_of
-from multitune.training.events import Observe, unwatched
+from multitune.study.jobs import StudyJob, clear_job, run_of
 from multitune.training.job import JobOptions, train_run
-from multitune.training.prepare import PreparedRun, TaskInput, plan_adapters
+from multitune.training.prepare import PreparedRun, plan_adapters
 
 UPPER = 1 / 3  # share of the layers that a proxy run computes
 PROBED = 4  # rows on which a cut model is held against the whole one
@@ -78,17 +80,17 @@ class PrefixTrie:
         return path
 
 
-def proxy_losses(prepared: PreparedRun, wave: Wave, observe: Observe = unwatched) -> dict[str, dict[str, float]]:
-    """Train the arms of a wave on the upper layers, and measure each task's validation loss at the chosen step.
+def proxy_losses(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched) -> dict[str, dict[str, float]]:
+    """Train the arms of a job on the upper layers, and measure each task's validation loss at the chosen step.
 
     Returns:
         key -> task -> nats per answer token; `seconds` stands beside the tasks, an equal part of the whole.
     """
     started = time.monotonic()
     backbone = load_backbone(prepared.ref, prepared.config.device, prepared.config.dtype)
-    cut, upper = cut_run(run_of(prepared, wave), backbone)
+    cut, upper = cut_run(run_of(prepared, job), backbone)
     del backbone
-    folder = RunFolder(wave.folder)
+    folder = RunFolder(job.folder)
     folder.clear()
     train_run(
         replace(cut, plans=plan_adapters(cut.config, cut.tasks)), folder, JobOptions(observe=observe, backbone=upper)
@@ -99,7 +101,7 @@ def proxy_losses(prepared: PreparedRun, wave: Wave, observe: Observe = unwatched
         event = json.loads(line)
         if event["kind"] == "validation" and event["step"] == chosen[event["adapter"]]:
             losses[event["adapter"]] = {task: one["loss"] for task, one in event["tasks"].items()}
-    clear_wave(wave)
+    clear_job(job)
     part = (time.monotonic() - started) / len(losses)
     return {key: {**by_task, "seconds": part} for key, by_task in losses.items()}
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from multitune.study.arms import Arm
-from multitune.study.desk import Desk
 from multitune.study.estimate import (
     Landscape,
     all_members,
@@ -19,6 +18,7 @@ from multitune.study.estimate import (
 from multitune.study.grouping import Grouping, best_grouping, relative_gains
 from multitune.study.overlap import embedding_similarity, mean_affinity, vocabulary_overlap
 from multitune.study.plan import Baselines, Combination, require_budget
+from multitune.study.runner import StudyRunner
 
 OVERLAP_ROWS = 48  # of each task, whose texts are compared
 MOST_TASKS = 20  # whose combinations can all be estimated
@@ -45,52 +45,52 @@ class Board:
         return tuple(task for task, inside in zip(self.tasks, self.members[row], strict=True) if inside)
 
 
-def survey(desk: Desk, base: Baselines) -> Board:
+def survey(runner: StudyRunner, base: Baselines) -> Board:
     """The cheap rungs of the ladder: size, overlap, gradient cosines, and a first-order estimate of every combination.
 
     The mere number of rows is the floor: what does not beat it says nothing about which tasks belong together.
     """
-    tasks = desk.planner.tasks
+    tasks = runner.planner.tasks
     members = all_members(len(tasks))
     board = Board(tasks, members, np.full(members.shape, np.nan))
-    sizes = np.array([desk.planner.sizes[task].rows for task in tasks])
+    sizes = np.array([runner.planner.sizes[task].rows for task in tasks])
     board.rungs["rows in the mixture"] = _of_several(np.where(members, (members @ sizes)[:, None], np.nan), members)
     started = time.monotonic()
-    rows = {task: desk.rows(task, "train", OVERLAP_ROWS) for task in tasks}
+    rows = {task: runner.rows(task, "train", OVERLAP_ROWS) for task in tasks}
     board.rungs["shared vocabulary"] = mean_affinity(vocabulary_overlap(rows), members)
     board.seconds["shared vocabulary"] = time.monotonic() - started
     started = time.monotonic()
-    board.rungs["embeddings"] = mean_affinity(embedding_similarity(rows, desk.embedding_table()), members)
+    board.rungs["embeddings"] = mean_affinity(embedding_similarity(rows, runner.embedding_table()), members)
     board.seconds["embeddings"] = time.monotonic() - started
-    train = desk.signatures(base.together, "train")
+    train = runner.signatures(base.together, "train")
     board.rungs["gradient cosine"] = mean_affinity(gradient_cosines(train), members)
     board.seconds["gradient cosine"] = sum(one.seconds for one in train.values())
-    held = desk.signatures(base.together, "validation")
+    held = runner.signatures(base.together, "validation")
     started = time.monotonic()
-    land = landscape(train, held, {task: desk.planner.sizes[task].rows for task in tasks})
-    losses = estimate_losses(land, members, _damping(desk, base, board, land))
+    land = landscape(train, held, {task: runner.planner.sizes[task].rows for task in tasks})
+    losses = estimate_losses(land, members, _damping(runner, base, board, land))
     board.estimated = np.where(members, losses, np.nan)
     alone = np.array([board.estimated[board.row((task,)), i] for i, task in enumerate(tasks)])
     board.rungs["first-order estimate"] = _of_several(relative_gains(board.estimated, alone), members)
-    board.seconds["first-order estimate"] = time.monotonic() - started + desk.signature_seconds
+    board.seconds["first-order estimate"] = time.monotonic() - started + runner.signature_seconds
     return board
 
 
-def _damping(desk: Desk, base: Baselines, board: Board, land: Landscape) -> float:
+def _damping(runner: StudyRunner, base: Baselines, board: Board, land: Landscape) -> float:
     """As the baselines, which are trained anyway, fit best."""
-    measured = measured_values(desk, board, base, [base.together], "loss")
+    measured = measured_values(runner, board, base, [base.together], "loss")
     rows = [board.row(arm.tasks) for arm in (*base.alone, base.together)]
     return fit_damping(land, board.members[rows], measured[rows])
 
 
-def measured_values(desk: Desk, board: Board, base: Baselines, arms: Sequence[Arm], what: str) -> np.ndarray:
+def measured_values(runner: StudyRunner, board: Board, base: Baselines, arms: Sequence[Arm], what: str) -> np.ndarray:
     """`loss` or `score` on validation, float (combination, task), NaN where none was measured.
 
     What was trained with several seeds stands at the mean over them; tasks alone, from which all gains are measured,
     were trained with every seed, since one lucky seed would tilt them all.
 
     Args:
-        desk: of the study.
+        runner: of the study.
         board: its combinations.
         base: its baselines.
         arms: of several tasks.
@@ -98,7 +98,7 @@ def measured_values(desk: Desk, board: Board, base: Baselines, arms: Sequence[Ar
     """
     told: dict[tuple[int, int], list[float]] = {}
     for arm in dict.fromkeys([*arms, *base.alone, *base.repeats]):
-        by_task = desk.record(arm)["validation"]
+        by_task = runner.record(arm)["validation"]
         for task in arm.tasks:
             told.setdefault((board.row(arm.tasks), board.tasks.index(task)), []).append(by_task[task][what])
     found = np.full(board.members.shape, np.nan)
@@ -107,14 +107,14 @@ def measured_values(desk: Desk, board: Board, base: Baselines, arms: Sequence[Ar
     return found
 
 
-def gains_over_alone(desk: Desk, board: Board, arms: Sequence[Arm], base: Baselines, what: str) -> np.ndarray:
+def gains_over_alone(runner: StudyRunner, board: Board, arms: Sequence[Arm], base: Baselines, what: str) -> np.ndarray:
     """Relative gain in loss, or points of the metric over 100, over each task alone; float (combination, task)."""
-    values = measured_values(desk, board, base, arms, what)
+    values = measured_values(runner, board, base, arms, what)
     alone = np.array([values[board.row((task,)), column] for column, task in enumerate(board.tasks)])
     return relative_gains(values, alone) if what == "loss" else values - alone
 
 
-def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> list[Arm]:
+def verify(runner: StudyRunner, board: Board, base: Baselines, known: Sequence[Arm]) -> list[Arm]:
     """Train what all together leaves open, then what the estimates promise most of, within the budget.
 
     Half of the budget goes to runs of a quarter of the steps where it buys enough of them; the better ones of those
@@ -123,14 +123,14 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
     Returns:
         Every arm of several tasks that was trained in full, those known before among them.
     """
-    planner, budget = desk.planner, desk.planner.study.budget
+    planner, budget = runner.planner, runner.planner.study.budget
     left = require_budget(planner)
     ends = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
     tokens = board.members @ np.array([planner.sizes[task].all_tokens for task in board.tasks])
-    gains = gains_over_alone(desk, board, [base.together], base, chosen_by(desk))[board.row(board.tasks)]
+    gains = gains_over_alone(runner, board, [base.together], base, chosen_by(runner))[board.row(board.tasks)]
     groups = dict.fromkeys([*unhurt(board.tasks, gains), *promising(board, tokens)])
     arms = [arm for arm in map(planner.arm, groups) if arm not in known and arm != base.together]
-    arms, spent = _halved(desk, base, arms, left)
+    arms, spent = _halved(runner, base, arms, left)
     trained = list(known)
     left -= spent
     for arm in arms[: budget.arms]:
@@ -139,18 +139,18 @@ def verify(desk: Desk, board: Board, base: Baselines, known: Sequence[Arm]) -> l
         left -= planner.tokens(arm)
         trained.append(arm)
         if budget.minutes:
-            desk.train([arm])  # one by one, to keep to the time
-    desk.train(trained)
+            runner.train([arm])  # one by one, to keep to the time
+    runner.train(trained)
     return list(dict.fromkeys([*trained, base.together]))
 
 
-def _halved(desk: Desk, base: Baselines, arms: list[Arm], budget: float) -> tuple[list[Arm], float]:
+def _halved(runner: StudyRunner, base: Baselines, arms: list[Arm], budget: float) -> tuple[list[Arm], float]:
     """Candidates in the order of short runs, where half of the budget buys enough of these; else as they came.
 
     Returns:
         The candidates, and the tokens that short runs took of the budget.
     """
-    planner = desk.planner
+    planner = runner.planner
     if budget == float("inf"):
         return arms, 0.0
     references = [planner.short(arm) for arm in base.alone]
@@ -163,9 +163,9 @@ def _halved(desk: Desk, base: Baselines, arms: list[Arm], budget: float) -> tupl
             spent += cost
     if len(short) < LEAST_SHORT:
         return arms, 0.0
-    desk.train([*references, *(planner.short(arm) for arm in short)])
-    alone = {arm.tasks[0]: desk.record(arm)["validation"][arm.tasks[0]]["loss"] for arm in references}
-    values = {arm: desk.record(planner.short(arm))["validation"] for arm in short}
+    runner.train([*references, *(planner.short(arm) for arm in short)])
+    alone = {arm.tasks[0]: runner.record(arm)["validation"][arm.tasks[0]]["loss"] for arm in references}
+    values = {arm: runner.record(planner.short(arm))["validation"] for arm in short}
     gains = {arm: float(np.mean([1 - v[t]["loss"] / alone[t] for t in arm.tasks])) for arm, v in values.items()}
     return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)], spent
 
@@ -218,24 +218,24 @@ def recommend(gains: np.ndarray, worth: float) -> Grouping:
     return best_grouping(gains, worth)
 
 
-def look_again(desk: Desk, board: Board, base: Baselines, choice: Grouping) -> Grouping:
+def look_again(runner: StudyRunner, board: Board, base: Baselines, choice: Grouping) -> Grouping:
     """Choose once more, among what was chosen, all tasks together and each alone, by runs with the other seeds.
 
     The best of many runs with one seed is lucky as well as good, and the more runs, the luckier; the seeds that the
     proof needs in any case have chosen nothing yet. A study of one seed has no second look.
     """
-    study = desk.planner.study
+    study = runner.planner.study
     if len(study.seeds) == 1:
         return choice
     groups = [board.tasks, *(board.combination(row) for row in choice.chosen)]
-    arms = [desk.planner.arm(group, seed) for group in groups if len(group) > 1 for seed in study.seeds[1:]]
-    desk.train(arms)
-    return recommend(gains_over_alone(desk, board, arms, base, chosen_by(desk)), study.worth)
+    arms = [runner.planner.arm(group, seed) for group in groups if len(group) > 1 for seed in study.seeds[1:]]
+    runner.train(arms)
+    return recommend(gains_over_alone(runner, board, arms, base, chosen_by(runner)), study.worth)
 
 
-def chosen_by(desk: Desk) -> str:
+def chosen_by(runner: StudyRunner) -> str:
     """The key of an arm's validation record that decides: loss or score."""
-    return "loss" if desk.planner.study.choose_by == "loss" else "score"
+    return "loss" if runner.planner.study.choose_by == "loss" else "score"
 
 
 def _of_several(values: np.ndarray, members: np.ndarray) -> np.ndarray:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from multitune.core.files import storage
 from multitune.core.records import PackRow, Segments
-from multitune.core.rundir import storage
 from multitune.core.seeds import generator
 from multitune.model.bank import AdapterBank
 from multitune.training.loss import pack_loss

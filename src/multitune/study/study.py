@@ -12,11 +12,14 @@ from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig
 from multitune.config.text import write_yaml
 from multitune.core.errors import ConfigError
+from multitune.core.events import Observe, unwatched
+from multitune.core.files import read_json, write_json, write_text
+from multitune.core.locks import only_one
 from multitune.core.records import Split
-from multitune.core.rundir import only_one, read_json, write_json, write_text
+from multitune.core.run_folder import StudyFolder
 from multitune.core.versions import versions
-from multitune.study.arms import Arm, StudyFolder, require_same_data
-from multitune.study.desk import Desk
+from multitune.data.task_input import TaskInput
+from multitune.study.arms import Arm, require_same_data
 from multitune.study.executors import Executor, LocalExecutor
 from multitune.study.findings import Outcome, compared, gather, longer_alone
 from multitune.study.plan import (
@@ -30,6 +33,7 @@ from multitune.study.plan import (
     serving,
     variants,
 )
+from multitune.study.runner import StudyRunner
 from multitune.study.search import (
     MOST_TASKS,
     Board,
@@ -40,8 +44,7 @@ from multitune.study.search import (
     survey,
     verify,
 )
-from multitune.training.events import Observe, unwatched
-from multitune.training.prepare import PreparedRun, TaskInput, prepare_run
+from multitune.training.prepare import PreparedRun, prepare_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +72,32 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict
         TrainingError, StorageError, Interrupted: finished arms are kept.
     """
     with only_one(study_folder(study).path):
-        return _studied(open_desk(study, run, options))
+        return _studied(open_runner(study, run, options))
 
 
-def _studied(desk: Desk) -> dict[str, Any]:
-    study = desk.planner.study
-    base = baselines(desk.planner)
-    chosen = searched(desk.planner)
-    desk.train([*base.arms, *base.repeats, *chosen])
-    board = survey(desk, base)
-    full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == desk.planner.arm(arm.tasks)]
+def _studied(runner: StudyRunner) -> dict[str, Any]:
+    study = runner.planner.study
+    base = baselines(runner.planner)
+    chosen = searched(runner.planner)
+    runner.train([*base.arms, *base.repeats, *chosen])
+    board = survey(runner, base)
+    full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == runner.planner.arm(arm.tasks)]
     if study.search == "guided":
-        full = verify(desk, board, base, full)
-    first = recommend(gains_over_alone(desk, board, full, base, chosen_by(desk)), study.worth)
-    searched_arms = {key: arm for key, arm in desk.asked.items() if arm not in base.repeats}
-    outcome = Outcome(base, full, board, look_again(desk, board, base, first))
+        full = verify(runner, board, base, full)
+    first = recommend(gains_over_alone(runner, board, full, base, chosen_by(runner)), study.worth)
+    searched_arms = {key: arm for key, arm in runner.asked.items() if arm not in base.repeats}
+    outcome = Outcome(base, full, board, look_again(runner, board, base, first))
     split: Split = "test" if study.test else "validation"
-    last, extra = finalists(desk.planner, outcome.serves), variants(desk.planner)
-    desk.train([*last, *extra])
-    desk.answer([*base.base, *last, *extra], split)
-    longer = longer_alone(desk, outcome)
-    found = gather(desk, outcome, longer, split)
-    found["variants"] = _variants(desk, base, extra, split)
-    found["cost"] = _cost(desk, board, base, searched_arms)
-    write_json(desk.folder.findings, found)
-    write_text(desk.folder.recommended, dump_config(recommended_run(desk, outcome, longer)))
-    return read_json(desk.folder.findings)
+    last, extra = finalists(runner.planner, outcome.serves), variants(runner.planner)
+    runner.train([*last, *extra])
+    runner.answer([*base.base, *last, *extra], split)
+    longer = longer_alone(runner, outcome)
+    found = gather(runner, outcome, longer, split)
+    found["variants"] = _variants(runner, base, extra, split)
+    found["cost"] = _cost(runner, board, base, searched_arms)
+    write_json(runner.folder.findings, found)
+    write_text(runner.folder.recommended, dump_config(recommended_run(runner, outcome, longer)))
+    return read_json(runner.folder.findings)
 
 
 def study_folder(study: StudyConfig) -> StudyFolder:
@@ -102,7 +105,7 @@ def study_folder(study: StudyConfig) -> StudyFolder:
     return StudyFolder((Path(study.output) / study.name).absolute())
 
 
-def open_desk(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Desk:
+def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> StudyRunner:
     """Read the data, and begin the study's folder or find what it holds.
 
     Raises:
@@ -122,7 +125,9 @@ def open_desk(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Desk
     write_json(folder.versions, versions())
     write_json(folder.data, {**(read_json(folder.data) if folder.data.is_file() else {}), **record})
     executor = options.executor or LocalExecutor(options.observe)
-    return Desk(prepared, Planner(study, prepared.config, set_sizes(prepared)), folder, executor, options.observe)
+    return StudyRunner(
+        prepared, Planner(study, prepared.config, set_sizes(prepared)), folder, executor, options.observe
+    )
 
 
 def set_sizes(prepared: PreparedRun) -> dict[str, SetSize]:
@@ -171,18 +176,18 @@ def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
     }
 
 
-def recommended_run(desk: Desk, outcome: Outcome, longer: Mapping[str, Arm]) -> RunConfig:
+def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm]) -> RunConfig:
     """The run that trains what serves each task best, with the arms' own budgets, seeds and schedules."""
-    planner = desk.planner
+    planner = runner.planner
     seed = planner.study.seeds[0]
     kept = {group for task, group in outcome.serves.items() if task not in longer}
     arms = [*(serving(planner, group[0], group, seed) for group in outcome.groups if group in kept), *longer.values()]
     recipes = [arm.recipe("-".join(arm.tasks)[:60]) for arm in arms]
     name = f"{planner.study.name}-recommended"
-    return desk.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})
+    return runner.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})
 
 
-def _variants(desk: Desk, base: Baselines, arms: list[Arm], split: Split) -> list[dict[str, Any]]:
+def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Split) -> list[dict[str, Any]]:
     """All tasks together under each schedule and share of general data, over the seeds, against each task alone."""
     kinds: dict[tuple[str, float], list[Arm]] = {}
     for arm in arms:
@@ -190,37 +195,39 @@ def _variants(desk: Desk, base: Baselines, arms: list[Arm], split: Split) -> lis
     found: list[dict[str, Any]] = []
     for (schedule, general), seeds in kinds.items():
         pairs = {
-            task: [(desk.planner.alone(task, desk.planner.study.alone[0], _plain(desk, arm)), arm) for arm in seeds]
-            for task in desk.planner.tasks
+            task: [
+                (runner.planner.alone(task, runner.planner.study.alone[0], _plain(runner, arm)), arm) for arm in seeds
+            ]
+            for task in runner.planner.tasks
         }
-        validation = [np.mean([one["score"] for one in desk.record(arm)["validation"].values()]) for arm in seeds]
+        validation = [np.mean([one["score"] for one in runner.record(arm)["validation"].values()]) for arm in seeds]
         found.append(
             {
                 "schedule": schedule,
                 "general": general,
                 "seeds": [arm.seed for arm in seeds],
                 "validation": float(np.mean(validation)),
-                **compared(desk, pairs, base, split),
+                **compared(runner, pairs, base, split),
             }
         )
     return found
 
 
-def _plain(desk: Desk, arm: Arm) -> Arm:
+def _plain(runner: StudyRunner, arm: Arm) -> Arm:
     """All together as the finalists train it, with an arm's seed."""
-    return desk.planner.arm(desk.planner.tasks, arm.seed)
+    return runner.planner.arm(runner.planner.tasks, arm.seed)
 
 
-def _cost(desk: Desk, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> dict[str, Any]:
+def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> dict[str, Any]:
     """What the search took, estimates included, against training every combination once."""
-    planner = desk.planner
-    records = [desk.record(arm) for arm in arms.values() if arm.steps]
+    planner = runner.planner
+    records = [runner.record(arm) for arm in arms.values() if arm.steps]
     tokens, seconds = sum(r["tokens"] for r in records), sum(r["seconds"] for r in records)
     estimates = planner.signature_tokens()
     everything = planner.everything()
     rate = seconds / tokens
     spent = seconds + board.seconds["first-order estimate"]
-    every = [desk.record(arm)["tokens"] for arm in arms.values() if arm in (planner.arm(arm.tasks), *base.alone)]
+    every = [runner.record(arm)["tokens"] for arm in arms.values() if arm in (planner.arm(arm.tasks), *base.alone)]
     return {
         "spent_tokens": tokens + estimates,
         "spent_seconds": spent,

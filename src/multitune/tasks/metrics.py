@@ -10,8 +10,8 @@ import numpy as np
 
 from multitune.config.schema import Kind, TaskConfig
 from multitune.core.errors import TaskError, suggest
-from multitune.tasks import tallies
-from multitune.tasks.tallies import Tally, Values, label_numbers
+from multitune.tasks import sufficient_statistics as statistics
+from multitune.tasks.sufficient_statistics import Tally, Values, label_numbers
 
 _CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
 
@@ -137,11 +137,11 @@ def _correlation(test: Callable[[np.ndarray, np.ndarray], Any], values: Values, 
 
 
 def _entities_alike(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> float:
-    return tallies.entities([value], [gold]).score
+    return statistics.entities([value], [gold]).score
 
 
 def _entity_f1(values: Values, golds: Values) -> float:
-    return tallies.entities(values, golds).score
+    return statistics.entities(values, golds).score
 
 
 # Text: a value is a string or None.
@@ -212,13 +212,37 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric("accuracy", "Share of labels that are right.", _LABEL, _mean_of(_same), _same, True),
-        Metric("macro_f1", "Mean over the labels of each one's F1.", _LABEL, _macro_f1, _same, True, tallies.macro_f1),
-        Metric("balanced_accuracy", "Mean recall over the labels.", _LABEL, _balanced, _same, True, tallies.balanced),
+        Metric(
+            "macro_f1",
+            "Mean over the labels of each one's F1.",
+            _LABEL,
+            _macro_f1,
+            _same,
+            True,
+            statistics.macro_f1,
+        ),
+        Metric(
+            "balanced_accuracy",
+            "Mean recall over the labels.",
+            _LABEL,
+            _balanced,
+            _same,
+            True,
+            statistics.balanced,
+        ),
         Metric("matthews", "Correlation of labels, -1..1.", _LABEL, _matthews, _same, True),
         Metric("numeric_match", "Share of numbers within tolerance.", _AMOUNT, _mean_of(_close), _close, True),
         Metric("pearson", "Linear correlation of numbers, -1..1.", _AMOUNT, _pearson, _nearness, False),
         Metric("spearman", "Correlation of ranks, -1..1.", _AMOUNT, _spearman, _nearness, False),
-        Metric("entity_f1", "F1 of (text, type) pairs.", _TAG, _entity_f1, _entities_alike, False, tallies.entities),
+        Metric(
+            "entity_f1",
+            "F1 of (text, type) pairs.",
+            _TAG,
+            _entity_f1,
+            _entities_alike,
+            False,
+            statistics.entities,
+        ),
         Metric("exact_match", "Share of texts alike but for case.", _TEXT, _mean_of(_alike), _alike, True),
         Metric("rouge_l", "Mean F of the longest common word sequence.", _TEXT, _mean_of(_rouge_l), _rouge_l, False),
         Metric("chrf", "Mean chrF over texts.", _TEXT, _mean_of(_chrf), _chrf, False),

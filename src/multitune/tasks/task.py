@@ -9,7 +9,7 @@ from multitune.config.schema import TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score
 from multitune.tasks.metrics import METRICS, metric_for
-from multitune.tasks.reading import read_label, read_number, read_spans, span_lines
+from multitune.tasks.output_parsing import read_label, read_number, read_spans, span_lines
 from multitune.tasks.template import Template
 
 Row = Mapping[str, Any]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from multitune.core.errors import RunFolderError
-from multitune.core.rundir import recover_folder, write_folder
+from multitune.core.files import recover_folder, write_folder
 
 STATE, TENSORS = "state.json", "state.safetensors"
 

@@ -13,21 +13,23 @@ from multitune.config.load import dump_config
 from multitune.config.ranges import learning_rate
 from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import Interrupted, RunFolderError
-from multitune.core.rundir import RunFolder, read_json, write_json, write_text
+from multitune.core.events import EventLog, Observe, unwatched
+from multitune.core.files import read_json, write_json, write_text
+from multitune.core.run_folder import RunFolder
 from multitune.core.seeds import generator
 from multitune.core.versions import versions
+from multitune.data.task_input import TaskInput
+from multitune.inference.likelihood import row_losses
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import FullWeights, save_full
 from multitune.training.balance import Famo
 from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from multitune.training.events import EventLog, Observe, unwatched
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
-from multitune.training.loss import row_losses
 from multitune.training.optim import AdapterOptimizer, AdapterTrainee, Budget, Trainee
-from multitune.training.prepare import AdapterPlan, PreparedRun, TaskInput
+from multitune.training.prepare import AdapterPlan, PreparedRun
 from multitune.training.progress import ValidationTrack
 
 Measure = Callable[[AdapterBank, str, TaskInput, int], float]  # metric of an adapter on so many validation rows

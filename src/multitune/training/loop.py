@@ -9,11 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from multitune.core.errors import TrainingError
+from multitune.core.events import EventLog
 from multitune.core.records import Draw, Pack, PackRow
 from multitune.core.seeds import generator
 from multitune.model.bank import AdapterBank
 from multitune.training.balance import TaskGradients, by_task
-from multitune.training.events import EventLog
 from multitune.training.learner import Learner
 from multitune.training.loss import PackLoss, pack_loss
 from multitune.training.prepare import PreparedRun

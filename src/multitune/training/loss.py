@@ -1,4 +1,4 @@
-"""The one home of the loss: what each answer token weighs, and sums per row, task and adapter."""
+"""The training loss: what each answer token weighs, and the weighted sum of a pack."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from multitune.core.records import Pack, PackRow, Segments
+from multitune.core.records import Pack, Segments
+from multitune.inference.likelihood import row_sums
 from multitune.model.bank import AdapterBank
 
 
@@ -38,24 +39,3 @@ def pack_loss(bank: AdapterBank, pack: Pack) -> PackLoss:
         losses = bank.backbone.losses(pack)  # (target,)
     weights = torch.from_numpy(pack.target_weight).to(losses.device)
     return PackLoss((losses * weights).sum(), *row_sums(pack, losses))
-
-
-def row_sums(pack: Pack, losses: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the targets' losses (target,) in each row, float64 (row,), and its answer tokens, int64 (row,)."""
-    nats, rows = losses.detach().to("cpu", torch.float64).numpy(), len(pack.rows)
-    return (
-        np.bincount(pack.target_row, weights=nats, minlength=rows),
-        np.bincount(pack.target_row, minlength=rows),
-    )
-
-
-@torch.no_grad()
-def row_losses(bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_tokens: int) -> np.ndarray:
-    """Mean negative log-likelihood of each row's answer tokens under one adapter, in nats, float64 (row,)."""
-    number = bank.number(adapter)
-    packed = [PackRow(segments, adapter=number, task=0) for segments in rows]
-    result = np.empty(len(rows))
-    for pack in bank.backbone.pack(packed, pack_tokens):
-        loss = pack_loss(bank, pack)
-        result[list(pack.rows)] = loss.row_sum / loss.row_tokens
-    return result

@@ -15,6 +15,7 @@ from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
 from multitune.core.records import SPLITS, Split
+from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.data.tokens import TokenSet, encode
@@ -22,20 +23,6 @@ from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
 
 Progress = Callable[[str, int, int], None]  # (task, rows tokenised, rows it has)
 Group = Literal["tasks", "general", "retention"]  # where a run lists a set
-
-
-@dataclass(frozen=True, slots=True)
-class TaskInput:
-    """One member of the run: its examples and their tokens. `general` sets are replay, not tasks to win."""
-
-    data: TaskData
-    tokens: Mapping[Split, TokenSet]
-    general: bool
-
-    @property
-    def name(self) -> str:
-        """The task's name."""
-        return self.data.task.name
 
 
 @dataclass(frozen=True, slots=True)

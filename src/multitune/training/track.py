@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import MissingExtraError
-from multitune.training.events import Event, Observe
+from multitune.core.events import Event, Observe
 
 _CLASSES = {
     "tensorboard": "TensorBoardTracker",

@@ -1,0 +1,44 @@
+"""Predictions on disk: one JSON object per line."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from multitune.core.errors import RunFolderError
+from multitune.core.files import write_text
+from multitune.core.records import Prediction
+
+
+def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
+    """Replace a file of predictions, one JSON object per line."""
+    write_text(path, "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions))
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """Predictions as they were before they were written, lists of spans included.
+
+    Raises:
+        RunFolderError: the file is missing or damaged.
+    """
+    try:
+        lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+    except FileNotFoundError as error:
+        raise RunFolderError(f"{path}: missing. Evaluate the run again") from error
+    except (OSError, ValueError) as error:
+        raise RunFolderError(f"{path}: damaged ({error}). Evaluate the run again") from error
+    predictions: list[Prediction] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            fields = json.loads(line)
+            spans = {key: _spans(fields[key]) for key in ("value", "gold")}
+            predictions.append(Prediction(**{**fields, **spans}))
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunFolderError(f"{path}: line {number} is damaged ({error}). Evaluate the run again") from error
+    return predictions
+
+
+def _spans(value: Any) -> Any:
+    """JSON has no tuples."""
+    return tuple(tuple(span) for span in value) if isinstance(value, list) else value

@@ -1,0 +1,227 @@
+"""What a run, a search and a study keep on disk: the one module that knows their file names."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from multitune.core.errors import RunFolderError
+from multitune.core.locks import is_locked
+
+ROUTING_TABLE, ROUTING_REPORT = "table.json", "report.json"  # in the folder of a routing version
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Names of the parts of a run's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file."""
+        return self.path / "config.yaml"
+
+    @property
+    def versions(self) -> Path:
+        """Versions of the packages and the machine."""
+        return self.path / "versions.json"
+
+    @property
+    def data(self) -> Path:
+        """Content hashes, counts and notes of every task's data."""
+        return self.path / "data.json"
+
+    @property
+    def events(self) -> Path:
+        """One JSON line per step, validation and decision."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last complete training state."""
+        return self.path / "checkpoint"
+
+    @property
+    def selection(self) -> Path:
+        """Which step won, per adapter and criterion."""
+        return self.path / "selection.json"
+
+    @property
+    def scores(self) -> Path:
+        """The final table as data."""
+        return self.path / "scores.json"
+
+    @property
+    def report(self) -> Path:
+        """The report as one page for a browser."""
+        return self.path / "report.html"
+
+    def adapter(self, name: str) -> Path:
+        """A finished adapter, in PEFT's format."""
+        return self.path / "adapters" / name
+
+    def snapshot(self, name: str, step: int) -> Path:
+        """An adapter as it was after `step` optimizer steps."""
+        return self.path / "snapshots" / name / f"step-{step:06d}"
+
+    def predictions(self, adapter: str, task: str, split: str) -> Path:
+        """What one adapter (or the base) said to one task's rows, one JSON line each."""
+        return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
+
+    def prompts(self, task: str, split: str) -> Path:
+        """What the subjects were asked, one JSON line of id and prompt for each row."""
+        return self.path / "prompts" / f"{task}.{split}.jsonl"
+
+    def comparison(self, subject: str) -> Path:
+        """How the run's adapters compare with another model on the same rows."""
+        return self.path / "comparisons" / f"{subject}.json"
+
+    @property
+    def routing_versions(self) -> list[Path]:
+        """Folders of the routing versions, oldest first; the last one holds."""
+        return sorted((self.path / "routing").glob("v[0-9]*"))
+
+    def next_routing(self) -> Path:
+        """The folder of the version after the last one."""
+        return self.path / "routing" / f"v{len(self.routing_versions) + 1:04d}"
+
+    def added(self, task: str) -> "RunFolder":
+        """The run that a task joined with later."""
+        return RunFolder(self.path / "added" / task)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains or evaluates this run now; see `hold`."""
+        return is_locked(self.events)
+
+    @property
+    def strangers(self) -> list[str]:
+        """Names in the folder that no run writes."""
+        files = self.config, self.versions, self.data, self.events, self.selection, self.scores, self.report
+        folders = (
+            "checkpoint",
+            "adapters",
+            "snapshots",
+            "predictions",
+            "prompts",
+            "comparisons",
+            "routing",
+            "added",
+            "tracking",
+        )
+        ours = {*(file.name for file in files), *folders}
+        unfinished = (".part-", ".old-")
+        names = [path.name for path in self.path.iterdir() if not path.name.startswith(unfinished)]
+        return sorted(name for name in names if name not in ours)
+
+    def drop_weights(self) -> None:
+        """Delete checkpoint, snapshots and adapters; the diary and what else is told of the run stay."""
+        for part in ("checkpoint", "snapshots", "adapters"):
+            shutil.rmtree(self.path / part, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Delete a run that is to be started over; anything that is not a run folder is refused.
+
+        Raises:
+            RunFolderError: the folder holds something else.
+        """
+        if self.path.exists() and any(self.path.iterdir()):
+            shutil.rmtree(self.require().path)
+
+    def require(self) -> "RunFolder":
+        """Itself, if it holds a run.
+
+        Raises:
+            RunFolderError: it does not.
+        """
+        if not self.config.is_file():
+            raise RunFolderError(
+                f"{self.path}: not a run folder (no {self.config.name}). Give the folder that `multitune train` made"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class TuneFolder:
+    """Names of the parts of a tuning's folder."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved run file that the search started from."""
+        return self.path / "config.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Every trial, as Optuna's journal."""
+        return self.path / "journal.log"
+
+    @property
+    def report(self) -> Path:
+        """The table of trials as data."""
+        return self.path / "trials.json"
+
+    @property
+    def best(self) -> Path:
+        """The run file with the chosen settings."""
+        return self.path / "best.yaml"
+
+    def trial(self, number: int) -> RunFolder:
+        """The run of one trial, counted from 0."""
+        return RunFolder(self.path / "trials" / f"{number:04d}")
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFolder:
+    """Names of the parts of a study's folder; an arm's folder is written once and never changed."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The study file as it was understood."""
+        return self.path / "study.yaml"
+
+    @property
+    def versions(self) -> Path:
+        """Versions of the packages and the machine."""
+        return self.path / "versions.json"
+
+    @property
+    def data(self) -> Path:
+        """Content hashes of every set."""
+        return self.path / "data.json"
+
+    @property
+    def findings(self) -> Path:
+        """What the study found (see study.findings)."""
+        return self.path / "findings.json"
+
+    @property
+    def jobs(self) -> Path:
+        """Run folders of arms that are being trained."""
+        return self.path / "jobs"
+
+    @property
+    def signatures(self) -> Path:
+        """Projected gradients of rows, by key."""
+        return self.path / "signatures"
+
+    @property
+    def proxies(self) -> Path:
+        """Validation losses of proxy runs."""
+        return self.path / "proxies.json"
+
+    @property
+    def recommended(self) -> Path:
+        """The run file of what the study recommends."""
+        return self.path / "recommended.yaml"
+
+    def arm(self, key: str) -> Path:
+        """An arm's folder."""
+        return self.path / "arms" / key
+
+    def adapter(self, key: str) -> Path:
+        """An arm's weights, in PEFT's format."""
+        return self.arm(key) / "adapter"

@@ -1,0 +1,177 @@
+"""Every adapter answers the rows of its tasks; the answers, the scores and the verdicts go into the run folder.
+
+scores.json holds, with losses in nats per answer token::
+
+    {"split": "test", "confidence": 0.95, "resamples": 1000,
+     "tasks": {TASK: {"kind", "metric", "scores": {SUBJECT: {"score", "examples", "loss", "extra": {METRIC: value}}}}},
+     "transfer": {ADAPTER: {"tasks": [{"against": "alone" or "base", "reference": SUBJECT,
+                                       and the fields of transfer.TaskTransfer}],
+                            "summary": {the fields of transfer.TransferSummary}}},
+     "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}},
+     "retention": {SET: {"kind", "metric", "examples", "scores": as of a task,
+                         "change": {ADAPTER: {"difference", "low", "high", "p"}}}}}
+
+A SUBJECT is `base` or an adapter. Each adapter of several tasks has a transfer table; in a run without one, every
+adapter has. A row of it compares the adapter with the one that learned this task alone, the first of them in the run
+file; where there is none, with the base, and `alone` is null. General sets are no tasks: the loss on them, before (by
+`base`) and after (by each adapter with a table), shows what was kept. So do the retention sets, which nothing trains
+on: they are scored like tasks, by the same subjects, and `change` compares an adapter with the base; p is unadjusted.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import Any
+
+from multitune.config.schema import RecipeConfig
+from multitune.core.events import Observe
+from multitune.core.files import read_json, write_json, write_text
+from multitune.core.predictions import write_predictions
+from multitune.core.records import Prediction
+from multitune.core.run_folder import RunFolder
+from multitune.data.task_input import TaskInput
+from multitune.evaluation.stats import bootstrap_plan
+from multitune.evaluation.transfer import Arms, compare
+from multitune.inference.labels import answer_losses
+from multitune.inference.predict import Subject, chosen_rows, predict_options, predict_task
+from multitune.model.bank import BASE, AdapterBank
+from multitune.training.job import Measure
+from multitune.training.prepare import PreparedRun
+
+Said = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
+
+
+def measure(prepared: PreparedRun) -> Measure:
+    """The metric of an adapter on validation rows of a task, as training asks for it."""
+
+    def on_validation(bank: AdapterBank, adapter: str, item: TaskInput, limit: int) -> float:
+        options = predict_options(prepared.config, limit)
+        predictions = predict_task(bank, adapter, item, "validation", prepared.chat, options)
+        return item.data.task.score(predictions).value
+
+    return on_validation
+
+
+def evaluate_run(
+    folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe
+) -> dict[str, Any]:
+    """Let every subject answer its tasks, compare them, and write prompts/, predictions/ and scores.json.
+
+    The base answers all tasks, an adapter those of its recipe; retention sets are for the base and compared adapters.
+
+    Args:
+        folder: of the run.
+        prepared: the run.
+        subjects: the base, and the adapters under their recipes' names.
+        observe: gets `{"kind": "evaluated", "adapter", "task", "metric", "score"}` for each pair.
+
+    Returns:
+        What scores.json holds; its form stands at the top of this file.
+
+    Raises:
+        MultituneError: an adapter's outputs are not finite, or a single prompt does not fit into memory.
+    """
+    settings = prepared.config.evaluate
+    recipes = {plan.recipe.name: plan.recipe for plan in prepared.plans}
+    every = tuple(name for name, item in prepared.tasks.items() if not item.general)
+    several = [name for name, recipe in recipes.items() if len(recipe.tasks) > 1]
+    compared = several or list(recipes)
+    retained = {name: tuple(prepared.retention) for name in (BASE, *compared)}
+    answered = {BASE: every, **{name: recipe.tasks for name, recipe in recipes.items()}}
+    asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
+    for name in asked[BASE]:
+        _write_prompts(folder, prepared, prepared.sets[name])
+    said = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
+    kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
+    general = {name: item for name, item in prepared.tasks.items() if item.general}
+    record = {
+        "split": settings.split,
+        "confidence": settings.confidence,
+        "resamples": settings.resamples,
+        "tasks": {name: _task_record(prepared.tasks[name], said) for name in every},
+        "transfer": {name: _transfer(prepared, name, recipes, said) for name in compared},
+        "general": {name: _retention(prepared, item, kept) for name, item in general.items()},
+        "retention": {name: _retained(prepared, item, said) for name, item in prepared.retention.items()},
+    }
+    write_json(folder.scores, record)
+    return read_json(folder.scores)
+
+
+def _write_prompts(folder: RunFolder, prepared: PreparedRun, item: TaskInput) -> None:
+    """Keep what is asked, so that a reader of the run needs no data beside it."""
+    settings = prepared.config.evaluate
+    split, kept = settings.split, item.tokens[settings.split].kept
+    places = chosen_rows(item, split, predict_options(prepared.config, settings.limit))
+    examples = [item.data.examples[split][kept[place]] for place in places]
+    rows = [json.dumps({"id": one.id, "prompt": one.prompt}, ensure_ascii=False) + "\n" for one in examples]
+    write_text(folder.prompts(item.name, split), "".join(rows))
+
+
+def _answer(
+    folder: RunFolder, prepared: PreparedRun, subject: Subject, names: Sequence[str], observe: Observe
+) -> dict[str, list[Prediction]]:
+    """One subject's predictions by task, written as they come."""
+    settings = prepared.config.evaluate
+    options = predict_options(prepared.config, settings.limit)
+    said: dict[str, list[Prediction]] = {}
+    for name in names:
+        item = prepared.sets[name]
+        said[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
+        write_predictions(folder.predictions(subject.name, name, settings.split), said[name])
+        score = item.data.task.score(said[name])
+        event = {"adapter": subject.name, "task": name, "metric": score.metric, "score": score.value}
+        observe({"kind": "evaluated", **event})
+    return said
+
+
+def _task_record(item: TaskInput, said: Said) -> dict[str, Any]:
+    """One task's score by every subject that answered it."""
+    task = item.data.task
+    scores: dict[str, Any] = {}
+    for subject, by_task in said.items():
+        if item.name in by_task:
+            predictions = by_task[item.name]
+            score = task.score(predictions)
+            loss = fmean(p.loss for p in predictions if p.loss is not None)
+            scores[subject] = {"score": score.value, "examples": score.examples, "loss": loss, "extra": score.extra}
+    return {"kind": task.config.kind, "metric": task.metric.name, "scores": scores}
+
+
+def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConfig], said: Said) -> dict[str, Any]:
+    """The transfer table of one adapter, and its summary."""
+    references: dict[str, str] = {}
+    for task in recipes[name].tasks:
+        alone = [other for other, recipe in recipes.items() if recipe.tasks == (task,) and recipe.on is None]
+        references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
+    arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
+    table = compare(
+        arms, {task: prepared.tasks[task].data.task.metric for task in arms}, bootstrap_plan(prepared.config)
+    )
+    rows = [{**asdict(row), "reference": references[row.task]} for row in table.rows]
+    for row in rows:
+        row["against"] = "base" if row["reference"] == BASE else "alone"
+        row["alone"] = None if row["reference"] == BASE else row["alone"]
+    return {"tasks": rows, "summary": asdict(table.summary)}
+
+
+def _retained(prepared: PreparedRun, item: TaskInput, said: Said) -> dict[str, Any]:
+    """The scores on a retention set, and how those of each adapter differ from the base's."""
+    answers = {subject: by_task[item.name] for subject, by_task in said.items() if item.name in by_task}
+    before = answers[BASE]
+    change: dict[str, Any] = {}
+    for subject, after in answers.items():
+        if subject != BASE:
+            arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
+            (row,) = compare(arms, metrics, bootstrap_plan(prepared.config)).rows
+            change[subject] = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
+    return {**_task_record(item, said), "examples": len(before), "change": change}
+
+
+def _retention(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> dict[str, Any]:
+    """Mean loss of each subject on a general set."""
+    settings = prepared.config.evaluate
+    options = predict_options(prepared.config, settings.limit)
+    rows = [item.tokens[settings.split][i] for i in chosen_rows(item, settings.split, options)]
+    losses = {s.name: float(answer_losses(s.bank, s.adapter, rows, options.pack_tokens).mean()) for s in subjects}
+    return {"examples": len(rows), "loss": losses}

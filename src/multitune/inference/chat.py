@@ -1,0 +1,134 @@
+"""What is said to a chat model and what it says back, and a store on disk so that no answer is ever paid for twice."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from multitune.core.errors import ConfigError
+from multitune.core.files import write_json
+
+OPENAI = "https://api.openai.com/v1"
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+Message = Mapping[str, str]  # {"role", "content"}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A model behind an OpenAI-compatible API."""
+
+    api_base: str  # without a slash at its end
+    model: str
+    key: str = field(default="", repr=False)  # sent, and neither stored nor shown
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server runs on this machine."""
+        return (urlsplit(self.api_base).hostname or "") in LOCAL_HOSTS
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request: what is asked, and what it may use."""
+
+    place: str  # whose it is, for messages: task and row
+    messages: Sequence[Message]
+    parameters: Mapping[str, Any]  # of the request, such as temperature
+    prompt_tokens: int  # by the run's own tokenizer: an estimate
+    most_answer_tokens: int
+
+    def body(self, endpoint: Endpoint) -> dict[str, Any]:
+        """The request as JSON."""
+        return {"model": endpoint.model, "messages": [dict(m) for m in self.messages], **self.parameters}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back."""
+
+    text: str
+    finish: str  # the server's reason to stop, such as stop or length
+    prompt_tokens: int
+    answer_tokens: int
+    counted: bool  # by the server; False where it told no usage and the numbers are estimates
+    model: str  # as the server names the one that answered
+
+
+class AnswerStore:
+    """Answers by what was asked: server, model, messages and parameters; one small file each, written whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def find(self, endpoint: Endpoint, question: Question) -> Answer | None:
+        """An answer given before; one that is damaged counts as none."""
+        try:
+            return Answer(**json.loads(self._file(endpoint, question).read_text("utf-8"))["answer"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def keep(self, endpoint: Endpoint, question: Question, answer: Answer) -> None:
+        """Write an answer down.
+
+        Raises:
+            StorageError: the disk is full or not writable.
+        """
+        asked = {"api_base": endpoint.api_base, **question.body(endpoint)}
+        write_json(self._file(endpoint, question), {"asked": asked, "answer": asdict(answer)})
+
+    def key(self, endpoint: Endpoint, question: Question) -> str:
+        """32 hex digits over what is asked, and of whom."""
+        asked = json.dumps([endpoint.api_base, question.body(endpoint)], sort_keys=True)
+        return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+    def _file(self, endpoint: Endpoint, question: Question) -> Path:
+        name = self.key(endpoint, question)
+        return self._folder / name[:2] / f"{name}.json"
+
+
+def chat_messages(prompt: str, system: str | None) -> list[Message]:
+    """A prompt as chat messages, the run's system message before it."""
+    before = [{"role": "system", "content": system}] if system else []
+    return [*before, {"role": "user", "content": prompt}]
+
+
+def open_endpoint(model: str, api_base: str | None, key_env: str) -> Endpoint:
+    """A model's address, with the key from the environment.
+
+    Args:
+        model: as its server names it.
+        api_base: such as http://localhost:8000/v1; OpenAI's when absent.
+        key_env: the environment variable that holds the key; empty for a server that wants none.
+
+    Raises:
+        ConfigError: the address is no such URL, holds a password, or there is no key for it.
+    """
+    base = (api_base or OPENAI).rstrip("/").removesuffix("/chat/completions")
+    try:
+        parts = urlsplit(base)
+    except ValueError as error:  # half an IPv6 address
+        raise ConfigError(f"--api-base {api_base}: not an address ({error})") from error
+    if not model:
+        raise ConfigError("--against openai: names no model. Write it behind the colon, such as openai:gpt-4o-mini")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(f"--api-base {api_base}: not an address. Give one such as http://localhost:8000/v1")
+    if parts.username or parts.password or parts.query:
+        raise ConfigError(
+            "--api-base: holds a name, a password or a query, and would be stored. Use --key-env instead"
+        )
+    key = os.environ.get(key_env, "") if key_env else ""
+    endpoint = Endpoint(base, model, key.strip())
+    if not re.fullmatch(r"[!-~]*", endpoint.key):
+        raise ConfigError(f"--key-env {key_env}: holds spaces, line breaks or characters that no key has. Set it anew")
+    if key_env and not endpoint.key and not endpoint.is_local:
+        raise ConfigError(
+            f"--key-env {key_env}: this environment variable is not set, and {parts.hostname} wants a key. Set it, "
+            'name another one, or give --key-env "" if the server needs none'
+        )
+    return endpoint

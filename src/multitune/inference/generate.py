@@ -1,0 +1,313 @@
+"""Free text by greedy decoding, and how likely the right answer was: prompts are read once for both.
+
+Prompts that begin alike share what they begin with, as in training, and a row that has ended leaves its batch. Models
+that cannot share prefixes go through transformers' own `generate`.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from multitune.core.errors import MultituneError
+from multitune.core.records import Pack, PackRow, Segments
+from multitune.data.tokenizer import ChatFormat
+from multitune.inference.labels import answer_losses, not_finite
+from multitune.inference.likelihood import row_sums
+from multitune.model.bank import AdapterBank
+from multitune.model.likelihood import node_losses
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateOptions:
+    """How far and how wide to decode."""
+
+    max_new_tokens: int
+    batch_size: int = 32  # rows decoded side by side
+    pack_tokens: int = 2048  # most tokens of prompts in one forward pass
+
+
+@torch.no_grad()
+def generate(
+    bank: AdapterBank, adapter: str, rows: Sequence[Segments], chat: ChatFormat, options: GenerateOptions
+) -> tuple[list[str], np.ndarray]:
+    """Decode greedily after each prompt, up to a token that closes the turn, and score the answer that is there.
+
+    Batches that the memory cannot hold are halved.
+
+    Returns:
+        Texts in the order of the rows, without special tokens or white space at their ends; and the mean negative
+        log-likelihood of each row's own answer tokens, float64 (row,).
+
+    Raises:
+        MultituneError: the adapter's outputs are not finite, or not even one prompt fits into memory.
+    """
+    if bank.backbone.shares_prefixes:
+        reader = _Reader(bank, adapter, rows, frozenset(chat.stop_ids), options)
+        answers, losses = reader.run()
+    else:
+        answers = _by_transformers(bank, adapter, [row.prompt for row in rows], chat, options)
+        losses = answer_losses(bank, adapter, rows, options.pack_tokens)
+    texts = [str(chat.tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in answers]
+    return texts, losses
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A row whose prompt was read."""
+
+    row: int
+    token: int  # that comes next
+    path: np.ndarray  # int64 (prompt_token,) where its prompt lies in `cache`
+    cache: DynamicCache  # keys and values of its pack
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Reads packs of prompts, and decodes as soon as a batch of them waits."""
+
+    bank: AdapterBank
+    adapter: str
+    rows: Sequence[Segments]
+    stops: frozenset[int]
+    options: GenerateOptions
+    size: int = 0  # of a batch, as far as the memory allows
+    waiting: list[_Begun] = field(default_factory=list[_Begun])
+    answers: list[list[int]] = field(default_factory=list[list[int]])
+
+    def run(self) -> tuple[list[list[int]], np.ndarray]:
+        """The tokens of each row's answer before the one that ends it, and the loss of its own answer."""
+        self.size, self.answers = self.options.batch_size, [[] for _ in self.rows]
+        losses = np.empty(len(self.rows))
+        number = self.bank.number(self.adapter)
+        packed = [PackRow(row, number, task=0) for row in self.rows]
+        for pack in self.bank.backbone.pack(packed, self.options.pack_tokens):
+            try:
+                losses[list(pack.rows)] = self._read(pack)
+            except (RuntimeError, MemoryError) as error:
+                if not _ran_out_of_memory(error):
+                    raise
+                raise MultituneError(
+                    f"adapter {self.adapter!r}: {len(pack)} tokens of prompts do not fit into memory at once. "
+                    "Lower train.pack_tokens (train.max_length is its least), or use device: cpu"
+                ) from error
+            self._decode()
+        self._decode(last=True)
+        return self.answers, losses
+
+    def _read(self, pack: Pack) -> np.ndarray:
+        """Let a pack's rows wait for their turn; the loss of each, float64 (row,)."""
+        cache = DynamicCache()
+        with self.bank.route(pack.slices, len(pack)):
+            logits, which = self.bank.backbone.read(pack, cache)
+        targets = torch.from_numpy(pack.target_token).to(logits.device)
+        total, tokens = row_sums(pack, node_losses(logits, which, targets))
+        if not np.isfinite(total).all():
+            raise not_finite(self.adapter)
+        first = np.unique(pack.target_row, return_index=True)[1]  # where each row's answer begins
+        following = logits[which[torch.from_numpy(first).to(which.device)]].argmax(-1).tolist()
+        for row, node, token in zip(pack.rows, pack.target_node[first].tolist(), following, strict=True):
+            path = np.flatnonzero(pack.end[: node + 1] > node)
+            self.waiting.append(_Begun(row, token, path, cache))
+        return total / tokens
+
+    def _decode(self, last: bool = False) -> None:
+        """Decode the full batches that wait, and at the end the rest."""
+        while len(self.waiting) >= (1 if last else self.size):
+            batch = self.waiting[: self.size]
+            try:
+                self._finish(batch)
+            except (RuntimeError, MemoryError) as error:
+                self.size = _halved(error, self.adapter, [self.rows[one.row].prompt for one in batch])
+                continue
+            del self.waiting[: len(batch)]
+
+    def _finish(self, begun: Sequence[_Begun]) -> None:
+        """Decode a batch to its end; rows that have ended make room."""
+        batch = _Batch.of(begun, self.bank.backbone.device)
+        answers: dict[int, list[int]] = {one.row: [] for one in begun}
+        with self.bank.use(self.adapter) as model:
+            for left in reversed(range(self.options.max_new_tokens)):
+                batch.keep([token not in self.stops for token in batch.tokens.tolist()])
+                for row, token in zip(batch.rows, batch.tokens.tolist(), strict=True):
+                    answers[row].append(token)
+                if not batch.rows or not left:
+                    break
+                batch.step(model)
+        if batch.bad:
+            raise not_finite(self.adapter)
+        for row, answer in answers.items():
+            self.answers[row] = answer
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Rows that are decoded side by side."""
+
+    rows: list[int]
+    tokens: torch.Tensor  # int64 (row,) that come next
+    mask: torch.Tensor  # int64 (row, token) 1 where what lies in `cache` is real; prompts are padded on the left
+    cache: DynamicCache
+    bad: torch.Tensor  # bool () whether a logit was not a number; the likeliest token hides that
+
+    @classmethod
+    def of(cls, begun: Sequence[_Begun], device: torch.device) -> "_Batch":
+        """A batch at its beginning, with the keys and values of its prompts."""
+        width = max(len(one.path) for one in begun)
+        mask = torch.zeros(len(begun), width, dtype=torch.int64, device=device)
+        for row, one in enumerate(begun):
+            mask[row, width - len(one.path) :] = 1
+        tokens = torch.tensor([one.token for one in begun], device=device)
+        bad = torch.zeros((), dtype=torch.bool, device=device)
+        return cls([one.row for one in begun], tokens, mask, _joined(begun, width), bad)
+
+    def keep(self, wanted: Sequence[bool]) -> None:
+        """Go on with some of the rows."""
+        if all(wanted):
+            return
+        places = torch.tensor([i for i, want in enumerate(wanted) if want], dtype=torch.int64, device=self.mask.device)
+        self.rows = [self.rows[i] for i in places.tolist()]
+        self.tokens, self.mask = self.tokens[places], self.mask[places]
+        self.cache.batch_select_indices(places)
+
+    def step(self, model: Any) -> None:
+        """Read the next tokens, and find those that follow."""
+        position = self.mask.sum(1, keepdim=True)
+        self.mask = torch.cat([self.mask, torch.ones_like(position)], dim=1)
+        output = model(
+            input_ids=self.tokens[:, None],
+            attention_mask=self.mask,
+            position_ids=position,
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        logits = output.logits[:, -1]  # (row, vocab)
+        self.bad |= logits.isnan().any()
+        self.tokens = logits.argmax(-1)
+
+
+def _joined(begun: Sequence[_Begun], width: int) -> DynamicCache:
+    """Keys and values of prompts side by side, padded on the left up to `width` tokens."""
+    packs: list[tuple[Any, torch.Tensor]] = []  # (cache of a pack, int64 (row, token) places in it)
+    for _, group in groupby(begun, key=lambda one: id(one.cache)):
+        rows = list(group)
+        places = np.stack([np.pad(one.path, (width - len(one.path), 0)) for one in rows])
+        packs.append((rows[0].cache, torch.from_numpy(places)))
+
+    def of(layer: int, what: str) -> torch.Tensor | None:
+        parts: list[torch.Tensor] = []
+        for cache, places in packs:
+            stored: torch.Tensor | None = getattr(cache.layers[layer], what, None)  # (1, head, token, width)
+            if stored is None:  # a layer that reads another's keys has none of its own
+                return None
+            by_token = stored[0].transpose(0, 1)  # (token, head, width)
+            parts.append(by_token[places.to(stored.device)].transpose(1, 2))  # (row, head, token, width)
+        return torch.cat(parts)
+
+    return DynamicCache([(of(layer, "keys"), of(layer, "values")) for layer in range(len(packs[0][0].layers))])
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    # On the CPU torch raises a plain RuntimeError that says so.
+    told = str(error).lower()
+    ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return ran_out or "allocate memory" in told or "not enough memory" in told
+
+
+def _halved(error: Exception, adapter: str, prompts: Sequence[np.ndarray]) -> int:
+    """The next size to try, if a batch of these prompts ran out of memory; else the error goes on."""
+    if not _ran_out_of_memory(error):
+        raise error
+    if len(prompts) > 1:
+        return len(prompts) // 2
+    raise MultituneError(
+        f"adapter {adapter!r}: a prompt of {len(prompts[0])} tokens does not fit into memory. "
+        "Lower train.max_length, or use device: cpu"
+    ) from error
+
+
+def _by_transformers(
+    bank: AdapterBank, adapter: str, prompts: Sequence[np.ndarray], chat: ChatFormat, options: GenerateOptions
+) -> list[list[int]]:
+    """The tokens after each prompt, before the one that ends them, for models that keep their own kind of memory."""
+    # Longest first: neighbours need little padding, and what does not fit into memory shows at once.
+    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    found: list[list[int]] = [[] for _ in prompts]
+    size, done = options.batch_size, 0
+    with bank.use(adapter) as model, _plain_defaults(model):
+        while done < len(order):
+            batch = order[done : done + size]
+            try:
+                answers = _greedy(model, [prompts[i] for i in batch], chat, options.max_new_tokens)
+            except (RuntimeError, MemoryError) as error:
+                size = _halved(error, adapter, [prompts[i] for i in batch])
+                continue
+            if answers is None:
+                raise not_finite(adapter)
+            for i, answer in zip(batch, answers, strict=True):
+                found[i] = answer
+            done += len(batch)
+    return found
+
+
+@contextmanager
+def _plain_defaults(model: Any) -> Generator[None]:
+    """Within the block, what the base recommends for sampling has no say.
+
+    transformers fills every value that a call leaves open from the model's own generation config, repetition
+    penalties included.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+class _NumbersOnly(LogitsProcessor):
+    """Remembers whether any logit was not a number; greedy decoding itself would pick a token all the same."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seen_nan = torch.zeros((), dtype=torch.bool, device=device)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
+        self.seen_nan |= scores.isnan().any()
+        return scores
+
+
+def _greedy(
+    model: Any, prompts: Sequence[np.ndarray], chat: ChatFormat, max_new_tokens: int
+) -> list[list[int]] | None:
+    """The tokens after each prompt, before the one that ends them; None if a logit was not a number."""
+    stops = list(chat.stop_ids)
+    pad: Any = chat.tokenizer.pad_token_id
+    pad = stops[0] if pad is None else pad
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.from_numpy(prompt)
+        mask[row, width - len(prompt) :] = 1
+    check = _NumbersOnly(model.device)
+    output = model.generate(
+        ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=GenerationConfig(
+            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=stops, pad_token_id=pad
+        ),
+        logits_processor=LogitsProcessorList([check]),
+    )
+    if check.seen_nan:
+        return None
+    return [_before_stop(answer, stops) for answer in output[:, width:].tolist()]
+
+
+def _before_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:
+    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
+    return tokens[:end]

@@ -1,0 +1,112 @@
+"""Runs against each other, task by task: on the same rows only, with intervals, or not at all."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from multitune.core.errors import InputError, RunFolderError, suggest
+from multitune.core.run_folder import RunFolder
+from multitune.evaluation.transfer import Arms, compare
+from multitune.reporting.answers import Answers, ScoredRun
+from multitune.tasks.metrics import Metric
+
+
+def compare_runs(
+    folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapter: str | None = None
+) -> dict[str, Any]:
+    """Each run against the first, on the tasks that all of them have.
+
+    Args:
+        folders: two runs or more, all evaluated.
+        tasks: those to compare; all that they share when empty.
+        adapter: whose answers count; in each run the one that the task ships with when None.
+
+    Returns:
+        {"runs": [PATH], "confidence", "resamples", "left_out": [tasks that not all runs have],
+         "tasks": {TASK: {"metric", "split", "examples", "runs": [{"adapter", "score", "low", "high", "difference":
+         None for the first run, else {"difference", "low", "high", "p_holm", "verdict"}}]}}}; p is adjusted over the
+        tasks of each pair of runs.
+
+    Raises:
+        InputError: fewer than two runs, no task in common, or an unknown task or adapter.
+        RunFolderError: a run was not evaluated, or the runs answered different rows of a task.
+    """
+    if len(folders) < 2:
+        raise InputError("runs compare: one run alone compares with nothing. Give two or more")
+    runs = [ScoredRun(folder) for folder in folders]
+    names = _common(runs, tasks)
+    answers = {task: [run.answers(task, adapter) for run in runs] for task in names}
+    for place in range(1, len(runs)):
+        _require_same(runs[0], runs[place], {task: (row[0], row[place]) for task, row in answers.items()})
+    return {
+        "runs": [str(run.folder.path) for run in runs],
+        "confidence": runs[0].own.scores["confidence"],
+        "resamples": runs[0].own.scores["resamples"],
+        "left_out": sorted({task for run in runs for task in run.tasks} - set(names)),
+        "tasks": _table(runs[0], answers),
+    }
+
+
+def _common(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
+    shared = [task for task in runs[0].tasks if all(task in run.tasks for run in runs)]
+    for task in tasks:
+        if task not in shared:
+            raise InputError(f"--task {task}: not a task of all these runs. {suggest(task, shared)}")
+    if not shared:
+        listed = "; ".join(f"{run.folder.path}: {', '.join(run.tasks)}" for run in runs)
+        raise InputError(f"runs compare: these runs have no task in common ({listed}). Give runs of the same tasks")
+    return [task for task in shared if not tasks or task in tasks]
+
+
+def _require_same(first: ScoredRun, other: ScoredRun, answers: Mapping[str, tuple[Answers, Answers]]) -> None:
+    """Refuse two runs that answered different rows of a task, or measure it differently."""
+    pair = f"{first.folder.path} and {other.folder.path}"
+    measured = [task for task, (a, b) in answers.items() if _measure(a.metric) != _measure(b.metric)]
+    if measured:
+        raise RunFolderError(
+            f"{pair} measure {', '.join(measured)} differently (another metric or tolerance). Leave that out with "
+            "--task, or evaluate one run with the metric of the other"
+        )
+    differing: list[str] = []
+    for task, (a, b) in answers.items():
+        rows_a, rows_b = ({row.id: row.gold for row in one.said} for one in (a, b))
+        same = sum(rows_b[id_] == gold for id_, gold in rows_a.items() if id_ in rows_b)
+        if a.split != b.split or not len(rows_a) == len(rows_b) == same:
+            counts = f"{len(rows_a)} {a.split} and {len(rows_b)} {b.split} rows, {same} of them the same"
+            differing.append(f"{task} ({counts})")
+    if differing:
+        raise RunFolderError(
+            f"{pair} answered different rows, and scores on different rows do not compare: {', '.join(differing)}. "
+            "Evaluate both on the same data with one --split and --limit (multitune eval), or leave tasks out with "
+            "--task; rows without an `id` column are known by prompt and answer"
+        )
+
+
+def _measure(metric: Metric) -> tuple[str, Any]:
+    """What makes two metrics the same: the name, and the tolerance that numbers are compared with."""
+    return metric.name, getattr(metric.example, "keywords", None)
+
+
+def _table(first: ScoredRun, answers: Mapping[str, Sequence[Answers]]) -> dict[str, Any]:
+    plan = first.own.plan
+    metrics = {task: arms[0].metric for task, arms in answers.items()}
+    count = len(next(iter(answers.values())))
+    against: list[dict[str, Any]] = [dict.fromkeys(answers)]
+    for place in range(1, count):
+        arms = {task: Arms(row[0].said, row[place].said) for task, row in answers.items()}
+        against.append({row.task: row for row in compare(arms, metrics, plan).rows})
+    table: dict[str, Any] = {}
+    for task, row in answers.items():
+        runs: list[dict[str, Any]] = []
+        for place, one in enumerate(row):
+            low, high = one.interval(plan)
+            difference = against[place][task]
+            keys = "difference", "low", "high", "p_holm", "verdict"
+            shown = difference and {key: getattr(difference, key) for key in keys}
+            runs.append({"adapter": one.adapter, "score": one.score, "low": low, "high": high, "difference": shown})
+        table[task] = {
+            "metric": row[0].metric.name,
+            "split": row[0].split,
+            "examples": len(row[0].said),
+            "runs": runs,
+        }
+    return table

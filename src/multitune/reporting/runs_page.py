@@ -1,0 +1,125 @@
+"""Several runs side by side: every task's score in each, and whether they were asked the same rows."""
+
+from collections.abc import Sequence
+
+from multitune.reporting import charts
+from multitune.reporting.blocks import (
+    Block,
+    Cell,
+    Chart,
+    Charts,
+    Column,
+    Part,
+    Section,
+    Sheet,
+    Table,
+    Text,
+    guarded,
+    header,
+)
+from multitune.reporting.facts import RunFacts
+from multitune.reporting.formatting import DASH, count, interval, listed, percent, score, signed
+from multitune.reporting.verdict import by_verdict
+
+
+def comparison_part(runs: Sequence[RunFacts]) -> Part:
+    """The part that opens a page of several runs."""
+    missing: list[str] = []
+    names = _names(runs)
+    sections = [
+        section
+        for what, make in (
+            ("the scores side by side", lambda: _scores(runs, names)),
+            ("the costs side by side", lambda: _costs(runs, names)),
+        )
+        if (section := guarded(what, make, missing)) is not None
+    ]
+    verdict = guarded("the verdict", lambda: _verdict(runs, names), missing)
+    return Part("compared", "comparison", "Side by side", verdict or "", [], sections, missing)
+
+
+def _names(runs: Sequence[RunFacts]) -> list[str]:
+    """The runs' names, with their folders where two are called the same."""
+    names = [run.name for run in runs]
+    return [name if names.count(name) == 1 else str(run.folder.path) for name, run in zip(names, runs, strict=True)]
+
+
+def _verdict(runs: Sequence[RunFacts], names: Sequence[str]) -> str:
+    """What training together did in each."""
+    said: list[str] = []
+    for run, name in zip(runs, names, strict=True):
+        by = {verdict: tasks for verdict, tasks in by_verdict(run.rows()).items() if tasks}
+        words = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in by.items())
+        said.append(f"{name}: {words or 'not measured yet'}")
+    return "; ".join(said) + "."
+
+
+def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
+    tasks = list(dict.fromkeys(row["task"] for run in runs for row in run.rows()))
+    if not tasks:
+        return None
+    rows: list[list[Cell]] = []
+    lines: list[charts.Line] = []
+    for task in tasks:
+        found = [next((row for row in run.rows() if row["task"] == task), None) for run in runs]
+        cells = [Cell(task), Cell(next(row["metric"] for row in found if row), tone="quiet")]
+        for row, name in zip(found, names, strict=True):
+            together = row["together"] if row else None
+            cells.append(Cell(score(together), value=DASH if together is None else together))
+            cells.append(Cell(f"{signed(row['difference'])} {interval(row)}" if row else DASH, tone="quiet"))
+            if row:
+                lines.append(
+                    charts.Line(f"{task}, {name}", row["difference"], row["low"], row["high"], row["verdict"])
+                )
+        rows.append(cells)
+    columns = header("task", "metric")
+    for name in names:
+        columns += [Column(f"{name}, together", number=True), Column("difference to alone or base", number=True)]
+    wide, narrow = (
+        charts.forest(lines, "difference in score, together − alone or base", "compared", wide=w)
+        for w in (True, False)
+    )
+    sheet = Sheet("compared", ["task, run", "difference", "low", "high", "verdict"], charts.rows_of(lines))
+    label = charts.seen(lines, "Differences of each run with intervals")
+    blocks: list[Block] = [
+        Table("compared", "Every task in each run", columns, rows),
+        Charts([Chart("Side by side", wide, label, sheet, narrow)]),
+        Text(_same_rows(runs, tasks)),
+    ]
+    lead = "Each run against its own references; between runs there is no test here, so small gaps mean nothing."
+    return Section("compared-scores", "Scores", lead, blocks)
+
+
+def _same_rows(runs: Sequence[RunFacts], tasks: Sequence[str]) -> str:
+    """Whether scores may be held against each other at all."""
+    differ = [
+        task
+        for task in tasks
+        if len({str(((run.data.get(task) or {}).get("digests") or {}).get(run.split)) for run in runs}) > 1
+    ]
+    if differ:
+        return f"Not the same rows: {listed(differ, 12)}. What was measured on different rows cannot be compared."
+    return "All tasks were measured on the same rows, by their hashes."
+
+
+def _costs(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
+    rows: list[list[Cell]] = []
+    for run, name in zip(runs, names, strict=True):
+        cost = run.table.get("cost") or {}
+        train, lora = run.config.get("train") or {}, run.config.get("lora") or {}
+        cells = [
+            Cell(name),
+            Cell(str(run.config.get("base", DASH))),
+            Cell(str((run.config.get("mixture") or {}).get("schedule", DASH))),
+        ]
+        cells += [
+            Cell(str(lora.get("rank", DASH))),
+            Cell(str(train.get("epochs", DASH))),
+            Cell(str(train.get("learning_rate") or "default")),
+        ]
+        rows.append([*cells, Cell(count(cost.get("together"))), Cell(percent(cost.get("ratio")))])
+    numbers = ["rank", "epochs", "learning rate", "parameters to serve", "of a model per task"]
+    columns = [*header("run", "base", "schedule"), *header(numbers=numbers)]
+    return Section(
+        "compared-costs", "What they differ in", "", [Table("settings", "Settings and size", columns, rows)]
+    )

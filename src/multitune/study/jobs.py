@@ -1,0 +1,157 @@
+"""A job is a run that trains several arms side by side; its arms end up in the study's folder."""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from multitune.config.load import dump_config, load_config
+from multitune.core.events import Observe, unwatched
+from multitune.core.records import Split
+from multitune.core.run_folder import RunFolder
+from multitune.evaluation.subjects import open_subjects
+from multitune.inference.predict import Subject, predict_options, predict_task
+from multitune.model.backbone import load_backbone
+from multitune.model.bank import BASE, AdapterBank
+from multitune.model.files import load_adapter
+from multitune.study.arms import Answers, Arm, ArmResult
+from multitune.training.job import JobOptions, train_run
+from multitune.training.prepare import PreparedRun, plan_adapters
+
+
+@dataclass(frozen=True, slots=True)
+class StudyJob:
+    """Arms to train in one job, by key, and the run folder to do it in."""
+
+    arms: Mapping[str, Arm]
+    folder: Path
+    split: Split = "validation"  # rows to answer at the end
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The arms of a finished job; their weights still lie in its run folder."""
+
+    job: StudyJob
+    arms: tuple[ArmResult, ...]
+
+
+def train_job(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched) -> JobResult:
+    """Train the arms of a job, or go on where it was stopped, and let each answer its tasks.
+
+    Raises:
+        TrainingError, StorageError, Interrupted: what was saved is intact, and the same call goes on.
+    """
+    started = time.monotonic()
+    folder = RunFolder(job.folder)
+    run = run_of(prepared, job)
+    trained = {key: arm for key, arm in job.arms.items() if arm.steps}
+    if trained:
+        train_run(run, folder, JobOptions(resume=_goes_on(run, folder), observe=observe))
+        subjects = {subject.name: subject for subject in open_subjects(run, folder)}
+    else:
+        subjects = {BASE: Subject(BASE, _bank(prepared), BASE)}
+    answers = {
+        key: answer_arm(prepared, subjects.get(key, subjects[BASE]), arm, job.split) for key, arm in job.arms.items()
+    }
+    seconds = time.monotonic() - started
+    tokens = {key: drawn_tokens(run, key) if arm.steps else 0 for key, arm in job.arms.items()}
+    whole = sum(tokens.values()) or 1
+    return JobResult(
+        job,
+        tuple(ArmResult(k, arm, tokens[k], seconds * tokens[k] / whole, answers[k]) for k, arm in job.arms.items()),
+    )
+
+
+def _goes_on(run: PreparedRun, folder: RunFolder) -> bool:
+    """Whether the folder holds the beginning of this run; one that another version began is begun again."""
+    if not folder.config.is_file():
+        return False
+    if folder.config.read_text("utf-8") == dump_config(run.config):
+        return True
+    folder.clear()
+    return False
+
+
+def run_of(prepared: PreparedRun, job: StudyJob) -> PreparedRun:
+    """The run that trains the arms of a job, on rows that were read before."""
+    recipes = tuple(arm.recipe(key) for key, arm in job.arms.items() if arm.steps)
+    fields = {"name": job.folder.name, "output": str(job.folder.parent), "adapters": recipes or "shared"}
+    config = prepared.config.model_copy(update=fields)
+    plans = plan_adapters(config, prepared.tasks) if recipes else ()
+    return replace(prepared, config=config, plans=plans, retention={})
+
+
+def drawn_tokens(run: PreparedRun, key: str) -> int:
+    """Tokens that an adapter of a run draws, as if no prefix were shared."""
+    plan = next(plan for plan in run.plans if plan.recipe.name == key)
+    return round(sum(draws * mean_tokens(run, task) for task, draws in plan.stream.expected_draws().items()))
+
+
+def mean_tokens(run: PreparedRun, task: str) -> float:
+    """Tokens of a mean training row."""
+    rows = run.tasks[task].tokens["train"]
+    return len(rows.tokens) / max(1, len(rows))
+
+
+def answer_arm(prepared: PreparedRun, subject: Subject, arm: Arm, split: Split) -> dict[str, Answers]:
+    """What a subject says to the rows of an arm's tasks."""
+    options = predict_options(prepared.config, prepared.config.evaluate.limit)
+    answers: dict[str, Answers] = {}
+    for task in arm.tasks:
+        item = prepared.tasks[task]
+        said = predict_task(subject.bank, subject.adapter, item, split, prepared.chat, options)
+        losses = [row.loss for row in said if row.loss is not None]
+        answers[task] = Answers(item.data.task.score(said).value, sum(losses) / len(losses), tuple(said))
+    return answers
+
+
+def answer_again(
+    prepared: PreparedRun, arms: Mapping[str, Arm], adapters: Mapping[str, Path], split: Split
+) -> Iterator[tuple[str, dict[str, Answers]]]:
+    """What finished arms say to another split, one (key, task -> answers) at a time; the base for arms without steps.
+
+    Args:
+        prepared: the run.
+        arms: by key.
+        adapters: where the weights of each key lie.
+        split: whose rows to answer.
+    """
+    bank = _bank(prepared)
+    for key, arm in arms.items():
+        if arm.steps:
+            load_adapter(bank, adapters[key], key)
+        subject = Subject(key, bank, key if arm.steps else BASE)
+        yield key, answer_arm(prepared, subject, arm, split)
+        if arm.steps:
+            bank.remove(key)
+
+
+def clear_job(job: StudyJob) -> None:
+    """Remove the run folder of a job whose arms are kept."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def unfinished_jobs(folder: Path, wanted: Mapping[str, Arm]) -> list[tuple[str, ...]]:
+    """Keys of the arms of each job that was stopped; a job with an arm that is no longer wanted is dropped."""
+    found: list[tuple[str, ...]] = []
+    for place in sorted(folder.glob("*/config.yaml")):
+        adapters = load_config(place).adapters
+        keys = tuple(recipe.name for recipe in adapters if not isinstance(recipe, str))
+        if keys and all(key in wanted for key in keys) and job_name(keys) == place.parent.name:
+            found.append(keys)
+        else:
+            shutil.rmtree(place.parent)
+    return found
+
+
+def job_name(keys: Sequence[str]) -> str:
+    """Name of the run folder that trains these arms."""
+    return "job-" + hashlib.sha256(" ".join(keys).encode()).hexdigest()[:12]
+
+
+def _bank(prepared: PreparedRun) -> AdapterBank:
+    config = prepared.config
+    return AdapterBank(load_backbone(prepared.ref, config.device, config.dtype))

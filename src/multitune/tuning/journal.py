@@ -1,0 +1,97 @@
+"""A search on disk: Optuna's study in a journal that survives a kill, for one process and one search at a time."""
+
+import shutil
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from multitune.core.errors import MissingExtraError, RunFolderError
+from multitune.core.files import storage, write_text
+from multitune.core.run_folder import TuneFolder
+from multitune.core.seeds import generator
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+STUDY = "tune"  # the name of the one study in a journal
+UNPRUNED = 3  # trials that run to their end before any is cut short
+RANDOM = 4  # trials before the sampler draws conclusions
+
+
+def require_optuna() -> None:
+    """Raise unless Optuna is installed, and keep it quiet: what matters is in our own events.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("tune: Optuna is not installed. Run: pip install 'multitune[tune]'") from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def sampler(seed: int, number: int) -> Any:
+    """A sampler whose proposal depends on the seed, the trial's number and the trials before it alone."""
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=int(generator(seed, "tune", number).integers(2**31)), n_startup_trials=RANDOM)
+
+
+def open_study(folder: TuneFolder, objective: Literal["loss", "metric"], first: Mapping[str, float]) -> "Study":
+    """The study in a folder's journal; a new one begins with the values `first`."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    _mend(folder)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder.journal))),
+        study_name=STUDY,
+        direction="minimize" if objective == "loss" else "maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED, n_min_trials=UNPRUNED),
+        load_if_exists=True,
+    )
+    if not study.get_trials(deepcopy=False):
+        study.enqueue_trial(dict(first))
+    return study
+
+
+def _mend(folder: TuneFolder) -> None:
+    """Remove what a process that was killed may leave: Optuna's own lock, and half of a last line."""
+    folder.journal.with_name(f"{folder.journal.name}.lock").unlink(missing_ok=True)
+    if folder.journal.is_file():
+        whole = folder.journal.read_bytes().rfind(b"\n") + 1
+        with storage(folder.journal), folder.journal.open("r+b") as file:
+            file.truncate(whole)
+
+
+def importance(study: "Study") -> dict[str, float] | None:
+    """How much of the variance of the objective each setting explains, by fANOVA; None where there is none."""
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
+    values = {trial.value for trial in study.trials if trial.state.name == "COMPLETE"}
+    if len(values) < 2:
+        return None
+    return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))
+
+
+def clear(folder: TuneFolder) -> None:
+    """Delete a search, so that another can begin."""
+    for part in (folder.config, folder.journal, folder.report, folder.best):
+        part.unlink(missing_ok=True)
+    shutil.rmtree(folder.trial(0).path.parent, ignore_errors=True)
+
+
+def require_same(folder: TuneFolder, asked: str) -> None:
+    """Note in a new folder what is searched; see in an old one that it is the same.
+
+    Raises:
+        RunFolderError: it is another search.
+    """
+    if not folder.config.is_file():
+        write_text(folder.config, asked)
+    elif folder.config.read_text("utf-8") != asked:
+        raise RunFolderError(
+            f"{folder.path}: holds a search of other settings, ranges or rows. Undo the change, start over with "
+            "--overwrite, or change `name`"
+        )

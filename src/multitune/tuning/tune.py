@@ -1,0 +1,278 @@
+"""Settings searched by Optuna: every trial trains the mixture alone and is judged on validation rows alone.
+
+trials.json holds::
+
+    {"objective": "loss" or "metric", "criterion": mean, worst or weighted, "best": number or null,
+     "trials": [{"number", "state": "complete", "pruned", "failed" or "unfinished", "value": of the objective or null,
+                 "values": {FIELD: number}, "note"}],
+     "importance": {FIELD: share of the variance that it explains} or null, "best_file", "command"}
+
+The loss is that of validation relative to the start, over tasks, as the run's `train.select_by` has it; lower is
+better. The metric is the mean over tasks at the step that this loss chooses. A trial that is stopped goes on from its
+checkpoint; a search that is stopped proposes what it would have proposed, since every trial has a seed of its own.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal
+
+from multitune.config.load import dump_config
+from multitune.config.schema import RunConfig
+from multitune.core.errors import Interrupted, TrainingError
+from multitune.core.events import Event, Observe, unwatched
+from multitune.core.files import read_json, write_json, write_text
+from multitune.core.locks import only_one
+from multitune.core.run_folder import RunFolder, TuneFolder
+from multitune.evaluation.scores import measure
+from multitune.training.job import JobOptions, train_run
+from multitune.training.prepare import PreparedRun, plan_adapters, prepare_run
+from multitune.training.progress import ValidationTrack
+from multitune.tuning.journal import clear, importance, open_study, require_optuna, require_same, sampler
+from multitune.tuning.space import Setting, applied, own_values, rounded, settings_of
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial, Trial
+
+ENOUGH = 4  # complete trials that importances are computed from
+
+Objective = Literal["loss", "metric"]
+
+
+@dataclass(frozen=True, slots=True)
+class TuneOptions:
+    """How long to search, for what, and within which ranges."""
+
+    trials: int  # in all, earlier calls included; failed and pruned ones count
+    minutes: float | None = None  # of this call
+    objective: Objective = "loss"
+    ranges: Sequence[str] = ()  # of `settings_of`
+    overwrite: bool = False
+    observe: Observe = unwatched
+    clock: Callable[[], float] = time.monotonic  # seconds
+
+
+class _TimeIsUpError(Exception):
+    """The minutes are over; the trial under way goes on another time."""
+
+
+def tune_folder(config: RunConfig) -> TuneFolder:
+    """Where the search of a run is kept: beside its run folder."""
+    return TuneFolder(Path(config.output) / f"{config.name}.tune")
+
+
+def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
+    """Search the settings of a run; the same call goes on with a search that was stopped.
+
+    Args:
+        config: the run. Its test rows are answered by no trial.
+        options: how.
+
+    Returns:
+        What trials.json holds; its form stands at the top of this file. best.yaml is the run with the best settings.
+
+    Raises:
+        InputError: config or data do not fit, or the folder holds the search of another run.
+        TrainingError: every trial failed.
+        Interrupted: the user stopped it; the same call goes on.
+    """
+    require_optuna()
+    folder = tune_folder(config)
+    base, settings = settings_of(config, options.ranges)
+    with only_one(folder.path):
+        options.observe({"kind": "phase", "name": "prepare"})
+        prepared = prepare_run(_for_trials(base, options.objective))
+        for note in prepared.notes:
+            options.observe({"kind": "note", "text": note})
+        if options.overwrite:  # only now, when nothing of the user's can be wrong any more
+            clear(folder)
+        asked = [f"# {options.objective} on rows {_rows(prepared)}"]
+        asked += [f"# {s.field}: {s.low:g} to {s.high:g}" for s in settings]
+        require_same(folder, "\n".join([*asked, dump_config(config)]))
+        study = open_study(folder, options.objective, own_values(settings))
+        search = _Search(base, settings, folder, prepared, study, options)
+        try:
+            search.run()
+        finally:
+            report = search.report()
+    reasons = [trial["note"] for trial in report["trials"] if trial["state"] == "failed"]
+    if report["best"] is None and reasons:
+        raise TrainingError(f"{folder.path}: no trial came to its end. The last one: {reasons[-1]}")
+    return report
+
+
+@dataclass(slots=True)
+class _Search:
+    """A search under way."""
+
+    base: RunConfig
+    settings: Sequence[Setting]
+    folder: TuneFolder
+    prepared: PreparedRun
+    study: "Study"
+    options: TuneOptions
+
+    def run(self) -> None:
+        """Trials until there are enough, or the time is up."""
+        began = self.options.clock()
+        budget = math.inf if self.options.minutes is None else 60.0 * self.options.minutes
+
+        def is_over() -> bool:
+            return self.options.clock() - began >= budget
+
+        while not is_over() and (trial := self._next()) is not None:
+            try:
+                self._one(trial, is_over)
+            except _TimeIsUpError:
+                return
+            except Interrupted as error:
+                raise Interrupted(f"{self.folder.path}: stopped; the same command goes on") from error
+
+    def _next(self) -> "Trial | None":
+        """The trial that a stopped search was at, or else a new one; None when there are enough."""
+        from optuna.trial import Trial, TrialState
+
+        trials = self.study.get_trials(deepcopy=False)
+        begun = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        number = begun[0].number if begun else sum(t.state != TrialState.WAITING for t in trials)
+        if not begun and number >= self.options.trials:
+            return None
+        self.study.sampler = sampler(self.base.seed, number)
+        if not begun:
+            return self.study.ask()
+        return Trial(self.study, begun[0]._trial_id)  # pyright: ignore[reportPrivateUsage] (it has no other name)
+
+    def _one(self, trial: "Trial", is_over: Callable[[], bool]) -> None:
+        """One trial from its proposal, or its checkpoint, to its verdict."""
+        from optuna.exceptions import TrialPruned
+        from optuna.trial import TrialState
+
+        values = {setting.field: _proposed(trial, setting) for setting in self.settings}
+        place = self.folder.trial(trial.number)
+        config = applied(self.base, values)
+        shown = ", ".join(f"{field} {value:g}" for field, value in values.items())
+        self.options.observe({"kind": "note", "text": f"trial {trial.number}: {shown}"})
+        trained = _for_trials(config, self.options.objective)
+        run = replace(self.prepared, config=trained, plans=plan_adapters(trained, self.prepared.tasks))
+        known = set(self.study.trials[trial.number].intermediate_values)
+
+        def watch(event: Event) -> None:
+            self.options.observe(event)
+            if event["kind"] == "validation" and event["step"]:
+                standing = _standing(place, config, self.options.objective)
+                if standing.validations not in known:
+                    trial.report(standing.value, standing.validations)
+                if trial.should_prune():
+                    raise TrialPruned
+            elif event["kind"] == "step" and is_over():
+                raise _TimeIsUpError
+
+        scores = measure(run) if self.options.objective == "metric" else None
+        goes_on = place.checkpoint.is_dir()
+        try:
+            train_run(run, place, JobOptions(goes_on, watch, scores))
+            value = _standing(place, config, self.options.objective).value
+        except TrialPruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        except TrainingError as error:
+            trial.set_user_attr("note", str(error))
+            self.study.tell(trial, state=TrialState.FAIL)
+        else:
+            if math.isfinite(value):
+                self.study.tell(trial, value)
+            else:
+                trial.set_user_attr("note", "its validation loss is not a number")
+                self.study.tell(trial, state=TrialState.FAIL)
+        place.drop_weights()  # its events tell all that is asked; `best.yaml` trains anew
+
+    def report(self) -> dict[str, Any]:
+        """Write trials.json, and best.yaml where a trial came to its end."""
+        trials = [self._row(trial) for trial in self.study.trials if trial.state.name != "WAITING"]
+        ended = [row for row in trials if row["state"] == "complete"]
+        sign = -1.0 if self.options.objective == "metric" else 1.0
+        best = min(ended, key=lambda row: sign * row["value"], default=None)
+        if best is not None:
+            name = f"{self.base.name[:58]}.best"
+            chosen = applied(self.base, best["values"]).model_copy(update={"name": name})
+            write_text(self.folder.best, dump_config(chosen))
+        record = {
+            "objective": self.options.objective,
+            "criterion": self.base.train.select_by,
+            "best": None if best is None else best["number"],
+            "trials": trials,
+            "importance": importance(self.study) if len(ended) >= ENOUGH else None,
+            "best_file": str(self.folder.best),
+            "command": f"multitune train {self.folder.best}",
+        }
+        write_json(self.folder.report, record)
+        return read_json(self.folder.report)
+
+    def _row(self, trial: "FrozenTrial") -> dict[str, Any]:
+        states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "unfinished"}
+        last = list(trial.intermediate_values.values())[-1:] or [None]
+        return {
+            "number": trial.number,
+            "state": states[trial.state.name],
+            "value": trial.value if trial.state.name == "COMPLETE" else last[0],
+            "values": {setting.field: _value(trial.params, setting) for setting in self.settings},
+            "note": str(trial.user_attrs.get("note", "")),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """How a trial stands after so many validations of trained weights."""
+
+    validations: int
+    value: float
+
+
+def _standing(place: RunFolder, config: RunConfig, objective: Objective) -> _Standing:
+    """The objective, from the diary of a trial: what its best step so far is worth."""
+    weights = {task.name: task.weight for task in config.tasks}
+    track = ValidationTrack.of(tuple(weights), weights, None)
+    trained, metric = 0, 0.0
+    for event in _validations(place):
+        track.note(event["step"], {task: shown["loss"] for task, shown in event["tasks"].items()})
+        if event["step"]:
+            trained += 1
+            if objective == "metric" and (trained == 1 or config.train.select_by in event["best"]):
+                metric = fmean(shown["metric"] for shown in event["tasks"].values())
+    return _Standing(trained, metric if objective == "metric" else track.best[config.train.select_by].value)
+
+
+def _validations(place: RunFolder) -> Iterator[Event]:
+    for line in place.events.read_text("utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "validation":
+            yield event
+
+
+def _rows(prepared: PreparedRun) -> str:
+    """16 hex digits over the rows that trials learn from and are judged by."""
+    digests = [item.tokens[split].digest for item in prepared.tasks.values() for split in ("train", "validation")]
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+
+
+def _for_trials(config: RunConfig, objective: Objective) -> RunConfig:
+    """The mixture's adapter alone, validated four times on its way whatever its length; nothing that only reports."""
+    train = config.train.model_copy(update={"validate_every": None, "validate_metric": objective == "metric"})
+    return config.model_copy(update={"adapters": ("shared",), "train": train, "retention": (), "track": ()})
+
+
+def _proposed(trial: "Trial", setting: Setting) -> float:
+    """What the sampler proposes for a setting; asked again it says the same."""
+    if setting.scale == "powers of two":
+        return float(trial.suggest_categorical(setting.field, setting.choices))
+    return rounded(trial.suggest_float(setting.field, setting.low, setting.high, log=setting.scale == "log"))
+
+
+def _value(values: Mapping[str, Any], setting: Setting) -> float | None:
+    """A setting of a trial as it was used; None where the search was stopped before it was proposed."""
+    return rounded(values[setting.field]) if setting.field in values else None

@@ -1,0 +1,328 @@
+"""Every adapter meets the same rows, and what it said, scored and compared, is in the run folder."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from multitune.config.load import parse_config
+from multitune.core.errors import MultituneError, RunFolderError
+from multitune.core.files import read_json
+from multitune.core.predictions import read_predictions, write_predictions
+from multitune.core.records import Prediction
+from multitune.core.run_folder import RunFolder
+from multitune.evaluation.scores import evaluate_run, measure
+from multitune.evaluation.stats import BootstrapPlan
+from multitune.evaluation.transfer import Arms, compare
+from multitune.inference.likelihood import row_losses
+from multitune.inference.predict import PredictOptions, Subject, longest_answer, predict_task
+from multitune.model.backbone import load_backbone
+from multitune.model.bank import BASE, AdapterBank
+from multitune.training.prepare import PreparedRun, prepare_run
+
+ROWS = {"train": 24, "validation": 10, "test": 14}
+TASKS: dict[str, dict[str, Any]] = {
+    "moods": {"kind": "classify", "labels": ["w1", "w2", "w3"]},
+    "topics": {"kind": "classify", "labels": [f"w{i}" for i in range(10, 22)]},
+    "sums": {"kind": "number"},
+    "names": {"kind": "tag"},
+    "replay": {"kind": "generate", "share": 0.2},
+    "known": {"kind": "classify", "labels": ["w1", "w2", "w3"]},
+    "talk": {"kind": "generate"},
+}
+Prepare = Callable[..., PreparedRun]
+
+
+def answer(kind: str, labels: list[str], i: int) -> str:
+    if kind == "classify":
+        return labels[i % len(labels)]
+    return {"number": str(i % 10), "tag": f"w{i} , ORG\nw{i + 1} , ORG", "generate": f"w{i} w{i + 2}"}[kind]
+
+
+def write_rows(folder: Path, name: str, kind: str, labels: list[str]) -> dict[str, str]:
+    rng = np.random.default_rng(len(name))
+    for split, count in ROWS.items():
+        rows = [
+            {"text": " ".join(f"w{w}" for w in rng.integers(0, 78, 6)), "said": answer(kind, labels, i)}
+            for i in range(count)
+        ]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / f"{name}.{split}.jsonl").write_text(text)
+    return {split: f"{name}.{split}.jsonl" for split in ROWS}
+
+
+@pytest.fixture(scope="session")
+def prepare(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepare:
+    """A run over the tiny base, prepared from files."""
+    folder = tmp_path_factory.mktemp("data")
+    tasks = {
+        name: {
+            "name": name,
+            "prompt": "w0 {{ text }}",
+            "answer": "{{ said }}",
+            "data": write_rows(folder, name, extra["kind"], extra.get("labels", [])),
+            **extra,
+        }
+        for name, extra in TASKS.items()
+    }
+
+    def prepared(**changes: Any) -> PreparedRun:
+        raw = {
+            "base": str(base_folder),
+            "tasks": [tasks[name] for name in ("moods", "topics", "sums", "names")],
+            "general": [tasks["replay"]],
+            "retention": [tasks["known"], tasks["talk"]],
+            "train": {"pack_tokens": 64, "max_length": 64},
+            "evaluate": {"resamples": 100},
+            "adapters": ["shared", "per_task"],
+            "dtype": "float32",
+            "device": "cpu",
+            **changes,
+        }
+        return prepare_run(parse_config(raw, folder))
+
+    return prepared
+
+
+@pytest.fixture(scope="session")
+def run(prepare: Prepare) -> PreparedRun:
+    return prepare()
+
+
+def subjects_of(run: PreparedRun) -> list[Subject]:
+    """The base, and for each recipe an adapter of random weights."""
+    bank = AdapterBank(load_backbone(run.ref, "cpu", "float32"))
+    for seed, plan in enumerate(run.plans):
+        adapter = bank.create(plan.recipe.name, 4, 8.0, "all", seed)
+        adapter.weights.copy_(torch.randn(adapter.weights.shape, generator=torch.Generator().manual_seed(seed)) * 0.3)
+        adapter.publish()
+    return [Subject(name, bank, name) for name in (BASE, *bank.names)]
+
+
+@pytest.fixture(scope="session")
+def evaluated(
+    run: PreparedRun, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunFolder, dict[str, Any], list[Any]]:
+    """(run folder, what evaluate_run returned, the events) of a run with one shared and four single-task adapters."""
+    folder, events = RunFolder(tmp_path_factory.mktemp("run")), []
+    return folder, evaluate_run(folder, run, subjects_of(run), events.append), events
+
+
+def test_the_base_answers_all_tasks_and_an_adapter_those_of_its_recipe(evaluated: Any) -> None:
+    _, scores, _ = evaluated
+    tasks = ["moods", "topics", "sums", "names"]
+    assert {task: list(record["scores"]) for task, record in scores["tasks"].items()} == {
+        task: ["base", "shared", task] for task in tasks
+    }
+
+
+def test_predictions_on_disk_give_the_scores_in_the_table(run: PreparedRun, evaluated: Any) -> None:
+    folder, scores, _ = evaluated
+    for name, record in (scores["tasks"] | scores["retention"]).items():
+        for subject, shown in record["scores"].items():
+            predictions = read_predictions(folder.predictions(subject, name, "test"))
+            assert run.sets[name].data.task.score(predictions).value == shown["score"]
+
+
+def test_what_is_returned_is_what_the_folder_holds(evaluated: Any) -> None:
+    folder, scores, _ = evaluated
+    assert read_json(folder.scores) == scores
+
+
+def test_each_pair_of_adapter_and_task_is_observed_once(evaluated: Any) -> None:
+    _, scores, events = evaluated
+    seen = {(event["adapter"], event["task"]): (event["metric"], event["score"]) for event in events}
+    assert len(seen) == len(events) == 12 + 4
+    assert seen == {
+        (subject, task): (record["metric"], shown["score"])
+        for task, record in (scores["tasks"] | scores["retention"]).items()
+        for subject, shown in record["scores"].items()
+    }
+
+
+def test_a_shared_adapter_is_compared_with_the_ones_that_learned_alone(evaluated: Any) -> None:
+    _, scores, _ = evaluated
+    assert list(scores["transfer"]) == ["shared"]
+    for row in scores["transfer"]["shared"]["tasks"]:
+        shown = scores["tasks"][row["task"]]["scores"]
+        assert (row["against"], row["reference"]) == ("alone", row["task"])
+        assert row["together"] == shown["shared"]["score"]
+        assert row["alone"] == shown[row["task"]]["score"]
+        assert row["base"] == shown["base"]["score"]
+
+
+def test_a_task_that_none_learned_alone_is_compared_with_the_base(prepare: Prepare, tmp_path: Path) -> None:
+    pair = [{"name": "both", "tasks": ["moods", "topics"]}, {"name": "one", "tasks": ["topics"]}]
+    run = prepare(adapters=pair, evaluate={"resamples": 100, "limit": 6})
+    scores = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)
+    rows = {row["task"]: row for row in scores["transfer"]["both"]["tasks"]}
+    assert (rows["moods"]["against"], rows["moods"]["reference"], rows["moods"]["alone"]) == ("base", "base", None)
+    assert rows["moods"]["difference"] == pytest.approx(rows["moods"]["together"] - rows["moods"]["base"])
+    assert (rows["topics"]["against"], rows["topics"]["reference"]) == ("alone", "one")
+
+
+def test_without_a_shared_adapter_each_one_is_compared_with_the_base(prepare: Prepare, tmp_path: Path) -> None:
+    run = prepare(adapters="per_task", evaluate={"resamples": 100, "limit": 4})
+    scores = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)
+    against = {name: [row["against"] for row in table["tasks"]] for name, table in scores["transfer"].items()}
+    assert against == {name: ["base"] for name in ("moods", "topics", "sums", "names")}
+
+
+def test_an_adapter_that_changes_nothing_neither_helps_nor_hurts(prepare: Prepare, tmp_path: Path) -> None:
+    run = prepare(adapters="shared", evaluate={"resamples": 100, "limit": 6})
+    subjects = subjects_of(run)
+    subjects[1].bank["shared"].weights.zero_()
+    subjects[1].bank["shared"].publish()
+    table = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None)["transfer"]["shared"]
+    assert {(row["difference"], row["verdict"]) for row in table["tasks"]} == {(0.0, "cannot tell")}
+    assert table["summary"]["mean_points"] == 0.0
+
+
+def test_general_sets_show_the_loss_before_and_after(run: PreparedRun, evaluated: Any) -> None:
+    _, scores, _ = evaluated
+    subjects = subjects_of(run)
+    tokens = run.tasks["replay"].tokens["test"]
+    expected = {
+        name: row_losses(subjects[0].bank, name, list(tokens), 64).mean().item() for name in ("base", "shared")
+    }
+    assert scores["general"]["replay"]["loss"] == pytest.approx(expected)
+    assert scores["general"]["replay"]["examples"] == ROWS["test"]
+
+
+def test_retention_sets_are_answered_by_the_base_and_compared_adapters(run: PreparedRun, evaluated: Any) -> None:
+    _, scores, _ = evaluated
+    bank, options = subjects_of(run)[0].bank, PredictOptions(pack_tokens=64)
+    for name, record in scores["retention"].items():
+        item = run.retention[name]
+        for subject in ("base", "shared"):
+            predictions = predict_task(bank, subject, item, "test", run.chat, options)
+            assert record["scores"][subject]["score"] == item.data.task.score(predictions).value
+            assert record["scores"][subject]["loss"] == pytest.approx(np.mean([p.loss for p in predictions]))
+        assert (list(record["scores"]), record["examples"]) == (["base", "shared"], ROWS["test"])
+
+
+def test_the_change_of_a_retention_set_is_that_of_a_transfer_table(run: PreparedRun, evaluated: Any) -> None:
+    folder, scores, _ = evaluated
+    before, after = (read_predictions(folder.predictions(subject, "known", "test")) for subject in ("base", "shared"))
+    plan = BootstrapPlan(100, 0.95, run.config.seed)
+    (row,) = compare({"known": Arms(before, after)}, {"known": run.retention["known"].data.task.metric}, plan).rows
+    change = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
+    assert scores["retention"]["known"]["change"] == {"shared": change}
+
+
+def test_without_a_shared_adapter_each_one_answers_the_retention_sets(prepare: Prepare, tmp_path: Path) -> None:
+    run = prepare(adapters="per_task", evaluate={"resamples": 100, "limit": 3})
+    record = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)["retention"]["talk"]
+    assert (list(record["change"]), record["examples"]) == (["moods", "topics", "sums", "names"], 3)
+
+
+def test_a_fully_trained_backbone_is_a_subject_of_its_own(prepare: Prepare, tmp_path: Path) -> None:
+    run = prepare(adapters="shared", evaluate={"resamples": 100, "limit": 5})
+    base = AdapterBank(load_backbone(run.ref, "cpu", "float32"))
+    tuned = AdapterBank(load_backbone(run.ref, "cpu", "float32"))
+    with torch.no_grad():
+        tuned.backbone.model.lm_head.weight.mul_(-1)
+    subjects = [Subject(BASE, base, BASE), Subject("shared", tuned, BASE)]
+    losses = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None)["general"]["replay"]["loss"]
+    assert abs(losses["shared"] - losses["base"]) > 0.1
+
+
+def test_all_adapters_meet_the_same_rows_under_a_limit(run: PreparedRun) -> None:
+    bank = subjects_of(run)[0].bank
+    options = PredictOptions(limit=5, pack_tokens=64)
+    ids = {
+        adapter: [p.id for p in predict_task(bank, adapter, run.tasks["moods"], "test", run.chat, options)]
+        for adapter in ("base", "shared", "moods")
+    }
+    in_split = [example.id for example in run.tasks["moods"].data.examples["test"]]
+    assert ids["base"] == ids["shared"] == ids["moods"]
+    assert len(ids["base"]) == 5
+    assert ids["base"] == [one for one in in_split if one in ids["base"]]
+
+
+def test_a_larger_limit_keeps_the_rows_of_a_smaller_one(run: PreparedRun) -> None:
+    bank = subjects_of(run)[0].bank
+    few, more = (
+        {p.id for p in predict_task(bank, BASE, run.tasks["moods"], "test", run.chat, PredictOptions(limit, 8, 64))}
+        for limit in (4, 9)
+    )
+    assert few < more
+
+
+def test_rows_too_long_for_the_run_are_left_out(run: PreparedRun) -> None:
+    item = run.tasks["moods"]
+    shorter = replace(item.tokens["test"], kept=item.tokens["test"].kept[:3], offsets=item.tokens["test"].offsets[:7])
+    cut = replace(item, tokens={**item.tokens, "test": shorter})
+    predictions = predict_task(subjects_of(run)[0].bank, BASE, cut, "test", run.chat, PredictOptions())
+    assert [p.id for p in predictions] == [example.id for example in item.data.examples["test"][:3]]
+
+
+@pytest.mark.parametrize("task", ["moods", "topics", "sums"])
+def test_the_loss_of_a_prediction_is_that_of_the_gold_answer(run: PreparedRun, task: str) -> None:
+    bank, item = subjects_of(run)[0].bank, run.tasks[task]
+    predictions = predict_task(bank, "shared", item, "test", run.chat, PredictOptions(pack_tokens=64))
+    expected = row_losses(bank, "shared", list(item.tokens["test"]), 64)
+    np.testing.assert_allclose([p.loss for p in predictions], expected, rtol=1e-4)
+
+
+def test_a_classify_task_is_always_answered_with_one_of_its_labels(run: PreparedRun) -> None:
+    item = run.tasks["topics"]
+    predictions = predict_task(subjects_of(run)[0].bank, "shared", item, "test", run.chat, PredictOptions())
+    assert {p.output for p in predictions} <= set(item.data.task.labels)
+    assert all(p.value == p.output for p in predictions)
+
+
+def test_an_answer_may_be_twice_as_long_as_the_longest_seen(run: PreparedRun) -> None:
+    item = run.tasks["names"]
+    assert longest_answer(item) == 2 * 8  # twice `w , ORG`, a line break and the closing token
+
+
+def test_a_task_may_say_how_long_its_answers_get(run: PreparedRun) -> None:
+    config = run.tasks["names"].data.task.config.model_copy(update={"max_new_tokens": 3})
+    item = run.tasks["names"]
+    task = type(item.data.task)(config)
+    assert longest_answer(replace(item, data=replace(item.data, task=task))) == 3
+
+
+def test_measuring_in_training_scores_the_validation_rows(run: PreparedRun) -> None:
+    bank, item = subjects_of(run)[0].bank, run.tasks["moods"]
+    options = PredictOptions(limit=6, pack_tokens=64, seed=run.config.seed)
+    predictions = predict_task(bank, "shared", item, "validation", run.chat, options)
+    assert measure(run)(bank, "shared", item, 6) == item.data.task.score(predictions).value
+
+
+def test_damaged_weights_are_told_with_adapter_and_task(run: PreparedRun) -> None:
+    bank = subjects_of(run)[0].bank
+    bank["shared"].weights.fill_(float("nan"))
+    bank["shared"].publish()
+    for task in ("moods", "sums"):
+        with pytest.raises(MultituneError, match=f"task '{task}', adapter 'shared': its outputs are not finite"):
+            predict_task(bank, "shared", run.tasks[task], "test", run.chat, PredictOptions())
+
+
+def test_predictions_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:
+    predictions = [
+        Prediction("names", "a", "Acme, ORG", (("Acme", "ORG"),), (("Acme", "ORG"), ("Zoë", "PER")), 2 / 3, 0.1),
+        Prediction("names", "b", "\u2028 line\r\n", None, (), 0.0, None),
+        Prediction("sums", "c", "1.5", 1.5, 2.0, 0.0, 3.25),
+    ]
+    write_predictions(tmp_path / "some.jsonl", predictions)
+    assert read_predictions(tmp_path / "some.jsonl") == predictions
+
+
+def test_a_damaged_line_of_predictions_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "some.jsonl"
+    write_predictions(path, [Prediction("sums", "c", "1.5", 1.5, 2.0, 0.0)] * 2)
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(RunFolderError, match=r"some.jsonl: line 2 is damaged .* Evaluate the run again"):
+        read_predictions(path)
+
+
+def test_missing_predictions_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"some.jsonl: missing"):
+        read_predictions(tmp_path / "some.jsonl")

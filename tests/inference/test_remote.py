@@ -1,0 +1,306 @@
+"""Asking a chat model over HTTP, against a server that limits, stalls, answers rubbish or dies."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+
+from multitune.core.errors import BudgetError, ConfigError, RefusedError, ServerError
+from multitune.inference.budget import Caps, Ledger, Prices
+from multitune.inference.chat import Answer, AnswerStore, Endpoint, Question, chat_messages, open_endpoint
+from multitune.inference.remote import Patience, ask
+from tests.chat_server import ChatServer, Request, Respond, Response, completion, failure, serving
+
+KEY = "sk-secret-1234567890"
+
+
+@dataclass
+class Sleeper:
+    """Sleeps for no time, and remembers how long it should have."""
+
+    naps: list[float] = field(default_factory=list[float])
+
+    async def __call__(self, seconds: float) -> None:
+        self.naps.append(seconds)
+
+
+def question(number: int, **parameters: object) -> Question:
+    most = {"temperature": 0, "max_tokens": 20, **parameters}
+    return Question(f"task 'a', row '{number}'", chat_messages(f"say {number}", "be brief"), most, 10, 20)
+
+
+def echo(request: Request) -> Response:
+    return completion(f"said {request.prompt}")
+
+
+@dataclass
+class Asked:
+    """What one call of `ask` used."""
+
+    store: AnswerStore
+    ledger: Ledger
+    sleeper: Sleeper
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> AnswerStore:
+    return AnswerStore(tmp_path / "answers")
+
+
+def put(server: ChatServer, store: AnswerStore, count: int = 3, **changes: object) -> tuple[list[Answer], Asked]:
+    """Ask `count` questions, one at a time unless told otherwise."""
+    fields = {"model": "served", "key": KEY, "caps": Caps(), "prices": None, "concurrency": 1, "retries": 3} | changes
+    asked = Asked(store, Ledger(fields["caps"], fields["prices"]), Sleeper())
+    endpoint = Endpoint(server.url, fields["model"], fields["key"])
+    patience = Patience(fields["concurrency"], fields["retries"], fields.get("timeout", 30), sleep=asked.sleeper)
+    return ask(endpoint, [question(n) for n in range(count)], store, asked.ledger, patience), asked
+
+
+def first(*failures: Response) -> Respond:
+    """A server that fails like this at first, and is well afterwards."""
+    return lambda request: failures[request.number] if request.number < len(failures) else echo(request)
+
+
+def test_every_question_gets_its_own_answer_in_order(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        answers, asked = put(server, store, 40, concurrency=8)
+    assert [answer.text for answer in answers] == [f"said say {n}" for n in range(40)]
+    assert (asked.ledger.prompt_tokens, asked.ledger.answer_tokens, len(server.requests)) == (400, 80, 40)
+
+
+def test_a_request_holds_messages_parameters_and_key(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        put(server, store, 1)
+    (request,) = server.requests
+    messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "say 0"}]
+    assert request.body == {"model": "served", "messages": messages, "temperature": 0, "max_tokens": 20}
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_without_a_key_none_is_sent(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        put(server, store, 1, key="")
+    assert "authorization" not in server.requests[0].headers
+
+
+def test_a_busy_server_is_given_the_time_it_asks_for(store: AnswerStore) -> None:
+    with serving(first(failure(429, "slow down", retry_after="7"), failure(503, "busy", retry_after="0.5"))) as server:
+        answers, asked = put(server, store, 1)
+    assert (answers[0].text, asked.sleeper.naps) == ("said say 0", [7.0, 0.5])
+
+
+def test_a_server_may_ask_for_a_time_of_day(store: AnswerStore) -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+    with serving(first(failure(429, "slow down", retry_after=later))) as server:
+        _, asked = put(server, store, 1)
+    assert 0 < asked.sleeper.naps[0] <= 90
+
+
+def test_without_a_stated_time_waits_double(store: AnswerStore) -> None:
+    with serving(first(*[failure(500, "oops")] * 3)) as server:
+        _, asked = put(server, store, 1)
+    assert asked.sleeper.naps == [1.0, 2.0, 4.0]
+
+
+def test_a_server_that_asks_for_too_long_is_given_up_at_once(store: AnswerStore) -> None:
+    with (
+        serving(first(failure(429, "come back tomorrow", retry_after="86400"))) as server,
+        pytest.raises(ServerError, match=r"86400 s of patience.*come back tomorrow"),
+    ):
+        put(server, store)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("rubbish", "told"),
+    [
+        (Response(200, "<html><h1>Gateway</h1></html>"), "not JSON, but '<html><h1>Gateway"),
+        (Response(200, ""), "not JSON"),
+        (Response(200, "[]"), "without a choice"),
+        (Response(200, json.dumps({"choices": []})), "without a choice"),
+        (Response(200, json.dumps({"choices": [{"text": "old style"}]})), "without a choice"),
+        (Response(drop=True), "no connection"),
+        (Response(200, "x", {"content-encoding": "gzip"}), "not JSON"),
+    ],
+)
+def test_rubbish_is_asked_again_and_told_when_it_does_not_end(
+    rubbish: Response, told: str, store: AnswerStore
+) -> None:
+    with serving(first(rubbish, rubbish)) as server:
+        assert put(server, store, 1)[0][0].text == "said say 0"
+    with serving(lambda request: rubbish) as server, pytest.raises(ServerError, match="asked 4 times") as caught:
+        put(server, AnswerStore(Path("/nowhere")), 1)
+    assert told in str(caught.value) and "task 'a', row '0'" in str(caught.value)
+
+
+def test_an_answer_that_takes_too_long_is_asked_for_again(store: AnswerStore) -> None:
+    import threading
+
+    let_go = threading.Event()
+
+    def stall(request: Request) -> Response:
+        if not request.number:
+            let_go.wait(20)
+        return echo(request)
+
+    with serving(stall) as server:
+        answers, asked = put(server, store, 1, timeout=0.2)
+        let_go.set()
+    assert (answers[0].text, asked.sleeper.naps) == ("said say 0", [1.0])
+
+
+def test_a_server_that_dies_midway_leaves_its_answers_and_the_same_call_goes_on(store: AnswerStore) -> None:
+    def dying(request: Request) -> Response:
+        return echo(request) if request.number < 2 else Response(drop=True)
+
+    with serving(dying) as server, pytest.raises(ServerError, match="2 of 5 answers are kept"):
+        put(server, store, 5)
+    with serving(echo, port=int(server.url.split(":")[2].split("/")[0])) as again:
+        answers, asked = put(again, store, 5)
+    assert [answer.text for answer in answers] == [f"said say {n}" for n in range(5)]
+    assert [request.prompt for request in again.requests] == ["say 2", "say 3", "say 4"]
+    assert asked.ledger.prompt_tokens == 50  # those of before count as well
+
+
+def test_no_server_at_all_is_told(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        pass
+    with pytest.raises(ServerError, match=r"is the server up.*0 of 3 answers"):
+        put(server, store)
+
+
+def test_an_answer_is_never_paid_for_twice_and_another_request_is_another_answer(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        put(server, store)
+        put(server, store)
+        assert len(server.requests) == 3
+        put(server, store, model="other")
+        endpoint = Endpoint(server.url, "served", KEY)
+        ask(endpoint, [question(0, seed=1)], store, Ledger(Caps()), Patience())
+    assert len(server.requests) == 7
+
+
+def test_a_damaged_answer_on_disk_is_asked_for_again(store: AnswerStore, tmp_path: Path) -> None:
+    with serving(echo) as server:
+        put(server, store, 1)
+        (file,) = (tmp_path / "answers").rglob("*.json")
+        file.write_text(file.read_text("utf-8")[:40], "utf-8")
+        assert put(server, store, 1)[0][0].text == "said say 0"
+    assert len(server.requests) == 2
+
+
+def test_the_key_is_nowhere_on_disk_nor_in_a_message(store: AnswerStore, tmp_path: Path) -> None:
+    with serving(echo) as server:
+        put(server, store)
+    assert all(KEY not in file.read_text("utf-8") for file in tmp_path.rglob("*.json"))
+    with (
+        serving(lambda request: failure(401, f"Incorrect API key provided: {KEY}.")) as server,
+        pytest.raises(RefusedError, match=r"key is not accepted.*Incorrect API key") as caught,
+    ):
+        put(server, AnswerStore(tmp_path / "other"))
+    assert KEY not in str(caught.value) and KEY not in repr(Endpoint("http://x/v1", "m", KEY))
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "told"),
+    [
+        (400, "Unsupported parameter: 'max_tokens'", "Unsupported parameter: 'max_tokens'; task 'a', row '0'"),
+        (403, "forbidden", "key is not accepted"),
+        (422, "temperature", "--parameter NAME=VALUE"),
+        (307, "", "sends us elsewhere"),
+        (429, "quota, insufficient_quota", "insufficient_quota"),
+    ],
+)
+def test_what_asking_again_would_not_mend_is_told_at_once(
+    status: int, message: str, told: str, store: AnswerStore
+) -> None:
+    with serving(lambda request: failure(status, message)) as server, pytest.raises(RefusedError) as caught:
+        put(server, store)
+    assert told in str(caught.value) and caught.value.exit_code == 2 and len(server.requests) == 1
+
+
+def test_an_unknown_model_is_told_with_the_nearest(store: AnswerStore) -> None:
+    missing: Callable[[Request], Response] = lambda request: failure(404, "no such model")  # noqa: E731
+    with serving(missing, ("llama-3-8b", "qwen-2")) as server, pytest.raises(RefusedError, match="mean 'llama-3-8b'"):
+        put(server, store, model="llama-3-8")
+
+
+def test_a_wrong_address_is_told(store: AnswerStore) -> None:
+    with serving(echo) as server, pytest.raises(RefusedError, match=r"no chat API there.*most end in /v1"):
+        put(ChatServer(server.url.removesuffix("/v1"), []), store)
+
+
+def test_a_cap_on_tokens_stops_before_it_is_broken(store: AnswerStore) -> None:
+    with (
+        serving(echo) as server,
+        pytest.raises(BudgetError, match=r"--max-tokens-total 60.*3 of 10 answers") as caught,
+    ):
+        put(server, store, 10, caps=Caps(tokens=60))
+    assert caught.value.exit_code == 2 and len(server.requests) == 3  # 3 · 12 used; 36 + 30 would be too many
+    with serving(echo, port=int(server.url.split(":")[2].split("/")[0])) as again, pytest.raises(BudgetError):
+        put(again, store, 10, caps=Caps(tokens=60))
+    assert again.requests == []
+
+
+@pytest.mark.parametrize("concurrency", [1, 4, 16])
+def test_a_cap_on_cost_holds_however_many_ask_at_once(concurrency: int, store: AnswerStore) -> None:
+    prices = Prices(1000.0, 2000.0)
+    with serving(echo) as server, pytest.raises(BudgetError, match=r"--max-cost"):
+        put(server, store, 50, caps=Caps(cost=0.2), prices=prices, concurrency=concurrency)
+    # Eleven cost 0.154, and the most that a twelfth can cost is 0.05.
+    assert (len(server.requests), prices.cost(10, 2), prices.cost(10, 20)) == (11, 0.014, 0.05)
+
+
+def test_rows_that_ask_the_same_are_asked_once(store: AnswerStore) -> None:
+    with serving(echo) as server:
+        endpoint, ledger = Endpoint(server.url, "served"), Ledger(Caps())
+        answers = ask(endpoint, [question(n % 3) for n in range(9)], store, ledger, Patience())
+    assert [answer.text for answer in answers] == [f"said say {n % 3}" for n in range(9)]
+    assert (len(server.requests), ledger.prompt_tokens) == (3, 30)
+
+
+def test_without_usage_the_most_is_counted(store: AnswerStore) -> None:
+    with serving(lambda request: completion("x", usage=None)) as server:
+        answers, asked = put(server, store, 2)
+    assert (asked.ledger.prompt_tokens, asked.ledger.answer_tokens, answers[0].counted) == (20, 40, False)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"), [(None, ""), ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab")]
+)
+def test_content_may_be_nothing_or_parts(content: object, text: str, store: AnswerStore) -> None:
+    choice = {"message": {"content": content}, "finish_reason": "length"}
+    with serving(lambda request: completion("", choices=[choice])) as server:
+        (answer,), _ = put(server, store, 1)
+    assert (answer.text, answer.finish) == (text, "length")
+
+
+def test_a_key_is_asked_for_unless_the_server_is_here_or_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOME_KEY", raising=False)
+    assert open_endpoint("m", "http://localhost:8000/v1/", "SOME_KEY") == Endpoint("http://localhost:8000/v1", "m")
+    assert open_endpoint("m", "https://models.example/v1", "").key == ""
+    with pytest.raises(ConfigError, match="SOME_KEY: this environment variable is not set"):
+        open_endpoint("m", None, "SOME_KEY")
+    monkeypatch.setenv("SOME_KEY", KEY)
+    assert open_endpoint("m", None, "SOME_KEY") == Endpoint("https://api.openai.com/v1", "m", KEY)
+
+
+@pytest.mark.parametrize("key", ["sk-one\nsk-two", "sk-schlüssel", "sk one"])
+def test_a_key_that_fits_into_no_header_is_refused_unseen(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", key)
+    with pytest.raises(ConfigError, match="SOME_KEY: holds spaces") as caught:
+        open_endpoint("m", None, "SOME_KEY")
+    assert "sk" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base", ["http://[::1", "localhost:8000", "ftp://x/v1", "https://me:secret@x/v1", "https://x/v1?key=secret"]
+)
+def test_an_address_that_cannot_be_used_or_holds_a_secret_is_refused(base: str) -> None:
+    with pytest.raises(ConfigError, match="--api-base") as caught:
+        open_endpoint("m", base, "")
+    assert "secret" not in str(caught.value)
