@@ -1,0 +1,158 @@
+"""The smaller files of a run (data, versions, selection), the report of `check`, and a run in one line."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from multitune.core.records import Split
+from multitune.core.results.base import Document, Record
+from multitune.core.results.scores import Verdict
+
+
+class SetRecord(Record):
+    """One set of a run: its rows, by hash and number."""
+
+    general: bool = False
+    digests: dict[Split, str]  # SHA-256 of the source that a split's rows come from
+    rows: dict[Split, int]
+    too_long: dict[Split, tuple[str, ...]]  # ids of rows that are left out
+    labels: tuple[str, ...] = ()
+
+
+class DataRecord(Document):
+    """data.json: every set of a run."""
+
+    CURRENT = 1
+    REMEDY = "multitune train"
+
+    sets: dict[str, SetRecord]
+
+    @classmethod
+    def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
+        """Older files held the sets alone."""
+        return {"sets": value} if version == 0 else value
+
+
+class Machine(Record):
+    """What a run was made on."""
+
+    system: str = ""
+    processor: str = ""
+    cores: int | None = None
+
+
+class Versions(Document):
+    """versions.json: what a run was made with."""
+
+    REMEDY = "multitune train"
+
+    packages: dict[str, str | None]  # name -> version, None where not installed
+    python: str
+    machine: Machine = Machine()
+
+
+class BestStep(Record):
+    """The best value of one criterion (lower is better) and the step it was reached at."""
+
+    step: int
+    value: float
+
+
+class AdapterSelection(Record):
+    """Which step of an adapter was kept."""
+
+    chosen: int
+    by: str  # criterion
+    best: dict[str, BestStep]  # criterion or `task:NAME` -> best
+
+
+class Selection(Document):
+    """selection.json: which step won, per adapter and criterion."""
+
+    REMEDY = "multitune train … --resume"
+
+    adapters: dict[str, AdapterSelection]
+
+    @classmethod
+    def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
+        """Older files held the adapters alone."""
+        return {"adapters": value} if version == 0 else value
+
+
+class SetReport(Record):
+    """A set as `check` shows it; tokens are those of the training rows."""
+
+    name: str
+    general: bool
+    kind: str
+    metric: str | None
+    rows: dict[Split, int]
+    too_long: dict[Split, int]
+    tokens: int
+    loss_tokens: int
+    longest: int
+
+
+class DrawnSet(Record):
+    """What one adapter draws from one set."""
+
+    name: str
+    shares: tuple[float, float, float]  # at start, middle and end
+    draws: float
+    passes: float
+
+
+class AdapterReport(Record):
+    """An adapter as `check` shows it."""
+
+    name: str
+    steps: int
+    sets: tuple[DrawnSet, ...]
+
+
+class SizeEstimate(Record):
+    """What a run will ask of this machine."""
+
+    parameters: int
+    trainable_parameters: int
+    executed_tokens: float
+    memory_bytes: float
+    seconds: float
+
+
+class CheckReport(Document):
+    """What a run would do, found out without loading a weight."""
+
+    name: str
+    base: str
+    method: str
+    device: str
+    dtype: str
+    learning_rate: float
+    batch_size: int
+    schedule: str
+    sets: tuple[SetReport, ...]
+    adapters: tuple[AdapterReport, ...]
+    estimate: SizeEstimate
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+State = Literal["finished", "stopped", "running", "damaged"]
+FolderKind = Literal["run", "study", "search"]
+
+
+class RunSummary(Document):
+    """One line about a folder of `runs list`; what could not be read is empty, and `missing` says why."""
+
+    path: str
+    name: str
+    kind: FolderKind = "run"
+    state: State
+    changed: datetime  # when it last wrote something
+    tasks: tuple[str, ...]  # those that joined later among them
+    base: str
+    verdicts: dict[Verdict, int] | None  # of its best table: verdict -> tasks
+    bytes: int
+    missing: tuple[str, ...] = Field(default=())

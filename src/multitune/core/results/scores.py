@@ -1,0 +1,111 @@
+"""scores.json: every subject's score on every task, what training together did, and what was kept of the base."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from multitune.core.results.base import Document, Record
+
+Verdict = Literal["helped", "hurt", "cannot tell"]
+VERDICTS: tuple[Verdict, ...] = ("helped", "hurt", "cannot tell")
+Against = Literal["alone", "base"]
+
+
+class Difference(Record):
+    """A difference of two scores on the same rows, with the ends of its confidence interval; the metric's unit."""
+
+    difference: float
+    low: float
+    high: float
+
+
+class SubjectScore(Record):
+    """One subject (the base or an adapter) on one set."""
+
+    score: float
+    examples: int
+    loss: float  # mean over the rows, nats per answer token
+    extra: dict[str, float] = Field(default_factory=dict[str, float])  # other metrics of the same rows
+
+
+class TaskScores(Record):
+    """A task, and the scores of all subjects that answered it."""
+
+    kind: str
+    metric: str
+    scores: dict[str, SubjectScore]  # subject -> score
+
+
+class TransferRow(Difference):
+    """One task of a transfer table: the adapter against the one that learned the task alone, or against the base."""
+
+    task: str
+    metric: str
+    base: float | None  # None: the base was not measured
+    alone: float | None  # None where the reference is the base
+    together: float
+    p: float
+    p_holm: float  # adjusted for the number of tasks compared
+    verdict: Verdict
+    examples: int
+    p_mcnemar: float | None = None  # of the share of right answers; None: examples are not right or wrong
+    reference: str = "alone"  # the subject that it is compared with
+    against: Against = "alone"  # what that subject is
+
+    @property
+    def before(self) -> float:
+        """The score of the reference."""
+        return self.together - self.difference
+
+
+class TransferSummary(Record):
+    """A transfer table over all tasks; relative changes are None where no task has a baseline to divide by."""
+
+    delta_m: float | None  # mean of (together − reference) / |reference|; Maninis et al. 2019, arXiv:1904.08918
+    median_change: float | None  # median of the same
+    mean_points: float  # mean of 100 · (together − reference), over all tasks
+    points_low: float | None = None  # the interval of that mean; None in runs of before it was measured
+    points_high: float | None = None
+    left_out: tuple[str, ...] = ()  # tasks without a relative change: |reference| is below 0.05
+    verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
+
+
+class TransferTable(Record):
+    """A row per task, in the order they were asked for, and what they come to over all tasks."""
+
+    tasks: tuple[TransferRow, ...] = Field(min_length=1)
+    summary: TransferSummary
+
+
+class GeneralLoss(Record):
+    """Mean loss on a general set, before training (by `base`) and after."""
+
+    examples: int
+    loss: dict[str, float] = Field(min_length=1)  # subject -> nats per answer token
+
+
+class RetentionChange(Difference):
+    """An adapter against the base on a set that nothing trained on."""
+
+    p: float = 1.0  # not adjusted
+
+
+class RetentionScores(TaskScores):
+    """A retention set: scored like a task, by the base and each compared adapter."""
+
+    examples: int
+    change: dict[str, RetentionChange]  # adapter -> difference to the base
+
+
+class Scores(Document):
+    """The final table of a run. A subject is `base` or an adapter; each compared adapter has a transfer table."""
+
+    REMEDY = "multitune eval RUN"
+
+    split: str
+    confidence: float = Field(gt=0.0, lt=1.0)
+    resamples: int = Field(ge=1)
+    tasks: dict[str, TaskScores]
+    transfer: dict[str, TransferTable]  # adapter -> its table
+    general: dict[str, GeneralLoss] = Field(default_factory=dict[str, GeneralLoss])
+    retention: dict[str, RetentionScores] = Field(default_factory=dict[str, RetentionScores])
