@@ -20,7 +20,6 @@ PARTS = {
     "first_token": "what routing adds to the time to first token, on short and long prompts",
     "adding": "a task that joins a run of 2, 8 and 32 tasks: seconds, and what it moved",
     "forgetting": "the demo's tasks with 0, 5, 10 and 20% of general data: what is learnt and what is kept",
-    "balance": "the demo's shared adapter with plain sum, FAMO and PCGrad",
     "planning": "time and memory of estimating a million combinations of twenty tasks",
     "studies": "a recorded study, NAME=finance, student or related (needs its data: DATA=folder, or internet)",
     "shipping": "what ships on validation against the best on test, NAME=finance, after PART=studies",

@@ -24,7 +24,7 @@ from multitune.deployment.deploy import candidates_of
 from multitune.deployment.select import Candidate, choose
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score, resampled
-from multitune.model.bank import BASE
+from multitune.core.bases import BASE
 from multitune.model.files import WEIGHTS
 from multitune.tasks.metrics import METRICS, Metric
 

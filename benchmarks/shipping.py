@@ -18,7 +18,7 @@ from multitune.core.records import Prediction
 from multitune.deployment.select import Candidate, choose
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score
-from multitune.model.bank import BASE
+from multitune.core.bases import BASE
 from multitune.study.arms import load_predictions
 from multitune.study.plan import baselines
 from multitune.study.runner import StudyRunner

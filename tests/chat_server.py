@@ -21,7 +21,8 @@ from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.inference.generate import GenerateOptions, generate
 from multitune.model.backbone import Dtype, load_backbone
-from multitune.model.bank import BASE, AdapterBank
+from multitune.core.bases import BASE
+from multitune.model.bank import AdapterBank
 
 Respond = Callable[["Request"], "Response"]
 

@@ -1,23 +1,37 @@
 """A config becomes a finished run: trained, evaluated, with what each task ships with and a router."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
+from multitune.core.errors import ConfigError
 from multitune.core.events import Observe, unwatched
-from multitune.core.files import read_json
+from multitune.core.results.events import PhaseEvent
+from multitune.core.results.routing import RoutingVersion
+from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
 from multitune.deployment.deploy import can_be_routed, deploy_run
+from multitune.deployment.homes import open_run_models, read_joined
 from multitune.evaluation.experiment import evaluated_run
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
-from multitune.training.prepare import prepare_run
+from multitune.model.bank import AdapterBank
+from multitune.training.prepare import PreparedRun, prepare_run
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRun:
+    """A run that was just finished, with its data and models still in memory."""
+
+    folder: RunFolder
+    prepared: PreparedRun
+    bank: AdapterBank  # its backbone, with every adapter
 
 
 def run_experiment(
     config: RunConfig, resume: bool = False, observe: Observe = unwatched, overwrite: bool = False
-) -> RunFolder:
+) -> FinishedRun:
     """Train and evaluate; with several tasks also choose what each ships with, and fit the router.
 
     Args:
@@ -26,50 +40,79 @@ def run_experiment(
         observe: gets every event of the run.
         overwrite: start over in a folder that holds a run.
 
-    Returns:
-        The run's folder, complete.
-
     Raises:
         InputError: config or data do not fit; nothing was written.
         TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
     """
     with evaluated_run(config, resume, observe, overwrite) as run:
+        bank = run.subjects[0].bank
         if can_be_routed(config):
-            deploy_run(run.folder, run.prepared, run.subjects, run.log)
-    return run.folder
+            deploy_run(open_run_models(run.folder, run.prepared, {}, bank=bank), run.log)
+    return FinishedRun(run.folder, run.prepared, bank)
 
 
-def evaluate_folder(path: Path | str, observe: Observe = unwatched, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def evaluate_folder(
+    path: Path | str,
+    observe: Observe = unwatched,
+    *,
+    split: str | None = None,
+    limit: int | None = None,
+    name: str | None = None,
+) -> tuple[Scores, RunFolder]:
     """Score a finished run again, from its folder alone.
+
+    On its own rows the run's evaluation is written anew. On others it becomes an evaluation of its own beside that,
+    named after them, and nothing else of the run changes.
 
     Args:
         path: the run folder.
         observe: gets an event per adapter and task.
-        overrides: as of `--set`, such as `evaluate.limit=500`.
+        split: of the rows; the run's own when None.
+        limit: most rows per task; the run's own when None.
+        name: of the evaluation on other rows; made of split and limit when None.
+
     Returns:
-        What scores.json holds (see evaluation.scores).
+        The scores, and the folder that holds them.
     """
     folder = RunFolder(Path(path)).require()
-    config = load_config(folder.config, overrides)
-    observe({"kind": "phase", "name": "prepare"})
+    own = load_config(folder.config)
+    given = {"split": split, "limit": limit}
+    changes = {field: value for field, value in given.items() if value not in (None, getattr(own.evaluate, field))}
+    config = load_config(folder.config, tuple(f"evaluate.{field}={value}" for field, value in changes.items()))
+    if name is not None and not changes:
+        raise ConfigError("--name: these are the run's own rows, whose evaluation has no other name. Leave it out")
+    target = folder.evaluation(name or _name(config)) if changes else folder
+    observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
-    observe({"kind": "phase", "name": "evaluate"})
-    return evaluate_run(folder, prepared, open_subjects(prepared, folder), observe)
+    observe(PhaseEvent(name="evaluate"))
+    scores = evaluate_run(target, prepared, open_subjects(prepared, folder), observe)
+    for task in folder.joined:
+        joined = folder.added(task)
+        own_config = load_config(joined.config, tuple(f"evaluate.{field}={value}" for field, value in changes.items()))
+        part = prepare_run(own_config)
+        added = evaluate_run(target.added(task), part, open_subjects(part, joined), observe)
+        scores = scores.joined_with(added)
+    return scores, target
 
 
-def select_folder(path: Path | str, observe: Observe = unwatched, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def _name(config: RunConfig) -> str:
+    limit = config.evaluate.limit
+    return config.evaluate.split if limit is None else f"{config.evaluate.split}-{limit}"
+
+
+def select_folder(path: Path | str, observe: Observe = unwatched, overrides: tuple[str, ...] = ()) -> RoutingVersion:
     """Choose each task's adapter and fit the router of an evaluated run, from its folder alone.
+
+    Tasks that joined later take part.
 
     Args:
         path: the run folder.
         observe: gets the phases.
         overrides: as of `--set`, such as `router.kind=softmax`.
-    Returns:
-        {"version", "table", "report"} (see deployment.deploy).
     """
     folder = RunFolder(Path(path)).require()
-    read_json(folder.scores)  # evaluated, else an error that says so
+    Scores.read(folder.scores)  # evaluated, else an error that says so
     config = load_config(folder.config, overrides)
-    observe({"kind": "phase", "name": "prepare"})
+    observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
-    return deploy_run(folder, prepared, open_subjects(prepared, folder), observe)
+    return deploy_run(open_run_models(folder, prepared, read_joined(folder)), observe)

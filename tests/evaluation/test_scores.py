@@ -22,7 +22,8 @@ from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.likelihood import row_losses
 from multitune.inference.predict import PredictOptions, Subject, longest_answer, predict_task
 from multitune.model.backbone import load_backbone
-from multitune.model.bank import BASE, AdapterBank
+from multitune.core.bases import BASE
+from multitune.model.bank import AdapterBank
 from multitune.training.prepare import PreparedRun, prepare_run
 
 ROWS = {"train": 24, "validation": 10, "test": 14}

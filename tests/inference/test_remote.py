@@ -12,7 +12,7 @@ import pytest
 from multitune.core.errors import BudgetError, ConfigError, RefusedError, ServerError
 from multitune.inference.budget import Caps, Ledger, Prices
 from multitune.inference.chat import Answer, AnswerStore, Endpoint, Question, chat_messages, open_endpoint
-from multitune.inference.remote import Patience, ask
+from multitune.inference.remote import RetryPolicy, ask
 from tests.chat_server import ChatServer, Request, Respond, Response, completion, failure, serving
 
 KEY = "sk-secret-1234567890"
@@ -56,7 +56,7 @@ def put(server: ChatServer, store: AnswerStore, count: int = 3, **changes: objec
     fields = {"model": "served", "key": KEY, "caps": Caps(), "prices": None, "concurrency": 1, "retries": 3} | changes
     asked = Asked(store, Ledger(fields["caps"], fields["prices"]), Sleeper())
     endpoint = Endpoint(server.url, fields["model"], fields["key"])
-    patience = Patience(fields["concurrency"], fields["retries"], fields.get("timeout", 30), sleep=asked.sleeper)
+    patience = RetryPolicy(fields["concurrency"], fields["retries"], fields.get("timeout", 30), sleep=asked.sleeper)
     return ask(endpoint, [question(n) for n in range(count)], store, asked.ledger, patience), asked
 
 
@@ -180,7 +180,7 @@ def test_an_answer_is_never_paid_for_twice_and_another_request_is_another_answer
         assert len(server.requests) == 3
         put(server, store, model="other")
         endpoint = Endpoint(server.url, "served", KEY)
-        ask(endpoint, [question(0, seed=1)], store, Ledger(Caps()), Patience())
+        ask(endpoint, [question(0, seed=1)], store, Ledger(Caps()), RetryPolicy())
     assert len(server.requests) == 7
 
 
@@ -258,7 +258,7 @@ def test_a_cap_on_cost_holds_however_many_ask_at_once(concurrency: int, store: A
 def test_rows_that_ask_the_same_are_asked_once(store: AnswerStore) -> None:
     with serving(echo) as server:
         endpoint, ledger = Endpoint(server.url, "served"), Ledger(Caps())
-        answers = ask(endpoint, [question(n % 3) for n in range(9)], store, ledger, Patience())
+        answers = ask(endpoint, [question(n % 3) for n in range(9)], store, ledger, RetryPolicy())
     assert [answer.text for answer in answers] == [f"said say {n % 3}" for n in range(9)]
     assert (len(server.requests), ledger.prompt_tokens) == (3, 30)
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
+from multitune.core.results.run import AdapterReport, CheckReport, DrawnSet, SetReport, SizeEstimate
 from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
@@ -21,17 +21,8 @@ SAMPLED_ROWS = 200  # of a split that is scored
 DECODE_TOKENS = 64  # a step of decoding takes as long as a forward pass over so many tokens, whatever the batch
 
 
-def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | None = None) -> dict[str, Any]:
-    """Prepare a run and measure the machine.
-
-    Returns:
-        Plain values::
-
-            {"name", "base", "method", "device", "dtype", "learning_rate", "batch_size", "schedule",
-             "sets": [{"name", "general", "kind", "metric", "rows": {SPLIT: n}, "too_long": {SPLIT: n},
-                       "tokens", "loss_tokens", "longest"}],          # tokens of the training rows
-             "adapters": [{"name", "steps", "sets": [{"name", "shares": [start, middle, end], "draws", "passes"}]}],
-             "estimate": {fields of model.estimate.Estimate}, "warnings": [text], "notes": [text]}
+def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | None = None) -> CheckReport:
+    """Prepare a run and measure the machine, without loading a weight.
 
     Raises:
         InputError: config or data do not fit.
@@ -39,47 +30,44 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
     prepared = prepare_run(config, progress)
     shape = model_shape(prepared.ref, config.lora)
     machine = measure_machine(config.device, config.dtype, shape.widest)
-    return {
-        "name": config.name,
-        "base": config.base,
-        "method": config.method,
-        "device": machine.device.type,
-        "dtype": str(machine.dtype).removeprefix("torch."),
-        "learning_rate": learning_rate(config),
-        "batch_size": config.train.batch_size,
-        "schedule": config.mixture.schedule,
-        "sets": [_set_record(name, item) for name, item in prepared.sets.items()],
-        "adapters": [_adapter_record(plan) for plan in prepared.plans],
-        "estimate": asdict(estimate(shape, demand(prepared), machine)),
-        "warnings": range_warnings(config),
-        "notes": list(prepared.notes),
-    }
+    return CheckReport(
+        name=config.name,
+        base=config.base,
+        method=config.method,
+        device=machine.device.type,
+        dtype=str(machine.dtype).removeprefix("torch."),
+        learning_rate=learning_rate(config),
+        batch_size=config.train.batch_size,
+        schedule=config.mixture.schedule,
+        sets=tuple(_set_report(name, item) for name, item in prepared.sets.items()),
+        adapters=tuple(_adapter_report(plan) for plan in prepared.plans),
+        estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
+        warnings=tuple(range_warnings(config)),
+        notes=prepared.notes,
+    )
 
 
-def _set_record(name: str, item: TaskInput) -> dict[str, Any]:
+def _set_report(name: str, item: TaskInput) -> SetReport:
     train = item.tokens["train"]
     task = item.data.task
-    return {
-        "name": name,
-        "general": item.general,
-        "kind": task.config.kind,
-        "metric": None if item.general else task.metric.name,
-        "rows": {split: len(item.tokens[split]) for split in SPLITS},
-        "too_long": {split: len(item.tokens[split].too_long) for split in SPLITS},
-        "tokens": len(train.tokens),
-        "loss_tokens": int(train.answer_lengths.sum()),
-        "longest": int(np.diff(train.offsets[::2]).max(initial=0)),
-    }
+    return SetReport(
+        name=name,
+        general=item.general,
+        kind=task.config.kind,
+        metric=None if item.general else task.metric.name,
+        rows={split: len(item.tokens[split]) for split in SPLITS},
+        too_long={split: len(item.tokens[split].too_long) for split in SPLITS},
+        tokens=len(train.tokens),
+        loss_tokens=int(train.answer_lengths.sum()),
+        longest=int(np.diff(train.offsets[::2]).max(initial=0)),
+    )
 
 
-def _adapter_record(plan: AdapterPlan) -> dict[str, Any]:
-    moments = [plan.stream.shares(step) for step in (0, plan.steps // 2, plan.steps - 1)]
+def _adapter_report(plan: AdapterPlan) -> AdapterReport:
+    start, middle, end = (plan.stream.shares(step) for step in (0, plan.steps // 2, plan.steps - 1))
     draws, passes = plan.stream.expected_draws(), plan.stream.expected_repeats()
-    sets = [
-        {"name": name, "shares": [shares[name] for shares in moments], "draws": draws[name], "passes": passes[name]}
-        for name in draws
-    ]
-    return {"name": plan.recipe.name, "steps": plan.steps, "sets": sets}
+    sets = [DrawnSet(name=n, shares=(start[n], middle[n], end[n]), draws=draws[n], passes=passes[n]) for n in draws]
+    return AdapterReport(name=plan.recipe.name, steps=plan.steps, sets=tuple(sets))
 
 
 def demand(prepared: PreparedRun) -> Demand:

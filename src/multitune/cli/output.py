@@ -2,12 +2,18 @@
 
 import json
 import os
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 
-# The libraries below us speak of themselves; what matters in it reaches the user in our words.
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from multitune.core.results.base import Record
+
+# The libraries below us log for themselves; what matters in it reaches the user in our words.
 QUIET = {
     "TQDM_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "true",
@@ -25,12 +31,31 @@ def hush() -> None:
         os.environ.setdefault(name, value)
 
 
-def results() -> Console:
-    """Where tables go: as wide as the terminal, and 100 columns in a log."""
+def results() -> "Console":
+    """Where tables go: as wide as the terminal; in a pipe or a file a row is a line, however wide."""
+    from rich.console import Console
+
     console = Console()
     return console if console.is_terminal else Console(width=max(console.width, 100))
 
 
-def print_json(value: Any) -> None:
-    """A result for programs."""
+def print_json(value: "Record | Sequence[Record] | object", **more: object) -> None:
+    """A result for programs; `more` are fields beside those of a record."""
+    from multitune.core.results.base import Record
+
+    if isinstance(value, Record):
+        value = {**more, **value.plain()}
+    elif isinstance(value, list | tuple):
+        value = [one.plain() if isinstance(one, Record) else one for one in value]
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def write_own_report(path: Path, as_json: bool) -> None:
+    """The page of a run that was just finished or changed; it never spoils what was done."""
+    from multitune.reporting.page import write_report
+
+    try:
+        line = f"report: {write_report([path])}"
+    except Exception as error:
+        line = f"note: all is done, but the report could not be written: {error}"
+    typer.echo(line, err=as_json)

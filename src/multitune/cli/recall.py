@@ -1,23 +1,21 @@
 """The report of a check, kept: as long as run file, data and program are the same, it is told again at once."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import resolve_base
 from multitune.core.errors import RunFolderError, StorageError
-from multitune.core.files import read_json, write_json
 from multitune.core.paths import cache_folder, file_key
+from multitune.core.results.run import CheckReport
 from multitune.core.versions import versions
 from multitune.data.sources import source_files
 
 
-def recalled(config: RunConfig, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def recalled(config: RunConfig, make: Callable[[], CheckReport]) -> CheckReport:
     """The report that `make` makes, or made before under the same circumstances.
 
     Sets from the hub or a database may change without a trace on this machine: with one of them nothing is kept.
@@ -27,11 +25,11 @@ def recalled(config: RunConfig, make: Callable[[], dict[str, Any]]) -> dict[str,
         return make()
     kept = cache_folder() / "checks" / f"{_key(config, files)}.json"
     with suppress(RunFolderError):  # none yet, or damaged
-        return read_json(kept)
+        return CheckReport.read(kept)
     report = make()
     with suppress(OSError, StorageError):  # a full disk costs the next check some seconds, not this one
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_json(kept, report)
+        report.write(kept)
     return report
 
 
@@ -49,5 +47,5 @@ def _files(config: RunConfig) -> Sequence[Path] | None:
 
 
 def _key(config: RunConfig, files: Sequence[Path]) -> str:
-    facts = [dump_config(config), json.dumps(versions()), *(f"{path} {file_key(path)}" for path in files)]
+    facts = [dump_config(config), versions().model_dump_json(), *(f"{path} {file_key(path)}" for path in files)]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:32]

@@ -1,162 +1,123 @@
-"""The tables that `check`, `train` and `eval` end with, made from plain values."""
+"""What the verbs print at their end: tables of reporting.tables, and the sentences around them."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.routing import RoutingVersion, TaskChange
+from multitune.core.results.run import CheckReport
+from multitune.core.results.scores import Scores
+from multitune.core.run_folder import RunFolder
+from multitune.reporting.blocks import Table
+from multitune.reporting.formatting import count, duration, size
+from multitune.reporting.renderers import rich_table
+from multitune.reporting.sentences import change_lines, cost_line, quality_lines, summary_line, usage_lines, view_lines
+from multitune.reporting.tables.check import adapters_table, sets_table
+from multitune.reporting.tables.comparison import PARSING, model_note, model_table
+from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
+from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 
-from multitune.cli.watch import duration
-from multitune.reporting.lines import summary_line
-
-COLOURS = {"helped": "bold green", "hurt": "bold red", "cannot tell": "dim"}
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
-def show_check(report: Mapping[str, Any], console: Console) -> None:
-    """What `cli.check.check_run` found."""
+def show_check(report: CheckReport, console: "Console") -> None:
+    """What a run would do."""
     say(
         console,
-        f"{report['name']}: {report['base']} on {report['device']} in {report['dtype']}, method {report['method']}, "
-        f"learning rate {report['learning_rate']:g}, {report['batch_size']} rows a step, {report['schedule']} mixture",
+        f"{report.name}: {report.base} on {report.device} in {report.dtype}, method {report.method}, "
+        f"learning rate {report.learning_rate:g}, {report.batch_size} rows a step, {report.schedule} mixture",
     )
     console.print()
-    for table in (_sets_table(report["sets"]), _adapters_table(report["adapters"])):
-        console.print(table)
+    for table in (sets_table(report), adapters_table(report)):
+        put(console, table)
         console.print()
-    size = report["estimate"]
-    say(console, f"trainable parameters  {size['trainable_parameters']:,} beside a base of {size['parameters']:,}")
-    say(console, f"tokens to train on    {size['executed_tokens']:,}, shared prefixes counted once")
-    say(console, f"memory, about         {size['memory_bytes'] / 1e9:.1f} GB")
-    say(console, f"time, about           {duration(size['seconds'])}, evaluation included (within a factor of two)")
-    for line in report["warnings"]:
+    need = report.estimate
+    say(console, f"trainable parameters  {need.trainable_parameters:,} beside a base of {need.parameters:,}")
+    say(console, f"tokens to train on    {count(need.executed_tokens)}, shared prefixes counted once")
+    say(console, f"memory, about         {size(need.memory_bytes)}")
+    say(console, f"time, about           {duration(need.seconds)}, evaluation included (within a factor of two)")
+    for line in report.warnings:
         say(console, f"warning: {line}", "yellow")
-    for line in report["notes"]:
+    for line in report.notes:
         say(console, f"note: {line}", "dim")
 
 
-def _sets_table(sets: Sequence[Mapping[str, Any]]) -> Table:
-    table = new_table("set", "kind", "metric")
-    add_numbers(table, "train", "valid.", "test", "tokens", "with loss", "longest", "left out")
-    for one in sets:
-        table.add_row(
-            Text(one["name"]),
-            one["kind"],
-            one["metric"] or "(general)",
-            *(f"{count:,}" for count in one["rows"].values()),
-            _count(one["tokens"]),
-            _count(one["loss_tokens"]),
-            f"{one['longest']:,}",
-            f"{sum(one['too_long'].values()):,}",
-        )
-    return table
-
-
-def _adapters_table(adapters: Sequence[Mapping[str, Any]]) -> Table:
-    table = new_table("adapter")
-    add_numbers(table, "steps")
-    table.add_column("draws from")
-    add_numbers(table, "share at start", "middle", "end", "draws", "passes")
-    for adapter in adapters:
-        head = (Text(adapter["name"]), f"{adapter['steps']:,}")
-        for one in adapter["sets"]:
-            shares = [f"{share:.1%}" for share in one["shares"]]
-            table.add_row(*head, Text(one["name"]), *shares, f"{one['draws']:,.0f}", f"{one['passes']:.1f}")
-            head = (Text(), "")
-    return table
-
-
-def show_scores(scores: Mapping[str, Any], folder: Path, console: Console) -> None:
-    """The transfer tables of scores.json (see evaluation.scores), what was kept, and where it all is."""
-    transfer = scores["transfer"]
+def show_scores(scores: Scores, folder: Path, console: "Console") -> None:
+    """The transfer tables, what was kept, and where it all is."""
     console.print()
-    console.print(_transfer_table(scores))
-    say(
-        console,
-        f"difference: together − alone, or − base where no adapter learned the task alone; {scores['confidence']:.0%} "
-        f"interval from {scores['resamples']} resamples of the {scores['split']} rows; p adjusted by Holm",
-        "dim",
-    )
-    if scores["retention"]:
-        console.print(_kept_table(scores["retention"]))
-    for name, table in transfer.items():
-        if len(table["tasks"]) > 1:
-            say(console, f"{name}: {summary_line(table['summary'])}", "bold")
-    for name, kept in scores["general"].items():
-        base, *after = [f"{subject} {loss:.3f}" for subject, loss in kept["loss"].items()]
-        say(console, f"general data, loss on {name} before → after: {base} → {', '.join(after)}")
+    put(console, transfer_table(scores))
+    say(console, transfer_note(scores), "dim")
+    if scores.retention:
+        put(console, retention_table(scores.retention))
+    for name, table in scores.transfer.items():
+        if len(table.tasks) > 1:
+            say(console, f"{name}: {summary_line(table.summary)}", "bold")
+    for name in scores.general:
+        say(console, general_line(scores, name))
     say(console, f"run folder: {folder}")
 
 
-def _transfer_table(scores: Mapping[str, Any]) -> Table:
-    transfer = scores["transfer"]
-    table = new_table(*(["adapter"] if len(transfer) > 1 else []), "task", "metric")
-    add_numbers(table, "n", "base", "alone", "together", "difference", "p")
-    table.add_column("verdict", no_wrap=True)
-    for name, part in transfer.items():
-        for row in part["tasks"]:
-            cells = [Text(name)] if len(transfer) > 1 else []
-            table.add_row(
-                *cells,
-                Text(row["task"]),
-                row["metric"],
-                f"{row['examples']:,}",
-                _score(row["base"]),
-                _score(row["alone"]),
-                _score(row["together"]),
-                span(row),
-                "<0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
-                Text(row["verdict"], style=COLOURS[row["verdict"]]),
-            )
-    return table
+def show_routing(found: RoutingVersion, folder: Path, console: "Console") -> None:
+    """A routing version: choices, costs, scores under the router, and its quality."""
+    console.print()
+    put(console, choices_table(found.table))
+    say(console, cost_line(found.table.cost), "bold")
+    if found.table.cost.droppable:
+        say(console, f"no task ships with: {', '.join(found.table.cost.droppable)}. They can be dropped")
+    if found.report:
+        console.print()
+        put(console, routed_table(found.report))
+        say(console, f"{ROUTED_NOTE}; {found.report.rows} rows", "dim")
+        for line in quality_lines(found.report):
+            say(console, line)
+    elif found.change:
+        for line in view_lines(found.change.views):
+            say(console, line)
+    say(console, f"routing version: {folder / 'routing' / found.version}")
 
 
-def _kept_table(retention: Mapping[str, Any]) -> Table:
-    """What the base knew before and each compared adapter after, on sets that nothing trained on."""
-    table = new_table("kept", "metric")
-    add_numbers(table, "n", "base")
-    table.add_column("adapter")
-    add_numbers(table, "after", "difference")
-    for name, kept in retention.items():
-        base, n = kept["scores"]["base"], f"{kept['examples']:,}"
-        for adapter, change in kept["change"].items():
-            after = kept["scores"][adapter]
-            scores = (_score(base["score"]), Text(adapter), _score(after["score"]))
-            table.add_row(Text(name), kept["metric"], n, *scores, span(change))
-            if kept["kind"] == "generate":
-                losses = (_score(base["loss"]), Text(adapter), _score(after["loss"]))
-                table.add_row(Text(name), "loss", n, *losses, f"{after['loss'] - base['loss']:+.3f}")
-    return table
+def show_change(change: TaskChange, folder: Path, console: "Console") -> None:
+    """What adding or removing a task did to the others."""
+    console.print()
+    put(console, change_table(change))
+    first, *rest = change_lines(change)
+    say(console, first, "bold")
+    for line in rest:
+        say(console, line)
+    say(console, f"routing version: {folder / 'routing' / change.version}")
 
 
-def span(row: Mapping[str, Any]) -> Text:
-    """A difference with its interval; brackets are no markup here."""
-    return Text(f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]")
+def show_comparison(found: ModelComparison, folder: Path, console: "Console") -> None:
+    """The tables of a comparison with another model, under both ways to parse."""
+    say(console, "")
+    for parsing in found.parsing:
+        say(console, f"{parsing}: {PARSING[parsing]}", "bold")
+        put(console, model_table(found, parsing))
+        say(console, "")
+    say(console, model_note(found), "dim")
+    adapters = set(found.ours.values())
+    by_task = ", ".join(f"{task} by {adapter}" for task, adapter in found.ours.items())
+    say(console, f"ours: {adapters.pop() if len(adapters) == 1 else by_task}")
+    for line in usage_lines(found.usage) if found.usage else ():
+        say(console, line)
+    say(console, f"comparison: {RunFolder(folder).comparison(found.subject)}")
 
 
-def _count(tokens: int) -> str:
-    return f"{tokens:,}" if tokens < 1_000_000 else f"{tokens / 1e6:,.1f}M"
+def put(console: "Console", table: Table) -> None:
+    """A table, as wide as the terminal; in a file or a pipe as wide as it needs, a row a line."""
+    shown = rich_table(table)
+    if console.is_terminal:
+        console.print(shown)
+        return
+    for column in shown.columns:
+        column.no_wrap = True
+    width = console.measure(shown).maximum
+    console.print(shown, width=max(width, 1), crop=False, overflow="ignore", no_wrap=True, soft_wrap=True)
 
 
-def _score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def new_table(*columns: str) -> Table:
-    """A table without lines, with columns of text."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    return table
-
-
-def add_numbers(table: Table, *columns: str) -> None:
-    """More columns, set to the right."""
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-
-
-def say(console: Console, line: str, style: str = "") -> None:
+def say(console: "Console", line: str, style: str = "") -> None:
     """One line, which a log's reader breaks as he likes."""
+    from rich.text import Text
+
     console.print(Text(line, style=style), soft_wrap=not console.is_terminal)

@@ -1,97 +1,85 @@
 """`tune`: its options, and the table of trials that it ends with."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
+
+from multitune.cli.options import AsJson, Overrides, RunFile
+from multitune.cli.output import hush, print_json, results
+from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
-    from multitune.config.schema import RunConfig
-    from multitune.core.events import Observe
+    from rich.console import Console
+
+    from multitune.core.results.study import TrialsReport
+
+OBJECTIVES = ("loss", "metric")
 
 
-class Objective(StrEnum):
-    """What a trial is judged by."""
-
-    LOSS = "loss"
-    METRIC = "metric"
-
-
-@dataclass(frozen=True)
-class TuneFlags:
-    """What `tune` takes besides the run file."""
-
-    trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")]
+def tune(
+    file: RunFile,
+    overrides: Overrides = None,
+    *,
+    trials: Annotated[int, typer.Option(min=1, help="In all; those of earlier calls count.")],
     minutes: Annotated[
         float | None, typer.Option(min=0, help="Most minutes of this call; the same command goes on.")
-    ] = None
+    ] = None,
     objective: Annotated[
-        Objective, typer.Option(help="On validation rows: loss relative to the start, or the mean metric.")
-    ] = Objective.LOSS
+        str, typer.Option(metavar="loss|metric", help="On validation rows: loss relative to the start, or metric.")
+    ] = "loss",
     range: Annotated[
         list[str] | None,
         typer.Option(metavar="FIELD=LOW,HIGH", help="Another range than the usual one; FIELD=VALUE fixes it."),
-    ] = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over where a search was begun.")] = False
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over where a search was begun.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search learning rate, rank, passes and mixture of a run, judged on validation rows alone (Optuna)."""
+    hush()
+    if objective not in OBJECTIVES:
+        raise ConfigError(f"--objective {objective}: {suggest(objective, OBJECTIVES)}")
+    from rich.console import Console
+
+    from multitune.config.load import load_config
+
+    config = load_config(file, overrides or ())
+    from multitune.cli.watch import Watch
+    from multitune.tuning.tune import TuneOptions
+    from multitune.tuning.tune import tune as search
+
+    with Watch(Console(stderr=as_json)) as watch:
+        judged = "metric" if objective == "metric" else "loss"
+        report = search(config, TuneOptions(trials, minutes, judged, tuple(range or ()), overwrite, watch))
+    print_json(report) if as_json else show_trials(report, results())
 
 
-def tune_run(config: "RunConfig", flags: TuneFlags, observe: "Observe") -> dict[str, Any]:
-    """Search the settings of a run.
+def show_trials(report: "TrialsReport", console: "Console") -> None:
+    """The trials, best first, what mattered, and how to train with the best."""
+    from multitune.cli.show import put, say
+    from multitune.reporting.tables.study import trials_table
 
-    Raises:
-        MultituneError: see `tuning.tune.tune`.
-    """
-    from multitune.tuning.tune import TuneOptions, tune
-
-    ranges = tuple(flags.range or ())
-    return tune(
-        config,
-        TuneOptions(flags.trials, flags.minutes, flags.objective.value, ranges, flags.overwrite, observe),
-    )
-
-
-def show_trials(report: Mapping[str, Any], console: Console) -> None:
-    """The trials (see tuning.tune), best first, what mattered, and how to train with the best."""
-    from multitune.cli.show import add_numbers, new_table, say
-
-    sign = -1.0 if report["objective"] == "metric" else 1.0
-    order = {"complete": 0, "pruned": 1, "unfinished": 2, "failed": 3}
-    trials = sorted(report["trials"], key=lambda row: (order[row["state"]], sign * (row["value"] or 0.0)))
-    fields = list(trials[0]["values"]) if trials else []
-    table = new_table()
-    add_numbers(table, "trial", report["objective"], *(field.rpartition(".")[2] for field in fields))
-    table.add_column("state")
-    for row in trials:
-        value = "–" if row["value"] is None else f"{row['value']:.4f}"
-        numbers = ["–" if row["values"][field] is None else f"{row['values'][field]:g}" for field in fields]
-        style = "bold" if row["number"] == report["best"] else ""
-        table.add_row(str(row["number"]), value, *numbers, Text(row["state"]), style=style)
     say(console, "")
-    console.print(table)
+    put(console, trials_table(report))
     about = (
         "mean metric over tasks at the chosen step"
-        if report["objective"] == "metric"
-        else f"validation loss relative to the start, {report['criterion']} over tasks"
+        if report.objective == "metric"
+        else f"validation loss relative to the start, {report.criterion} over tasks"
     )
     say(
         console,
-        f"{report['objective']}: {about}; trial 0 has the run file's own settings, moved into the ranges",
+        f"{report.objective}: {about}; trial 0 has the run file's own settings, moved into the ranges",
         "dim",
     )
-    if report["importance"]:
-        shares = ", ".join(f"{field} {share:.0%}" for field, share in report["importance"].items())
+    if report.importance:
+        shares = ", ".join(f"{field} {share:.0%}" for field, share in report.importance.items())
         say(console, f"what mattered (fANOVA over the trials that came to their end): {shares}")
-    for row in trials:
-        if row["note"]:
-            say(console, f"trial {row['number']} failed: {row['note']}", "dim")
+    for trial in report.trials:
+        if trial.note:
+            say(console, f"trial {trial.number} failed: {trial.note}", "dim")
     say(console, "no trial looked at a test row; those are for the run you train now", "bold")
-    if report["best"] is None:
+    if report.best is None:
         say(console, "no trial came to its end yet; the same command goes on")
     else:
-        say(console, f"best settings: {Path(report['best_file'])}")
-        say(console, f"train with them: {report['command']}")
+        say(console, f"best settings: {Path(report.best_file)}")
+        say(console, f"train with them: {report.command}")

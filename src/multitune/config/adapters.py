@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multitune.config.schema import Every, RecipeConfig, RunConfig
+from multitune.core.bases import BASE
 from multitune.core.errors import ConfigError, suggest
 
 SHARED = "shared"  # the adapter that learns all tasks
-BASE = "base"  # the backbone alone, in every table
 WORDS: dict[str, tuple[Every, ...]] = {
     "shared": ("shared",),
     "per_task": ("per_task",),

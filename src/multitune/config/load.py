@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from multitune.config.adapters import adapter_faults
 from multitune.config.faults import fault_lines, section_in
+from multitune.config.retired import without_retired
 from multitune.config.schema import RunConfig, Section
 from multitune.config.shorthand import expand_short_forms, locate
 from multitune.config.text import read_text, read_yaml, write_yaml
@@ -47,7 +48,7 @@ def parse_config(
     """
     # Recipes first: the other overrides may reach into what a recipe brings.
     by_recipe = sorted(overrides, key=lambda override: not override.partition("=")[0].endswith(".use"))
-    tree = dict(raw)
+    tree = without_retired(raw, place)
     for override in by_recipe:
         if not override.partition("=")[0].endswith(".use"):
             tree = expand_short_forms(tree, place)

@@ -154,10 +154,6 @@ class TrainConfig(Section):
     loss: Literal["example", "token"] = Field(
         default="example", description="What weighs the same in a step: every example, or every answer token."
     )
-    balance: Literal["sum", "famo", "pcgrad"] = Field(
-        default="sum",
-        description="How an adapter's tasks share a step: sum; famo: losses fall at one rate; pcgrad: no conflicts.",
-    )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations: less memory, a third slower."
     )
@@ -197,20 +193,21 @@ class EvaluateConfig(Section):
 class RouterConfig(Section):
     """What picks an adapter by the content of a request."""
 
-    kind: Literal["discriminant", "heads", "softmax"] = Field(
+    kind: Literal["discriminant", "softmax"] = Field(
         default="discriminant",
-        description="discriminant: closed form, takes in tasks later; heads: a yes or no per task; softmax: learned.",
+        description="discriminant: closed form, takes in tasks later; softmax: learned.",
     )
     features: str = Field(
         default="embedding",
         pattern=r"^(embedding|layer:\d+|encoder:.+)$",
         description="What it sees of a text: embedding (the table alone), layer:N, or encoder: and a hub id.",
     )
-    turned_away: float = Field(
+    max_abstained: float = Field(
         default=0.05,
         ge=0.0,
         le=0.5,
-        description="Most of the tasks' own rows that may go to the base so that texts of no task do; on validation.",
+        description="Most of the tasks' own rows that may go to the base so that out-of-distribution texts do; on "
+        "validation.",
     )
     compare: tuple[Literal["uniform", "arrow"], ...] = Field(
         default=(),
@@ -296,11 +293,6 @@ class RunConfig(Section):
             faults.append(
                 f"adapters is {value}, but with `method: full` each would be a whole model. "
                 "Use `shared` or a list of one recipe, or `method: lora`"
-            )
-        if self.method == "full" and self.train.balance == "pcgrad":
-            faults.append(
-                "train.balance is 'pcgrad', which projects the gradients of adapters; with `method: full` there are "
-                "none. Use `sum` or `famo`, or `method: lora`"
             )
         return faults + (self._share_faults() if self.mixture.schedule == "fixed" else [])
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from multitune.core.errors import MissingExtraError, ModelError
 
+BASE = "base"  # the name that stands for no adapter: the base itself answers
+
 # alias -> (importable package that carries the file, path inside it, pip command)
 ALIASES = {
     "smollm2-135m": (
@@ -30,6 +32,14 @@ class BaseRef:
     def load_options(self) -> dict[str, str]:
         """Keyword arguments of from_pretrained that pick the file."""
         return {"gguf_file": self.gguf} if self.gguf else {}
+
+
+def public_name(name: str) -> str:
+    """A base as others find it: the hub id of an alias, else the id, or the place of a folder or file."""
+    if name in ALIASES:
+        return ORIGINS.get(name, name)
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name
 
 
 def resolve_base(name: str, folder: Path | None = None) -> BaseRef:

@@ -1,67 +1,72 @@
-"""One process at a time in a run or a folder: locks that go with the process, however it ends."""
+"""One process at a time in a folder: locks that go with the process, however it ends."""
 
-import fcntl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from multitune.core.errors import RunFolderError
 from multitune.core.files import storage
 
+PAUSE = 0.1  # seconds between attempts
+
 
 def is_locked(path: Path) -> bool:
-    """Whether another process holds the lock of a file; False where there is no file or no locks."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # no such file, or a file system without locks
+    """Whether a process holds a lock; False where there is none, or where the file system knows no locks."""
+    if not path.is_file():
         return False
-    return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):
+        return False
 
 
-def hold(diary: IO[bytes], attempts: int = 20) -> None:
-    """Lock an open diary for whoever writes it: the lock goes with the process, however that ends.
+def hold(path: Path, refusal: str, attempts: int = 20) -> BaseFileLock | None:
+    """Take a lock until it is released or the process ends; None where the file system knows no locks.
 
-    Whoever asks `RunFolder.is_held` holds a lock for an instant too, hence the attempts, a tenth of a second apart.
+    Whoever asks `is_locked` holds the lock for an instant too, hence the attempts, a tenth of a second apart.
 
-    Raises:
-        RunFolderError: another process writes it.
-    """
-    for attempt in range(attempts):
-        try:
-            fcntl.flock(diary, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if attempt == attempts - 1:
-                raise RunFolderError(
-                    f"{diary.name}: another process is training this run. Wait for it (`multitune watch`), or stop it"
-                ) from error
-            time.sleep(0.1)
-        except OSError:  # a file system without locks
-            return
-        else:
-            return
-
-
-@contextmanager
-def only_one(folder: Path) -> Generator[None]:
-    """Hold a folder, made here if need be, against a second process that would work in it too.
+    Args:
+        path: of the lock file, in a folder that exists.
+        refusal: what to say where another process holds it.
+        attempts: before giving up.
 
     Raises:
         RunFolderError: another process holds it.
-        StorageError: it cannot be made.
     """
-    with storage(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / "lock").open("ab")
-    with lock:
+    lock = FileLock(path, timeout=0)
+    for attempt in range(attempts):
         try:
-            hold(lock, attempts=1)
-        except RunFolderError as error:
-            raise RunFolderError(
-                f"{folder}: another process is at work here. Wait for it, or stop it first"
-            ) from error
+            lock.acquire()
+        except Timeout as error:
+            if attempt == attempts - 1:
+                raise RunFolderError(refusal) from error
+            time.sleep(PAUSE)
+        except (OSError, NotImplementedError):
+            return None
+        else:
+            return lock
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def only_one(lock: Path) -> Generator[None]:
+    """Hold a lock, whose folder is made if need be, against a second process that would work in it too.
+
+    Raises:
+        RunFolderError: another process holds it.
+        StorageError: the folder cannot be made.
+    """
+    with storage(lock.parent):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    held = hold(lock, f"{lock.parent}: another process is at work here. Wait for it, or stop it first", attempts=1)
+    try:
         yield
+    finally:
+        if held is not None:
+            held.release()

@@ -7,7 +7,14 @@ from pathlib import Path
 from multitune.core.errors import RunFolderError
 from multitune.core.locks import is_locked
 
-ROUTING_TABLE, ROUTING_REPORT = "table.json", "report.json"  # in the folder of a routing version
+# In the folder of a routing version: the table, and what the router is worth or what a change of the tasks did.
+ROUTING_TABLE, ROUTING_REPORT, ROUTING_CHANGE = "table.json", "report.json", "change.json"
+
+
+def _foreign(folder: Path, ours: set[str]) -> list[str]:
+    """Names in a folder that are not ours; parts of unfinished writes are."""
+    names = [path.name for path in folder.iterdir() if not path.name.startswith((".part-", ".old-"))]
+    return sorted(name for name in names if name not in ours)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,11 @@ class RunFolder:
         return self.path / "events.jsonl"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that trains or evaluates the run."""
+        return self.path / "lock"
+
+    @property
     def checkpoint(self) -> Path:
         """The last complete training state."""
         return self.path / "checkpoint"
@@ -59,6 +71,14 @@ class RunFolder:
     def adapter(self, name: str) -> Path:
         """A finished adapter, in PEFT's format."""
         return self.path / "adapters" / name
+
+    @property
+    def adapters(self) -> dict[str, Path]:
+        """Name -> folder of every finished adapter, those of tasks that joined later among them."""
+        own = {path.name: path for path in sorted((self.path / "adapters").glob("[!.]*")) if path.is_dir()}
+        for task in self.joined:
+            own |= self.added(task).adapters
+        return own
 
     def snapshot(self, name: str, step: int) -> Path:
         """An adapter as it was after `step` optimizer steps."""
@@ -90,32 +110,38 @@ class RunFolder:
         return RunFolder(self.path / "added" / task)
 
     @property
-    def is_held(self) -> bool:
-        """Whether a process trains or evaluates this run now; see `hold`."""
-        return is_locked(self.events)
+    def joined(self) -> list[str]:
+        """Tasks that joined later and were trained to the end, by name."""
+        return sorted(path.parent.name for path in (self.path / "added").glob("*/scores.json"))
+
+    def evaluation(self, name: str) -> "RunFolder":
+        """Another evaluation of the same adapters: its scores, predictions and prompts lie as a run's do."""
+        return RunFolder(self.path / "evaluations" / name)
 
     @property
-    def strangers(self) -> list[str]:
+    def evaluations(self) -> list[str]:
+        """Names of the other evaluations."""
+        return sorted(path.parent.name for path in (self.path / "evaluations").glob("*/scores.json"))
+
+    @property
+    def comparisons(self) -> list[Path]:
+        """Files of the comparisons with other models."""
+        return sorted((self.path / "comparisons").glob("*.json"))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process trains or evaluates this run now; see `hold`."""
+        return is_locked(self.lock)
+
+    @property
+    def foreign(self) -> list[str]:
         """Names in the folder that no run writes."""
-        files = self.config, self.versions, self.data, self.events, self.selection, self.scores, self.report
-        folders = (
-            "checkpoint",
-            "adapters",
-            "snapshots",
-            "predictions",
-            "prompts",
-            "comparisons",
-            "routing",
-            "added",
-            "tracking",
-        )
-        ours = {*(file.name for file in files), *folders}
-        unfinished = (".part-", ".old-")
-        names = [path.name for path in self.path.iterdir() if not path.name.startswith(unfinished)]
-        return sorted(name for name in names if name not in ours)
+        files = self.config, self.versions, self.data, self.events, self.selection, self.scores, self.report, self.lock
+        folders = "checkpoint adapters snapshots predictions prompts comparisons routing added evaluations tracking"
+        return _foreign(self.path, {*(file.name for file in files), *folders.split()})
 
     def drop_weights(self) -> None:
-        """Delete checkpoint, snapshots and adapters; the diary and what else is told of the run stay."""
+        """Delete checkpoint, snapshots and adapters; the event log and the results stay."""
         for part in ("checkpoint", "snapshots", "adapters"):
             shutil.rmtree(self.path / part, ignore_errors=True)
 
@@ -167,6 +193,26 @@ class TuneFolder:
         """The run file with the chosen settings."""
         return self.path / "best.yaml"
 
+    @property
+    def lock(self) -> Path:
+        """Held by the process that searches."""
+        return self.path / "lock"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process searches now."""
+        return is_locked(self.lock)
+
+    @property
+    def foreign(self) -> list[str]:
+        """Names in the folder that no search writes."""
+        files = self.config, self.journal, self.report, self.best, self.lock
+        return _foreign(self.path, {*(file.name for file in files), "trials", f"{self.journal.name}.lock"})
+
+    def clear(self) -> None:
+        """Delete the search."""
+        shutil.rmtree(self.path)
+
     def trial(self, number: int) -> RunFolder:
         """The run of one trial, counted from 0."""
         return RunFolder(self.path / "trials" / f"{number:04d}")
@@ -217,6 +263,32 @@ class StudyFolder:
     def recommended(self) -> Path:
         """The run file of what the study recommends."""
         return self.path / "recommended.yaml"
+
+    @property
+    def report(self) -> Path:
+        """The report as one page for a browser."""
+        return self.path / "report.html"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that is at work on the study."""
+        return self.path / "lock"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a process is at work on it now."""
+        return is_locked(self.lock)
+
+    @property
+    def foreign(self) -> list[str]:
+        """Names in the folder that no study writes."""
+        files = self.config, self.versions, self.data, self.findings, self.proxies, self.recommended, self.report
+        parts = self.lock, self.jobs, self.signatures, self.path / "arms"
+        return _foreign(self.path, {path.name for path in (*files, *parts)} | {"waves"})
+
+    def clear(self) -> None:
+        """Delete the study."""
+        shutil.rmtree(self.path)
 
     def arm(self, key: str) -> Path:
         """An arm's folder."""

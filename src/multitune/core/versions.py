@@ -3,13 +3,14 @@
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+
+from multitune.core.results.run import Machine, Versions
 
 PACKAGES = ("multitune", "torch", "transformers", "datasets", "scikit-learn", "scipy", "numpy", "sacrebleu")
 
 
-def versions() -> dict[str, Any]:
-    """Names and versions as plain JSON."""
+def versions() -> Versions:
+    """Packages, Python and machine of this process."""
 
     def installed(name: str) -> str | None:
         try:
@@ -17,15 +18,11 @@ def versions() -> dict[str, Any]:
         except PackageNotFoundError:
             return None
 
-    return {
-        "packages": {name: installed(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "machine": {
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-        },
-    }
+    return Versions(
+        packages={name: installed(name) for name in PACKAGES},
+        python=platform.python_version(),
+        machine=Machine(system=platform.platform(), processor=_processor(), cores=os.cpu_count()),
+    )
 
 
 def _processor() -> str:

@@ -1,187 +1,156 @@
 """Tasks that join a finished run or leave it, with the proof that nothing else moved.
 
 A task that joins is a run of its own in `added/TASK`, whose adapter stands on the shared one or on the base; then a
-new routing version names it. Its report.json holds ``{"change": {the fields of Change}, "views": {"prompt" or "body":
-{the fields of quality.Quality}}}``, on held-out rows of every task.
+new routing version names it, beside a change.json that holds the proof.
 """
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from multitune.config.adapters import adapter_faults, shared_recipe
+from multitune.config.adapters import adapter_faults
 from multitune.config.load import load_config
 from multitune.config.schema import RecipeConfig, RunConfig, Section, TrainConfig
-from multitune.core.errors import ConfigError, RouterError, suggest
+from multitune.core.bases import BASE
+from multitune.core.errors import ConfigError, RouterError, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
-from multitune.core.records import Split
-from multitune.core.routing_versions import read_table
+from multitune.core.results.routing import RoutingChoice, RoutingTable, TaskChange
+from multitune.core.routing_versions import require_table
 from multitune.core.run_folder import RunFolder
-from multitune.data.task_input import TaskInput
-from multitune.deployment.deploy import elect, table_of, table_row, write_version
-from multitune.deployment.integrity import Witness, file_digests, logits_digests
+from multitune.deployment.deploy import elect, table_of, write_version
+from multitune.deployment.homes import OpenRun, open_run_models, read_joined, shared_adapter
+from multitune.deployment.integrity import RunState, file_digests, logits_digests
 from multitune.deployment.router_report import FITTED_ON, answers, held_quality, task_texts, texts_of
-from multitune.deployment.select import Candidate
 from multitune.evaluation.experiment import evaluated_run
 from multitune.evaluation.transfer import corpus_score
 from multitune.inference.predict import chosen_rows, predict_options
-from multitune.model.backbone import load_backbone
-from multitune.model.bank import BASE, AdapterBank
-from multitune.model.files import load_adapter
 from multitune.routing.features import Features, open_features
-from multitune.routing.router import Router, load_router, vectors
+from multitune.routing.router import Decision, Router, load_router, vectors
 from multitune.training.prepare import PreparedRun, prepare_run
 
 INHERITED = ("base", "system", "seed", "lora", "train", "evaluate", "device", "dtype")
 
 
-@dataclass(frozen=True, slots=True)
-class AddOptions:
-    """How a task joins."""
-
-    alone: bool = False  # from the base, also where there is a shared adapter
-    observe: Observe = unwatched
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a change of the tasks did to those that were there before."""
-
-    added: str | None
-    removed: str | None
-    version: str
-    files: int  # that were there before
-    files_changed: tuple[str, ...]
-    logits_changed: tuple[str, ...]  # tasks of which a logit of their adapter differs in a bit
-    routes_changed: dict[str, float]  # task -> share of its validation rows that now go elsewhere
-    scores: dict[str, dict[str, float]]  # task -> {"before", "after"} on validation rows, under the router
-    accuracy: dict[str, float]  # view -> share of held-out rows with the right task, afterwards
-    choice: dict[str, Any] = field(default_factory=dict[str, Any])  # the new task's row of the table
-
-
 @dataclass(slots=True)
-class _House:
-    """A run with its routing version, opened: data and adapters of every task it routes to."""
+class _RoutedRun:
+    """A run with its routing version."""
 
-    folder: RunFolder
-    config: RunConfig
-    table: dict[str, Any]
+    run: OpenRun
+    table: RoutingTable
     router: Router
     features: Features
-    bank: AdapterBank
-    prepared: dict[str, PreparedRun]  # task -> the run that holds its data
 
     @property
     def adapters(self) -> dict[str, str]:
         """Task -> adapter."""
-        return {task: row["adapter"] for task, row in self.table["tasks"].items()}
+        return self.table.adapters
 
 
-def add_task(folder: RunFolder, new: RunConfig, options: AddOptions) -> dict[str, Any]:
+def add_task(
+    folder: RunFolder,
+    new: RunConfig,
+    *,
+    alone: bool = False,
+    overwrite: bool = False,
+    observe: Observe = unwatched,
+) -> TaskChange:
     """Train an adapter for one new task, and write a routing version that knows it.
 
     Args:
         folder: a run with a routing table.
         new: holds the new task; what else it states wins over the run's own settings.
-        options: how.
-
-    Returns:
-        The fields of Change.
+        alone: learn from the base, also where there is a shared adapter.
+        overwrite: start a task over that was begun from another file.
+        observe: gets the events of its training.
 
     Raises:
         InputError: the task is there already, is for another base, or does not fit; the run folder is unchanged.
         TrainingError, Interrupted: adding the same file again goes on.
     """
-    house = _open(folder)
-    house.router.require_growing()
-    config = _joining(house, new, options.alone)
+    before = _open(folder)
+    before.router.require_growing()
+    config = _joining(before, new, alone)
     name = config.tasks[0].name
     began = folder.added(name)
-    before, read = _witness(house, began.path), house.prepared
-    del house  # its backbone: training loads its own
-    with evaluated_run(config, resume=began.config.is_file(), observe=options.observe):
-        pass
-    house, prepared = _open(folder, read), prepare_run(config)
-    load_adapter(house.bank, began.adapter(name), name)
-    row = _row_of(house, began, prepared, name)
-    router = deepcopy(house.router)
-    train, held = (vectors(house.features, {name: task_texts(prepared, name, s)})[name] for s in FITTED_ON)
+    state, known = _state(before, began.path), before.run
+    main, joined = known.main, {task: h.prepared for task, h in known.homes.items() if h.folder != folder}
+    del before, known  # their backbone: training loads its own
+    resume = began.config.is_file() and not overwrite
+    try:
+        with evaluated_run(config, resume=resume, observe=observe, overwrite=overwrite):
+            pass
+    except RunFolderError as error:
+        if not resume:
+            raise
+        raise RunFolderError(
+            f"{began.path}: task {name!r} was begun from another file. To start over: multitune add --overwrite"
+        ) from error
+    now = _open(folder, main, {**joined, name: prepare_run(config)})
+    home = now.run.homes[name]
+    choice = elect(home, now.run.candidates(name), now.run.bank)
+    router = deepcopy(now.router)
+    train, held = (vectors(now.features, {name: task_texts(home.prepared, name, s)})[name] for s in FITTED_ON)
     router.add(name, train, held)
-    tasks = {**house.table["tasks"], name: row}
-    change = _compare(house, router, tasks, before)
-    return _write(house, router, tasks, {**change, "added": name, "removed": None, "choice": row})
+    choices = {**now.table.tasks, name: choice}
+    return _write(now, router, choices, state, added=name)
 
 
-def remove_task(folder: RunFolder, name: str) -> dict[str, Any]:
+def remove_task(folder: RunFolder, name: str) -> TaskChange:
     """Write a routing version without a task, and delete what it brought if it joined later.
-
-    Returns:
-        The fields of Change.
 
     Raises:
         RouterError: no such task, or it is the last one; the run folder is unchanged.
     """
-    house = _open(folder)
-    if name not in house.table["tasks"]:
-        raise RouterError(f"{folder.path}: no task {name!r} is routed to. {suggest(name, house.table['tasks'])}")
+    now = _open(folder)
+    if name not in now.table.tasks:
+        raise RouterError(f"{folder.path}: no task {name!r} is routed to. {suggest(name, now.table.tasks)}")
     left = folder.added(name).path
-    before = _witness(house, left)
-    router = deepcopy(house.router)
+    state = _state(now, left)
+    router = deepcopy(now.router)
     router.remove(name)
-    tasks = {task: row for task, row in house.table["tasks"].items() if task != name}
-    users = [task for task, row in tasks.items() if Path(row["path"]).is_relative_to(f"added/{name}")]
+    choices = {task: choice for task, choice in now.table.tasks.items() if task != name}
+    users = [task for task, choice in choices.items() if Path(choice.path).is_relative_to(f"added/{name}")]
     if users:
         raise RouterError(f"{folder.path}: task {users[0]!r} ships with an adapter of {name!r}. Remove that one first")
-    change = _compare(house, router, tasks, before)
-    done = _write(house, router, tasks, {**change, "added": None, "removed": name})
+    done = _write(now, router, choices, state, removed=name)
     shutil.rmtree(left, ignore_errors=True)
     return done
 
 
-def _open(folder: RunFolder, read: Mapping[str, PreparedRun] | None = None) -> _House:
-    """Load a run from disk; `read` is its data where that is at hand."""
-    version, table = read_table(folder)
-    config = load_config(folder.config)
-    prepared = dict(read or _read(folder, config, table["tasks"]))
-    any_run = next(iter(prepared.values()))  # they share a base
-    bank = AdapterBank(load_backbone(any_run.ref, config.device, config.dtype))
-    paths = {row["adapter"]: folder.path / row["path"] for row in table["tasks"].values() if row["path"]}
-    if shared := _shared(folder, config):  # what newcomers stand on, and may ship with
-        paths[shared] = folder.adapter(shared)
-    for name, path in paths.items():
-        load_adapter(bank, path, name)
-    features = open_features(config.router.features, bank.backbone, any_run.chat.tokenizer)
-    return _House(folder, config, table, load_router(version, features.key), features, bank, prepared)
+def _open(
+    folder: RunFolder, main: PreparedRun | None = None, joined: Mapping[str, PreparedRun] | None = None
+) -> _RoutedRun:
+    """Load a run from disk; `main` and `joined` are its data where they are at hand."""
+    table = require_table(folder)
+    main = main or prepare_run(load_config(folder.config))
+    joined = read_joined(folder) if joined is None else joined
+    wanted = {*table.adapters.values(), *joined, shared_adapter(folder, main.config)}
+    run = open_run_models(folder, main, joined, only={name for name in wanted if name})
+    features = open_features(main.config.router.features, run.bank.backbone, main.chat.tokenizer)
+    return _RoutedRun(run, table, load_router(folder.routing_versions[-1], features.key), features)
 
 
-def _read(folder: RunFolder, config: RunConfig, tasks: Iterable[str]) -> dict[str, PreparedRun]:
-    """Task -> the run that holds its data."""
-    joined = {task: file for task in tasks if (file := folder.added(task).config).is_file()}
-    main = prepare_run(config)
-    return {task: prepare_run(load_config(joined[task])) if task in joined else main for task in tasks}
-
-
-def _joining(house: _House, new: RunConfig, alone: bool) -> RunConfig:
+def _joining(before: _RoutedRun, new: RunConfig, alone: bool) -> RunConfig:
     """The run file of a task that joins: its own, with the older run's settings where it says nothing."""
     if len(new.tasks) != 1:
         raise ConfigError(f"tasks: {len(new.tasks)} tasks; one joins at a time. Give each a file of its own")
-    name, old = new.tasks[0].name, house.config
-    taken = {BASE, *house.table["tasks"], *(path.name for path in house.folder.adapter(BASE).parent.glob("*"))}
+    name, old, folder = new.tasks[0].name, before.run.config, before.run.folder
+    taken = {BASE, *before.table.tasks, *(plan.recipe.name for plan in before.run.main.plans)}
     if name in taken | {task.name for task in (*old.tasks, *old.general, *old.retention)}:
         raise ConfigError(f"tasks[0].name is {name!r}, which this run has already. Choose another name")
     if "base" in new.model_fields_set and new.base != old.base:
-        raise ConfigError(f"base is {new.base!r}, but {house.folder.path} stands on {old.base!r}. Remove the line")
-    shared = _shared(house.folder, old)
-    on = None if alone or shared is None else str(house.folder.adapter(shared).resolve())
+        raise ConfigError(f"base is {new.base!r}, but {folder.path} stands on {old.base!r}. Remove the line")
+    shared = before.run.shared
+    on = None if alone or shared is None else str(folder.adapter(shared).resolve())
     recipe = RecipeConfig(name=name, tasks=(name,), general=bool(new.general), on=on)
     kept = {key: _inherited(getattr(old, key), getattr(new, key), key in new.model_fields_set) for key in INHERITED}
-    output = str((house.folder.path / "added").resolve())
+    output = str((folder.path / "added").resolve())
     config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (recipe,)})
     if faults := adapter_faults(config):
         raise ConfigError("\n".join(faults))
@@ -196,72 +165,63 @@ def _inherited(old: Any, new: Any, stated: bool) -> Any:
     return old.model_copy(update={**length, **{key: getattr(new, key) for key in new.model_fields_set}})
 
 
-def _row_of(house: _House, began: RunFolder, prepared: PreparedRun, name: str) -> dict[str, Any]:
-    """The new task's row of the table: base, shared and its own adapter stand for election."""
-    candidates = [Candidate(BASE, "base", 0)]
-    if shared := _shared(house.folder, house.config):
-        candidates.append(Candidate(shared, "shared", 0))
-    candidates.append(Candidate(name, "alone", len(house.bank[name].weights)))
-    choice = elect(began, prepared, name, candidates, house.bank)
-    paths = {name: f"added/{name}/adapters/{name}", BASE: ""}
-    return table_row(choice, paths.get(choice.adapter, f"adapters/{choice.adapter}"))
-
-
-def _shared(folder: RunFolder, config: RunConfig) -> str | None:
-    """The name of the run's adapter that learnt all its tasks, if it has one."""
-    recipe = shared_recipe(config)
-    return recipe.name if recipe and folder.adapter(recipe.name).is_dir() else None
-
-
-def _compare(house: _House, router: Router, tasks: Mapping[str, Mapping[str, Any]], before: Witness) -> dict[str, Any]:
-    """What is the same and what is not for the tasks that stay."""
-    now = _witness(house, before.without)
-    adapters = {task: row["adapter"] for task, row in tasks.items()}
-    found = {task: _rerouted(house, router, adapters, task) for task in house.adapters if task in adapters}
-    return {
-        "files": len(before.files),
-        "files_changed": tuple(path for path in before.files if now.files.get(path) != before.files[path]),
-        "logits_changed": tuple(task for task in before.logits if now.logits[task] != before.logits[task]),
-        "routes_changed": {task: moved for task, (moved, _) in found.items()},
-        "scores": {task: scores for task, (_, scores) in found.items()},
-    }
-
-
-def _rerouted(house: _House, router: Router, adapters: Mapping[str, str], task: str) -> tuple[float, dict[str, float]]:
-    """Share of a task's validation rows that now go elsewhere, and its score by the router before and after."""
-    prepared = house.prepared[task]
-    item = prepared.tasks[task]
-    options = predict_options(prepared.config, prepared.config.evaluate.select_limit)
-    places = chosen_rows(item, "validation", options)
-    features = house.features.of(texts_of(item, "validation", places)["prompt"])
-    old, new = house.router.decide(features, house.adapters), router.decide(features, adapters)
-    joined = house.folder.added(task)
-    home = joined if joined.config.is_file() else house.folder
-    subjects = [name for name in (BASE, *house.bank.names) if home.predictions(name, task, "validation").is_file()]
-    said = {name: read_predictions(home.predictions(name, task, "validation")) for name in subjects}
-    rows: tuple[TaskInput, Split, list[int]] = (item, "validation", places)
-    metric = item.data.task.metric
-    scores = {
-        label: corpus_score(metric, answers(prepared, house.bank, rows, [d.adapter for d in decisions], said))
-        for label, decisions in (("before", old), ("after", new))
-    }
-    return float(np.mean([a.adapter != b.adapter for a, b in zip(old, new, strict=True)])), scores
-
-
 def _write(
-    house: _House, router: Router, tasks: Mapping[str, Mapping[str, Any]], change: Mapping[str, Any]
-) -> dict[str, Any]:
-    candidates = [Candidate(name, "alone", len(house.bank[name].weights)) for name in house.bank.names]
-    table = table_of(tasks, candidates, house.bank)
-    shipped = {task: row["adapter"] for task, row in tasks.items()}
-    views = held_quality(router, shipped)
-    accuracy = {view: found["accuracy"] for view, found in views.items()}
-    done = asdict(Change(**change, version=house.folder.next_routing().name, accuracy=accuracy))
-    write_version(house.folder, table, router, {"change": done, "views": views})
-    return done
+    now: _RoutedRun,
+    router: Router,
+    choices: Mapping[str, RoutingChoice],
+    before: RunState,
+    *,
+    added: str | None = None,
+    removed: str | None = None,
+) -> TaskChange:
+    """Write the next version, and say what is the same and what is not for the tasks that stay."""
+    after = _state(now, before.without)
+    adapters = {task: choice.adapter for task, choice in choices.items()}
+    stay = [task for task in now.adapters if task in adapters]
+    rerouted = {task: _rerouted(now, router, adapters, task) for task in stay}
+    views = held_quality(router, adapters)
+    folder = now.run.folder
+    change = TaskChange(
+        added=added,
+        removed=removed,
+        version=folder.next_routing().name,
+        files=len(before.files),
+        files_changed=tuple(path for path in before.files if after.files.get(path) != before.files[path]),
+        logits_changed=tuple(task for task in before.logits if after.logits[task] != before.logits[task]),
+        routes_changed={task: moved for task, (moved, _) in rerouted.items()},
+        scores={task: scores for task, (_, scores) in rerouted.items()},
+        accuracy={view: found.accuracy for view, found in views.items()},
+        choice=choices[added] if added else None,
+        views=views,
+    )
+    table = table_of(choices, now.run.all_candidates(), now.run.bank)
+    write_version(folder, table, router, change)
+    return change
 
 
-def _witness(house: _House, without: Path) -> Witness:
-    prompts = {task: house.prepared[task].tasks[task].tokens["validation"][0].prompt for task in house.adapters}
-    logits = logits_digests(house.bank, house.adapters, prompts, house.config.train.pack_tokens)
-    return Witness(without, file_digests(house.folder, without), logits)
+def _rerouted(
+    now: _RoutedRun, router: Router, adapters: Mapping[str, str], task: str
+) -> tuple[float, dict[Literal["before", "after"], float]]:
+    """Share of a task's validation rows that now go elsewhere, and its score by the router before and after."""
+    home = now.run.homes[task]
+    options = predict_options(home.prepared.config, home.prepared.config.evaluate.select_limit)
+    places = chosen_rows(home.item, "validation", options)
+    features = now.features.of(texts_of(home.item, "validation", places)["prompt"])
+    old, new = now.router.decide(features, now.adapters), router.decide(features, adapters)
+    files = {name: home.folder.predictions(name, task, "validation") for name in (BASE, *now.run.bank.names)}
+    known = {name: read_predictions(file) for name, file in files.items() if file.is_file()}
+    metric = home.item.data.task.metric
+
+    def scored(decisions: list[Decision]) -> float:
+        by = [decision.adapter for decision in decisions]
+        return corpus_score(metric, answers(home, now.run.bank, "validation", places, adapters=by, known=known))
+
+    moved = float(np.mean([a.adapter != b.adapter for a, b in zip(old, new, strict=True)]))
+    return moved, {"before": scored(old), "after": scored(new)}
+
+
+def _state(now: _RoutedRun, without: Path) -> RunState:
+    homes = now.run.homes
+    prompts = {task: homes[task].item.tokens["validation"][0].prompt for task in now.adapters}
+    logits = logits_digests(now.run.bank, now.adapters, prompts, now.run.config.train.pack_tokens)
+    return RunState(without, file_digests(now.run.folder, without), logits)

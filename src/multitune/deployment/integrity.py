@@ -1,4 +1,4 @@
-"""Proof that a change of a run left the rest as it was: digests of its files, and of what its adapters answer."""
+"""Integrity checks: digests of a run's files and of its adapters' logits, before and after a change of its tasks."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ TOKENS = 16  # of the end of a prompt of each task, behind which logits are comp
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
+class RunState:
     """A run as it was."""
 
     without: Path  # a folder that a change is meant to write or delete
@@ -53,10 +53,10 @@ def logits_digests(
     for task, adapter in adapters.items():
         end = prompts[task][-TOKENS:]
         rows.append(PackRow(Segments(end, end[-1:]), bank.number(adapter), task=0))
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for pack in bank.backbone.pack(rows, pack_tokens):
         with bank.route(pack.slices, len(pack)):
             logits, which = bank.backbone.logits(pack)
         for row, node in zip(pack.target_row, which.tolist(), strict=True):
-            found[tasks[pack.rows[row]]] = hashlib.sha256(logits[node].cpu().numpy().tobytes()).hexdigest()
-    return {task: found[task] for task in tasks}
+            digests[tasks[pack.rows[row]]] = hashlib.sha256(logits[node].cpu().numpy().tobytes()).hexdigest()
+    return {task: digests[task] for task in tasks}

@@ -1,40 +1,32 @@
 """What a router is worth: task scores under it against perfect routing, the shared adapter and the base.
 
-report.json holds::
-
-    {"router": kind, "features": key, "rows": split,
-     "views": {"prompt" or "body": {the fields of quality.Quality}},
-     "kinds": {KIND: accuracy on bodies}, "general": {SET: {"auroc", "routed"}}, "left_out": {TASK: the same},
-     "tasks": {TASK: {"metric", "examples", "scores": {"base", "oracle", "routed", "routed_body", ROLE or NAME},
-                      "routed": {"difference", "low", "high"}, "routed_body": the same}}}
-
 `routed` is what a request with the whole prompt gets, `routed_body` what one gets that is routed by its body alone:
 the part of a prompt that its task's prompts do not share. Differences are to `oracle`, the table's adapter.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
 from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction, Split
-from multitune.core.run_folder import RunFolder
+from multitune.core.results.routing import RoutedTask, RouterQuality, RouterReport, View
+from multitune.core.results.scores import Difference
 from multitune.core.seeds import generator
 from multitune.data.task_input import TaskInput
+from multitune.deployment.homes import OpenRun, TaskHome
 from multitune.evaluation.stats import bootstrap_plan, percentile_interval
 from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.inference.predict import chosen_rows, predict_options, predict_rows
-from multitune.model.bank import BASE, AdapterBank
+from multitune.model.bank import AdapterBank
 from multitune.routing.features import Features
 from multitune.routing.quality import accuracy_by_kind, left_out, outside, quality
 from multitune.routing.router import Router, RouterRows, vectors
 from multitune.training.prepare import PreparedRun
 
-VIEWS = ("prompt", "body")
+VIEWS: tuple[View, ...] = ("prompt", "body")
 FITTED_ON: tuple[Split, Split] = ("train", "validation")
-# Most rows of a set that a router is fitted on, keeps to calibrate by, and is tested on as strangers.
+# Most rows of a set that a router is fitted on, keeps to calibrate by, and is tested on as out-of-distribution.
 ROUTER_ROWS: dict[Split, int] = {"train": 1000, "validation": 200, "test": 500}
 
 
@@ -63,113 +55,117 @@ def _same_start(texts: Sequence[str]) -> int:
 
 
 def measure_routing(
-    folder: RunFolder,
-    prepared: PreparedRun,
-    bank: AdapterBank,
-    table: Mapping[str, Any],
-    fitted: tuple[Router, Features, RouterRows],
-) -> dict[str, Any]:
+    run: OpenRun, adapters: Mapping[str, str], *, router: Router, features: Features, rows: RouterRows
+) -> RouterReport:
     """The report of a router on the rows of the final table, whose predictions are in the run folder.
 
     Args:
-        folder: of the run.
-        prepared: the run.
-        bank: holds the table's adapters.
-        table: from task to adapter, as table.json has it.
-        fitted: the router, its features, and the rows that it was fitted on.
+        run: with all its adapters.
+        adapters: task -> the adapter it ships with.
+        router: a fitted one.
+        features: that it was fitted on.
+        rows: that it was fitted on.
     """
-    router, features, rows = fitted
-    adapters = {task: row["adapter"] for task, row in table["tasks"].items()}
-    split = prepared.config.evaluate.split
-    options = predict_options(prepared.config, prepared.config.evaluate.limit)
-    places = {task: chosen_rows(prepared.tasks[task], split, options) for task in adapters}
-    test = vectors(features, {task: texts_of(prepared.tasks[task], split, at) for task, at in places.items()})
-    seen = {view: {task: views.get(view, views["prompt"]) for task, views in test.items()} for view in VIEWS}
+    split = run.config.evaluate.split
+    test = vectors(features, {task: texts_of(run.homes[task].item, *_evaluated(run.homes[task])) for task in adapters})
+    seen: dict[View, dict[str, np.ndarray]] = {
+        view: {task: views.get(view, views["prompt"]) for task, views in test.items()} for view in VIEWS
+    }
     general = {
-        name: features.of(task_texts(prepared, name, split)["prompt"])
-        for name, item in prepared.tasks.items()
+        name: features.of(task_texts(run.main, name, split)["prompt"])
+        for name, item in run.main.tasks.items()
         if item.general
     }
     bodies = np.concatenate(list(seen["body"].values()))
-    return {
-        "router": router.classifier.kind,
-        "features": router.features_key,
-        "rows": split,
-        "views": {view: asdict(quality(router, of, adapters)) for view, of in seen.items()},
-        "kinds": accuracy_by_kind(rows, seen["body"]),
-        "general": {name: asdict(outside(router, bodies, of, adapters)) for name, of in general.items()},
-        "left_out": left_out(router, rows, test, adapters),
-        "tasks": {
-            task: _task_report(folder, prepared, bank, adapters, (task, places[task], router, test[task]))
-            for task in adapters
-        },
-    }
+    return RouterReport(
+        router=router.classifier.kind,
+        features=router.features_key,
+        rows=split,
+        views={view: quality(router, of, adapters) for view, of in seen.items()},
+        kinds=accuracy_by_kind(rows, seen["body"]),
+        general={name: outside(router, bodies, of, adapters) for name, of in general.items()},
+        left_out=left_out(router, rows, test, adapters),
+        tasks={task: _routed_task(run, adapters, task=task, router=router, views=test[task]) for task in adapters},
+    )
 
 
-def held_quality(router: Router, adapters: Mapping[str, str]) -> dict[str, Any]:
-    """View -> quality on the held-out rows that the router keeps, as report.json has it."""
-    found: dict[str, Any] = {}
-    for view in dict.fromkeys(router.held.views):
-        rows = {task: router.held.rows_of(task, view) for task in router.classifier.tasks}
-        found[view] = asdict(quality(router, rows, adapters))
+def _evaluated(home: TaskHome) -> tuple[Split, list[int]]:
+    """The split of the final table, and the places of its rows in it."""
+    config = home.prepared.config
+    split = config.evaluate.split
+    return split, chosen_rows(home.item, split, predict_options(config, config.evaluate.limit))
+
+
+def held_quality(router: Router, adapters: Mapping[str, str]) -> dict[View, RouterQuality]:
+    """View -> quality on the held-out rows that the router keeps."""
+    found: dict[View, RouterQuality] = {}
+    for view in VIEWS:
+        if view in router.held.views:
+            rows = {task: router.held.rows_of(task, view) for task in router.classifier.tasks}
+            found[view] = quality(router, rows, adapters)
     return found
 
 
-def _task_report(
-    folder: RunFolder,
-    prepared: PreparedRun,
-    bank: AdapterBank,
-    adapters: Mapping[str, str],
-    routed: tuple[str, Sequence[int], Router, Mapping[str, np.ndarray]],
-) -> dict[str, Any]:
+def _routed_task(
+    run: OpenRun, adapters: Mapping[str, str], *, task: str, router: Router, views: Mapping[str, np.ndarray]
+) -> RoutedTask:
     """One task's scores by every subject that answered it, and under the router."""
-    task, places, router, views = routed
-    item, split = prepared.tasks[task], prepared.config.evaluate.split
-    subjects = [BASE, *(plan.recipe.name for plan in prepared.plans if task in plan.tasks)]
-    said = {name: read_predictions(folder.predictions(name, task, split)) for name in subjects}
-    metric, plan = item.data.task.metric, bootstrap_plan(prepared.config)
-    rows: tuple[TaskInput, Split, Sequence[int]] = (item, split, places)
+    home = run.homes[task]
+    split, places = _evaluated(home)
+    files = {name: home.folder.predictions(name, task, split) for name in home.subjects}
+    known = {name: read_predictions(file) for name, file in files.items()}
+    metric, plan = home.item.data.task.metric, bootstrap_plan(home.prepared.config)
 
     def answered(by: Sequence[str]) -> list[Prediction]:
-        return answers(prepared, bank, rows, by, said)
+        return answers(home, run.bank, split, places, adapters=by, known=known)
 
     oracle = answered([adapters[task]] * len(places))
-    scores = {name: corpus_score(metric, answered([name] * len(places))) for name in subjects}
+    scores = {name: corpus_score(metric, answered([name] * len(places))) for name in known}
     scores["oracle"] = corpus_score(metric, oracle)
-    found: dict[str, Any] = {"metric": metric.name, "examples": len(places), "scores": scores}
+    changes: dict[str, Difference] = {}
     for view, label in (("prompt", "routed"), ("body", "routed_body")):
         decisions = router.decide(views.get(view, views["prompt"]), adapters)
         chosen = answered([decision.adapter for decision in decisions])
         scores[label] = corpus_score(metric, chosen)
         differences, _ = resampled(metric, oracle, chosen, plan)
-        found[label] = asdict(percentile_interval(differences, scores[label] - scores["oracle"], plan.confidence))
-    return found
+        found = percentile_interval(differences, scores[label] - scores["oracle"], plan.confidence)
+        changes[label] = Difference(difference=found.difference, low=found.low, high=found.high)
+    return RoutedTask(
+        metric=metric.name,
+        examples=len(places),
+        scores=scores,
+        routed=changes["routed"],
+        routed_body=changes["routed_body"],
+    )
 
 
 def answers(
-    prepared: PreparedRun,
+    home: TaskHome,
     bank: AdapterBank,
-    rows: tuple[TaskInput, Split, Sequence[int]],
+    split: Split,
+    places: Sequence[int],
+    *,
     adapters: Sequence[str],
-    said: Mapping[str, Sequence[Prediction]],
+    known: Mapping[str, Sequence[Prediction]],
 ) -> list[Prediction]:
-    """What each row's adapter says to it: taken from `said` where it stands there, else asked now.
+    """What each row's adapter answers: taken from `known` where it stands there, else asked now.
 
     Args:
-        prepared: the run that the rows are of.
+        home: of the task.
         bank: holds the adapters.
-        rows: a task, a split, and places of its rows.
+        split: of its rows.
+        places: of the rows in the split.
         adapters: which one answers, for each place.
-        said: adapter -> predictions that were made before, of these rows or others.
+        known: adapter -> predictions that were made before, of these rows or others.
     """
-    item, split, places = rows
+    item, prepared = home.item, home.prepared
     ids = [item.data.examples[split][item.tokens[split].kept[i]].id for i in places]
     found: dict[int, Prediction] = {}
     for adapter in dict.fromkeys(adapters):
-        known = {prediction.id: prediction for prediction in said.get(adapter, ())}
+        before = {prediction.id: prediction for prediction in known.get(adapter, ())}
         mine = [at for at, by in enumerate(adapters) if by == adapter]
-        found |= {at: known[ids[at]] for at in mine if ids[at] in known}
-        asked = [at for at in mine if ids[at] not in known]
+        found |= {at: before[ids[at]] for at in mine if ids[at] in before}
+        asked = [at for at in mine if ids[at] not in before]
         if asked:
             options = predict_options(prepared.config, None)
             chosen = (split, [places[at] for at in asked])

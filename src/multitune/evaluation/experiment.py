@@ -8,6 +8,7 @@ from pathlib import Path
 from multitune.config.schema import RunConfig
 from multitune.core.errors import RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
+from multitune.core.results.events import NoteEvent, PhaseEvent
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.scores import evaluate_run, measure
 from multitune.evaluation.subjects import open_subjects
@@ -45,16 +46,16 @@ def evaluated_run(
     """
     folder = RunFolder(Path(config.output) / config.name)
     _check_folder(folder, resume, overwrite)
-    observe({"kind": "phase", "name": "prepare"})
+    observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
     for note in prepared.notes:
-        observe({"kind": "note", "text": note})
+        observe(NoteEvent(text=note))
     tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
         train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared), log=log))
-        log({"kind": "phase", "name": "evaluate"})
+        log(PhaseEvent(name="evaluate"))
         subjects = open_subjects(prepared, folder)
         evaluate_run(folder, prepared, subjects, log)
         yield EvaluatedRun(folder, prepared, subjects, log)

@@ -1,41 +1,38 @@
 """Every adapter answers the rows of its tasks; the answers, the scores and the verdicts go into the run folder.
 
-scores.json holds, with losses in nats per answer token::
-
-    {"split": "test", "confidence": 0.95, "resamples": 1000,
-     "tasks": {TASK: {"kind", "metric", "scores": {SUBJECT: {"score", "examples", "loss", "extra": {METRIC: value}}}}},
-     "transfer": {ADAPTER: {"tasks": [{"against": "alone" or "base", "reference": SUBJECT,
-                                       and the fields of transfer.TaskTransfer}],
-                            "summary": {the fields of transfer.TransferSummary}}},
-     "general": {SET: {"examples", "loss": {SUBJECT: mean over the rows}}},
-     "retention": {SET: {"kind", "metric", "examples", "scores": as of a task,
-                         "change": {ADAPTER: {"difference", "low", "high", "p"}}}}}
-
-A SUBJECT is `base` or an adapter. Each adapter of several tasks has a transfer table; in a run without one, every
-adapter has. A row of it compares the adapter with the one that learned this task alone, the first of them in the run
-file; where there is none, with the base, and `alone` is null. General sets are no tasks: the loss on them, before (by
-`base`) and after (by each adapter with a table), shows what was kept. So do the retention sets, which nothing trains
-on: they are scored like tasks, by the same subjects, and `change` compares an adapter with the base; p is unadjusted.
+Each adapter of several tasks has a transfer table; in a run without one, every adapter has. A row of it compares the
+adapter with the one that learned this task alone, the first of them in the run file; where there is none, with the
+base. General sets are no tasks: the loss on them, before (by the base) and after (by each adapter with a table), shows
+what was kept. So do the retention sets, which nothing trains on.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from statistics import fmean
-from typing import Any
 
 from multitune.config.schema import RecipeConfig
+from multitune.core.bases import BASE
 from multitune.core.events import Observe
-from multitune.core.files import read_json, write_json, write_text
+from multitune.core.files import write_text
 from multitune.core.predictions import write_predictions
 from multitune.core.records import Prediction
+from multitune.core.results.events import EvaluatedEvent
+from multitune.core.results.scores import (
+    GeneralLoss,
+    RetentionChange,
+    RetentionScores,
+    Scores,
+    SubjectScore,
+    TaskScores,
+    TransferTable,
+)
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.labels import answer_losses
 from multitune.inference.predict import Subject, chosen_rows, predict_options, predict_task
-from multitune.model.bank import BASE, AdapterBank
+from multitune.model.bank import AdapterBank
 from multitune.training.job import Measure
 from multitune.training.prepare import PreparedRun
 
@@ -53,9 +50,7 @@ def measure(prepared: PreparedRun) -> Measure:
     return on_validation
 
 
-def evaluate_run(
-    folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe
-) -> dict[str, Any]:
+def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe) -> Scores:
     """Let every subject answer its tasks, compare them, and write prompts/, predictions/ and scores.json.
 
     The base answers all tasks, an adapter those of its recipe; retention sets are for the base and compared adapters.
@@ -64,10 +59,7 @@ def evaluate_run(
         folder: of the run.
         prepared: the run.
         subjects: the base, and the adapters under their recipes' names.
-        observe: gets `{"kind": "evaluated", "adapter", "task", "metric", "score"}` for each pair.
-
-    Returns:
-        What scores.json holds; its form stands at the top of this file.
+        observe: gets an EvaluatedEvent for each pair.
 
     Raises:
         MultituneError: an adapter's outputs are not finite, or a single prompt does not fit into memory.
@@ -85,17 +77,17 @@ def evaluate_run(
     said = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
-    record = {
-        "split": settings.split,
-        "confidence": settings.confidence,
-        "resamples": settings.resamples,
-        "tasks": {name: _task_record(prepared.tasks[name], said) for name in every},
-        "transfer": {name: _transfer(prepared, name, recipes, said) for name in compared},
-        "general": {name: _retention(prepared, item, kept) for name, item in general.items()},
-        "retention": {name: _retained(prepared, item, said) for name, item in prepared.retention.items()},
-    }
-    write_json(folder.scores, record)
-    return read_json(folder.scores)
+    scores = Scores(
+        split=settings.split,
+        confidence=settings.confidence,
+        resamples=settings.resamples,
+        tasks={name: _task_scores(prepared.tasks[name], said) for name in every},
+        transfer={name: _transfer(prepared, name, recipes, said) for name in compared},
+        general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
+        retention={name: _retention_scores(prepared, item, said) for name, item in prepared.retention.items()},
+    )
+    scores.write(folder.scores)
+    return scores
 
 
 def _write_prompts(folder: RunFolder, prepared: PreparedRun, item: TaskInput) -> None:
@@ -120,58 +112,53 @@ def _answer(
         said[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
         write_predictions(folder.predictions(subject.name, name, settings.split), said[name])
         score = item.data.task.score(said[name])
-        event = {"adapter": subject.name, "task": name, "metric": score.metric, "score": score.value}
-        observe({"kind": "evaluated", **event})
+        observe(EvaluatedEvent(adapter=subject.name, task=name, metric=score.metric, score=score.value))
     return said
 
 
-def _task_record(item: TaskInput, said: Said) -> dict[str, Any]:
+def _task_scores(item: TaskInput, said: Said) -> TaskScores:
     """One task's score by every subject that answered it."""
     task = item.data.task
-    scores: dict[str, Any] = {}
+    scores: dict[str, SubjectScore] = {}
     for subject, by_task in said.items():
         if item.name in by_task:
             predictions = by_task[item.name]
             score = task.score(predictions)
             loss = fmean(p.loss for p in predictions if p.loss is not None)
-            scores[subject] = {"score": score.value, "examples": score.examples, "loss": loss, "extra": score.extra}
-    return {"kind": task.config.kind, "metric": task.metric.name, "scores": scores}
+            scores[subject] = SubjectScore(score=score.value, examples=score.examples, loss=loss, extra=score.extra)
+    return TaskScores(kind=task.config.kind, metric=task.metric.name, scores=scores)
 
 
-def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConfig], said: Said) -> dict[str, Any]:
+def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConfig], said: Said) -> TransferTable:
     """The transfer table of one adapter, and its summary."""
     references: dict[str, str] = {}
     for task in recipes[name].tasks:
         alone = [other for other, recipe in recipes.items() if recipe.tasks == (task,) and recipe.on is None]
         references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
     arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
-    table = compare(
-        arms, {task: prepared.tasks[task].data.task.metric for task in arms}, bootstrap_plan(prepared.config)
-    )
-    rows = [{**asdict(row), "reference": references[row.task]} for row in table.rows]
-    for row in rows:
-        row["against"] = "base" if row["reference"] == BASE else "alone"
-        row["alone"] = None if row["reference"] == BASE else row["alone"]
-    return {"tasks": rows, "summary": asdict(table.summary)}
+    metrics = {task: prepared.tasks[task].data.task.metric for task in arms}
+    table = compare(arms, metrics, bootstrap_plan(prepared.config))
+    return table.model_copy(update={"tasks": tuple(row.held_against(references[row.task]) for row in table.tasks)})
 
 
-def _retained(prepared: PreparedRun, item: TaskInput, said: Said) -> dict[str, Any]:
+def _retention_scores(prepared: PreparedRun, item: TaskInput, said: Said) -> RetentionScores:
     """The scores on a retention set, and how those of each adapter differ from the base's."""
     answers = {subject: by_task[item.name] for subject, by_task in said.items() if item.name in by_task}
     before = answers[BASE]
-    change: dict[str, Any] = {}
+    change: dict[str, RetentionChange] = {}
     for subject, after in answers.items():
         if subject != BASE:
             arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
-            (row,) = compare(arms, metrics, bootstrap_plan(prepared.config)).rows
-            change[subject] = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
-    return {**_task_record(item, said), "examples": len(before), "change": change}
+            (row,) = compare(arms, metrics, bootstrap_plan(prepared.config)).tasks
+            change[subject] = RetentionChange(difference=row.difference, low=row.low, high=row.high, p=row.p)
+    scores = _task_scores(item, said)
+    return RetentionScores(**dict(scores), examples=len(before), change=change)
 
 
-def _retention(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> dict[str, Any]:
+def _general_loss(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> GeneralLoss:
     """Mean loss of each subject on a general set."""
     settings = prepared.config.evaluate
     options = predict_options(prepared.config, settings.limit)
     rows = [item.tokens[settings.split][i] for i in chosen_rows(item, settings.split, options)]
     losses = {s.name: float(answer_losses(s.bank, s.adapter, rows, options.pack_tokens).mean()) for s in subjects}
-    return {"examples": len(rows), "loss": losses}
+    return GeneralLoss(examples=len(rows), loss=losses)

@@ -1,11 +1,11 @@
 """The models that a finished run can answer with: its base and its adapters, loaded from its folder."""
 
-from multitune.core.bases import BaseRef
+from multitune.core.bases import BASE, BaseRef
 from multitune.core.errors import RunFolderError
 from multitune.core.run_folder import RunFolder
 from multitune.inference.predict import Subject
 from multitune.model.backbone import load_backbone
-from multitune.model.bank import BASE, AdapterBank
+from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.training.prepare import PreparedRun
 

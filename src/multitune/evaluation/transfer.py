@@ -1,16 +1,16 @@
 """What training together did to each task against training alone: helped, hurt or cannot tell."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from math import isclose
 from statistics import fmean, median
-from typing import Literal
 
 import numpy as np
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
+from multitune.core.results.scores import VERDICTS, TransferRow, TransferSummary, TransferTable, Verdict
 from multitune.core.seeds import generator
 from multitune.evaluation.stats import (
     BootstrapPlan,
@@ -25,7 +25,6 @@ from multitune.evaluation.stats import (
 )
 from multitune.tasks.metrics import Metric
 
-Verdict = Literal["helped", "hurt", "cannot tell"]
 SMALLEST_BASELINE = 0.05  # a change relative to less than this explodes
 
 
@@ -36,46 +35,6 @@ class Arms:
     alone: Sequence[Prediction]
     together: Sequence[Prediction]
     base: Sequence[Prediction] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TaskTransfer:
-    """One task's row of the transfer table; scores and differences are in the metric's unit."""
-
-    task: str
-    metric: str
-    base: float | None  # None: the base model was not measured
-    alone: float
-    together: float
-    difference: float  # together − alone
-    low: float
-    high: float
-    p: float
-    p_holm: float  # adjusted for the number of tasks compared
-    verdict: Verdict
-    examples: int
-    p_mcnemar: float | None  # of the share of right answers; None: this metric's examples are not right or wrong
-
-
-@dataclass(frozen=True, slots=True)
-class TransferSummary:
-    """The table over all tasks; relative changes are None where no task has a baseline to divide by."""
-
-    delta_m: float | None  # mean of (together − alone) / |alone|
-    median_change: float | None  # median of the same
-    mean_points: float  # mean of 100 · (together − alone), over all tasks
-    points_low: float  # the interval of that mean, by the resamples of all tasks
-    points_high: float
-    left_out: tuple[str, ...]  # tasks without a relative change: |alone| is below 0.05
-    verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
-
-
-@dataclass(frozen=True, slots=True)
-class TransferTable:
-    """A row per task, in the order they were asked for, and what they come to over all tasks."""
-
-    rows: tuple[TaskTransfer, ...]
-    summary: TransferSummary
 
 
 def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: BootstrapPlan) -> TransferTable:
@@ -115,25 +74,25 @@ def compare_seeds(
     return _table(measured, plan)
 
 
-def adjusted(rows: Sequence[TaskTransfer], confidence: float) -> list[TaskTransfer]:
+def adjusted(rows: Sequence[TransferRow], confidence: float) -> list[TransferRow]:
     """The rows with p adjusted by Holm for their number, and the verdicts that follow; a task may come repeatedly."""
     p_values = holm({str(place): row.p for place, row in enumerate(rows)}).values()  # in the given order
     return [
-        replace(row, p_holm=p, verdict=verdict(_interval(row), p, confidence))
+        row.model_copy(update={"p_holm": p, "verdict": verdict(_interval(row), p, confidence)})
         for row, p in zip(rows, p_values, strict=True)
     ]
 
 
-def _table(measured: Sequence[tuple[TaskTransfer, np.ndarray]], plan: BootstrapPlan) -> TransferTable:
+def _table(measured: Sequence[tuple[TransferRow, np.ndarray]], plan: BootstrapPlan) -> TransferTable:
     rows = adjusted([row for row, _ in measured], plan.confidence)
     drawn = np.mean([differences for _, differences in measured], axis=0)  # (resample,) mean over the tasks
     mean = percentile_interval(drawn, fmean(row.difference for row in rows), plan.confidence)
-    return TransferTable(tuple(rows), summary(rows, mean))
+    return TransferTable(tasks=tuple(rows), summary=summary(rows, mean))
 
 
 def _over_seeds(
     task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan
-) -> tuple[TaskTransfer, np.ndarray]:
+) -> tuple[TransferRow, np.ndarray]:
     measured = [_measured(task, pair, metric, plan) for pair in pairs]
     if len(pairs) == 1:
         return measured[0]
@@ -149,17 +108,18 @@ def _over_seeds(
         for both in zip(*(list(zip(*_ordered(task, pair), strict=True)) for pair in pairs), strict=True)
     )
     p = bootstrap_p(differences, discordant)
-    row = replace(
-        rows[0],
-        base=fmean(bases) if bases else None,
-        alone=fmean(row.alone for row in rows),
-        together=fmean(row.together for row in rows),
-        difference=difference,
-        low=interval.low,
-        high=interval.high,
-        p=p,
-        p_holm=p,
-        p_mcnemar=None,
+    row = rows[0].model_copy(
+        update={
+            "base": fmean(bases) if bases else None,
+            "alone": fmean(row.before for row in rows),
+            "together": fmean(row.together for row in rows),
+            "difference": difference,
+            "low": interval.low,
+            "high": interval.high,
+            "p": p,
+            "p_holm": p,
+            "p_mcnemar": None,
+        }
     )
     return row, differences
 
@@ -179,7 +139,7 @@ def verdict(interval: Interval, p: float, confidence: float) -> Verdict:
     return "cannot tell"
 
 
-def summary(transfers: Sequence[TaskTransfer], mean: Interval) -> TransferSummary:
+def summary(transfers: Sequence[TransferRow], mean: Interval) -> TransferSummary:
     """Mean and median relative change and mean points over the tasks, and who was helped or hurt.
 
     Args:
@@ -190,9 +150,8 @@ def summary(transfers: Sequence[TaskTransfer], mean: Interval) -> TransferSummar
     are left out of it and named.
     """
     assert transfers, "a summary needs at least one task"
-    counted = [row for row in transfers if abs(row.alone) >= SMALLEST_BASELINE]
-    changes = [row.difference / abs(row.alone) for row in counted]
-    every: tuple[Verdict, ...] = ("helped", "hurt", "cannot tell")
+    counted = [row for row in transfers if abs(row.before) >= SMALLEST_BASELINE]
+    changes = [row.difference / abs(row.before) for row in counted]
     return TransferSummary(
         delta_m=fmean(changes) if changes else None,
         median_change=median(changes) if changes else None,
@@ -200,11 +159,11 @@ def summary(transfers: Sequence[TaskTransfer], mean: Interval) -> TransferSummar
         points_low=100.0 * mean.low,
         points_high=100.0 * mean.high,
         left_out=tuple(row.task for row in transfers if row not in counted),
-        verdicts={name: tuple(row.task for row in transfers if row.verdict == name) for name in every},
+        verdicts={name: tuple(row.task for row in transfers if row.verdict == name) for name in VERDICTS},
     )
 
 
-def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tuple[TaskTransfer, np.ndarray]:
+def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tuple[TransferRow, np.ndarray]:
     """One task's row as if it were the only one, and the difference on each resample, float64 (resample,)."""
     alone, together = _ordered(task, arms)
     before, after = corpus_score(metric, alone), corpus_score(metric, together)
@@ -213,7 +172,7 @@ def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tup
     discordant = sum(a.value != b.value for a, b in zip(alone, together, strict=True))
     p = p_mcnemar if is_mean and p_mcnemar is not None else bootstrap_p(differences, discordant)
     interval = percentile_interval(differences, after - before, plan.confidence)
-    row = TaskTransfer(
+    row = TransferRow(
         task=task,
         metric=metric.name,
         base=None if arms.base is None else corpus_score(metric, _matched(task, "base", arms.base, alone)),
@@ -271,7 +230,7 @@ def corpus_score(metric: Metric, arm: Sequence[Prediction]) -> float:
     return float(metric.corpus([row.value for row in arm], [row.gold for row in arm]))
 
 
-def _interval(row: TaskTransfer) -> Interval:
+def _interval(row: TransferRow) -> Interval:
     return Interval(row.low, row.high, row.difference)
 
 

@@ -21,7 +21,7 @@ Tell = Callable[[int, int], None]  # (answers so far, questions)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How many requests at once, and how long to bear with a server; times in seconds."""
 
     concurrency: int = 8
@@ -45,7 +45,7 @@ def ask(
     questions: Sequence[Question],
     store: AnswerStore,
     ledger: Ledger,
-    patience: Patience,
+    policy: RetryPolicy,
     tell: Tell | None = None,
 ) -> list[Answer]:
     """Every question's answer, in order; each is stored as soon as it is there, and not asked for if it was before.
@@ -55,13 +55,13 @@ def ask(
         questions: what.
         store: answers of earlier calls. They count against the caps as well.
         ledger: what may be used, and was.
-        patience: with the server.
+        policy: how to bear with the server.
         tell: is told after every answer.
 
     Raises:
         RefusedError: a wrong key, an unknown model, or a request that the server does not take.
         BudgetError: the next request could break a cap.
-        ServerError: unreachable, busy or broken beyond patience.
+        ServerError: unreachable, busy or broken beyond the retry policy.
     """
     keys = [store.key(endpoint, question) for question in questions]
     by_key: dict[str, Question] = {}
@@ -71,7 +71,7 @@ def ask(
     answers = {place: found for place, q in enumerate(sent) if (found := store.find(endpoint, q)) is not None}
     for answer in answers.values():
         ledger.spend(answer.prompt_tokens, answer.answer_tokens)
-    conversation = _Conversation(endpoint, sent, store, ledger, patience, tell, answers)
+    conversation = _Conversation(endpoint, sent, store, ledger, policy, tell, answers)
     if len(answers) < len(sent):
         _finish(conversation)
     if conversation.fault is not None:
@@ -100,7 +100,7 @@ class _Conversation:
     questions: Sequence[Question]
     store: AnswerStore
     ledger: Ledger
-    patience: Patience
+    policy: RetryPolicy
     tell: Tell | None
     answers: dict[int, Answer]
     fault: MultituneError | None = None
@@ -108,16 +108,16 @@ class _Conversation:
     waiting: set[Any] = field(default_factory=set[Any])  # tasks that sleep, and may be cancelled
 
     async def run(self) -> None:
-        """Ask with as many workers as patience allows; the first fault stops all, once their requests are done."""
+        """Ask with as many workers as the policy allows; the first fault stops all, once their requests are done."""
         headers = {"Authorization": f"Bearer {self.endpoint.key}"} if self.endpoint.key else {}
-        timeout = httpx2.Timeout(self.patience.timeout, connect=min(10.0, self.patience.timeout))
-        limits = httpx2.Limits(max_connections=self.patience.concurrency)
+        timeout = httpx2.Timeout(self.policy.timeout, connect=min(10.0, self.policy.timeout))
+        limits = httpx2.Limits(max_connections=self.policy.concurrency)
         trusts_proxy = not self.endpoint.is_local
         async with httpx2.AsyncClient(
             headers=headers, timeout=timeout, limits=limits, trust_env=trusts_proxy
         ) as client:
             places = iter([place for place in range(len(self.questions)) if place not in self.answers])
-            workers = [asyncio.create_task(self._work(client, places)) for _ in range(self.patience.concurrency)]
+            workers = [asyncio.create_task(self._work(client, places)) for _ in range(self.policy.concurrency)]
             outcomes = await asyncio.gather(*workers, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
@@ -156,26 +156,26 @@ class _Conversation:
         return answer
 
     async def _try(self, client: httpx2.AsyncClient, question: Question) -> Answer:
-        """Ask until there is an answer or patience ends."""
-        for retry in range(self.patience.retries + 1):
+        """Ask until there is an answer or the policy gives up."""
+        for retry in range(self.policy.retries + 1):
             try:
                 return await self._once(client, question)
             except _AgainError as error:
-                wait = self.patience.first_wait * 2**retry if error.wait is None else error.wait
+                wait = self.policy.first_wait * 2**retry if error.wait is None else error.wait
                 tries = "once" if not retry else f"{retry + 1} times"
-                if retry == self.patience.retries or wait > self.patience.longest_wait:
-                    asks = f", which asks for {wait:.0f} s of patience" if wait > self.patience.longest_wait else ""
+                if retry == self.policy.retries or wait > self.policy.longest_wait:
+                    asks = f", which asks for {wait:.0f} s" if wait > self.policy.longest_wait else ""
                     raise ServerError(
                         f"{self.endpoint.api_base}{asks}: {error} ({question.place}, asked {tries})"
                     ) from error
-                await self._sleep(min(wait, self.patience.longest_wait))
+                await self._sleep(min(wait, self.policy.longest_wait))
         raise AssertionError("the last retry returns or raises")
 
     async def _sleep(self, seconds: float) -> None:
         me = asyncio.current_task()
         self.waiting.add(me)
         try:
-            await self.patience.sleep(seconds)
+            await self.policy.sleep(seconds)
         finally:
             self.waiting.discard(me)
 
@@ -190,7 +190,7 @@ class _Conversation:
         try:
             response = await client.post(url, json=question.body(self.endpoint))
         except httpx2.TimeoutException as error:
-            raise _AgainError(f"no answer within {self.patience.timeout:g} s") from error
+            raise _AgainError(f"no answer within {self.policy.timeout:g} s") from error
         except (httpx2.TransportError, httpx2.DecodingError) as error:
             raise _AgainError(f"no connection ({str(error) or type(error).__name__}); is the server up?") from error
         except httpx2.InvalidURL as error:

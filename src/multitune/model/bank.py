@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from multitune.core.bases import BASE
 from multitune.core.errors import AdapterError, ModelError, suggest
 from multitune.core.seeds import generator
 from multitune.model.backbone import Backbone
 from multitune.model.lora import LoraLinear, LowRank, install
 
-BASE = "base"  # the name that stands for no adapter
 # These read the weights of out_proj and dt_proj past the layer, so that an adapter there could do nothing.
 FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 

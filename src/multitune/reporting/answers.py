@@ -1,19 +1,18 @@
-"""What a run said to the rows of a task: which adapter answers it, its predictions, and their metric."""
+"""The answers of a run to the rows of a task: which adapter answers it, its predictions, and their metric."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
+from multitune.core.bases import BASE
 from multitune.core.errors import InputError, RunFolderError, suggest
 from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction
+from multitune.core.results.scores import Scores
+from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score, score_interval
-from multitune.model.bank import BASE
-from multitune.reporting.forms import read_scores, read_table
 from multitune.tasks.metrics import Metric, metric_for
 
 
@@ -23,12 +22,12 @@ class Home:
 
     folder: RunFolder
     config: RunConfig
-    scores: Mapping[str, Any]
+    scores: Scores
 
     @property
     def plan(self) -> BootstrapPlan:
         """Resamples, confidence and seed as the scores have them."""
-        return BootstrapPlan(self.scores["resamples"], self.scores["confidence"], self.config.seed)
+        return BootstrapPlan(self.scores.resamples, self.scores.confidence, self.config.seed)
 
     def metric(self, task: str) -> Metric:
         """The metric of a task, with its tolerance."""
@@ -38,21 +37,21 @@ class Home:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What one adapter said to a task, and what it is worth."""
+    """One adapter's answers to a task, and what they are worth."""
 
     adapter: str
     metric: Metric
     split: str
-    said: list[Prediction]
+    predictions: list[Prediction]
 
     @property
     def score(self) -> float:
         """Over all rows."""
-        return corpus_score(self.metric, self.said)
+        return corpus_score(self.metric, self.predictions)
 
     def interval(self, plan: BootstrapPlan) -> tuple[float, float]:
         """Of the score."""
-        return score_interval(self.metric, self.said, plan)
+        return score_interval(self.metric, self.predictions, plan)
 
 
 class ScoredRun:
@@ -65,13 +64,11 @@ class ScoredRun:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder.require()
-        self.table = (read_table(folder) or {"tasks": {}})["tasks"]
+        version = read_version(folder)
+        self.shipped_by = version.table.adapters if version else {}
         self.own = _open(folder)
-        self._homes = dict.fromkeys(self.own.scores["tasks"], self.own)
-        for task in self.table:
-            joined = folder.added(task)
-            if joined.config.is_file():
-                self._homes[task] = _open(joined)
+        self._homes = dict.fromkeys(self.own.scores.tasks, self.own)
+        self._homes |= {task: _open(folder.added(task)) for task in folder.joined}
 
     @property
     def tasks(self) -> list[str]:
@@ -85,33 +82,32 @@ class ScoredRun:
     def shipped(self, task: str) -> str:
         """The adapter that answers a task: as the routing table says; without one, the adapter of most tasks."""
         scores = self._homes[task].scores
-        answered = scores["tasks"][task]["scores"]
-        named = self.table.get(task, {}).get("adapter")
-        tables = [name for name in scores["transfer"] if name in answered]
+        answered = scores.tasks[task].scores
+        tables = [name for name in scores.transfer if name in answered]
         own = [name for name in answered if name != BASE]
-        return next(name for name in (named, *tables, *own, BASE) if name in answered)
+        return next(name for name in (self.shipped_by.get(task), *tables, *own, BASE) if name in answered)
 
     def answers(self, task: str, adapter: str | None = None) -> Answers:
-        """What an adapter said to a task; the one that ships where none is named.
+        """An adapter's answers to a task; those of the one that ships where none is named.
 
         Raises:
             InputError: that adapter did not answer this task.
         """
         home = self._homes[task]
-        name, answered = adapter or self.shipped(task), home.scores["tasks"][task]["scores"]
+        name, answered = adapter or self.shipped(task), home.scores.tasks[task].scores
         if name not in answered:
             raise InputError(
                 f"--adapter {name}: did not answer {task!r} in {self.folder.path}. {suggest(name, answered)}"
             )
-        split = home.scores["split"]
-        said = read_predictions(home.folder.predictions(name, task, split))
-        return Answers(name, home.metric(task), split, said)
+        split = home.scores.split
+        predictions = read_predictions(home.folder.predictions(name, task, split))
+        return Answers(name, home.metric(task), split, predictions)
 
 
 def _open(folder: RunFolder) -> Home:
     """A folder whose scores are of the tasks that its run file names."""
-    config, scores = load_config(folder.config), read_scores(folder)
-    named, scored = {task.name for task in config.tasks}, scores["tasks"].keys()
+    config, scores = load_config(folder.config), Scores.read(folder.scores)
+    named, scored = {task.name for task in config.tasks}, scores.tasks.keys()
     if named != scored:
         raise RunFolderError(
             f"{folder.scores}: holds scores of {', '.join(scored) or 'no task'}, but {folder.config.name} names "

@@ -4,12 +4,11 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 from urllib.parse import quote
 
-from multitune.reporting.formatting import DASH
+from multitune.reporting.formatting import DASH, score
 
-Made = TypeVar("Made")
 Tone = Literal["", "helped", "hurt", "unsure", "quiet"]
 TONES: dict[Any, Tone] = {"helped": "helped", "hurt": "hurt", "cannot tell": "unsure"}
 
@@ -123,7 +122,7 @@ class Lines:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one subject said to an example."""
+    """One subject's answer to an example."""
 
     subject: str
     output: str
@@ -182,7 +181,7 @@ class Part:
 
 @dataclass(slots=True)
 class Builder:
-    """Collects sections, and says of each that could not be made what stood against it."""
+    """Collects sections that have something to show."""
 
     missing: list[str]
     sections: list[Section] = field(default_factory=list[Section])
@@ -193,20 +192,13 @@ class Builder:
             self.sections.append(section)
 
 
-def measured(value: Any, text: str) -> Cell:
-    """A cell for a number that may not be there: then a dash."""
-    return Cell(text if value is not None else DASH, value=DASH if value is None else value)
+def number(
+    value: float | None, shown: Callable[[float | None], str] = score, *, strength: float | None = None
+) -> Cell:
+    """A cell for a number; a dash where it was not measured."""
+    return Cell(shown(value), value=DASH if value is None else value, strength=strength)
 
 
 def header(*titles: str, numbers: Iterable[str] = ()) -> list[Column]:
     """Columns of text, then columns of numbers."""
     return [*(Column(title) for title in titles), *(Column(title, number=True) for title in numbers)]
-
-
-def guarded(what: str, make: Callable[[], Made], missing: list[str]) -> Made | None:
-    """What `make` returns; None and a note where a file's content is not of the form that this version reads."""
-    try:
-        return make()
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
-        missing.append(f"{what} cannot be shown: a file has another form than this version reads ({error!r})")
-        return None

@@ -11,23 +11,19 @@ from multitune.config.adapters import expand_adapters
 from multitune.config.schema import RecipeConfig, RunConfig, TaskConfig
 from multitune.config.shorthand import read_recipe, recipe_notes
 from multitune.config.text import write_yaml
-from multitune.core.bases import ALIASES, ORIGINS
+from multitune.core.bases import ALIASES, BASE, ORIGINS
 from multitune.core.errors import ConfigError, InputError, suggest
+from multitune.core.records import SPLITS
+from multitune.core.results.run import DataRecord, Versions
 from multitune.core.run_folder import RunFolder
+from multitune.core.text import printable
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.model.bank import BASE
 from multitune.reporting.answers import ScoredRun
-from multitune.reporting.forms import plain, read_data, read_versions
-from multitune.reporting.markdown import (
-    inert,
-    kept_parts,
-    packages,
-    reading,
-    routing_parts,
-    score,
-    table,
-    transfer_table,
-)
+from multitune.reporting.blocks import Cell, Table, header, number
+from multitune.reporting.formatting import count, score_interval
+from multitune.reporting.markdown import kept_parts, packages, routing_parts
+from multitune.reporting.renderers import inert, markdown_table
+from multitune.reporting.tables.scores import transfer_note, transfer_table
 
 HOME = "https://github.com/multitune/multitune"
 PATHS = ("train", "validation", "test", "base", "output", "on")  # fields that may hold one
@@ -61,13 +57,21 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
     return f"---\n{metadata}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
+def card_or_none(folder: RunFolder, adapter: str) -> str | None:
+    """The card of an adapter; None where the run was not evaluated, or the adapter has no scores of its own."""
+    try:
+        return model_card(folder, adapter)
+    except InputError:
+        return None
+
+
 def _recipe(run: ScoredRun, adapter: str | None) -> RecipeConfig:
     recipes = {recipe.name: recipe for recipe in expand_adapters(run.own.config)}
-    name = adapter or next(iter(run.own.scores["transfer"]), next(iter(recipes)))
+    name = adapter or next(iter(run.own.scores.transfer), next(iter(recipes)))
     if name not in recipes:
         raise InputError(f"--adapter {name}: no such adapter in {run.folder.path}. {suggest(name, recipes)}")
     for task in recipes[name].tasks:
-        if name not in run.own.scores["tasks"][task]["scores"]:
+        if name not in run.own.scores.tasks[task].scores:
             raise InputError(
                 f"{run.folder.scores}: no score of {name} on {task}. Score again: multitune eval {run.folder.path}"
             )
@@ -120,10 +124,10 @@ class _Card:
         return [*self.sets["task"].values(), *self.sets["replay"].values()]
 
     def _metric(self, task: str) -> str:
-        return self.scores["tasks"][task]["metric"]
+        return self.scores.tasks[task].metric
 
     def _result(self, task: TaskConfig) -> EvalResult:
-        metric, split = self._metric(task.name), self.scores["split"]
+        metric, split = self._metric(task.name), self.scores.split
         assert task.data.hub
         return EvalResult(
             task_type=HUB_TASKS.get(task.kind, "text-generation"),
@@ -140,15 +144,15 @@ class _Card:
         )
 
     def _score(self, task: str, subject: str) -> float | None:
-        found = self.scores["tasks"][task]["scores"].get(subject)
-        return None if found is None else found["score"]
+        found = self.scores.tasks[task].scores.get(subject)
+        return None if found is None else found.score
 
     def intro(self) -> str:
         """What it is, in a sentence or two."""
         kind = "All weights" if self.full else "A LoRA adapter"
         origin = f" ([{self.base}](https://huggingface.co/{self.base}))" if self.base else ""
         several = "together " if len(self.tasks) > 1 else ""
-        version = read_versions(self.run.folder)["packages"].get("multitune")
+        version = Versions.read(self.run.folder.versions).packages.get("multitune")
         return (
             f"# {inert(self.config.name)}, {inert(self.recipe.name)}\n\n"
             f"{kind} for `{_last_part(self.config.base)}`{origin}, trained {several}on "
@@ -158,23 +162,22 @@ class _Card:
 
     def results(self) -> list[str]:
         """Scores with intervals, differences with verdicts, what was kept, and the router."""
-        name, split = self.recipe.name, self.scores["split"]
-        rows: list[list[str]] = []
+        name, split = self.recipe.name, self.scores.split
+        rows: list[list[Cell]] = []
         for task in self.tasks:
             answers = self.run.answers(task, name)
-            low, high = answers.interval(self.plan)
-            shown = f"{answers.score:.3f} ({low:.3f} to {high:.3f})"
-            base = score(self._score(task, BASE))
-            rows.append([inert(task), inert(answers.metric.name), f"{len(answers.said)}", base, shown])
-        columns = {"task": False, "metric": False, "n": True, "base": True, f"this ({self.plan.confidence:.0%})": True}
-        parts = ["## Results", f"On {split} rows that were not trained on:", table(columns, rows)]
-        transfer = self.scores["transfer"].get(name)
-        if transfer:
+            shown = score_interval(answers.score, *answers.interval(self.plan))
+            cells = [Cell(task), Cell(answers.metric.name), number(len(answers.predictions), count)]
+            rows.append([*cells, number(self._score(task, BASE)), Cell(shown)])
+        columns = [*header("task", "metric"), *header(numbers=["n", "base", f"this ({self.plan.confidence:.0%})"])]
+        table = Table("scores", "Scores", columns, rows)
+        parts = ["## Results", f"On {split} rows that were not trained on:", markdown_table(table)]
+        if name in self.scores.transfer:
             parts += [
                 "Against what each task had alone, or the base where no adapter learned it alone:",
-                transfer_table(transfer["tasks"]),
+                markdown_table(transfer_table(self.scores, [name])),
+                inert(transfer_note(self.scores)),
             ]
-            parts.append(reading(self.scores))
         kept = kept_parts(self.scores, name)
         nothing = ["Not measured: the run names neither retention sets nor general data."]
         parts += ["## What was kept of the base", *(kept or nothing)]
@@ -198,18 +201,21 @@ class _Card:
 
     def data(self) -> list[str]:
         """Sources, licences as far as the run knows them, rows, and the hash of the training rows."""
-        record = read_data(self.run.folder)
-        rows: list[list[str]] = []
+        record = DataRecord.read(self.run.folder.data).sets
+        lines = [
+            "| set | role | source | licence | rows (train / validation / test) | SHA-256 |",
+            "|---|---|---|---|---:|---|",
+        ]
         for role, sets in self.sets.items():
             for name, task in sets.items():
-                known = record.get(name, {})
-                counts = known.get("rows", {})  # absent only if the run file was changed since
-                digest = known.get("digests", {}).get("train" if role != "retention, not trained on" else "test", "")
+                known = record.get(name)  # absent only if the run file was changed since
+                counts = known.rows if known else {}
+                digest = known.digests.get("test" if role.startswith("retention") else "train", "") if known else ""
                 source, licence = _source(task)
-                numbers = " / ".join(str(counts.get(split, "–")) for split in ("train", "validation", "test"))
-                rows.append([inert(name), role, source, licence, numbers, f"`{plain(digest)[:16] or '–'}`"])
-        columns = dict.fromkeys(("set", "role", "source", "licence"), False)
-        shown = table({**columns, "rows (train / validation / test)": True, "SHA-256": False}, rows)
+                numbers = " / ".join(str(counts.get(split, "–")) for split in SPLITS)
+                hashed = f"`{printable(digest)[:16] or '–'}`"
+                lines.append(f"| {inert(name)} | {role} | {source} | {licence} | {numbers} | {hashed} |")
+        shown = "\n".join(lines)
         note = (
             "Licences are those that multitune's recipes name; of own data the run does not know them. This card "
             "states no licence of the adapter: choose one that the base's and the data's allow."
@@ -218,9 +224,9 @@ class _Card:
 
     def limits(self) -> list[str]:
         """What the numbers do not say."""
-        rows = self.scores["transfer"].get(self.recipe.name, {"tasks": []})["tasks"]
-        open_ = [inert(row["task"]) for row in rows if row["verdict"] == "cannot tell"]
-        smallest = min(self.scores["tasks"][task]["scores"][self.recipe.name]["examples"] for task in self.tasks)
+        table = self.scores.transfer.get(self.recipe.name)
+        open_ = [inert(row.task) for row in (table.tasks if table else ()) if row.verdict == "cannot tell"]
+        smallest = min(self.scores.tasks[task].scores[self.recipe.name].examples for task in self.tasks)
         lines = [
             f"One training run with one seed ({self.config.seed}); intervals cover the choice of test rows, not that "
             "of the seed.",
@@ -230,8 +236,8 @@ class _Card:
         ]
         if open_:
             lines.append(f"Whether training together helped or hurt cannot be told for {', '.join(open_)}.")
-        record = read_data(self.run.folder)
-        cut = {name: sum(map(len, record.get(name, {}).get("too_long", {}).values())) for name in self.tasks}
+        record = DataRecord.read(self.run.folder.data).sets
+        cut = {name: sum(map(len, record[name].too_long.values())) for name in self.tasks if name in record}
         lines += [f"{inert(name)}: {n} rows too long for the run were left out." for name, n in cut.items() if n]
         if self.config.base.endswith(".gguf") or self.config.base in ALIASES:
             lines.append("Trained on a GGUF copy of the base; on the original weights, scores may differ.")
@@ -282,7 +288,7 @@ def _source(task: TaskConfig) -> tuple[str, str]:
 
 def _last_part(path: str) -> str:
     """The name of a folder or file; of a hub id or alias, all of it."""
-    text = plain(path).replace("`", "'").replace("|", "/")
+    text = printable(path).replace("`", "'").replace("|", "/")
     return Path(text).name if Path(text).is_absolute() or text.startswith("~") else text
 
 

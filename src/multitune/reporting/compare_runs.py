@@ -4,27 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from multitune.core.errors import InputError, RunFolderError, suggest
+from multitune.core.results.comparison import ComparedRun, ComparedRunsTask, RunComparison
+from multitune.core.results.scores import Difference, TransferRow
 from multitune.core.run_folder import RunFolder
+from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import Arms, compare
 from multitune.reporting.answers import Answers, ScoredRun
 from multitune.tasks.metrics import Metric
 
 
-def compare_runs(
-    folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapter: str | None = None
-) -> dict[str, Any]:
+def compare_runs(folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapter: str | None = None) -> RunComparison:
     """Each run against the first, on the tasks that all of them have.
 
     Args:
         folders: two runs or more, all evaluated.
         tasks: those to compare; all that they share when empty.
         adapter: whose answers count; in each run the one that the task ships with when None.
-
-    Returns:
-        {"runs": [PATH], "confidence", "resamples", "left_out": [tasks that not all runs have],
-         "tasks": {TASK: {"metric", "split", "examples", "runs": [{"adapter", "score", "low", "high", "difference":
-         None for the first run, else {"difference", "low", "high", "p_holm", "verdict"}}]}}}; p is adjusted over the
-        tasks of each pair of runs.
 
     Raises:
         InputError: fewer than two runs, no task in common, or an unknown task or adapter.
@@ -37,13 +32,13 @@ def compare_runs(
     answers = {task: [run.answers(task, adapter) for run in runs] for task in names}
     for place in range(1, len(runs)):
         _require_same(runs[0], runs[place], {task: (row[0], row[place]) for task, row in answers.items()})
-    return {
-        "runs": [str(run.folder.path) for run in runs],
-        "confidence": runs[0].own.scores["confidence"],
-        "resamples": runs[0].own.scores["resamples"],
-        "left_out": sorted({task for run in runs for task in run.tasks} - set(names)),
-        "tasks": _table(runs[0], answers),
-    }
+    return RunComparison(
+        runs=tuple(str(run.folder.path) for run in runs),
+        confidence=runs[0].own.scores.confidence,
+        resamples=runs[0].own.scores.resamples,
+        left_out=tuple(sorted({task for run in runs for task in run.tasks} - set(names))),
+        tasks=_compared(runs[0], answers),
+    )
 
 
 def _common(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
@@ -68,7 +63,7 @@ def _require_same(first: ScoredRun, other: ScoredRun, answers: Mapping[str, tupl
         )
     differing: list[str] = []
     for task, (a, b) in answers.items():
-        rows_a, rows_b = ({row.id: row.gold for row in one.said} for one in (a, b))
+        rows_a, rows_b = ({row.id: row.gold for row in one.predictions} for one in (a, b))
         same = sum(rows_b[id_] == gold for id_, gold in rows_a.items() if id_ in rows_b)
         if a.split != b.split or not len(rows_a) == len(rows_b) == same:
             counts = f"{len(rows_a)} {a.split} and {len(rows_b)} {b.split} rows, {same} of them the same"
@@ -86,27 +81,32 @@ def _measure(metric: Metric) -> tuple[str, Any]:
     return metric.name, getattr(metric.example, "keywords", None)
 
 
-def _table(first: ScoredRun, answers: Mapping[str, Sequence[Answers]]) -> dict[str, Any]:
+def _compared(first: ScoredRun, answers: Mapping[str, Sequence[Answers]]) -> dict[str, ComparedRunsTask]:
     plan = first.own.plan
     metrics = {task: arms[0].metric for task, arms in answers.items()}
     count = len(next(iter(answers.values())))
-    against: list[dict[str, Any]] = [dict.fromkeys(answers)]
+    against: list[dict[str, TransferRow]] = [{}]
     for place in range(1, count):
-        arms = {task: Arms(row[0].said, row[place].said) for task, row in answers.items()}
-        against.append({row.task: row for row in compare(arms, metrics, plan).rows})
-    table: dict[str, Any] = {}
+        arms = {task: Arms(row[0].predictions, row[place].predictions) for task, row in answers.items()}
+        against.append({row.task: row for row in compare(arms, metrics, plan).tasks})
+    found: dict[str, ComparedRunsTask] = {}
     for task, row in answers.items():
-        runs: list[dict[str, Any]] = []
-        for place, one in enumerate(row):
-            low, high = one.interval(plan)
-            difference = against[place][task]
-            keys = "difference", "low", "high", "p_holm", "verdict"
-            shown = difference and {key: getattr(difference, key) for key in keys}
-            runs.append({"adapter": one.adapter, "score": one.score, "low": low, "high": high, "difference": shown})
-        table[task] = {
-            "metric": row[0].metric.name,
-            "split": row[0].split,
-            "examples": len(row[0].said),
-            "runs": runs,
-        }
-    return table
+        runs = tuple(_compared_run(one, against[place].get(task), plan) for place, one in enumerate(row))
+        head = row[0]
+        found[task] = ComparedRunsTask(
+            metric=head.metric.name, split=head.split, examples=len(head.predictions), runs=runs
+        )
+    return found
+
+
+def _compared_run(one: Answers, row: TransferRow | None, plan: BootstrapPlan) -> ComparedRun:
+    low, high = one.interval(plan)
+    return ComparedRun(
+        adapter=one.adapter,
+        score=one.score,
+        low=low,
+        high=high,
+        difference=Difference(difference=row.difference, low=row.low, high=row.high) if row else None,
+        p_holm=row.p_holm if row else None,
+        verdict=row.verdict if row else None,
+    )

@@ -1,40 +1,39 @@
-"""A run's diary followed as it grows: each line once and whole, also where a resumed run cut the diary back."""
+"""The event log of a run, read as a whole or followed as it grows: each line once, also where a resume cut it back."""
 
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multitune.core.events import Event
+from multitune.core.results.events import DamagedEvent, Event, parse_event
+from multitune.core.results.run import State
 from multitune.core.run_folder import RunFolder
-from multitune.reporting.forms import checked_event
-from multitune.reporting.runs import State, state_of
+from multitune.reporting.run_state import state_of
 
-WITNESS = 1 << 16  # bytes before the place read up to that are read again each time, to see whether they still stand
-DAMAGED = "damaged"  # kind of the event that stands for a line which is none
+COMPARED = 1 << 16  # bytes before the place read up to that are read again each time, to see whether they still stand
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a diary. It replaces whatever was read from its place on: a list is cut to `number` items first."""
+    """One line of a log. It replaces whatever was read from its place on: a list is cut to `number` items first."""
 
     number: int  # its place, from 0
-    mark: str  # digest of the diary up to the end of this line
+    mark: str  # digest of the log up to the end of this line
     event: Event
 
     @property
     def key(self) -> str:
-        """Names this line of this diary; see `unread`."""
+        """Names this line of this log; see `unread`."""
         return f"{self.number}-{self.mark}"
 
 
-class Diary:
+class LogReader:
     """The reading end of events.jsonl.
 
-    A resumed run cuts its diary back to a checkpoint and writes the steps after it again, with other times. So the
+    A resumed run cuts its log back to a checkpoint and writes the steps after it again, with other times. So the
     last 64 KB that were read are compared on each reading; where they changed, reading goes back to the first line
     that did.
     """
@@ -79,7 +78,7 @@ class Diary:
 
     def _advance(self, line: bytes) -> None:
         self._offset += len(line)
-        self._tail = (self._tail + line)[-WITNESS:]
+        self._tail = (self._tail + line)[-COMPARED:]
         self._digest.update(line)
         self._marks.append(_short(self._digest))
 
@@ -94,20 +93,30 @@ def _short(digest: Any) -> str:
 
 def _event(line: bytes) -> Event:
     try:
-        return checked_event(json.loads(line))
+        return parse_event(json.loads(line))
     except (ValueError, RecursionError):
-        return {"kind": DAMAGED}
+        return DamagedEvent()
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Every line of a log as an event; nothing where the file is missing."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield _event(line)
+    except OSError:
+        return
 
 
 def unread(entries: Sequence[Entry], key: str | None) -> Sequence[Entry]:
     """What a reader lacks who has read up to the entry of this key.
 
     Args:
-        entries: the diary from its first line.
+        entries: the log from its first line.
         key: of the last entry read; None for a reader who has none.
 
     Returns:
-        The entries after it; all of them where the diary was cut back since and no longer holds it.
+        The entries after it; all of them where the log was cut back since and no longer holds it.
     """
     place = next((entry.number for entry in entries if entry.key == key), -1)
     return entries[place + 1 :]
@@ -127,15 +136,15 @@ class News:
 
 
 class Follower:
-    """A run folder followed: its state, and its diary."""
+    """A run folder followed: its state, and its log."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._diary = Diary(folder.events)
+        self._log = LogReader(folder.events)
 
     def news(self) -> News:
-        """State first, diary second: of a run that has ended, no line is missed."""
-        return News(state_of(self._folder), self._diary.news())
+        """State first, log second: of a run that has ended, no line is missed."""
+        return News(state_of(self._folder), self._log.news())
 
 
 def finite(value: Any) -> Any:

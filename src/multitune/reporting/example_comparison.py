@@ -1,13 +1,16 @@
-"""What the subjects of a run said, example by example: who won and lost how often, and the most telling ones."""
+"""The answers of a run's subjects, example by example: who won and lost how often, and the most telling ones."""
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from multitune.core.results.scores import TransferRow
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.blocks import Answer, Shown, Tone
-from multitune.reporting.facts import RunFacts, lines
+from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import cut
 
 OUTCOMES = ("won", "lost", "both right", "neither right")
@@ -18,7 +21,7 @@ HALF = 0.5  # from here on an answer counts as right
 
 
 @dataclass(slots=True)
-class Duel:
+class ExampleComparison:
     """The main adapter against the one that learned a task alone (or the base), over all rows of the task."""
 
     task: str
@@ -36,31 +39,33 @@ def outcome(reference: float, together: float) -> str:
     return "both right" if together > HALF else "neither right"
 
 
-def duel(facts: RunFacts, row: Mapping[str, Any], tasks: int) -> Duel | None:
+def compare_examples(facts: RunFacts, adapter: str, row: TransferRow, tasks: int) -> ExampleComparison | None:
     """Compare the predictions for one row of the transfer table; None, and a note, where a file is missing.
 
     Args:
         facts: of the run.
-        row: of the transfer table: its task, its adapter and whom that is held against.
+        adapter: whose row it is.
+        row: of its transfer table: the task, and the reference.
         tasks: that share the room on the page.
     """
-    task, together, reference = row["task"], row["adapter"], row["reference"]
-    found = Duel(task, together, reference)
-    said = {name: _predictions(facts, name, task, found) for name in (together, reference)}
-    empty = [name for name, by_id in said.items() if not by_id]
+    task, together, reference = row.task, adapter, row.reference
+    found = ExampleComparison(task, together, reference)
+    answers = {name: _predictions(facts, name, task, found) for name in (together, reference)}
+    empty = [name for name, by_id in answers.items() if not by_id]
     if empty:
         for name in empty:
             facts.missing.append(f"predictions/{name}/{task}.{facts.split}.jsonl is missing or empty")
         return None
-    ids = [id for id in said[together] if id in said[reference]]
-    outcomes = {id: outcome(said[reference][id]["score"], said[together][id]["score"]) for id in ids}
+    ids = [id for id in answers[together] if id in answers[reference]]
+    outcomes = {id: outcome(answers[reference][id]["score"], answers[together][id]["score"]) for id in ids}
     found.counts.update(outcomes.values())
-    chosen = _telling(said[together], said[reference], outcomes, tasks)
-    others = [name for name in facts.scores["tasks"][task]["scores"] if name not in (together, reference)]
+    chosen = _telling(answers[together], answers[reference], outcomes, tasks)
+    scored = facts.scores.tasks[task].scores if facts.scores else {}
+    others = [name for name in scored if name not in (together, reference)]
     more = {name: _predictions(facts, name, task, found, set(chosen)) for name in others}
     prompts = _prompts(facts, task, set(chosen))
     for id in chosen:
-        by = {name: by_id[id] for name, by_id in (*said.items(), *more.items()) if id in by_id}
+        by = {name: by_id[id] for name, by_id in (*answers.items(), *more.items()) if id in by_id}
         found.telling.append(_shown(task, id, outcomes[id], prompts.get(id, ""), by))
     if found.damaged:
         facts.missing.append(f"predictions for {task}: {found.damaged} damaged lines were passed over")
@@ -68,10 +73,10 @@ def duel(facts: RunFacts, row: Mapping[str, Any], tasks: int) -> Duel | None:
 
 
 def _predictions(
-    facts: RunFacts, subject: str, task: str, found: Duel, only: set[str] | None = None
+    facts: RunFacts, subject: str, task: str, found: ExampleComparison, only: set[str] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Id -> prediction of one subject, of all rows or some."""
-    path = facts.folder.predictions(subject, task, facts.split)
+    path = _home(facts, task).predictions(subject, task, facts.split)
     by_id: dict[str, dict[str, Any]] = {}
     for row in lines(path):
         if row is None or not isinstance(row.get("score"), int | float) or "id" not in row:
@@ -81,8 +86,28 @@ def _predictions(
     return by_id
 
 
+def _home(facts: RunFacts, task: str) -> RunFolder:
+    """Where a task was scored: the run itself, or the folder of a task that joined later."""
+    joined = facts.folder.added(task)
+    return joined if joined.scores.is_file() else facts.folder
+
+
+def lines(path: Path) -> Iterator[Mapping[str, Any] | None]:
+    """The objects of a file of JSON lines, None for a line that is damaged; nothing where the file is missing."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    value = json.loads(line)
+                except ValueError:
+                    value = None
+                yield value if isinstance(value, dict) else None
+    except OSError:
+        return
+
+
 def _prompts(facts: RunFacts, task: str, only: set[str]) -> dict[str, str]:
-    rows = (row for row in lines(facts.folder.prompts(task, facts.split)) if row)
+    rows = (row for row in lines(_home(facts, task).prompts(task, facts.split)) if row)
     return {str(row.get("id")): str(row.get("prompt", "")) for row in rows if row.get("id") in only}
 
 

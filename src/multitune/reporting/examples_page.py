@@ -1,11 +1,11 @@
 """Examples won and lost by training together: counts over all rows, and the most telling ones to read."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from multitune.core.results.scores import TransferRow
 from multitune.reporting.blocks import Answers, Block, Cell, Section, Shown, Table, Text, header
-from multitune.reporting.example_comparison import OUTCOMES, Duel, duel
+from multitune.reporting.example_comparison import OUTCOMES, ExampleComparison, compare_examples
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import count
 
@@ -13,11 +13,12 @@ from multitune.reporting.formatting import count
 def answers_section(facts: RunFacts, id: str) -> Section | None:
     """Of the main adapter, against the one that learned each task alone, or the base."""
     rows = facts.rows()
-    duels = [found for row in rows if (found := duel(facts, row, len(rows))) is not None]
-    if not duels:
+    made = [compare_examples(facts, adapter, row, len(rows)) for adapter, row in rows]
+    compared = [found for found in made if found is not None]
+    if not compared:
         return None
-    examples = _interleaved(duels)
-    blocks: list[Block] = [_counts(duels, id), Answers([found.task for found in duels], OUTCOMES, examples)]
+    examples = _interleaved(compared)
+    blocks: list[Block] = [_counts(compared, id), Answers([found.task for found in compared], OUTCOMES, examples)]
     if examples and not any(example.prompt for example in examples):
         remedy = f"`multitune eval {facts.folder.path}` answers again and keeps them"
         blocks.insert(1, Text(f"Prompts are not shown: this run was evaluated before they were kept. {remedy}."))
@@ -28,16 +29,16 @@ def answers_section(facts: RunFacts, id: str) -> Section | None:
     return Section(f"{id}-answers", "Won and lost", lead, blocks)
 
 
-def _names(rows: Sequence[Mapping[str, Any]]) -> str:
+def _names(rows: Sequence[tuple[str, TransferRow]]) -> str:
     """The adapter compared; `the adapter` where each task has its own."""
-    names = {row["adapter"] for row in rows}
+    names = {adapter for adapter, _ in rows}
     return names.pop() if len(names) == 1 else "the adapter"
 
 
-def _interleaved(duels: Sequence[Duel]) -> list[Shown]:
+def _interleaved(compared: Sequence[ExampleComparison]) -> list[Shown]:
     """The most telling example of each task and outcome first, then the second of each, and so on."""
     ranked: list[tuple[int, int, int, Shown]] = []
-    for place, found in enumerate(duels):
+    for place, found in enumerate(compared):
         seen: Counter[str] = Counter()
         for example in found.telling:
             ranked.append((seen[example.outcome], OUTCOMES.index(example.outcome), place, example))
@@ -45,12 +46,12 @@ def _interleaved(duels: Sequence[Duel]) -> list[Shown]:
     return [example for *_, example in sorted(ranked, key=lambda row: row[:3])]
 
 
-def _counts(duels: list[Duel], id: str) -> Table:
+def _counts(compared: list[ExampleComparison], id: str) -> Table:
     rows = [
         [Cell(found.task), Cell(found.reference), Cell(count(found.counts.total()), value=found.counts.total())]
         + [Cell(count(found.counts[name]), value=found.counts[name]) for name in OUTCOMES]
         + [Cell(count(len(found.telling)), value=len(found.telling))]
-        for found in duels
+        for found in compared
     ]
     columns = [*header("task", "against"), *header(numbers=["rows", *OUTCOMES, "shown below"])]
     return Table(f"{id}-won", "Rows won and lost", columns, rows)

@@ -1,37 +1,56 @@
-"""Numbers as a reader meets them: scores, differences with their intervals, shares, sizes and times."""
+"""The one formatter of numbers: scores, differences with intervals, p-values, shares, counts, sizes and times."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import Protocol
 
 DASH = "–"
+NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
+
+
+class Spanned(Protocol):
+    """A difference with the ends of its interval."""
+
+    @property
+    def difference(self) -> float | None:
+        """In the metric's unit."""
+        ...
+
+    @property
+    def low(self) -> float | None:
+        """The lower end."""
+        ...
+
+    @property
+    def high(self) -> float | None:
+        """The upper end."""
+        ...
 
 
 def score(value: float | None) -> str:
     """Three decimals; a dash where nothing was measured."""
-    return DASH if value is None else f"{value:.3f}".replace("-", "−")
+    return DASH if value is None else f"{value:.3f}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """With its sign, a real minus."""
-    # Adding zero turns the −0.0 that rounding can leave into 0.0.
-    return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+    """With its sign."""
+    # Adding zero turns the -0.0 that rounding can leave into 0.0.
+    return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def gain(value: float | None) -> str:
-    """A relative change with its sign, in hundredths."""
-    return DASH if value is None else f"{signed(100 * value, 1)}%"
-
-
-def span(row: Mapping[str, Any], digits: int = 3) -> str:
+def span(row: Spanned, digits: int = 3) -> str:
     """A difference and its interval."""
-    return f"{signed(row['difference'], digits)} {interval(row, digits)}"
+    return f"{signed(row.difference, digits)} {interval(row.low, row.high, digits)}".rstrip()
 
 
-def interval(row: Mapping[str, Any], digits: int = 3) -> str:
+def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """`[low, high]`, or nothing where there is none."""
-    if row.get("low") is None or row.get("high") is None:
-        return ""
-    return f"[{signed(row['low'], digits)}, {signed(row['high'], digits)}]"
+    return "" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def score_interval(value: float, low: float, high: float) -> str:
+    """A score and its interval."""
+    return f"{score(value)} [{score(low)}, {score(high)}]"
 
 
 def chance(p: float | None) -> str:
@@ -41,7 +60,17 @@ def chance(p: float | None) -> str:
 
 def percent(value: float | None, digits: int = 0) -> str:
     """A share of one in hundredths."""
-    return DASH if value is None else f"{value:.{digits}%}".replace(".0%", "%").replace("-", "−")
+    return DASH if value is None else f"{value:.{digits}%}".replace(".0%", "%")
+
+
+def millions(parameters: int) -> str:
+    """Parameters as `135M`."""
+    return f"{parameters / 1e6:,.0f}M"
+
+
+def minus(text: str) -> str:
+    """Text with a real minus in front of its negative numbers, for pages and pictures."""
+    return NEGATIVE.sub("−", text)
 
 
 def count(value: float | None) -> str:
@@ -63,7 +92,7 @@ def size(value: float | None) -> str:
     return f"{value:,.0f} bytes"
 
 
-def lasting(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """`45 s`, `12 min`, `3 h 20 min`."""
     if seconds is None:
         return DASH

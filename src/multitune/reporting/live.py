@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from jinja2 import Environment
 
 from multitune.core.errors import InputError, MissingExtraError
-from multitune.core.events import Event
+from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
+from multitune.core.text import printable
 from multitune.reporting.event_log import Entry, Follower, finite, unread
-from multitune.reporting.forms import plain
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -43,9 +43,9 @@ class Server:
 def create_app(path: Path, server: Server | None = None) -> "FastAPI":
     """The app of one run: `/` the page, `/events` the stream, `/report` the finished report.
 
-    The stream holds messages whose data is ``{"number": place in the diary, "event": {...}}`` and whose id names that
+    The stream holds messages whose data is ``{"number": place in the log, "event": {...}}`` and whose id names that
     line; a message replaces what was received from its number on. Between them come events of type `state`, with
-    ``{"state": of runs.state_of, "report": whether there is one}``.
+    ``{"state": of run_state.state_of, "report": whether there is one}``.
 
     Raises:
         RunFolderError: not a run folder.
@@ -61,7 +61,7 @@ def create_app(path: Path, server: Server | None = None) -> "FastAPI":
 
     def page() -> HTMLResponse:
         template = Environment(autoescape=True).from_string(_part("live.html"))
-        return HTMLResponse(template.render(name=plain(folder.path.resolve().name)), headers=_headers())
+        return HTMLResponse(template.render(name=printable(folder.path.resolve().name)), headers=_headers())
 
     def script() -> Response:
         return Response(_part("live.js"), media_type="text/javascript", headers=_headers())
@@ -119,12 +119,13 @@ def _data(entry: Entry) -> str:
     return json.dumps({"number": entry.number, "event": finite(_shown(entry.event))}, allow_nan=False)
 
 
-def _shown(event: Event) -> Event:
+def _shown(event: Event) -> Any:
     """What the page draws of an event; a step holds several times as much."""
-    if event["kind"] != "step":
-        return event
-    adapters = {name: {key: of[key] for key in ("tasks", "shares")} for name, of in event["adapters"].items()}
-    return {**{key: event[key] for key in ("kind", "step", "steps", "seconds", "tokens")}, "adapters": adapters}
+    if not isinstance(event, StepEvent):
+        return event.plain()
+    adapters = {name: {"tasks": of.tasks, "shares": of.shares} for name, of in event.adapters.items()}
+    fields = event.model_dump(mode="json", include={"kind", "step", "steps", "seconds", "tokens"})
+    return {**fields, "adapters": adapters}
 
 
 def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> None:

@@ -1,30 +1,20 @@
 """The page's part for one run: verdict, answers, and its sections in the order of a reader's questions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from multitune.core.bases import BASE
+from multitune.core.results.scores import Scores, TransferRow
 from multitune.reporting import charts
-from multitune.reporting.blocks import (
-    TONES,
-    Block,
-    Builder,
-    Cell,
-    Chart,
-    Charts,
-    Part,
-    Section,
-    Sheet,
-    Table,
-    guarded,
-    header,
-)
-from multitune.reporting.comparison_page import rivals_section
+from multitune.reporting.blocks import Block, Builder, Cell, Chart, Charts, Part, Section, Sheet, Table, header, number
+from multitune.reporting.comparison_page import comparisons_section
 from multitune.reporting.examples_page import answers_section
-from multitune.reporting.facts import BASE, RunFacts, read_run
-from multitune.reporting.formatting import DASH, chance, count, interval, percent, score, signed
-from multitune.reporting.provenance import cost_section, making_section
+from multitune.reporting.facts import RunFacts, read_run
+from multitune.reporting.formatting import count, percent
+from multitune.reporting.provenance import cost_section, provenance_section
 from multitune.reporting.routing_page import routing_section
+from multitune.reporting.sentences import summary_line
+from multitune.reporting.tables.scores import general_table, matrix_table, retention_table, transfer_table
 from multitune.reporting.training_curves import curves, spent
 from multitune.reporting.training_page import curves_section, shares_section
 from multitune.reporting.verdict import questions, verdict
@@ -40,29 +30,27 @@ def run_part(path: Path, id: str) -> Part:
     """
     facts = read_run(path)
     builder = Builder(facts.missing)
-    makers: dict[str, Callable[[], Section | None]] = {
-        "the scores": lambda: scores_section(facts, id),
-        "what adapters do on each other's tasks": lambda: matrix_section(facts, id),
-        "the comparison with other models": lambda: rivals_section(facts, id),
-        "what was kept": lambda: kept_section(facts, id),
-        "the routing": lambda: routing_section(facts, id),
-        "the loss curves": lambda: curves_section(facts, id),
-        "the shares": lambda: shares_section(facts, id),
-        "the answers": lambda: answers_section(facts, id),
-        "the costs": lambda: cost_section(facts, id),
-        "how it was made": lambda: making_section(facts, id),
-    }
-    for what, make in makers.items():
-        builder.add(guarded(what, make, facts.missing))
-    lines = guarded("the curves", lambda: curves(facts.events, facts.selection), []) or []
-    sums = guarded("the sums", lambda: spent(facts.events), [])
-    asked = guarded("the answers on top", lambda: questions(facts, lines, sums) if sums else [], facts.missing)
+    for make in (
+        scores_section,
+        matrix_section,
+        evaluations_section,
+        comparisons_section,
+        kept_section,
+        routing_section,
+        curves_section,
+        shares_section,
+        answers_section,
+        cost_section,
+        provenance_section,
+    ):
+        builder.add(make(facts, id))
+    asked = questions(facts, curves(facts.events, facts.selection), spent(facts.events))
     return Part(
         id=id,
         kind="run",
         name=facts.name,
-        verdict=guarded("the verdict", lambda: verdict(facts), facts.missing) or "There is no verdict.",
-        answers=asked or [],
+        verdict=verdict(facts),
+        answers=asked,
         sections=builder.sections,
         missing=list(dict.fromkeys(facts.missing)),
         about=_about(facts),
@@ -71,22 +59,22 @@ def run_part(path: Path, id: str) -> Part:
 
 def _about(facts: RunFacts) -> str:
     when = f", {facts.written:%d %B %Y, %H:%M}" if facts.written else ""
-    base = f" on {facts.config['base']}" if facts.config.get("base") else ""
+    base = f" on {facts.config.base}" if facts.config else ""
     return f"{len(facts.tasks)} {'task' if len(facts.tasks) == 1 else 'tasks'}{base}{when}"
 
 
 def scores_section(facts: RunFacts, id: str) -> Section | None:
     """The table per task, and the forest plot of each compared adapter."""
-    if not facts.transfer:
+    scores = facts.scores
+    if not scores or not scores.transfer:
         return None
-    blocks: list[Block] = [_scores_table(facts, id)]
-    for name in facts.transfer:
-        rows = facts.rows(name)
-        lines = [charts.Line(r["task"], r["difference"], r["low"], r["high"], r["verdict"]) for r in rows]
-        against = sorted({row["against"] for row in rows})
-        axis = f"difference in score, {name} − {' or '.join(against)}"
+    blocks: list[Block] = [transfer_table(scores, id=f"{id}-", more=_more_columns(facts, scores))]
+    for name, table in scores.transfer.items():
+        lines = [charts.Line(r.task, r.difference, r.low, r.high, r.verdict) for r in table.tasks]
+        against = " or ".join(sorted({row.against for row in table.tasks}))
+        axis = f"difference in score, {name} − {against}"
         chart = Chart(
-            title=f"{name} against {' or '.join(against)}",
+            title=f"{name} against {against}",
             svg=charts.forest(lines, axis, f"{id} {name}"),
             label=charts.seen(lines, f"Differences of {name} with intervals"),
             sheet=Sheet(
@@ -96,139 +84,70 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         )
         blocks.append(Charts([chart]))
     lead = (
-        f"Scores on {facts.split} rows that neither training nor any choice has seen. Difference: together − alone, "
-        f"or − base where no adapter learned the task alone; {percent(facts.scores['confidence'])} interval from "
-        f"{facts.scores['resamples']:,} resamples; p adjusted for the number of tasks (Holm). A filled point is a "
-        "verdict, a hollow one cannot be told from chance."
+        f"Scores on {scores.split} rows that neither training nor any choice has seen. Difference: together − alone, "
+        f"or − base where no adapter learned the task alone; {percent(scores.confidence)} interval from "
+        f"{scores.resamples:,} resamples; p adjusted for the number of tasks (Holm). A filled point is a verdict, a "
+        "hollow one cannot be told from chance."
     )
     return Section(f"{id}-scores", "Task by task", lead, blocks)
 
 
-def _scores_table(facts: RunFacts, id: str) -> Table:
-    several = len(facts.transfer) > 1
-    strangers, rivals = _strangers(facts), [str(held["subject"]) for held in facts.comparisons]
-    routed = (facts.router.get("tasks") or {}) if facts.router else {}
-    columns = header(
-        *(["task", "adapter"] if several else ["task"]),
-        "metric",
-        numbers=["rows", "base", "alone", "together", *(["routed"] if routed else []), *strangers, *rivals],
-    )
-    columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
-    rows: list[list[Cell]] = []
-    for name in facts.transfer:
-        for row in facts.rows(name):
-            task, measured = row["task"], facts.scores["tasks"][row["task"]]["scores"]
-            cells = [Cell(task), *([Cell(name)] if several else []), Cell(row["metric"], tone="quiet")]
-            cells += [_number(row["examples"], count), *(_number(row[key]) for key in ("base", "alone", "together"))]
-            if routed:
-                cells.append(_number(routed[task]["scores"]["routed"] if task in routed else None))
-            cells += [_number((measured.get(other) or {}).get("score")) for other in strangers]
-            cells += [_number(_theirs(held, facts, row)) for held in facts.comparisons]
-            cells += [
-                _number(row["difference"], signed),
-                Cell(interval(row), tone="quiet"),
-                _number(row["p_holm"], chance),
-            ]
-            rows.append([*cells, Cell(row["verdict"], tone=TONES.get(row["verdict"], ""))])
-    return Table(f"{id}-scores", f"Every task's score on {facts.split} rows", columns, rows)
-
-
-def _strangers(facts: RunFacts) -> list[str]:
-    """Subjects with scores that the run did not train, such as a model behind an API."""
-    trained = {
-        *facts.selection,
-        *facts.transfer,
-        BASE,
-        *(r["reference"] for n in facts.transfer for r in facts.rows(n)),
-    }
-    asked = [subject for task in facts.scores["tasks"].values() for subject in task["scores"]]
-    # Without selection.json adapters and strangers cannot be told apart.
-    return [name for name in dict.fromkeys(asked) if name not in trained] if facts.selection else []
-
-
-def _theirs(held: Mapping[str, Any], facts: RunFacts, row: Mapping[str, Any]) -> float | None:
-    """What another model scored on the rows of this table's row, as the task reads; None where it had other rows."""
-    rows = held["readings"]["strict"]["tasks"] if held.get("split") == facts.split else ()
-    return next((r["theirs"] for r in rows if (r["task"], r["examples"]) == (row["task"], row["examples"])), None)
-
-
-def _number(value: float | None, shown: Callable[[float | None], str] = score) -> Cell:
-    return Cell(shown(value), value=DASH if value is None else value)
+def _more_columns(facts: RunFacts, scores: Scores) -> dict[str, Callable[[TransferRow], float | None]]:
+    """Scores that stand beside those of the table: under the router, and by other models on the same rows."""
+    columns: dict[str, Callable[[TransferRow], float | None]] = {}
+    report = facts.routing.report if facts.routing else None
+    if report:
+        routed = {task: row.scores["routed"] for task, row in report.tasks.items()}
+        columns["routed"] = lambda row: routed.get(row.task)
+    for found in facts.comparisons:
+        if found.split == scores.split:
+            theirs = {(r.task, r.examples): r.theirs for r in found.parsing["strict"].tasks}
+            columns[found.subject] = lambda row, theirs=theirs: theirs.get((row.task, row.examples))
+    return columns
 
 
 def matrix_section(facts: RunFacts, id: str) -> Section | None:
     """Every subject's score on every task that it answered, coloured by the difference to the base."""
-    measured: Mapping[str, Any] = facts.scores.get("tasks") or {}
-    subjects = list(dict.fromkeys(s for task in measured.values() for s in task["scores"] if s != BASE))
-    answered = {s: [t for t, task in measured.items() if s in task["scores"]] for s in subjects}
-    crowded = any(len(task["scores"]) > 3 for task in measured.values())  # base, alone and together stand above
-    if sum(len(tasks) > 1 for tasks in answered.values()) < 2 and not crowded:
+    table = matrix_table(facts.scores, STRONGEST, id=f"{id}-") if facts.scores else None
+    if table is None:
         return None
-    rows: list[list[Cell]] = []
-    for subject in subjects:
-        cells = [Cell(subject)]
-        for task in measured.values():
-            mine, base = ((task["scores"].get(who) or {}).get("score") for who in (subject, BASE))
-            change = None if mine is None or base is None else mine - base
-            strength = None if change is None else max(-1.0, min(1.0, change / STRONGEST))
-            cells.append(Cell(score(mine), value=DASH if mine is None else mine, strength=strength))
-        rows.append(cells)
-    columns = [*header("adapter"), *header(numbers=list(measured))]
-    table = Table(f"{id}-matrix", "Scores of adapters (rows) on tasks (columns)", columns, rows, heat=True)
     lead = (
         "Blue is better than the base, orange worse, in full colour from 20 points on. A dash: this adapter was not "
-        "asked for this task, since its recipe does not hold it."
+        "asked for this task, since it did not learn it."
     )
     return Section(f"{id}-matrix", "Adapters on tasks", lead, [table])
 
 
+def evaluations_section(facts: RunFacts, id: str) -> Section | None:
+    """Other evaluations of the same adapters, on another split or other numbers of rows."""
+    rows = [
+        [
+            Cell(name),
+            Cell(scores.split),
+            number(max(task.scores[BASE].examples for task in scores.tasks.values()), count),
+            Cell(adapter),
+            Cell(summary_line(table.summary)),
+        ]
+        for name, scores in facts.evaluations.items()
+        for adapter, table in scores.transfer.items()
+    ]
+    if not rows:
+        return None
+    columns = [*header("evaluation", "split"), *header(numbers=["most rows"]), *header("adapter", "summary")]
+    lead = "Everything else on this page is about the run's own evaluation; these stand beside it."
+    table = Table(f"{id}-evaluations", "The same adapters on other rows", columns, rows)
+    return Section(f"{id}-evaluations", "Other evaluations", lead, [table])
+
+
 def kept_section(facts: RunFacts, id: str) -> Section | None:
     """Retention sets and general data, before and after."""
-    kept, general = facts.scores.get("retention") or {}, facts.scores.get("general") or {}
+    scores = facts.scores
     blocks: list[Block] = []
-    if kept:
-        rows, lines = [], []
-        for name, row in kept.items():
-            for adapter, change in row["change"].items():
-                before, after = row["scores"][BASE]["score"], row["scores"][adapter]["score"]
-                cells = [Cell(name), Cell(adapter), Cell(row["metric"], tone="quiet"), _number(row["examples"], count)]
-                cells += [
-                    _number(before),
-                    _number(after),
-                    _number(change["difference"], signed),
-                    Cell(interval(change)),
-                ]
-                rows.append([*cells, _number(change["p"], chance)])
-                side = "hurt" if change["high"] < 0 else "helped" if change["low"] > 0 else "cannot tell"
-                label = f"{name}, {adapter}" if len(row["change"]) > 1 else name
-                lines.append(charts.Line(label, change["difference"], change["low"], change["high"], side))
-        columns = [*header("set", "adapter", "metric"), *header(numbers=["rows", "before", "after"])]
-        columns += header(numbers=["difference", "interval", "p"])
-        blocks.append(Table(f"{id}-kept", "Sets that nothing trained on, before and after", columns, rows))
-        sheet = Sheet("kept", ["set", "difference", "low", "high", "interval says"], charts.rows_of(lines))
-        wide, narrow = (
-            charts.forest(lines, "difference in score, after − before", f"{id} kept", wide=w) for w in (True, False)
-        )
-        blocks.append(Charts([Chart("Kept", wide, charts.seen(lines, "Change on retention sets"), sheet, narrow)]))
-    if general:
-        rows = [
-            [
-                Cell(name),
-                Cell(subject),
-                _number(row["examples"], count),
-                _number(row["loss"].get(BASE)),
-                _number(loss),
-                _number(loss - row["loss"][BASE], signed),
-            ]
-            for name, row in general.items()
-            for subject, loss in row["loss"].items()
-            if subject != BASE
-        ]
-        columns = [*header("set", "adapter"), *header(numbers=["rows", "loss before", "loss after", "change"])]
-        blocks.append(
-            Table(f"{id}-general", "Loss on general data, in nats per answer token; lower is better", columns, rows)
-        )
+    if scores and scores.retention:
+        blocks.append(retention_table(scores.retention, id=f"{id}-"))
+    if scores and scores.general:
+        blocks.append(general_table(scores, id=f"{id}-"))
     lead = "Whether the model still knows what the base knew."
-    if kept:
+    if scores and scores.retention:
         lead += " Intervals here are not adjusted for the number of sets."
     return Section(f"{id}-kept", "What was kept", lead, blocks) if blocks else None

@@ -1,47 +1,21 @@
-"""Runs as they lie in folders: what state each is in, what it is about, what is missing of it; and their removal."""
+"""Runs, studies and searches as they lie in folders: the state of each, what is missing of it, and removal."""
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from multitune.config.text import read_text, read_yaml
 from multitune.core.errors import ConfigError, RunFolderError
-from multitune.core.files import read_json
-from multitune.core.run_folder import RunFolder
-from multitune.reporting.forms import plain, read_scores, read_table
-
-State = Literal["finished", "stopped", "running", "damaged"]
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """One line about a run; what could not be read is empty, and `missing` says why."""
-
-    path: Path
-    name: str
-    state: State
-    changed: datetime  # when it last wrote something
-    tasks: tuple[str, ...]
-    base: str
-    verdicts: Mapping[str, int] | None  # of its best table: helped, hurt, cannot tell -> tasks
-    size: int  # bytes
-    missing: tuple[str, ...]
-
-
-def state_of(folder: RunFolder) -> State:
-    """What a run is doing, told by its files alone.
-
-    `running`: a process holds its diary. `finished`: nobody does, and the scores are there. `stopped`: nobody does,
-    and they are not, so that it can be resumed. `damaged`: no run file, so that it cannot.
-    """
-    if not folder.config.is_file():
-        return "damaged"
-    if folder.is_held:
-        return "running"
-    return "finished" if folder.scores.is_file() else "stopped"
+from multitune.core.results.run import DataRecord, FolderKind, RunSummary, State, Versions
+from multitune.core.results.scores import Scores, Verdict
+from multitune.core.results.study import Findings, TrialsReport
+from multitune.core.routing_versions import read_version
+from multitune.core.run_folder import RunFolder, StudyFolder, TuneFolder
+from multitune.core.text import printable
+from multitune.reporting.run_scores import read_run_scores
+from multitune.reporting.run_state import state_of
 
 
 def list_runs(parent: Path) -> list[RunSummary]:
@@ -52,83 +26,171 @@ def list_runs(parent: Path) -> list[RunSummary]:
     """
     if not parent.is_dir():
         raise RunFolderError(f"{parent}: no such folder. Give the folder that holds the runs, as `output` names it")
-    if _looks_like_a_run(parent):
-        return [summarise(RunFolder(parent))]
+    if kind_of(parent):
+        return [summarise(parent)]
     inside = [path for path in sorted(parent.iterdir()) if not path.name.startswith(".") and path.is_dir()]
-    runs = [summarise(RunFolder(path)) for path in inside if _looks_like_a_run(path)]
+    runs = [summarise(path) for path in inside if kind_of(path)]
     return sorted(runs, key=lambda run: run.changed, reverse=True)
 
 
-def summarise(folder: RunFolder) -> RunSummary:
-    """What can be told of a run, however little of it there is."""
+def kind_of(path: Path) -> FolderKind | None:
+    """What a folder holds; None where it is nothing of ours."""
+    study, search, run = StudyFolder(path), TuneFolder(path), RunFolder(path)
+    if study.findings.is_file() or study.config.is_file():
+        return "study"
+    if search.journal.is_file() or search.report.is_file():
+        return "search"
+    parts = run.versions, run.data, run.events, run.scores
+    return "run" if run.config.is_file() or sum(part.is_file() for part in parts) > 1 else None
+
+
+def summarise(path: Path) -> RunSummary:
+    """What can be told of a folder, however little of it there is."""
+    match kind_of(path):
+        case "study":
+            return _study(StudyFolder(path))
+        case "search":
+            return _search(TuneFolder(path))
+        case _:
+            return _run(RunFolder(path))
+
+
+def _run(folder: RunFolder) -> RunSummary:
     missing: list[str] = []
-    config = _config(folder, missing)
+    config = _config(folder.config, folder.path, missing)
+    if not missing and not isinstance(config.get("tasks"), list):
+        missing.append(f"{folder.config.name} is no run file")
     state: State = "damaged" if missing else state_of(folder)
     verdicts = None
     if folder.scores.is_file() or state == "finished":
         try:
-            verdicts = best_verdicts(read_scores(folder))
+            verdicts = best_verdicts(read_run_scores(folder))
         except RunFolderError as error:
-            missing.append(_within(folder, error))
+            missing.append(_within(folder.path, error))
             state = "damaged" if state == "finished" else state
     missing += _gaps(folder, config, state)
-    tasks = config.get("tasks")
-    names = [task.get("name", task.get("use")) for task in tasks if isinstance(task, dict)] if tasks else []
+    parts = [folder.config, folder.events, folder.scores, folder.selection, *folder.routing_versions[-1:]]
     return RunSummary(
-        path=folder.path,
-        name=plain(config.get("name") or folder.path.name),
+        path=str(folder.path),
+        name=printable(config.get("name") or folder.path.name),
+        kind="run",
         state=state,
-        changed=_changed(folder),
-        tasks=tuple(plain(name) for name in names),
+        changed=_changed(parts),
+        tasks=(*_tasks(config), *folder.joined),
         base=_named(config.get("base")),
         verdicts=verdicts,
-        size=folder_size(folder.path),
+        bytes=folder_size(folder.path),
         missing=tuple(missing),
     )
 
 
-def best_verdicts(scores: Mapping[str, Any]) -> dict[str, int] | None:
+def _study(folder: StudyFolder) -> RunSummary:
+    missing: list[str] = []
+    config = _config(folder.config, folder.path, missing)
+    run, study = _mapping(config.get("run")), _mapping(config.get("study"))
+    state: State = "running" if folder.is_held else "stopped"
+    if folder.findings.is_file():
+        try:
+            Findings.read(folder.findings)
+            state = state if state == "running" else "finished"
+        except RunFolderError as error:
+            missing.append(_within(folder.path, error))
+            state = "damaged"
+    if state == "stopped":
+        missing.append("not finished: the same `multitune study FILE` goes on")
+    return RunSummary(
+        path=str(folder.path),
+        name=printable(study.get("name") or folder.path.name),
+        kind="study",
+        state=state,
+        changed=_changed([folder.config, folder.findings, folder.data]),
+        tasks=tuple(_tasks(run)),
+        base=_named(run.get("base")),
+        verdicts=None,
+        bytes=folder_size(folder.path),
+        missing=tuple(missing),
+    )
+
+
+def _search(folder: TuneFolder) -> RunSummary:
+    missing: list[str] = []
+    config = _config(folder.config, folder.path, missing)
+    state: State = "running" if folder.is_held else "stopped"
+    if folder.report.is_file() and state != "running":
+        try:
+            report = TrialsReport.read(folder.report)
+            unfinished = any(trial.state == "unfinished" for trial in report.trials)
+            state = "stopped" if unfinished or report.best is None else "finished"
+        except RunFolderError as error:
+            missing.append(_within(folder.path, error))
+            state = "damaged"
+    if state == "stopped":
+        missing.append("not finished: the same `multitune tune FILE` goes on")
+    return RunSummary(
+        path=str(folder.path),
+        name=printable(config.get("name") or folder.path.name),
+        kind="search",
+        state=state,
+        changed=_changed([folder.config, folder.journal, folder.report]),
+        tasks=tuple(_tasks(config)),
+        base=_named(config.get("base")),
+        verdicts=None,
+        bytes=folder_size(folder.path),
+        missing=tuple(missing),
+    )
+
+
+def best_verdicts(scores: Scores) -> dict[Verdict, int] | None:
     """How many tasks were helped, hurt and cannot be told, under the adapter with the most gain; None: no table."""
-
-    def gain(part: Mapping[str, Any]) -> tuple[int, float]:
-        verdicts = part["summary"]["verdicts"]
-        return len(verdicts.get("helped", ())) - len(verdicts.get("hurt", ())), part["summary"]["mean_points"]
-
-    if not scores["transfer"]:
+    if not scores.transfer:
         return None
-    best = max(scores["transfer"].values(), key=gain)
-    return {verdict: len(tasks) for verdict, tasks in best["summary"]["verdicts"].items()}
+    summaries = [table.summary for table in scores.transfer.values()]
+
+    def gain(place: int) -> tuple[int, float]:
+        verdicts = summaries[place].verdicts
+        return len(verdicts.get("helped", ())) - len(verdicts.get("hurt", ())), summaries[place].mean_points
+
+    best = summaries[max(range(len(summaries)), key=gain)]
+    return {verdict: len(tasks) for verdict, tasks in best.verdicts.items()}
 
 
-def remove_run(folder: RunFolder) -> None:
-    """Delete a run folder, for good.
+def remove_run(path: Path) -> None:
+    """Delete the folder of a run, a study or a search, for good.
 
     Raises:
-        RunFolderError: it is no run folder, holds something else besides, or a process is training it; nothing was
+        RunFolderError: it is none of these, holds something else besides, or a process is at work in it; nothing was
             deleted.
     """
-    require_removable(folder)
-    folder.clear()
+    require_removable(path).clear()
 
 
-def require_removable(folder: RunFolder) -> None:
-    """Refuse what `remove_run` would refuse, with its errors."""
-    path = folder.path
+def require_removable(path: Path) -> RunFolder | StudyFolder | TuneFolder:
+    """The folder, unless `remove_run` would refuse it.
+
+    Raises:
+        RunFolderError: see there.
+    """
     if path.is_symlink():
         raise RunFolderError(f"{path}: a link. Remove the folder that it leads to: {path.resolve()}")
-    folder.require()
-    if not (folder.versions.is_file() or folder.data.is_file()):
+    kind = kind_of(path)
+    folder = {"study": StudyFolder, "search": TuneFolder}.get(kind or "", RunFolder)(path)
+    marks = [folder.config]
+    if isinstance(folder, RunFolder):
+        folder.require()
+        marks = [folder.versions, folder.data]
+    if not any(mark.is_file() for mark in marks):
         raise RunFolderError(
-            f"{path}: not a run folder (a {folder.config.name}, but no {folder.versions.name}). Give the folder that "
-            "`multitune train` made"
+            f"{path}: not a folder that multitune made (no {marks[0].name}). Give the folder of a run, a study or a "
+            "search"
         )
-    if folder.strangers:
+    if folder.foreign:
         raise RunFolderError(
-            f"{path}: also holds what is no part of a run ({', '.join(map(plain, folder.strangers[:5]))}). Move that "
-            "away first"
+            f"{path}: also holds what is no part of a {kind or 'run'} "
+            f"({', '.join(map(printable, folder.foreign[:5]))}). Move that away first"
         )
     if folder.is_held:
-        raise RunFolderError(f"{path}: a process is training this run. Wait for it, or stop it first")
+        raise RunFolderError(f"{path}: a process is at work in it. Wait for it, or stop it first")
+    return folder
 
 
 def folder_size(path: Path) -> int:
@@ -143,31 +205,32 @@ def folder_size(path: Path) -> int:
     return total
 
 
-def _looks_like_a_run(path: Path) -> bool:
-    folder = RunFolder(path)
-    parts = folder.versions, folder.data, folder.events, folder.scores
-    return folder.config.is_file() or sum(part.is_file() for part in parts) > 1
-
-
-def _config(folder: RunFolder, missing: list[str]) -> dict[str, Any]:
-    """The run file as plain values: one of a newer multitune has fields that this one would refuse."""
+def _config(file: Path, folder: Path, missing: list[str]) -> dict[str, Any]:
+    """A config as plain values: one of a newer multitune has fields that this one would refuse."""
     try:
-        config = read_yaml(read_text(folder.config), str(folder.config))
+        config = read_yaml(read_text(file), str(file))
     except ConfigError as error:
         missing.append(_within(folder, error))
         return {}
-    if not isinstance(config, dict) or not isinstance(config.get("tasks"), list):
-        missing.append(f"{folder.config.name} is no run file")
-        return {}
-    return config
+    return _mapping(config)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _tasks(config: Mapping[str, Any]) -> list[str]:
+    tasks = config.get("tasks")
+    entries: list[Any] = tasks if isinstance(tasks, list) else []
+    return [printable(task.get("name", task.get("use"))) for task in entries if isinstance(task, dict)]
 
 
 def _gaps(folder: RunFolder, config: Mapping[str, Any], state: State) -> list[str]:
     """What a run of this state should have and has not, with the remedy."""
     gaps: list[str] = []
-    for part in (folder.versions, folder.data):
+    for part, kind in ((folder.versions, Versions), (folder.data, DataRecord)):
         try:
-            read_json(part)
+            kind.read(part)
         except RunFolderError:
             gaps.append(f"{part.name} {'damaged' if part.exists() else 'missing'}")
     if state == "stopped":
@@ -176,26 +239,25 @@ def _gaps(folder: RunFolder, config: Mapping[str, Any], state: State) -> list[st
         gaps.append(f"{rest}: go on with multitune train FILE --resume")
     if state == "finished" and config.get("method") == "lora" and len(config["tasks"]) > 1:
         try:
-            if read_table(folder) is None:
+            if read_version(folder) is None:
                 gaps.append(f"no routing table: multitune select {folder.path}")
         except RunFolderError as error:
-            gaps.append(_within(folder, error))
+            gaps.append(_within(folder.path, error))
     return gaps
 
 
-def _within(folder: RunFolder, error: Exception) -> str:
+def _within(folder: Path, error: Exception) -> str:
     """The first line of a message, without the path that the list shows anyway."""
-    return plain(str(error).split("\n")[0]).replace(f"{folder.path}{os.sep}", "")
+    return printable(str(error).split("\n")[0]).replace(f"{folder}{os.sep}", "")
 
 
 def _named(base: Any) -> str:
     """A base by its name; of a folder or file, the last part."""
-    text = plain(base or "")
+    text = printable(base or "")
     return Path(text).name if text.startswith(("/", "~")) else text
 
 
-def _changed(folder: RunFolder) -> datetime:
-    parts = folder.config, folder.events, folder.scores, folder.selection, *folder.routing_versions[-1:]
+def _changed(parts: list[Path]) -> datetime:
     times: list[float] = []
     for part in parts:
         try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from multitune.core.records import Split
 from multitune.reporting import charts
 from multitune.reporting.blocks import (
     Block,
@@ -14,28 +15,19 @@ from multitune.reporting.blocks import (
     Sheet,
     Table,
     Text,
-    guarded,
     header,
+    number,
 )
 from multitune.reporting.facts import RunFacts
-from multitune.reporting.formatting import DASH, count, interval, listed, percent, score, signed
+from multitune.reporting.formatting import DASH, count, listed, percent, span
 from multitune.reporting.verdict import by_verdict
 
 
 def comparison_part(runs: Sequence[RunFacts]) -> Part:
     """The part that opens a page of several runs."""
-    missing: list[str] = []
     names = _names(runs)
-    sections = [
-        section
-        for what, make in (
-            ("the scores side by side", lambda: _scores(runs, names)),
-            ("the costs side by side", lambda: _costs(runs, names)),
-        )
-        if (section := guarded(what, make, missing)) is not None
-    ]
-    verdict = guarded("the verdict", lambda: _verdict(runs, names), missing)
-    return Part("compared", "comparison", "Side by side", verdict or "", [], sections, missing)
+    sections = [section for section in (_scores(runs, names), _costs(runs, names)) if section is not None]
+    return Part("compared", "comparison", "Side by side", _verdict(runs, names), [], sections, [])
 
 
 def _names(runs: Sequence[RunFacts]) -> list[str]:
@@ -46,31 +38,28 @@ def _names(runs: Sequence[RunFacts]) -> list[str]:
 
 def _verdict(runs: Sequence[RunFacts], names: Sequence[str]) -> str:
     """What training together did in each."""
-    said: list[str] = []
+    sentences: list[str] = []
     for run, name in zip(runs, names, strict=True):
-        by = {verdict: tasks for verdict, tasks in by_verdict(run.rows()).items() if tasks}
+        by = {verdict: tasks for verdict, tasks in by_verdict([row for _, row in run.rows()]).items() if tasks}
         words = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in by.items())
-        said.append(f"{name}: {words or 'not measured yet'}")
-    return "; ".join(said) + "."
+        sentences.append(f"{name}: {words or 'not measured yet'}")
+    return "; ".join(sentences) + "."
 
 
 def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
-    tasks = list(dict.fromkeys(row["task"] for run in runs for row in run.rows()))
+    tasks = list(dict.fromkeys(row.task for run in runs for _, row in run.rows()))
     if not tasks:
         return None
     rows: list[list[Cell]] = []
     lines: list[charts.Line] = []
     for task in tasks:
-        found = [next((row for row in run.rows() if row["task"] == task), None) for run in runs]
-        cells = [Cell(task), Cell(next(row["metric"] for row in found if row), tone="quiet")]
+        found = [next((row for _, row in run.rows() if row.task == task), None) for run in runs]
+        cells = [Cell(task), Cell(next(row.metric for row in found if row), tone="quiet")]
         for row, name in zip(found, names, strict=True):
-            together = row["together"] if row else None
-            cells.append(Cell(score(together), value=DASH if together is None else together))
-            cells.append(Cell(f"{signed(row['difference'])} {interval(row)}" if row else DASH, tone="quiet"))
+            cells.append(number(row.together if row else None))
+            cells.append(Cell(span(row) if row else DASH, tone="quiet"))
             if row:
-                lines.append(
-                    charts.Line(f"{task}, {name}", row["difference"], row["low"], row["high"], row["verdict"])
-                )
+                lines.append(charts.Line(f"{task}, {name}", row.difference, row.low, row.high, row.verdict))
         rows.append(cells)
     columns = header("task", "metric")
     for name in names:
@@ -92,32 +81,36 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
 
 def _same_rows(runs: Sequence[RunFacts], tasks: Sequence[str]) -> str:
     """Whether scores may be held against each other at all."""
-    differ = [
-        task
-        for task in tasks
-        if len({str(((run.data.get(task) or {}).get("digests") or {}).get(run.split)) for run in runs}) > 1
-    ]
+    differ: list[str] = []
+    for task in tasks:
+        digests: set[str | None] = set()
+        for run in runs:
+            if run.data and task in run.data.sets:
+                digests.add(run.data.sets[task].digests.get(_split(run)))
+        if len(digests) > 1:
+            differ.append(task)
     if differ:
         return f"Not the same rows: {listed(differ, 12)}. What was measured on different rows cannot be compared."
     return "All tasks were measured on the same rows, by their hashes."
 
 
+def _split(run: RunFacts) -> Split:
+    return "validation" if run.split == "validation" else "test"
+
+
 def _costs(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
     rows: list[list[Cell]] = []
     for run, name in zip(runs, names, strict=True):
-        cost = run.table.get("cost") or {}
-        train, lora = run.config.get("train") or {}, run.config.get("lora") or {}
-        cells = [
-            Cell(name),
-            Cell(str(run.config.get("base", DASH))),
-            Cell(str((run.config.get("mixture") or {}).get("schedule", DASH))),
-        ]
-        cells += [
-            Cell(str(lora.get("rank", DASH))),
-            Cell(str(train.get("epochs", DASH))),
-            Cell(str(train.get("learning_rate") or "default")),
-        ]
-        rows.append([*cells, Cell(count(cost.get("together"))), Cell(percent(cost.get("ratio")))])
+        cost = run.routing.table.cost if run.routing else None
+        config = run.config
+        cells = [Cell(name), Cell(config.base if config else DASH)]
+        cells.append(Cell(config.mixture.schedule if config else DASH))
+        cells.append(number(config.lora.rank if config else None, count))
+        cells.append(number(config.train.epochs if config else None, lambda value: f"{value:g}"))
+        rate = config.train.learning_rate if config else None
+        cells.append(Cell(f"{rate:g}" if rate else "default"))
+        cells += [number(cost.together if cost else None, count), number(cost.ratio if cost else None, percent)]
+        rows.append(cells)
     numbers = ["rank", "epochs", "learning rate", "parameters to serve", "of a model per task"]
     columns = [*header("run", "base", "schedule"), *header(numbers=numbers)]
     return Section(

@@ -1,51 +1,34 @@
 """The page's part for a study: what to train together, how sure that is, what predicted it, and every arm."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from multitune.core.errors import InputError
+from multitune.core.results.run import Versions
+from multitune.core.results.scores import VERDICTS
+from multitune.core.results.study import Effect, Findings, PredictedGain, Recommendation, StudyComparison
+from multitune.core.run_folder import StudyFolder
 from multitune.reporting import charts
-from multitune.reporting.arms import arms_section
-from multitune.reporting.blocks import (
-    TONES,
-    Block,
-    Builder,
-    Cell,
-    Chart,
-    Charts,
-    Facts,
-    Part,
-    Section,
-    Sheet,
-    Table,
-    Text,
-    guarded,
-    header,
-    measured,
-)
+from multitune.reporting.blocks import Block, Builder, Chart, Charts, Facts, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
-from multitune.reporting.formatting import (
-    DASH,
-    chance,
-    count,
-    interval,
-    lasting,
-    listed,
-    percent,
-    score,
-    signed,
+from multitune.reporting.formatting import count, duration, listed, score
+from multitune.reporting.tables.study import (
+    arms_table,
+    comparison_table,
+    effect_tables,
+    helps_table,
+    rungs_table,
+    variants_table,
 )
-from multitune.reporting.study_effects import forest_chart, helps_section, ladder_section, synergy_section
 
-MEASURED = "full runs"  # what the dearest rung is held against
-FINDINGS, SETTINGS = "findings.json", "study.yaml"
+MEASURED = "full runs"  # what the dearest predictor is held against
 PARTS = {
     "sentence": "the verdict",
     "recommended": "the recommended grouping",
-    "comparisons": "the proof",
+    "comparisons": "the comparisons on test",
     "helps": "who helps whom",
     "synergy": "the synergy",
-    "ladder": "the ladder of predictions",
+    "ladder": "the predictors",
     "predictions": "predicted against measured",
     "arms": "the arms",
     "cost": "the cost",
@@ -54,107 +37,97 @@ PARTS = {
 
 def is_study(path: Path) -> bool:
     """Whether a folder holds a study."""
-    return (path / FINDINGS).is_file() or (path / SETTINGS).is_file()
+    folder = StudyFolder(path)
+    return folder.findings.is_file() or folder.config.is_file()
 
 
 def study_part(path: Path, id: str) -> Part:
     """Read a study's folder and lay it out; what is not there yet is named."""
     missing: list[str] = []
-    remedy = "the study has no findings yet" if not (path / FINDINGS).is_file() else "its findings cannot be read"
-    found = part(path / FINDINGS, path, missing, remedy)
-    if found:
+    folder = StudyFolder(path)
+    remedy = "its findings cannot be read" if folder.findings.is_file() else "the study has no findings yet"
+    read = part(Findings, folder.findings, path, missing, remedy)
+    found = read or Findings(study=path.resolve().name)
+    if read:
+        empty = Findings(study="")
         for key, what in PARTS.items():
-            if not found.get(key):
-                missing.append(f"{FINDINGS}: {what} ({key}) is not there; the study may still be going on")
+            if getattr(found, key) == getattr(empty, key):
+                name = folder.findings.name
+                missing.append(f"{name}: {what} ({key}) is not there; the study may still be going on")
     builder = Builder(missing)
-    makers: dict[str, Callable[[], Section | None]] = {
-        "recommended": lambda: _recommended(found, id),
-        "comparisons": lambda: _proof(found, id),
-        "helps": lambda: helps_section(found, id),
-        "synergy": lambda: synergy_section(found, id),
-        "ladder": lambda: ladder_section(found, id),
-        "arms": lambda: arms_section(found, id),
-        "cost": lambda: _cost(found, id),
-    }
-    for key, make in makers.items():
-        builder.add(guarded(PARTS[key], make, missing))
-    builder.add(guarded("how it was made", lambda: _made(path, missing, id), missing))
-    asked = guarded("the answers on top", lambda: _questions(found), missing)
-    sizes = guarded("its size", lambda: (len(found.get("tasks") or {}), len(found.get("arms") or [])), missing)
+    for make in (_recommended, _comparisons, _helps, _synergy, _predictors, _arms, _cost):
+        builder.add(make(found, id))
+    builder.add(_provenance(folder, missing, id))
     return Part(
         id=id,
         kind="study",
-        name=str(found.get("study") or path.resolve().name),
-        verdict=str(found.get("sentence") or "The study has no verdict yet."),
-        answers=asked or [],
+        name=found.study,
+        verdict=found.sentence or "The study has no verdict yet.",
+        answers=_questions(found),
         sections=builder.sections,
         missing=list(dict.fromkeys(missing)),
-        about="Study of {} tasks in {} arms".format(*sizes) if sizes else "Study",
+        about=f"Study of {len(found.tasks)} tasks in {len(found.arms)} arms",
     )
 
 
-def _questions(found: dict[str, Any]) -> list[tuple[str, str]]:
+def _questions(found: Findings) -> list[tuple[str, str]]:
     """The reader's questions as far as the findings answer them."""
-    said: list[tuple[str, str]] = []
-    best, cost = found.get("recommended") or {}, found.get("cost") or {}
-    if best.get("groups"):
-        said.append(("What to train together?", f"{_groups(best['groups'])}. {_why(best)}".strip()))
-    if longer := list(best.get("longer_alone") or {}):
-        said.append(("Who is better off alone?", f"{listed(longer)}, trained as long as their groups."))
-    if effects := _effects(found.get("comparisons") or {}):
-        said.append(("What does it do to each task?", effects))
-    rungs = [row for row in found.get("ladder") or [] if row.get("rank_correlation") is not None]
-    rungs = [row for row in rungs if row.get("against") == MEASURED] or rungs
+    answers: list[tuple[str, str]] = []
+    best, cost = found.recommended, found.cost
+    if best and best.groups:
+        answers.append(("What to train together?", f"{_groups(best.groups)}. {_why(best)}".strip()))
+    if best and best.longer_alone:
+        answers.append(
+            ("Who is better off alone?", f"{listed(list(best.longer_alone))}, trained as long as their groups.")
+        )
+    if effects := _effects(found.comparisons):
+        answers.append(("What does it do to each task?", effects))
+    rungs = [row for row in found.ladder if row.rank_correlation is not None]
+    rungs = [row for row in rungs if row.against == MEASURED] or rungs
     if rungs:
-        row = max(rungs, key=lambda row: row["rank_correlation"])
-        said.append(
+        row = max(rungs, key=lambda row: row.rank_correlation or 0.0)
+        answers.append(
             (
                 "Could it have been predicted?",
-                f"Best by {row['rung']}: rank correlation {score(row['rank_correlation'])} with {row['against']} on "
-                f"{count(row.get('pairs'))} pairs.",
+                f"Best by {row.rung}: rank correlation {score(row.rank_correlation)} with {row.against} on "
+                f"{count(row.pairs)} pairs.",
             )
         )
-    if cost.get("ratio") is not None:
-        text = f"training every combination would take {cost['ratio']:.1f} times as long"
-        said.append(("What did it take?", f"{lasting(cost.get('spent_seconds'))}; {text}."))
-    return said
+    if cost and cost.ratio is not None:
+        text = f"training every combination would take {cost.ratio:.1f} times as long"
+        answers.append(("What did it take?", f"{duration(cost.spent_seconds)}; {text}."))
+    return answers
 
 
-def _effects(comparisons: dict[str, Any]) -> str:
+def _effects(comparisons: dict[str, StudyComparison]) -> str:
     """Whom the recommended grouping helped and hurt, at each budget of training alone."""
-    said: list[str] = []
+    sentences: list[str] = []
     for name, table in comparisons.items():
         if not name.startswith("recommended against "):
             continue
-        by = {verdict: [row["task"] for row in table["tasks"] if row.get("verdict") == verdict] for verdict in TONES}
+        by = {verdict: [row.task for row in table.tasks if row.verdict == verdict] for verdict in VERDICTS}
         words = [f"{verdict} {listed(names)}" for verdict, names in by.items() if names]
-        said.append(f"At {_budget(name)}: {'; '.join(words)}.")
-    return " ".join(said)
+        sentences.append(f"At {_budget(name)}: {'; '.join(words)}.")
+    return " ".join(sentences)
 
 
 def _budget(comparison: str) -> str:
-    """What each task alone was given: "recommended against equal_steps" says equal steps."""
+    """What each task alone was given: "recommended against equal_steps" means equal steps."""
     return comparison.rpartition(" ")[2].replace("_", " ")
 
 
-def _why(best: dict[str, Any]) -> str:
+def _why(best: Recommendation) -> str:
     """The reason of the choice as a sentence."""
-    why = str(best.get("why") or "")
-    return f"Chosen for the {why}." if why.startswith("best ") else why
+    return f"Chosen for the {best.why}." if best.why.startswith("best ") else best.why
 
 
-def _grouped(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
-    """A line per group, and one for the tasks that stay alone."""
-    together = [group for group in groups if len(group) > 1]
-    alone = [group[0] for group in groups if len(group) == 1]
-    said = [(f"Group {n}", listed(group, 30)) for n, group in enumerate(together, start=1)]
-    return [*said, *([("Alone", listed(alone, 30))] if alone else [])]
-
-
-def _longer(best: dict[str, Any]) -> list[tuple[str, str]]:
-    """Who would do better alone, trained as long as its group."""
-    steps: dict[str, int] = best.get("longer_alone") or {}
-    return [(f"Alone, {count(of)} steps", task) for task, of in steps.items()]
+def _grouped(best: Recommendation) -> list[tuple[str, str]]:
+    """A line per group, one for the tasks that stay alone, and who would do better alone for longer."""
+    together = [group for group in best.groups if len(group) > 1]
+    alone = [group[0] for group in best.groups if len(group) == 1]
+    lines = [(f"Group {n}", listed(group, 30)) for n, group in enumerate(together, start=1)]
+    lines += [("Alone", listed(alone, 30))] if alone else []
+    return [*lines, *((f"Alone, {count(steps)} steps", task) for task, steps in best.longer_alone.items())]
 
 
 def _groups(groups: Sequence[Sequence[str]]) -> str:
@@ -163,113 +136,147 @@ def _groups(groups: Sequence[Sequence[str]]) -> str:
     return "; ".join([*together, *([f"alone: {listed(alone)}"] if alone else [])])
 
 
-def _recommended(found: dict[str, Any], id: str) -> Section | None:
-    best = found.get("recommended")
+def _recommended(found: Findings, id: str) -> Section | None:
+    best = found.recommended
     if not best:
         return None
     blocks: list[Block] = []
-    tasks: dict[str, Any] = best.get("tasks") or {}
-    if best.get("groups"):
-        blocks.append(Facts([*_grouped(best["groups"]), *_longer(best)]))
-    if tasks:
-        rows = [_task_row(name, row) for name, row in tasks.items()]
-        columns = [
-            *header("task", "trained with", "metric"),
-            *header(numbers=["rows", "alone", "together", "difference", "interval", "p"]),
-            *header("verdict"),
-        ]
-        budget = _budget(next(iter(found.get("comparisons") or ()), "equal_passes"))
+    if best.groups:
+        blocks.append(Facts(_grouped(best)))
+    if best.tasks:
+        budget = _budget(next(iter(found.comparisons), "equal_passes"))
         caption = f"What the recommended grouping does to each task, at {budget}"
-        blocks.append(Table(f"{id}-recommended", caption, columns, rows))
-        lines = [
-            charts.Line(name, row["difference"], row.get("low"), row.get("high"), row.get("verdict") or "cannot tell")
-            for name, row in tasks.items()
-            if row.get("difference") is not None
-        ]
-        if lines:
-            axis = "difference in score, together − alone"
-            blocks.append(Charts([forest_chart("differences", lines, axis, f"{id} recommended")]))
+        blocks.append(comparison_table(list(best.tasks.values()), caption, id=f"{id}-recommended"))
+        lines = [charts.Line(n, row.difference, row.low, row.high, row.verdict) for n, row in best.tasks.items()]
+        axis = "difference in score, together − alone"
+        blocks.append(Charts([_forest("differences", lines, axis, f"{id} recommended")]))
     return Section(f"{id}-recommended", "What to train together", _why(best), blocks)
 
 
-def _proof(found: dict[str, Any], id: str) -> Section | None:
+def _comparisons(found: Findings, id: str) -> Section | None:
     """What was compared on rows that chose nothing, and what else was varied."""
     blocks: list[Block] = []
-    for number, (name, table) in enumerate((found.get("comparisons") or {}).items(), start=1):
-        every = [_task_row(row["task"], row) for row in table["tasks"]]
-        columns = [*header("task", "metric"), *header(numbers=["rows", "alone", "together"])]
-        columns += [*header(numbers=["difference", "interval", "p"]), *header("verdict")]
-        shown = [[row[0], *row[2:]] for row in every]  # without partners
+    for place, (name, table) in enumerate(found.comparisons.items(), start=1):
         caption = name.replace("_", " ")
-        blocks.append(Table(f"{id}-proof{number}", f"{caption[:1].upper()}{caption[1:]}", columns, shown))
-    if variants := found.get("variants"):
-        rows = [
-            [
-                Cell(str(row["schedule"])),
-                measured(row.get("general"), percent(row.get("general"))),
-                measured(row.get("validation"), score(row.get("validation"))),
-                *(
-                    measured(len(tasks), count(len(tasks)))
-                    for tasks in (row["summary"]["verdicts"][verdict] for verdict in TONES)
-                ),
-            ]
-            for row in variants
+        blocks.append(comparison_table(table.tasks, f"{caption[:1].upper()}{caption[1:]}", id=f"{id}-proof{place}"))
+    if found.variants:
+        blocks.append(variants_table(found, id=f"{id}-"))
+    lead = (
+        f"Measured on {found.reported} rows, which neither training nor the choice of groups has seen; "
+        "together − alone."
+    )
+    return Section(f"{id}-proof", "Compared on test", lead, blocks) if blocks else None
+
+
+def _helps(found: Findings, id: str) -> Section | None:
+    """The matrix of one task with one other, as a heat map."""
+    if not found.helps:
+        return None
+    lead = (
+        "Against the row's task alone at equal passes, on the rows that choose. ▲ helped and ▼ hurt beyond what "
+        "chance explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points."
+    )
+    return Section(f"{id}-helps", "Who helps whom", lead, [helps_table(found.helps, id=f"{id}-")])
+
+
+def _synergy(found: Findings, id: str) -> Section | None:
+    """Effects of groups, of pairs, and beyond pairs."""
+    blocks: list[Block] = []
+    if groups := found.synergy.groups:
+        axis = "points with related tasks in the mixture, against without"
+        lines = [
+            charts.Line(row.name or " + ".join(row.tasks), row.effect or 0.0, row.low, row.high, _side(row))
+            for row in groups
         ]
-        columns = [*header("schedule"), *header(numbers=["general data", "mean on validation", *TONES])]
-        blocks.append(Table(f"{id}-variants", "All tasks together, otherwise mixed", columns, rows))
-    split = found.get("reported") or "test"
-    lead = f"Measured on {split} rows, which neither training nor the choice of groups has seen; together − alone."
-    return Section(f"{id}-proof", "The proof", lead, blocks) if blocks else None
+        blocks.append(Charts([_forest("synergy-groups", lines, axis, f"{id} synergy")]))
+    blocks += effect_tables(found.synergy, id=f"{id}-")
+    lead = "In points of each task's metric, on the rows that choose, over the combinations that were measured."
+    return Section(f"{id}-synergy", "Synergy", lead, blocks) if blocks else None
 
 
-def _task_row(name: str, row: dict[str, Any]) -> list[Cell]:
-    partners = [task for task in row.get("group") or () if task != name]
-    change = row.get("difference")
-    return [
-        Cell(name),
-        Cell(listed(partners, 8) or "itself alone"),
-        Cell(str(row.get("metric") or ""), tone="quiet"),
-        measured(row.get("examples"), count(row.get("examples"))),
-        *(measured(row.get(key), score(row.get(key))) for key in ("alone", "together")),
-        measured(change, signed(change)),
-        Cell(interval(row), tone="quiet"),
-        measured(row.get("p_holm"), chance(row.get("p_holm"))),
-        Cell(str(row.get("verdict") or DASH), tone=TONES.get(row.get("verdict"), "")),
-    ]
+def _side(row: Effect) -> str:
+    """What the interval says by itself; it is not adjusted."""
+    if row.low is not None and row.low > 0:
+        return "helped"
+    return "hurt" if row.high is not None and row.high < 0 else "cannot tell"
 
 
-def _cost(found: dict[str, Any], id: str) -> Section | None:
-    cost = found.get("cost")
+def _predictors(found: Findings, id: str) -> Section | None:
+    """How well each predictor foretold the one it is held against, and the points behind it."""
+    blocks: list[Block] = [rungs_table(found.ladder, id=f"{id}-")] if found.ladder else []
+    by_rung: dict[str, list[PredictedGain]] = {}
+    for row in found.predictions:
+        if row.predicted is not None and row.measured is not None:
+            by_rung.setdefault(row.rung, []).append(row)
+    pictures = [_scatter(rung, rows, id) for rung, rows in by_rung.items()]
+    if pictures:
+        blocks.append(Charts(pictures))
+    lead = (
+        "Each predictor foretells what tasks do to each other, as relative gains in loss. Regret: what its best "
+        "choice loses against the best one."
+    )
+    return Section(f"{id}-ladder", "Predicted and measured", lead, blocks) if blocks else None
+
+
+def _scatter(rung: str, rows: Sequence[PredictedGain], id: str) -> Chart:
+    points = [(row.predicted or 0.0, row.measured or 0.0) for row in rows]
+    agree = sum((a > 0) == (b > 0) for a, b in points)
+    sheet = [[" + ".join(row.tasks), row.task, row.predicted, row.measured] for row in rows]
+    return Chart(
+        title=rung,
+        svg=charts.against(points, ("predicted gain in loss", "measured gain in loss"), f"{id} {rung}"),
+        label=f"Measured over predicted by {rung}: {len(points)} points, {agree} of them of the same sign.",
+        sheet=Sheet(f"predicted-{rung}", ["tasks", "task", "predicted", "measured"], sheet),
+    )
+
+
+def _forest(name: str, lines: Sequence[charts.Line], axis: str, key: str) -> Chart:
+    """A forest plot for wide and for narrow pages."""
+    return Chart(
+        title="Differences with intervals",
+        svg=charts.forest(lines, axis, key),
+        label=charts.seen(lines, "Differences with intervals"),
+        sheet=Sheet(name, ["row", "difference", "low", "high", "verdict"], charts.rows_of(lines)),
+        narrow=charts.forest(lines, axis, key, wide=False),
+    )
+
+
+def _arms(found: Findings, id: str) -> Section | None:
+    if not found.arms:
+        return None
+    lead = "Choose a column's title to sort by it. The data hold losses, test scores and row counts besides."
+    return Section(f"{id}-arms", "Every arm", lead, [arms_table(found, id=f"{id}-")])
+
+
+def _cost(found: Findings, id: str) -> Section | None:
+    cost = found.cost
     if not cost:
         return None
     blocks: list[Block] = []
-    for key, shown, what in (("tokens", count, "Tokens trained on"), ("seconds", lasting, "Time")):
-        spent, everything = cost.get(f"spent_{key}"), cost.get(f"everything_{key}")
-        if spent is not None and everything:
-            bars = [("spent", float(spent), shown(spent)), ("every combination", float(everything), shown(everything))]
-            sheet = Sheet(f"cost-{key}", ["what", key], [["spent", spent], ["every combination", everything]])
-            label = f"{what}: {shown(spent)} spent, {shown(everything)} for every combination."
-            blocks.append(Charts([Chart(what, charts.sizes(bars, f"{id} {key}"), label, sheet)]))
-    ratio = cost.get("ratio")
-    lead = (
-        "" if ratio is None else f"Training every combination would take {ratio:.1f} times as long as this study did."
-    )
+    for key, shown, what, spent, everything in (
+        ("tokens", count, "Tokens trained on", cost.spent_tokens, cost.everything_tokens),
+        ("seconds", duration, "Time", cost.spent_seconds, cost.everything_seconds),
+    ):
+        bars = [("spent", spent, shown(spent)), ("every combination", everything, shown(everything))]
+        sheet = Sheet(f"cost-{key}", ["what", key], [["spent", spent], ["every combination", everything]])
+        label = f"{what}: {shown(spent)} spent, {shown(everything)} for every combination."
+        blocks.append(Charts([Chart(what, charts.sizes(bars, f"{id} {key}"), label, sheet)]))
+    lead = ""
+    if cost.ratio is not None:
+        lead = f"Training every combination would take {cost.ratio:.1f} times as long as this study did."
     return Section(f"{id}-cost", "What it cost", lead, blocks)
 
 
-def _made(path: Path, missing: list[str], id: str) -> Section | None:
-    versions = part(path / "versions.json", path, missing, "what the study was made with is not known")
-    packages = versions.get("packages") or {}
+def _provenance(folder: StudyFolder, missing: list[str], id: str) -> Section:
+    versions = part(Versions, folder.versions, folder.path, missing, "what the study was made with is not known")
     blocks: list[Block] = []
-    if packages:
-        named = ", ".join(f"{name} {version}" for name, version in packages.items() if version)
-        blocks.append(Facts([("Made with", f"{named}, Python {versions.get('python', '')}")]))
-    settings = path / SETTINGS
-    if settings.is_file():
-        blocks.append(
-            Text(settings.read_text("utf-8", errors="replace"), title="The study file as resolved", kind="code")
-        )
-    else:
-        missing.append(f"{SETTINGS} is missing: the study's settings are not known")
-    lead = f"Everything on this page was read from {path}; nothing was computed again from weights."
+    if versions:
+        named = ", ".join(f"{name} {version}" for name, version in versions.packages.items() if version)
+        blocks.append(Facts([("Made with", f"{named}, Python {versions.python}")]))
+    try:
+        settings = folder.config.read_text("utf-8", errors="replace")
+        blocks.append(Text(settings, title="The study file as resolved", kind="code"))
+    except (OSError, InputError):
+        missing.append(f"{folder.config.name} is missing: the study's settings are not known")
+    lead = f"Everything on this page was read from {folder.path}; nothing was computed again from weights."
     return Section(f"{id}-made", "How it was made", lead, blocks)

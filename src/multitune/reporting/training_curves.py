@@ -1,8 +1,11 @@
-"""What the diary of a run adds up to: loss curves, shares over time, chosen checkpoints, tokens and seconds."""
+"""What the events of a run add up to: loss curves, shares over time, chosen checkpoints, tokens and seconds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+from multitune.core.results.events import Event, FrozenEvent, NoteEvent, StepEvent, ValidationEvent
+from multitune.core.results.run import Selection
 
 POINTS = 160  # of a line at most: a page has no room for more
 WINDOWS = 24  # in which achieved shares are counted
@@ -44,57 +47,61 @@ class Spent:
     adapter_rows: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def curves(events: Sequence[Mapping[str, Any]], selection: Mapping[str, Any]) -> list[Curve]:
-    """Every adapter's curve on every task it learns, in the order of the diary."""
+def curves(events: Sequence[Event], selection: Selection | None) -> list[Curve]:
+    """Every adapter's curve on every task it learns, in the order of the log."""
     found: dict[tuple[str, str], Curve] = {}
     rows: dict[tuple[str, str], int] = {}
     steps: dict[str, int] = {}
     for event in events:
-        if event["kind"] == "step":
-            for adapter, facts in event["adapters"].items():
-                steps[adapter] = steps.get(adapter, 0) + 1
-                rows |= {(adapter, task): int(drawn) for task, drawn in facts["achieved"].items()}
-                for task, loss in facts["tasks"].items():
-                    curve = found.setdefault((adapter, task), Curve(adapter, task))
-                    curve.train.append((steps[adapter], rows[adapter, task], float(loss)))
-        elif event["kind"] == "validation":
-            adapter = event["adapter"]
-            steps[adapter] = int(event["step"])
-            for task, shown in event["tasks"].items():
-                curve = found.setdefault((adapter, task), Curve(adapter, task))
-                curve.validation.append((int(event["step"]), rows.get((adapter, task), 0), float(shown["loss"])))
+        if isinstance(event, StepEvent):
+            for name, adapter in event.adapters.items():
+                steps[name] = steps.get(name, 0) + 1
+                rows |= {(name, task): int(drawn) for task, drawn in adapter.achieved.items()}
+                for task, loss in adapter.tasks.items():
+                    curve = found.setdefault((name, task), Curve(name, task))
+                    curve.train.append((steps[name], rows[name, task], loss))
+        elif isinstance(event, ValidationEvent):
+            name = event.adapter
+            steps[name] = event.step
+            for task, shown in event.tasks.items():
+                curve = found.setdefault((name, task), Curve(name, task))
+                curve.validation.append((event.step, rows.get((name, task), 0), shown.loss))
+    kept = selection.adapters if selection else {}
     for curve in found.values():
-        curve.chosen = (selection.get(curve.adapter) or {}).get("chosen")
+        curve.chosen = kept[curve.adapter].chosen if curve.adapter in kept else None
     return list(found.values())
 
 
-def shares(events: Sequence[Mapping[str, Any]]) -> list[Shares]:
+def shares(events: Sequence[Event]) -> list[Shares]:
     """Shares of every adapter that draws from several sets."""
     found: dict[tuple[str, str], Shares] = {}
-    drawn: dict[str, list[Mapping[str, int]]] = {}
-    for event in events:
-        if event["kind"] != "step":
-            continue
-        for adapter, facts in event["adapters"].items():
-            if len(facts["shares"]) < 2:
+    drawn: dict[str, list[Mapping[str, float]]] = {}
+    for event in steps_of(events):
+        for name, adapter in event.adapters.items():
+            if len(adapter.shares) < 2:
                 continue
-            drawn.setdefault(adapter, []).append(facts["achieved"])
-            for name, share in facts["shares"].items():
-                line = found.setdefault((adapter, name), Shares(adapter, name))
-                line.configured.append((len(drawn[adapter]), float(share)))
-    for adapter, counts in drawn.items():
+            drawn.setdefault(name, []).append(adapter.achieved)
+            for task, share in adapter.shares.items():
+                line = found.setdefault((name, task), Shares(name, task))
+                line.configured.append((len(drawn[name]), share))
+    for name, counts in drawn.items():
         for step, window in _windows(counts):
             total = sum(window.values())
-            for name, rows in window.items():
-                if (adapter, name) in found:
-                    found[adapter, name].achieved.append((step, rows / total if total else 0.0))
+            for task, rows in window.items():
+                if (name, task) in found:
+                    found[name, task].achieved.append((step, rows / total if total else 0.0))
     return list(found.values())
 
 
-def _windows(counts: Sequence[Mapping[str, int]]) -> Iterator[tuple[int, dict[str, int]]]:
+def steps_of(events: Iterable[Event]) -> Iterator[StepEvent]:
+    """The steps among events."""
+    return (event for event in events if isinstance(event, StepEvent))
+
+
+def _windows(counts: Sequence[Mapping[str, float]]) -> Iterator[tuple[int, dict[str, float]]]:
     """Rows drawn in each of some windows of equal length, with the step that each ends at."""
     width = max(1, -(-len(counts) // WINDOWS))
-    before: Mapping[str, int] = {}
+    before: Mapping[str, float] = {}
     for end in range(width, len(counts) + 1, width):
         after = counts[end - 1]
         yield end, {name: rows - before.get(name, 0) for name, rows in after.items()}
@@ -122,29 +129,27 @@ def smoothed(points: Sequence[tuple[int, int, float]], width: int = 0) -> list[t
     return out
 
 
-def spent(events: Sequence[Mapping[str, Any]]) -> Spent:
+def spent(events: Sequence[Event]) -> Spent:
     """Sums over all steps."""
     total = Spent()
-    for event in events:
-        if event["kind"] != "step":
-            continue
+    for event in steps_of(events):
         total.steps += 1
-        total.seconds += float(event["seconds"])
-        total.tokens += int(event["tokens"])
-        total.logical_tokens += int(event["logical_tokens"])
-        total.answer_tokens += int(event["answer_tokens"])
-        for adapter, facts in event["adapters"].items():
-            total.adapter_steps[adapter] = total.adapter_steps.get(adapter, 0) + 1
-            total.adapter_rows[adapter] = sum(facts["achieved"].values())
+        total.seconds += event.seconds
+        total.tokens += event.tokens
+        total.logical_tokens += event.logical_tokens
+        total.answer_tokens += event.answer_tokens
+        for name, adapter in event.adapters.items():
+            total.adapter_steps[name] = total.adapter_steps.get(name, 0) + 1
+            total.adapter_rows[name] = int(sum(adapter.achieved.values()))
     return total
 
 
-def notes(events: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the run said of itself on the way: notes, and tasks that it stopped drawing."""
-    said = [str(event["text"]) for event in events if event["kind"] == "note"]
+def notes(events: Sequence[Event]) -> list[str]:
+    """Notes of the run, and tasks that it stopped drawing."""
+    texts = [event.text for event in events if isinstance(event, NoteEvent)]
     frozen = [
-        f"step {event['step']}: {event['adapter']} drew {event['task']} no more; it overfitted"
+        f"step {event.step}: {event.adapter} drew {event.task} no more; it overfitted"
         for event in events
-        if event["kind"] == "frozen"
+        if isinstance(event, FrozenEvent)
     ]
-    return list(dict.fromkeys([*said, *frozen]))
+    return list(dict.fromkeys([*texts, *frozen]))

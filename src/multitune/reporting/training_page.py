@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
+from multitune.core.results.run import Selection
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Cell, Chart, Charts, Section, Sheet, Table, header
+from multitune.reporting.blocks import Block, Cell, Chart, Charts, Section, Sheet, Table, header, number
 from multitune.reporting.facts import RunFacts
-from multitune.reporting.formatting import count, listed, percent, score
-from multitune.reporting.training_curves import Curve, Shares, curves, shares
+from multitune.reporting.formatting import DASH, count, listed, percent, score
+from multitune.reporting.training_curves import Curve, Shares, curves, shares, steps_of
 
 MOST_LINES = 5  # adapters on one picture
 CRITERIA = ("mean", "worst", "weighted")
@@ -19,11 +20,11 @@ def curves_section(facts: RunFacts, id: str) -> Section | None:
     for curve in curves(facts.events, facts.selection):
         by_task.setdefault(curve.task, []).append(curve)
     main = facts.main or next((curve.adapter for lines in by_task.values() for curve in lines), "")
-    alone = {row["task"]: row["reference"] for row in facts.rows() if row["against"] == "alone"}
+    alone = {row.task: row.reference for _, row in facts.rows() if row.against == "alone"}
     pictures = [_picture(task, lines, (main, alone.get(task, "")), id) for task, lines in by_task.items()]
     blocks: list[Block] = [Charts(pictures)] if pictures else []
     if facts.selection:
-        blocks.append(_chosen(facts, id))
+        blocks.append(_chosen(facts.selection, id))
     lead = (
         "Loss in nats per answer token; lower is better. Strong lines with dots: validation. Faint lines: training, "
         "smoothed. The ring marks the checkpoint that the run kept. Rows of the task seen, not steps, stand below, so "
@@ -73,14 +74,13 @@ def _names(order: Sequence[Curve], first: tuple[str, str]) -> Mapping[str, str]:
     return {curve.adapter: {main: "together", alone: "alone"}.get(curve.adapter, curve.adapter) for curve in order}
 
 
-def _chosen(facts: RunFacts, id: str) -> Table:
+def _chosen(selection: Selection, id: str) -> Table:
     rows: list[list[Cell]] = []
-    for name, row in facts.selection.items():
-        best = row["best"]
-        cells = [Cell(name), Cell(count(row["chosen"]), value=row["chosen"]), Cell(f"best {row['by']}", tone="quiet")]
-        steps = [(best.get(key) or {}).get("step") for key in CRITERIA]
-        cells += [Cell(count(step), value=step) for step in steps]
-        own = [f"{key.removeprefix('task:')} {b['step']}" for key, b in best.items() if key.startswith("task:")]
+    for name, kept in selection.adapters.items():
+        cells = [Cell(name), number(kept.chosen, count), Cell(f"best {kept.by}", tone="quiet")]
+        best = [kept.best.get(criterion) for criterion in CRITERIA]
+        cells += [number(one.step if one else None, count) for one in best]
+        own = [f"{key.removeprefix('task:')} {one.step}" for key, one in kept.best.items() if key.startswith("task:")]
         rows.append([*cells, Cell(listed(own, 8), tone="quiet")])
     columns = [*header("adapter", numbers=["kept step"]), *header("because")]
     columns += [*header(numbers=["best by mean", "by worst", "by weighted"]), *header("best step per task")]
@@ -95,8 +95,7 @@ def shares_section(facts: RunFacts, id: str) -> Section | None:
         lines = list(group)
         blocks.append(Charts([_share(line, id) for line in lines]))
         blocks.append(_totals(facts, adapter, lines, id))
-    schedule = (facts.config.get("mixture") or {}).get("schedule")
-    lead = f"The mixture follows the {schedule} schedule. " if schedule else ""
+    lead = f"The mixture follows the {facts.config.mixture.schedule} schedule. " if facts.config else ""
     lead += "Dashed: the share asked for. Solid: the share of rows drawn, in windows along the run."
     return Section(f"{id}-shares", "What it was fed", lead, blocks) if blocks else None
 
@@ -119,20 +118,23 @@ def _share(line: Shares, id: str) -> Chart:
 
 def _totals(facts: RunFacts, adapter: str, lines: Sequence[Shares], id: str) -> Table:
     """Over the whole run: mean share asked for, share drawn, and passes over the set's rows."""
-    last = next(e["adapters"][adapter] for e in reversed(facts.events) if adapter in (e.get("adapters") or {}))
-    total = sum(last["achieved"].values()) or 1
+    last = next(
+        event.adapters[adapter] for event in reversed(list(steps_of(facts.events))) if adapter in event.adapters
+    )
+    total = sum(last.achieved.values()) or 1
     rows: list[list[Cell]] = []
     for line in lines:
         asked = sum(share for _, share in line.configured) / len(line.configured)
-        drawn = last["achieved"][line.name]
-        size = ((facts.data.get(line.name) or {}).get("rows") or {}).get("train")
+        drawn = last.achieved[line.name]
+        known = facts.data.sets.get(line.name) if facts.data else None
+        size = known.rows.get("train") if known else None
         passes = drawn / size if size else None
-        cells = [
-            Cell(line.name),
-            Cell(percent(asked, 1), value=asked),
-            Cell(percent(drawn / total, 1), value=drawn / total),
-        ]
-        cells += [Cell(count(drawn), value=drawn), Cell(count(size), value=size)]
-        rows.append([*cells, Cell("–" if passes is None else f"{passes:.2f}", value=passes)])
+        cells = [Cell(line.name), number(asked, _tenths), number(drawn / total, _tenths)]
+        cells += [number(drawn, count), number(size, count)]
+        rows.append([*cells, number(passes, lambda value: f"{value:.2f}" if value is not None else DASH)])
     columns = header("set", numbers=["asked, mean", "drawn", "rows drawn", "rows there", "passes"])
     return Table(f"{id}-totals-{adapter}", f"{adapter} over the whole run", columns, rows)
+
+
+def _tenths(share: float | None) -> str:
+    return percent(share, 1)

@@ -1,4 +1,4 @@
-"""Vectors to tasks: the streaming discriminant, independent heads and a learned softmax, behind one protocol."""
+"""Vectors to tasks: the streaming discriminant and a learned softmax, behind one protocol."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
@@ -8,8 +8,8 @@ import numpy as np
 from multitune.core.errors import RouterError
 from multitune.routing.discriminant import Discriminant
 
-Kind = Literal["discriminant", "heads", "softmax"]
-KINDS: tuple[Kind, ...] = ("discriminant", "heads", "softmax")
+Kind = Literal["discriminant", "softmax"]
+KINDS: tuple[Kind, ...] = ("discriminant", "softmax")
 GENERAL = "*"  # owner of the prototypes of general texts; no task has this name
 Views = Mapping[str, Mapping[str, np.ndarray]]  # task -> view (such as `prompt`) -> its rows, float32 (row, width)
 General = Mapping[str, np.ndarray]  # set -> texts of no task, float32 (row, width)
@@ -127,16 +127,17 @@ class DiscriminantClassifier:
         return list(self.discriminant.means)
 
 
-class LinearClassifier:
-    """Weights learned by gradient descent: one softmax over the tasks, or a head per task that says yes or no.
+class SoftmaxClassifier:
+    """Weights learned by gradient descent: one softmax over the tasks.
 
-    Source of the softmax, trained on domain labels: Feng et al. 2024, arXiv:2403.03432. Its loss meets only the
-    router, and the adapters' only the adapters (rows are routed by their labels in training), so learning both at
-    once and one after the other end in the same place.
+    Source: trained on domain labels as in Feng et al. 2024, arXiv:2403.03432. Its loss meets only the router, and the
+    adapters' only the adapters (rows are routed by their labels in training), so learning both at once and one after
+    the other end in the same place.
     """
 
-    def __init__(self, kind: Kind, tasks: list[str], arrays: Mapping[str, np.ndarray]) -> None:
-        self.kind: Kind = kind
+    kind: Kind = "softmax"
+
+    def __init__(self, tasks: list[str], arrays: Mapping[str, np.ndarray]) -> None:
         self._tasks = tasks
         self._weight, self._bias = arrays["weight"].astype(np.float64), arrays["bias"].astype(np.float64)
         self._mean, self._spread = arrays["mean"].astype(np.float64), arrays["spread"].astype(np.float64)
@@ -147,15 +148,15 @@ class LinearClassifier:
         return self._tasks
 
     def read(self, features: np.ndarray) -> Reading:
-        """Logits, of heads the log of what each says for itself; the largest logit is the familiarity."""
+        """Logits; the largest one is the familiarity."""
         logits = (features - self._mean) / self._spread @ self._weight.T + self._bias
-        return Reading(logits if self.kind == "softmax" else -np.logaddexp(0.0, -logits), logits.max(1))
+        return Reading(logits, logits.max(1))
 
-    def without(self, task: str) -> "LinearClassifier":
+    def without(self, task: str) -> "SoftmaxClassifier":
         """One that never tells of a task."""
         kept = [i for i, name in enumerate(self._tasks) if name != task]
         arrays = {**self.state(), "weight": self._weight[kept], "bias": self._bias[kept]}
-        return LinearClassifier(self.kind, [self._tasks[i] for i in kept], arrays)
+        return SoftmaxClassifier([self._tasks[i] for i in kept], arrays)
 
     def state(self) -> dict[str, np.ndarray]:
         """Weights, and what features are centred and scaled by."""
@@ -168,29 +169,25 @@ class LinearClassifier:
 
 
 def fit_classifier(kind: Kind, train: Views, general: General) -> Classifier:
-    """A classifier of the rows in `train`; discriminants and heads also learn what belongs to no task."""
-    if kind == "discriminant":
-        width = next(rows.shape[1] for views in train.values() for rows in views.values())
-        found = DiscriminantClassifier(Discriminant(width))
-        for task, views in train.items():
-            found.add(task, views)
-        for name, rows in general.items():
-            found.add_general(name, rows)
-        return found
-    return _fit_linear(kind, train, general)
+    """A classifier of the rows in `train`; the discriminant also learns what belongs to no task."""
+    if kind == "softmax":
+        return _fit_softmax(train)
+    width = next(rows.shape[1] for views in train.values() for rows in views.values())
+    found = DiscriminantClassifier(Discriminant(width))
+    for task, views in train.items():
+        found.add(task, views)
+    for name, rows in general.items():
+        found.add_general(name, rows)
+    return found
 
 
-def _fit_linear(kind: Kind, train: Views, general: General) -> LinearClassifier:
+def _fit_softmax(train: Views) -> SoftmaxClassifier:
     from sklearn.linear_model import LogisticRegression
 
-    tasks = list(train)
     rows = [rows for views in train.values() for rows in views.values()]
     owners = np.concatenate(
         [np.full(len(rows), i) for i, views in enumerate(train.values()) for rows in views.values()]
     )
-    if kind == "heads":
-        rows += general.values()
-        owners = np.concatenate([owners, np.full(sum(map(len, general.values())), -1)])
     x = np.concatenate(rows)
     mean, spread = x.mean(0), x.std(0) + 1e-6
     x = (x - mean) / spread
@@ -198,14 +195,10 @@ def _fit_linear(kind: Kind, train: Views, general: General) -> LinearClassifier:
     def fitted(target: np.ndarray) -> Any:
         return LogisticRegression(max_iter=500, C=0.1).fit(x, target)
 
-    if kind == "softmax" and len(tasks) > 2:
-        model = fitted(owners)
-        weight, bias = model.coef_, model.intercept_
-    else:
-        heads = [fitted(owners == i) for i in range(len(tasks))]
-        weight, bias = np.concatenate([h.coef_ for h in heads]), np.concatenate([h.intercept_ for h in heads])
-    arrays = {"weight": weight, "bias": bias, "mean": mean, "spread": spread}
-    return LinearClassifier(kind, tasks, arrays)
+    # Of two classes scikit-learn keeps one row of weights.
+    models = [fitted(owners)] if len(train) > 2 else [fitted(owners == i) for i in range(len(train))]
+    weight, bias = np.concatenate([m.coef_ for m in models]), np.concatenate([m.intercept_ for m in models])
+    return SoftmaxClassifier(list(train), {"weight": weight, "bias": bias, "mean": mean, "spread": spread})
 
 
 def open_classifier(kind: str, names: list[str], arrays: Mapping[str, np.ndarray]) -> Classifier:
@@ -217,8 +210,8 @@ def open_classifier(kind: str, names: list[str], arrays: Mapping[str, np.ndarray
     try:
         if kind == "discriminant":
             return DiscriminantClassifier(Discriminant.of(names, arrays))
-        if kind in ("heads", "softmax"):
-            return LinearClassifier("heads" if kind == "heads" else "softmax", names, arrays)
+        if kind == "softmax":
+            return SoftmaxClassifier(names, arrays)
     except (KeyError, ValueError) as error:
         raise RouterError(f"its arrays do not belong together ({error})") from error
     raise RouterError(f"its kind is {kind!r}, which this version does not know")

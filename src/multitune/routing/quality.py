@@ -1,29 +1,17 @@
-"""How good a router is: accuracy, confusions, calibration, and whether it knows what is none of its tasks."""
+"""How good a router is: accuracy, confusions, calibration, and OOD detection."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
+from multitune.core.results.routing import OutOfDistribution, RouterQuality
 from multitune.routing.classifiers import KINDS, Views, fit_classifier
 from multitune.routing.router import Router, RouterRows, fit_router
 
 BINS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Quality:
-    """On rows of the tasks, seen in one view."""
-
-    accuracy: float  # of the likeliest task
-    same_adapter: float  # share whose likeliest task has the right adapter: other confusions cost nothing
-    turned_away: float  # share that went to the base
-    calibration_error: float  # expected; of the likeliest task's probability
-    confusion: list[list[int]]  # true task by likeliest task
-
-
-def quality(router: Router, rows: Mapping[str, np.ndarray], table: Mapping[str, str]) -> Quality:
+def quality(router: Router, rows: Mapping[str, np.ndarray], table: Mapping[str, str]) -> RouterQuality:
     """Of a router on rows (row, width) of each of its tasks."""
     tasks = router.classifier.tasks
     owners = np.concatenate([np.full(len(rows[task]), i) for i, task in enumerate(tasks)])
@@ -34,10 +22,10 @@ def quality(router: Router, rows: Mapping[str, np.ndarray], table: Mapping[str, 
     np.add.at(confusion, (owners, likeliest), 1)
     right = likeliest == owners
     same = [table[tasks[a]] == table[tasks[b]] for a, b in zip(owners, likeliest, strict=True)]
-    return Quality(
+    return RouterQuality(
         accuracy=float(right.mean()),
         same_adapter=float(np.mean(same)),
-        turned_away=float(np.mean([d.reason != "routed" for d in router.decide(features, table)])),
+        abstained=float(np.mean([d.reason != "routed" for d in router.decide(features, table)])),
         calibration_error=calibration_error(probabilities.max(1), right),
         confusion=confusion.tolist(),
     )
@@ -53,35 +41,26 @@ def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
     return float(sum(gaps))
 
 
-@dataclass(frozen=True, slots=True)
-class Outside:
-    """On rows that belong to no task."""
-
-    auroc: float  # of familiarity, tasks' rows against these
-    routed: float  # share that went to an adapter all the same
-
-
-def outside(router: Router, inside: np.ndarray, strangers: np.ndarray, table: Mapping[str, str]) -> Outside:
+def outside(router: Router, inside: np.ndarray, others: np.ndarray, table: Mapping[str, str]) -> OutOfDistribution:
     """Of a router on rows of its tasks and on rows of none, both (row, width)."""
     from sklearn.metrics import roc_auc_score
 
-    known = np.concatenate([np.ones(len(inside)), np.zeros(len(strangers))])
-    familiar = router.classifier.read(np.concatenate([inside, strangers])).familiarity
-    decisions = router.decide(strangers, table)
+    known = np.concatenate([np.ones(len(inside)), np.zeros(len(others))])
+    familiar = router.classifier.read(np.concatenate([inside, others])).familiarity
+    decisions = router.decide(others, table)
     routed = float(np.mean([decision.reason == "routed" for decision in decisions]))
-    return Outside(float(roc_auc_score(known, familiar)), routed)
+    return OutOfDistribution(auroc=float(roc_auc_score(known, familiar)), routed=routed)
 
 
-def left_out(router: Router, rows: RouterRows, test: Views, table: Mapping[str, str]) -> dict[str, Any]:
-    """Task -> what a router like this one that never heard of it makes of its rows: a stranger in every run."""
-    found: dict[str, Any] = {}
+def left_out(router: Router, rows: RouterRows, test: Views, table: Mapping[str, str]) -> dict[str, OutOfDistribution]:
+    """Task -> what a router like this one that never heard of it makes of its rows."""
+    found: dict[str, OutOfDistribution] = {}
     for task in rows.train if len(rows.train) > 2 else ():
         others = [name for name in rows.train if name != task]
         train, held = ({name: views[name] for name in others} for views in (rows.train, rows.held))
-        other = fit_router(router.classifier.kind, "", RouterRows(train, held, rows.general), router.turned_away)
+        other = fit_router(router.classifier.kind, "", RouterRows(train, held, rows.general), router.max_abstained)
         inside = np.concatenate([rows for name in others for rows in test[name].values()])
-        strangers = np.concatenate(list(test[task].values()))
-        found[task] = asdict(outside(other, inside, strangers, table))
+        found[task] = outside(other, inside, np.concatenate(list(test[task].values())), table)
     return found
 
 

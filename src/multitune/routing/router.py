@@ -1,4 +1,4 @@
-"""Which adapter answers a text: features, a classifier, calibrated probabilities, and saying that none fits."""
+"""Which adapter answers a text: features, a classifier, calibrated probabilities, and abstention where none fits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,12 +20,12 @@ from multitune.routing.classifiers import (
 )
 from multitune.routing.features import Features
 
-TURNED_AWAY = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
-UNSURE = 0.2  # part of them that may be turned away as unsure; the rest as unfamiliar
+MAX_ABSTAINED = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
+UNSURE = 0.2  # part of them that may be rejected as unsure; the rest as out-of-distribution
 SURE = 0.5  # a probability that is always enough
-HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar strangers look
+HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar outside look
 CONFIG, ARRAYS = "router.json", "router.safetensors"
-Reason = Literal["routed", "unfamiliar", "unsure"]
+Reason = Literal["routed", "out-of-distribution", "unsure"]
 Texts = Mapping[str, Mapping[str, Sequence[str]]]  # task -> view -> texts
 
 
@@ -60,10 +60,10 @@ class Router:
     features_key: str
     classifier: Classifier
     held: Held
-    strangers: np.ndarray  # float16 (row, width): texts of no task that the classifier did not see; none is fine
-    turned_away: float = TURNED_AWAY
+    outside: np.ndarray  # float16 (row, width): texts of no task that the classifier did not see; none is fine
+    max_abstained: float = MAX_ABSTAINED
     temperature: float = 1.0
-    unfamiliar: float = -np.inf  # below this familiarity a row is none of ours
+    unfamiliar: float = -np.inf  # below this familiarity a row is out-of-distribution
     lowest: float = -np.inf  # nor is it where no task's score reaches this, which every held-out row's does
     _floors: dict[bytes, float] = field(default_factory=dict[bytes, float])  # by which task has which adapter
 
@@ -94,7 +94,7 @@ class Router:
         decisions: list[Decision] = []
         for task, row, familiar in zip(tasks, by_adapter, known, strict=True):
             best = int(row.argmax())
-            reason: Reason = "unfamiliar" if not familiar else "routed" if row[best] >= least else "unsure"
+            reason: Reason = "out-of-distribution" if not familiar else "routed" if row[best] >= least else "unsure"
             adapter = adapters[best] if reason == "routed" else "base"
             decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
         return decisions
@@ -112,11 +112,11 @@ class Router:
         key = serves.tobytes()  # its height, the number of tasks, is fixed
         if key not in self._floors:
             best = (self.probabilities(self.held.features.astype(np.float32)) @ serves).max(1)
-            self._floors[key] = min(SURE, self._least(best, UNSURE * self.turned_away))
+            self._floors[key] = min(SURE, self._least(best, UNSURE * self.max_abstained))
         return self._floors[key]
 
     def calibrate(self) -> None:
-        """Choose the temperature by likelihood, and what is unfamiliar by held-out rows and strangers.
+        """Choose the temperature by likelihood, and what is unfamiliar by held-out rows and outside.
 
         Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
         """
@@ -131,20 +131,20 @@ class Router:
             return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(owners)), owners]).mean())
 
         self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3.0, 8.0), method="bounded").x))
-        most = self._least(familiarity, (1.0 - UNSURE) * self.turned_away)
-        self.unfamiliar = operating_point(familiarity, self._strangeness(features), most)
+        most = self._least(familiarity, (1.0 - UNSURE) * self.max_abstained)
+        self.unfamiliar = operating_point(familiarity, self._outside_familiarity(features), most)
         self.lowest = float(scores.max(1).min())
         self._floors.clear()
 
     def _least(self, values: np.ndarray, share: float) -> float:
-        """The highest threshold on values of the held-out rows that turns away at most a share of each view."""
+        """The highest threshold on values of the held-out rows that rejects at most a share of each view."""
         views = np.array(self.held.views)
         return min(float(np.quantile(values[views == view], share, method="lower")) for view in set(self.held.views))
 
-    def _strangeness(self, features: np.ndarray) -> np.ndarray:
+    def _outside_familiarity(self, features: np.ndarray) -> np.ndarray:
         """How familiar texts of no task look: general ones, or without those each task's own to all the others."""
-        if len(self.strangers):
-            return self.classifier.read(self.strangers.astype(np.float32)).familiarity
+        if len(self.outside):
+            return self.classifier.read(self.outside.astype(np.float32)).familiarity
         tasks, owners = self.classifier.tasks, np.array(self.held.tasks)
         if len(tasks) < 2:
             return np.zeros(0)
@@ -202,12 +202,12 @@ class Router:
             "tasks": self.classifier.tasks,
             "names": self.classifier.names(),
             "temperature": self.temperature,
-            "turned_away": self.turned_away,
-            "unfamiliar": self.unfamiliar,
+            "max_abstained": self.max_abstained,
+            "out-of-distribution": self.unfamiliar,
             "lowest": self.lowest,
             "held": {"tasks": self.held.tasks, "views": self.held.views},
         }
-        arrays = {**self.classifier.state(), "held": self.held.features, "strangers": self.strangers}
+        arrays = {**self.classifier.state(), "held": self.held.features, "outside": self.outside}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return {CONFIG: json.dumps(facts, indent=2) + "\n"}, {ARRAYS: tensors}
 
@@ -221,34 +221,34 @@ class RouterRows:
     general: General  # texts of no task
 
 
-def fit_router(kind: Kind, features_key: str, rows: RouterRows, turned_away: float = TURNED_AWAY) -> Router:
+def fit_router(kind: Kind, features_key: str, rows: RouterRows, max_abstained: float = MAX_ABSTAINED) -> Router:
     """A calibrated router of the tasks in `rows`, which sends at most a share of their held-out rows to the base."""
     seen = {name: np.delete(texts, np.s_[::HELD_BACK], axis=0) for name, texts in rows.general.items()}
     seen = {name: texts for name, texts in seen.items() if len(texts)}
     held = held_rows(rows.held)
     unseen = [texts[::HELD_BACK].astype(np.float16) for texts in rows.general.values()]
-    strangers = np.concatenate([held.features[:0], *unseen])
-    router = Router(features_key, fit_classifier(kind, rows.train, seen), held, strangers, turned_away)
+    outside = np.concatenate([held.features[:0], *unseen])
+    router = Router(features_key, fit_classifier(kind, rows.train, seen), held, outside, max_abstained)
     router.calibrate()
     return router
 
 
-def operating_point(own: np.ndarray, strangers: np.ndarray, most: float) -> float:
-    """The familiarity below which a text is turned away: fewest own turned away and strangers let in, as shares.
+def operating_point(own: np.ndarray, outside: np.ndarray, most: float) -> float:
+    """The familiarity below which a text is rejected: fewest own rejected and outside let in, as shares.
 
     Args:
         own: familiarity of held-out rows of the tasks, (row,).
-        strangers: of texts of no task, (row,); without any, as many are turned away as may be.
+        outside: of texts of no task, (row,); without any, as many are rejected as may be.
         most: the highest threshold allowed.
     """
-    if not len(strangers):
+    if not len(outside):
         return most
-    own, strangers = np.sort(own), np.sort(strangers)
+    own, outside = np.sort(own), np.sort(outside)
     points = np.append(own[own < most], most)
     away = np.searchsorted(own, points) / len(own)
-    let_in = 1.0 - np.searchsorted(strangers, points) / len(strangers)
+    let_in = 1.0 - np.searchsorted(outside, points) / len(outside)
     point = float(points[(away + let_in).argmin()])
-    below = strangers[strangers < point]
+    below = outside[outside < point]
     # No own row lies between the two, or that one would have been better: leave room on both sides.
     return (point + float(below[-1])) / 2 if len(below) else point
 
@@ -291,10 +291,10 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
         facts = json.loads((folder / CONFIG).read_text("utf-8"))
         arrays = load_file(folder / ARRAYS)
         held = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"])
-        strangers = arrays.pop("strangers")
+        outside = arrays.pop("outside") if "outside" in arrays else arrays.pop("strangers")  # as older versions said
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
-        router = Router(facts["features"], classifier, held, strangers)
-        for setting in ("turned_away", "temperature", "unfamiliar", "lowest"):
+        router = Router(facts["features"], classifier, held, outside)
+        for setting in ("max_abstained", "temperature", "out-of-distribution", "lowest"):
             setattr(router, setting, float(facts[setting]))
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error

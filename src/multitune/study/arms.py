@@ -3,19 +3,24 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import ValidationError
 
 from multitune.config.schema import RecipeConfig, RunConfig, Schedule
 from multitune.core.errors import RunFolderError
 from multitune.core.files import read_json, write_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction, Split
+from multitune.core.results.base import first_fault
+from multitune.core.results.run import DataRecord
+from multitune.core.results.study import ArmRecord, ArmScore
 from multitune.core.run_folder import StudyFolder
 from multitune.data.task_input import TaskInput
 
+RECORDED = {"key", "tasks", "seed", "steps", "general", "schedule", "tokens", "seconds"}  # in arm.json
 FORMAT = 1  # counts up when the same recipe would train to something else
 # What changes neither the draws nor the weights beyond rounding; the recipe states the rest.
 ASIDE = ("name", "output", "tasks", "general", "retention", "adapters", "evaluate", "router", "track")
@@ -101,8 +106,8 @@ def store_result(folder: StudyFolder, result: ArmResult, split: Split, adapter: 
         shutil.rmtree(folder.adapter(result.key), ignore_errors=True)
         shutil.move(adapter, folder.adapter(result.key))
     store_answers(folder, result.key, split, result.answers)
-    record = {"key": result.key, **asdict(result.arm), "tokens": result.tokens, "seconds": result.seconds}
-    write_json(place / "arm.json", record)
+    record = ArmRecord(key=result.key, **asdict(result.arm), tokens=result.tokens, seconds=result.seconds)
+    write_json(place / "arm.json", record.model_dump(mode="json", include=RECORDED))
 
 
 def store_answers(folder: StudyFolder, key: str, split: Split, answers: Mapping[str, Answers]) -> None:
@@ -110,22 +115,26 @@ def store_answers(folder: StudyFolder, key: str, split: Split, answers: Mapping[
     for task, one in answers.items():
         write_predictions(folder.arm(key) / "predictions" / f"{task}.{split}.jsonl", one.predictions)
     scores = {
-        task: {"score": one.score, "loss": one.loss, "examples": len(one.predictions)} for task, one in answers.items()
+        task: ArmScore(score=one.score, loss=one.loss, examples=len(one.predictions)) for task, one in answers.items()
     }
-    write_json(folder.arm(key) / f"{split}.json", scores)
+    write_json(folder.arm(key) / f"{split}.json", {task: score.plain() for task, score in scores.items()})
 
 
-def load_record(folder: StudyFolder, key: str) -> dict[str, Any]:
-    """An arm's key, recipe, tokens and seconds, with `validation` and `test` as {task: {score, loss, examples}}.
+def load_record(folder: StudyFolder, key: str) -> ArmRecord:
+    """A finished arm: recipe, cost, and its scores on the splits that it answered.
 
     Raises:
         RunFolderError: it is damaged.
     """
-    record = read_json(folder.arm(key) / "arm.json")
-    for split in ("validation", "test"):
-        file = folder.arm(key) / f"{split}.json"
-        record[split] = read_json(file) if file.is_file() else {}
-    return record
+    files = {split: folder.arm(key) / f"{split}.json" for split in ("validation", "test")}
+    scores = {split: read_json(file) if file.is_file() else {} for split, file in files.items()}
+    record = folder.arm(key) / "arm.json"
+    try:
+        return ArmRecord.model_validate({**read_json(record), **scores})
+    except (ValidationError, TypeError) as error:
+        raise RunFolderError(
+            f"{record}: damaged: {first_fault(error)}. Delete the folder {record.parent} to train this arm again"
+        ) from error
 
 
 def load_predictions(folder: StudyFolder, key: str, task: str, split: Split) -> list[Prediction]:
@@ -133,7 +142,7 @@ def load_predictions(folder: StudyFolder, key: str, task: str, split: Split) -> 
     return read_predictions(folder.arm(key) / "predictions" / f"{task}.{split}.jsonl")
 
 
-def require_same_data(folder: StudyFolder, record: Mapping[str, Any]) -> None:
+def require_same_data(folder: StudyFolder, record: DataRecord) -> None:
     """Refuse to mix arms that were trained on different rows.
 
     Args:
@@ -145,8 +154,8 @@ def require_same_data(folder: StudyFolder, record: Mapping[str, Any]) -> None:
     """
     if not folder.data.is_file():
         return
-    before = read_json(folder.data)
-    changed: Sequence[str] = [name for name in record if name in before and before[name] != record[name]]
+    before = DataRecord.read(folder.data).sets
+    changed = [name for name, now in record.sets.items() if name in before and before[name] != now]
     if changed:
         raise RunFolderError(
             f"{folder.data}: the rows of {changed[0]!r} changed since the study began, so its arms could not be "

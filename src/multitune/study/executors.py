@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from multitune.core.errors import InputError, MissingExtraError, MultituneError, TrainingError
 from multitune.core.events import Observe, unwatched
+from multitune.core.results.events import NoteEvent
 from multitune.study.jobs import JobResult, StudyJob, train_job
 from multitune.training.prepare import PreparedRun
 
@@ -80,7 +81,7 @@ class RayExecutor:
                     f"{job.folder}: its worker died {RETRIES + 1} times ({_first_line(error)}). What is finished is "
                     "kept; the same command goes on"
                 ) from error
-            self._observe({"kind": "note", "text": f"{job.folder.name}: done by a Ray worker"})
+            self._observe(NoteEvent(text=f"{job.folder.name}: done by a Ray worker"))
             yield result
 
 

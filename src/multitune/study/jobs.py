@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multitune.config.load import dump_config, load_config
+from multitune.core.bases import BASE
 from multitune.core.events import Observe, unwatched
 from multitune.core.records import Split
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject, predict_options, predict_task
 from multitune.model.backbone import load_backbone
-from multitune.model.bank import BASE, AdapterBank
+from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.study.arms import Answers, Arm, ArmResult
 from multitune.training.job import JobOptions, train_run

@@ -1,32 +1,24 @@
 """How well a cheap look predicts a dear one: rank correlation, and what following it would have cost."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import rankdata
 
+from multitune.core.results.study import Rung
+from multitune.core.seeds import generator
+
 RESAMPLES = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Rung:
-    """One step of the ladder against a dearer one; NaN is "cannot be told"."""
-
-    rung: str
-    against: str
-    rank_correlation: float  # Spearman, over pairs of a task and a combination
-    low: float  # 95% interval from resampled combinations
-    high: float
-    regret: float  # points of the task's metric lost by its picks, mean over the tasks
-    pairs: int  # (task, combination) that both have seen
-
-
-def compare_rungs(names: tuple[str, str], cheap: np.ndarray, dear: np.ndarray, points: np.ndarray, seed: int) -> Rung:
-    """Correlate two rungs.
+def compare_rungs(
+    rung: str, against: str, cheap: np.ndarray, dear: np.ndarray, points: np.ndarray, *, seed: int
+) -> Rung:
+    """Correlate two rungs: Spearman over pairs of a task and a combination, with a 95% interval over combinations.
 
     Args:
-        names: of the cheap rung and the dear one.
+        rung: name of the cheap one.
+        against: name of the dear one.
         cheap: float (combination, task) its prediction of the gain, NaN where it has none; any unit.
         dear: the same of the dear rung.
         points: float (combination, task) measured gain in points of the metric, which values the picks; NaN where
@@ -34,20 +26,25 @@ def compare_rungs(names: tuple[str, str], cheap: np.ndarray, dear: np.ndarray, p
         seed: of the resampling.
     """
     both = ~(np.isnan(cheap) | np.isnan(dear))
-    random = np.random.default_rng(seed)
+    random = generator(seed, "rungs", rung, against)
     rows = np.flatnonzero(both.any(axis=1))
     draws = [random.choice(rows, len(rows)) for _ in range(RESAMPLES)] if len(rows) else []
     found = [correlation for d in draws if not np.isnan(correlation := _correlation(cheap[d], dear[d]))]
     low, high = np.percentile(found, [2.5, 97.5]) if found else (np.nan, np.nan)
     return Rung(
-        names[0],
-        names[1],
-        _correlation(cheap, dear),
-        float(low),
-        float(high),
-        regret(cheap, points),
-        int(both.sum()),
+        rung=rung,
+        against=against,
+        rank_correlation=known(_correlation(cheap, dear)),
+        low=known(float(low)),
+        high=known(float(high)),
+        regret=known(regret(cheap, points)),
+        pairs=int(both.sum()),
     )
+
+
+def known(value: float) -> float | None:
+    """A number, or None for NaN: what cannot be told."""
+    return None if np.isnan(value) else value
 
 
 def regret(predicted: np.ndarray, points: np.ndarray) -> float:
@@ -82,5 +79,5 @@ def rungs(ladder: Mapping[str, np.ndarray], full: np.ndarray, points: np.ndarray
     found: list[Rung] = []
     for place, name in enumerate(names[:-1]):
         for later in dict.fromkeys([place + 1, len(names) - 1]):
-            found.append(compare_rungs((name, names[later]), values[place], values[later], points, seed))
+            found.append(compare_rungs(name, names[later], values[place], values[later], points, seed=seed))
     return found

@@ -1,14 +1,15 @@
-"""A study at work: the arms it asked for, trained by an executor, kept in its folder, and read back from there."""
+"""The study runner: arms that were asked for, trained by an executor, kept in the study's folder, and read back."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from multitune.core.events import Observe
 from multitune.core.files import read_json, write_json
 from multitune.core.records import Prediction, Segments, Split
+from multitune.core.results.events import NoteEvent
+from multitune.core.results.study import ArmRecord
 from multitune.core.run_folder import StudyFolder
 from multitune.core.seeds import generator
 from multitune.model.backbone import load_backbone
@@ -55,7 +56,7 @@ class StudyRunner:
         missing = {key: arm for key, arm in wanted.items() if not has_result(self.folder, key)}
         if not missing:
             return
-        self.observe({"kind": "note", "text": f"{len(missing)} of {len(wanted)} arms to train"})
+        self.observe(NoteEvent(text=f"{len(missing)} of {len(wanted)} arms to train"))
         jobs = [
             StudyJob({key: missing[key] for key in keys}, self.folder.jobs / job_name(keys))
             for keys in self._jobs(missing)
@@ -81,7 +82,7 @@ class StudyRunner:
         size = self.planner.study.arms_at_once
         yield from (tuple(order[start : start + size]) for start in range(0, len(order), size))
 
-    def record(self, arm: Arm) -> dict[str, Any]:
+    def record(self, arm: Arm) -> ArmRecord:
         """A finished arm's record (see arms.load_record)."""
         return load_record(self.folder, self.key(arm))
 
@@ -90,7 +91,7 @@ class StudyRunner:
         missing = {key: arm for arm in arms if not (self.folder.arm(key := self.key(arm)) / f"{split}.json").is_file()}
         if not missing:
             return
-        self.observe({"kind": "note", "text": f"{len(missing)} arms answer the {split} rows"})
+        self.observe(NoteEvent(text=f"{len(missing)} arms answer the {split} rows"))
         adapters = {key: self.folder.adapter(key) for key in missing}
         for key, answers in answer_again(self.prepared, missing, adapters, split):
             store_answers(self.folder, key, split, answers)
@@ -98,7 +99,7 @@ class StudyRunner:
 
     def _tell(self, arm: Arm, answers: Mapping[str, Answers]) -> None:
         shown = ", ".join(f"{task} {answer.score:.3f}" for task, answer in answers.items())
-        self.observe({"kind": "note", "text": f"arm {arm.name} ({arm.steps} steps): {shown}"})
+        self.observe(NoteEvent(text=f"arm {arm.name} ({arm.steps} steps): {shown}"))
 
     def predictions(self, arm: Arm, task: str, split: Split) -> list[Prediction]:
         """What a finished arm said."""
@@ -116,7 +117,7 @@ class StudyRunner:
                 if bank is None:
                     bank = AdapterBank(load_backbone(self.prepared.ref, config.device, config.dtype))
                     load_adapter(bank, self.folder.adapter(self.key(arm)), "shared")
-                self.observe({"kind": "note", "text": f"gradients of {task}'s {split} rows"})
+                self.observe(NoteEvent(text=f"gradients of {task}'s {split} rows"))
                 chosen = self.rows(task, split, rows)
                 save_signatures(file, row_signatures(bank, "shared", chosen, config.train.pack_tokens, config.seed))
             found[task] = load_signatures(file)
@@ -128,7 +129,7 @@ class StudyRunner:
         kept = read_json(self.folder.proxies) if self.folder.proxies.is_file() else {}
         missing = {key: arm for arm in arms if (key := self.key(arm)) not in kept}
         if missing:
-            self.observe({"kind": "note", "text": f"{len(missing)} proxy runs on the upper layers"})
+            self.observe(NoteEvent(text=f"{len(missing)} proxy runs on the upper layers"))
             kept |= proxy_losses(self.prepared, StudyJob(missing, self.folder.jobs / "proxies"), self.observe)
             write_json(self.folder.proxies, kept)
         return {arm: kept[self.key(arm)] for arm in arms}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from multitune.study.overlap import embedding_similarity, mean_affinity, vocabul
 from multitune.study.plan import Baselines, Combination, require_budget
 from multitune.study.runner import StudyRunner
 
+Chosen = Literal["loss", "score"]  # what of an arm's validation scores decides
 OVERLAP_ROWS = 48  # of each task, whose texts are compared
 MOST_TASKS = 20  # whose combinations can all be estimated
 FEW = 3  # combinations of each task that are worth a look
@@ -83,7 +85,9 @@ def _damping(runner: StudyRunner, base: Baselines, board: Board, land: Landscape
     return fit_damping(land, board.members[rows], measured[rows])
 
 
-def measured_values(runner: StudyRunner, board: Board, base: Baselines, arms: Sequence[Arm], what: str) -> np.ndarray:
+def measured_values(
+    runner: StudyRunner, board: Board, base: Baselines, arms: Sequence[Arm], what: Chosen
+) -> np.ndarray:
     """`loss` or `score` on validation, float (combination, task), NaN where none was measured.
 
     What was trained with several seeds stands at the mean over them; tasks alone, from which all gains are measured,
@@ -98,16 +102,18 @@ def measured_values(runner: StudyRunner, board: Board, base: Baselines, arms: Se
     """
     told: dict[tuple[int, int], list[float]] = {}
     for arm in dict.fromkeys([*arms, *base.alone, *base.repeats]):
-        by_task = runner.record(arm)["validation"]
+        by_task = runner.record(arm).validation
         for task in arm.tasks:
-            told.setdefault((board.row(arm.tasks), board.tasks.index(task)), []).append(by_task[task][what])
+            told.setdefault((board.row(arm.tasks), board.tasks.index(task)), []).append(getattr(by_task[task], what))
     found = np.full(board.members.shape, np.nan)
     for place, values in told.items():
         found[place] = np.mean(values)
     return found
 
 
-def gains_over_alone(runner: StudyRunner, board: Board, arms: Sequence[Arm], base: Baselines, what: str) -> np.ndarray:
+def gains_over_alone(
+    runner: StudyRunner, board: Board, arms: Sequence[Arm], base: Baselines, what: Chosen
+) -> np.ndarray:
     """Relative gain in loss, or points of the metric over 100, over each task alone; float (combination, task)."""
     values = measured_values(runner, board, base, arms, what)
     alone = np.array([values[board.row((task,)), column] for column, task in enumerate(board.tasks)])
@@ -164,9 +170,9 @@ def _halved(runner: StudyRunner, base: Baselines, arms: list[Arm], budget: float
     if len(short) < LEAST_SHORT:
         return arms, 0.0
     runner.train([*references, *(planner.short(arm) for arm in short)])
-    alone = {arm.tasks[0]: runner.record(arm)["validation"][arm.tasks[0]]["loss"] for arm in references}
-    values = {arm: runner.record(planner.short(arm))["validation"] for arm in short}
-    gains = {arm: float(np.mean([1 - v[t]["loss"] / alone[t] for t in arm.tasks])) for arm, v in values.items()}
+    alone = {arm.tasks[0]: runner.record(arm).validation[arm.tasks[0]].loss for arm in references}
+    values = {arm: runner.record(planner.short(arm)).validation for arm in short}
+    gains = {arm: float(np.mean([1 - v[t].loss / alone[t] for t in arm.tasks])) for arm, v in values.items()}
     return sorted(short, key=lambda arm: -gains[arm])[: max(1, len(short) // 2)], spent
 
 
@@ -233,7 +239,7 @@ def look_again(runner: StudyRunner, board: Board, base: Baselines, choice: Group
     return recommend(gains_over_alone(runner, board, arms, base, chosen_by(runner)), study.worth)
 
 
-def chosen_by(runner: StudyRunner) -> str:
+def chosen_by(runner: StudyRunner) -> Chosen:
     """The key of an arm's validation record that decides: loss or score."""
     return "loss" if runner.planner.study.choose_by == "loss" else "score"
 

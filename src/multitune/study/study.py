@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,9 +12,12 @@ from multitune.config.study import StudyConfig
 from multitune.config.text import write_yaml
 from multitune.core.errors import ConfigError
 from multitune.core.events import Observe, unwatched
-from multitune.core.files import read_json, write_json, write_text
+from multitune.core.files import write_text
 from multitune.core.locks import only_one
 from multitune.core.records import Split
+from multitune.core.results.events import PhaseEvent
+from multitune.core.results.run import DataRecord
+from multitune.core.results.study import Findings, PlannedPart, StudyCost, StudyPlan, Variant
 from multitune.core.run_folder import StudyFolder
 from multitune.core.versions import versions
 from multitune.data.task_input import TaskInput
@@ -55,7 +57,7 @@ class StudyOptions:
     observe: Observe = unwatched
 
 
-def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict[str, Any]:
+def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Findings:
     """Train what is missing, and write down what was found; the same call goes on after a kill.
 
     Args:
@@ -63,19 +65,16 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> dict
         run: the same.
         options: who trains, and who watches.
 
-    Returns:
-        What findings.json holds (see study.findings).
-
     Raises:
         InputError: the study does not fit its data or its budget, the data changed since it began, or another
             process is at work in its folder.
         TrainingError, StorageError, Interrupted: finished arms are kept.
     """
-    with only_one(study_folder(study).path):
+    with only_one(study_folder(study).lock):
         return _studied(open_runner(study, run, options))
 
 
-def _studied(runner: StudyRunner) -> dict[str, Any]:
+def _studied(runner: StudyRunner) -> Findings:
     study = runner.planner.study
     base = baselines(runner.planner)
     chosen = searched(runner.planner)
@@ -92,12 +91,12 @@ def _studied(runner: StudyRunner) -> dict[str, Any]:
     runner.train([*last, *extra])
     runner.answer([*base.base, *last, *extra], split)
     longer = longer_alone(runner, outcome)
-    found = gather(runner, outcome, longer, split)
-    found["variants"] = _variants(runner, base, extra, split)
-    found["cost"] = _cost(runner, board, base, searched_arms)
-    write_json(runner.folder.findings, found)
+    gathered = gather(runner, outcome, longer, split)
+    varied = tuple(_variants(runner, base, extra, split))
+    findings = gathered.model_copy(update={"variants": varied, "cost": _cost(runner, board, base, searched_arms)})
+    findings.write(runner.folder.findings)
     write_text(runner.folder.recommended, dump_config(recommended_run(runner, outcome, longer)))
-    return read_json(runner.folder.findings)
+    return findings
 
 
 def study_folder(study: StudyConfig) -> StudyFolder:
@@ -116,14 +115,15 @@ def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> St
             f"run: {study.run} has {len(run.tasks)} tasks; combinations of at most {MOST_TASKS} can be estimated. "
             "Leave some out, or join those that are alike"
         )
-    options.observe({"kind": "phase", "name": "prepare"})
+    options.observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
     folder = study_folder(study)
     record = prepared.data_record()
     require_same_data(folder, record)
     write_text(folder.config, write_yaml({"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}))
-    write_json(folder.versions, versions())
-    write_json(folder.data, {**(read_json(folder.data) if folder.data.is_file() else {}), **record})
+    versions().write(folder.versions)
+    before = DataRecord.read(folder.data).sets if folder.data.is_file() else {}
+    DataRecord(sets={**before, **record.sets}).write(folder.data)
     executor = options.executor or LocalExecutor(options.observe)
     return StudyRunner(
         prepared, Planner(study, prepared.config, set_sizes(prepared)), folder, executor, options.observe
@@ -135,7 +135,7 @@ def set_sizes(prepared: PreparedRun) -> dict[str, SetSize]:
     return {name: _size(item) for name, item in prepared.tasks.items()}
 
 
-def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
+def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
     """What a study would train, without training: arms and tokens by purpose, against all combinations.
 
     Raises:
@@ -156,24 +156,24 @@ def plan_report(study: StudyConfig, run: RunConfig) -> dict[str, Any]:
         ),
     ]
     seen: set[Arm] = set()
-    rows: list[dict[str, Any]] = []
+    rows: list[PlannedPart] = []
     for name, arms in parts:
         fresh = [arm for arm in dict.fromkeys(arms) if arm not in seen]
         seen |= set(fresh)
-        rows.append({"what": name, "arms": len(fresh), "tokens": sum(planner.tokens(arm) for arm in fresh)})
-    signatures = planner.signature_tokens()
-    rows.insert(2, {"what": f"estimates of all {2 ** len(planner.tasks) - 1:,}", "arms": 0, "tokens": signatures})
+        rows.append(PlannedPart(what=name, arms=len(fresh), tokens=sum(planner.tokens(arm) for arm in fresh)))
+    combinations = 2 ** len(planner.tasks) - 1
+    estimates = PlannedPart(what=f"estimates of all {combinations:,}", arms=0, tokens=planner.signature_tokens())
+    rows.insert(2, estimates)
     if study.search == "guided":
-        row = {"what": "verification, at most", "arms": study.budget.arms, "tokens": _finite(verifying)}
-        rows.insert(4, row)
-    return {
-        "study": study.name,
-        "tasks": {task: planner.sizes[task].rows for task in planner.tasks},
-        "parts": rows,
-        "arms_at_once": study.arms_at_once,
-        "combinations": 2 ** len(planner.tasks) - 1,
-        "everything_tokens": planner.everything(),
-    }
+        rows.insert(4, PlannedPart(what="verification, at most", arms=study.budget.arms, tokens=_finite(verifying)))
+    return StudyPlan(
+        study=study.name,
+        tasks={task: planner.sizes[task].rows for task in planner.tasks},
+        parts=tuple(rows),
+        arms_at_once=study.arms_at_once,
+        combinations=combinations,
+        everything_tokens=planner.everything(),
+    )
 
 
 def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm]) -> RunConfig:
@@ -187,12 +187,12 @@ def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, 
     return runner.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})
 
 
-def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Split) -> list[dict[str, Any]]:
+def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Split) -> list[Variant]:
     """All tasks together under each schedule and share of general data, over the seeds, against each task alone."""
     kinds: dict[tuple[str, float], list[Arm]] = {}
     for arm in arms:
         kinds.setdefault((arm.schedule, arm.general), []).append(arm)
-    found: list[dict[str, Any]] = []
+    found: list[Variant] = []
     for (schedule, general), seeds in kinds.items():
         pairs = {
             task: [
@@ -200,15 +200,15 @@ def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Spli
             ]
             for task in runner.planner.tasks
         }
-        validation = [np.mean([one["score"] for one in runner.record(arm)["validation"].values()]) for arm in seeds]
+        validation = [np.mean([one.score for one in runner.record(arm).validation.values()]) for arm in seeds]
         found.append(
-            {
-                "schedule": schedule,
-                "general": general,
-                "seeds": [arm.seed for arm in seeds],
-                "validation": float(np.mean(validation)),
-                **compared(runner, pairs, base, split),
-            }
+            Variant(
+                **dict(compared(runner, pairs, base, split)),
+                schedule=schedule,
+                general=general,
+                seeds=tuple(arm.seed for arm in seeds),
+                validation=float(np.mean(validation)),
+            )
         )
     return found
 
@@ -218,25 +218,25 @@ def _plain(runner: StudyRunner, arm: Arm) -> Arm:
     return runner.planner.arm(runner.planner.tasks, arm.seed)
 
 
-def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> dict[str, Any]:
+def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> StudyCost:
     """What the search took, estimates included, against training every combination once."""
     planner = runner.planner
     records = [runner.record(arm) for arm in arms.values() if arm.steps]
-    tokens, seconds = sum(r["tokens"] for r in records), sum(r["seconds"] for r in records)
+    tokens, seconds = sum(r.tokens for r in records), sum(r.seconds for r in records)
     estimates = planner.signature_tokens()
     everything = planner.everything()
     rate = seconds / tokens
     spent = seconds + board.seconds["first-order estimate"]
-    every = [runner.record(arm)["tokens"] for arm in arms.values() if arm in (planner.arm(arm.tasks), *base.alone)]
-    return {
-        "spent_tokens": tokens + estimates,
-        "spent_seconds": spent,
-        "estimate_seconds": board.seconds["first-order estimate"],
-        "everything_tokens": everything,
-        "everything_seconds": everything * rate,
-        "ratio": everything * rate / spent,
-        "measured_share": sum(every) / everything,
-    }
+    every = [runner.record(arm).tokens for arm in arms.values() if arm in (planner.arm(arm.tasks), *base.alone)]
+    return StudyCost(
+        spent_tokens=tokens + estimates,
+        spent_seconds=spent,
+        estimate_seconds=board.seconds["first-order estimate"],
+        everything_tokens=everything,
+        everything_seconds=everything * rate,
+        ratio=everything * rate / spent,
+        measured_share=sum(every) / everything,
+    )
 
 
 def _size(item: TaskInput) -> SetSize:

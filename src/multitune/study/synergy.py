@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
+
+from multitune.core.results.study import Effect
+from multitune.core.seeds import generator
 
 Combination = tuple[str, ...]
 Gains = Mapping[Combination, Mapping[str, float]]  # combination -> task in it -> points over the task alone
@@ -15,9 +17,9 @@ def helps(tasks: Sequence[str], gains: Gains) -> list[list[float | None]]:
     return [[None if a == b else _of(gains, tuple(t for t in tasks if t in (a, b)), a) for b in tasks] for a in tasks]
 
 
-def higher_order(tasks: Sequence[str], gains: Gains) -> list[dict[str, Any]]:
+def higher_order(tasks: Sequence[str], gains: Gains) -> list[Effect]:
     """What three tasks do to each beyond the sum of the two pairs: interaction = gain(abc) - gain(ab) - gain(ac)."""
-    found: list[dict[str, Any]] = []
+    found: list[Effect] = []
     for triple in combinations(tasks, 3):
         for task in triple:
             pairs = [tuple(t for t in triple if t in (task, other)) for other in triple if other != task]
@@ -25,13 +27,13 @@ def higher_order(tasks: Sequence[str], gains: Gains) -> list[dict[str, Any]]:
             whole = _of(gains, triple, task)
             if whole is not None and None not in parts:
                 effect = whole - sum(part for part in parts if part is not None)
-                found.append({"tasks": list(triple), "task": task, "effect": effect})
+                found.append(Effect(tasks=triple, task=task, effect=effect))
     return found
 
 
-def mean_effects(tasks: Sequence[str], gains: Gains) -> list[dict[str, Any]]:
+def mean_effects(tasks: Sequence[str], gains: Gains) -> list[Effect]:
     """Mean change of each task when one other joins a combination, over all measured pairs of such combinations."""
-    found: list[dict[str, Any]] = []
+    found: list[Effect] = []
     for a, b in ((a, b) for a in tasks for b in tasks if a != b):
         effects: list[float] = []
         for mixture, by_task in gains.items():
@@ -41,17 +43,17 @@ def mean_effects(tasks: Sequence[str], gains: Gains) -> list[dict[str, Any]]:
                 if after is not None:
                     effects.append(after - by_task[a])
         if effects:
-            found.append({"tasks": [a, b], "task": a, "effect": float(np.mean(effects)), "combinations": len(effects)})
+            found.append(Effect(tasks=(a, b), task=a, effect=float(np.mean(effects)), combinations=len(effects)))
     return found
 
 
-def group_effects(groups: Mapping[str, Combination], gains: Gains, seed: int) -> list[dict[str, Any]]:
+def group_effects(groups: Mapping[str, Combination], gains: Gains, seed: int) -> list[Effect]:
     """What the tasks of a named group gain when others of their group are in the mixture, and when none is.
 
     `effect` is the difference of the two means in points, with a 95% interval from resampled combinations.
     """
-    random = np.random.default_rng(seed)
-    found: list[dict[str, Any]] = []
+    random = generator(seed, "group effects")
+    found: list[Effect] = []
     for name, members in groups.items():
         inside: list[float] = []
         outside: list[float] = []
@@ -67,14 +69,14 @@ def group_effects(groups: Mapping[str, Combination], gains: Gains, seed: int) ->
         ]
         low, high = np.percentile(draws, [2.5, 97.5])
         found.append(
-            {
-                "name": name,
-                "tasks": list(members),
-                "effect": float(np.mean(inside) - np.mean(outside)),
-                "low": float(low),
-                "high": float(high),
-                "combinations": len(inside) + len(outside),
-            }
+            Effect(
+                name=name,
+                tasks=tuple(members),
+                effect=float(np.mean(inside) - np.mean(outside)),
+                low=float(low),
+                high=float(high),
+                combinations=len(inside) + len(outside),
+            )
         )
     return found
 

@@ -9,12 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from multitune.config.load import dump_config
+from multitune.config.load import dump_config, load_config
 from multitune.config.ranges import learning_rate
 from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
-from multitune.core.files import read_json, write_json, write_text
+from multitune.core.files import write_text
+from multitune.core.results.events import (
+    CheckpointEvent,
+    FrozenEvent,
+    NoteEvent,
+    PhaseEvent,
+    ValidatedTask,
+    ValidationEvent,
+)
+from multitune.core.results.run import AdapterSelection, DataRecord, Selection
 from multitune.core.run_folder import RunFolder
 from multitune.core.seeds import generator
 from multitune.core.versions import versions
@@ -24,7 +33,6 @@ from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import FullWeights, save_full
-from multitune.training.balance import Famo
 from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
@@ -65,15 +73,9 @@ class Job:
         metrics = {task: self._metric(learner, task) for task in learner.plan.tasks}
         best = learner.track.note(learner.trained_steps, losses)
         learner.plan.stream.feedback(learner.trained_steps - 1, losses)
-        shown = {task: {"loss": losses[task], "metric": metrics[task]} for task in losses}
+        shown = {task: ValidatedTask(loss=losses[task], metric=metrics[task]) for task in losses}
         self.log(
-            {
-                "kind": "validation",
-                "step": learner.trained_steps,
-                "adapter": learner.name,
-                "tasks": shown,
-                "best": best,
-            }
+            ValidationEvent(step=learner.trained_steps, adapter=learner.name, tasks=shown, best=tuple(best)),
         )
         if best:
             self._save(learner, self.folder.snapshot(learner.name, learner.trained_steps))
@@ -87,10 +89,10 @@ class Job:
             if not shares[task]:
                 continue  # stopped before
             if learner.plan.stream.freeze(task, learner.trained_steps - 1):
-                self.log({"kind": "frozen", "step": learner.trained_steps, "adapter": learner.name, "task": task})
+                self.log(FrozenEvent(step=learner.trained_steps, adapter=learner.name, task=task))
             else:
                 learner.done = True
-                self.log({"kind": "note", "text": f"{learner.name}: no task gains any more; stopped early"})
+                self.log(NoteEvent(text=f"{learner.name}: no task gains any more; stopped early"))
 
     def _validation_loss(self, learner: Learner, task: str) -> float:
         beneath = learner.plan.recipe.on
@@ -125,7 +127,7 @@ class Job:
 
     def checkpoint(self, step: int) -> None:
         """Write the whole training state, then drop the snapshots that nothing points to any more."""
-        self.log({"kind": "checkpoint", "step": step})  # first, so that the diary of a resumed run holds it too
+        self.log(CheckpointEvent(step=step))  # first, so that the log of a resumed run holds it too
         tensors = {f"{x.name}/{key}": t for x in self.learners for key, t in x.optimizer.tensors().items()}
         facts = {
             "step": step,
@@ -167,7 +169,7 @@ class Job:
 
     def publish_best(self) -> None:
         """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion."""
-        selection: dict[str, Any] = {}
+        selection: dict[str, AdapterSelection] = {}
         for learner in self.learners:
             step = learner.track.chosen(self.run.config.train.select_by)
             source, target = self.folder.snapshot(learner.name, step), self.folder.adapter(learner.name)
@@ -176,9 +178,10 @@ class Job:
             shutil.copytree(source, staging)
             shutil.rmtree(target, ignore_errors=True)
             staging.rename(target)
-            best = {key: {"step": b.step, "value": b.value} for key, b in learner.track.best.items()}
-            selection[learner.name] = {"chosen": step, "by": self.run.config.train.select_by, "best": best}
-        write_json(self.folder.selection, selection)
+            selection[learner.name] = AdapterSelection(
+                chosen=step, by=self.run.config.train.select_by, best=learner.track.best
+            )
+        Selection(adapters=selection).write(self.folder.selection)
 
     def _save(self, learner: Learner, folder: Path) -> None:
         recipe = {**learner.plan.recipe.model_dump(mode="json"), "step": learner.trained_steps}
@@ -196,7 +199,7 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
     checkpoint = _read_folder(run, folder) if options.resume else None
-    options.observe({"kind": "phase", "name": "load"})
+    options.observe(PhaseEvent(name="load"))
     bank = AdapterBank(options.backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
@@ -208,8 +211,8 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     try:
         log.open(keep=checkpoint.facts["events"] if checkpoint else 0)
         if bank.backbone.note and not checkpoint:
-            log({"kind": "note", "text": bank.backbone.note})
-        options.observe({"kind": "phase", "name": "train"})
+            log(NoteEvent(text=bank.backbone.note))
+        options.observe(PhaseEvent(name="train"))
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
@@ -223,18 +226,18 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
 def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
     folder.clear()
     write_text(folder.config, dump_config(run.config))
-    write_json(folder.versions, versions())
-    write_json(folder.data, run.data_record())
+    versions().write(folder.versions)
+    run.data_record().write(folder.data)
 
 
 def _read_folder(run: PreparedRun, folder: RunFolder) -> Checkpoint | None:
     """The checkpoint to go on from, if this is the run that the folder holds."""
-    if folder.require().config.read_text("utf-8") != dump_config(run.config):
+    if dump_config(load_config(folder.require().config)) != dump_config(run.config):
         raise RunFolderError(
             f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
             "Undo the change, or start again with --overwrite"
         )
-    before, now = read_json(folder.data), run.data_record()
+    before, now = DataRecord.read(folder.data).sets, run.data_record().sets
     changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         raise RunFolderError(
@@ -260,7 +263,6 @@ def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
         optimizer=AdapterOptimizer(trainee, budget, config.train),
         track=ValidationTrack.of(plan.tasks, weights, None),
         validate_every=config.train.validate_every or math.ceil(plan.steps / 4),
-        famo=Famo(len(run.tasks)) if config.train.balance == "famo" else None,
     )
 
 
@@ -289,7 +291,7 @@ def _stop_on_signal(job: Job) -> Generator[None]:
         if job.interrupted:
             raise KeyboardInterrupt
         job.interrupted = True
-        job.options.observe({"kind": "note", "text": "stopping after this step; press Ctrl-C again to leave at once"})
+        job.options.observe(NoteEvent(text="stopping after this step; press Ctrl-C again to leave at once"))
 
     try:
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from multitune.core.records import Draw, PackRow
-from multitune.training.balance import Famo
 from multitune.training.loss import answer_weights
 from multitune.training.optim import AdapterOptimizer
 from multitune.training.prepare import AdapterPlan, PreparedRun
@@ -23,7 +22,6 @@ class Learner:
     optimizer: AdapterOptimizer
     track: ValidationTrack
     validate_every: int
-    famo: Famo | None = None
     done: bool = False
     trained_steps: int = 0  # optimizer steps taken
 
@@ -45,7 +43,7 @@ class Learner:
             PackRow(s, adapter=self.number, task=numbers[draw.task], weight=weight)
             for draw, s, weight in zip(draws, segments, weights, strict=True)
         ]
-        return draws, self.famo.weigh(rows) if self.famo else rows
+        return draws, rows
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint must know besides tensors."""
@@ -54,7 +52,6 @@ class Learner:
             "trained_steps": self.trained_steps,
             "stream": self.plan.stream.state(),
             "track": self.track.state(),
-            "famo": self.famo.state() if self.famo else None,
         }
 
     def restore(self, facts: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> None:
@@ -62,6 +59,4 @@ class Learner:
         self.done, self.trained_steps = facts["done"], facts["trained_steps"]
         self.plan.stream.restore(facts["stream"])
         self.track = ValidationTrack.of(self.track.tasks, self.track.weights, facts["track"])
-        if self.famo:
-            self.famo.restore(facts["famo"])
         self.optimizer.restore(tensors)

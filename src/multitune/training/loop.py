@@ -4,16 +4,15 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from multitune.core.errors import TrainingError
 from multitune.core.events import EventLog
 from multitune.core.records import Draw, Pack, PackRow
-from multitune.core.seeds import generator
+from multitune.core.results.events import AdapterStep, StepEvent
 from multitune.model.bank import AdapterBank
-from multitune.training.balance import TaskGradients, by_task
 from multitune.training.learner import Learner
 from multitune.training.loss import PackLoss, pack_loss
 from multitune.training.prepare import PreparedRun
@@ -35,8 +34,6 @@ class Hooks(Protocol):
 class StepRows:
     """The rows of one step, of all its learners."""
 
-    step: int
-    learners: Sequence[Learner]
     rows: list[PackRow] = field(default_factory=list[PackRow])
     draws: list[Draw] = field(default_factory=list[Draw])
     owners: list[int] = field(default_factory=list[int])  # place of each row's learner
@@ -51,7 +48,6 @@ class StepSums:
     weighted: np.ndarray  # float64 (adapter,) the loss that was minimised
     executed_tokens: int = 0
     logical_tokens: int = 0
-    conflicts: dict[str, float] = field(default_factory=dict[str, float])  # by adapter; see TaskGradients.settle
 
 
 def run_loop(
@@ -77,12 +73,9 @@ def run_loop(
         started = time.monotonic()
         active = [learner for learner in learners if not learner.done]
         sums = _backward(bank, run, active, step, numbers)
-        for place, learner in enumerate(active):
-            if learner.famo:
-                learner.famo.note(sums.nats[place], sums.answer_tokens[place])
         moves = {learner.name: _move(learner, step) for learner in active}
         elapsed = time.monotonic() - started
-        log(_step_event(run, active, sums, moves, (before + step, total, elapsed)))
+        log(_step_event(run, active, sums, moves, step=before + step + 1, steps=total, seconds=elapsed))
         due = [learner for learner in active if learner.is_due()]
         for learner in due:
             hooks.validate(learner)
@@ -95,7 +88,7 @@ def _backward(
     bank: AdapterBank, run: PreparedRun, active: Sequence[Learner], step: int, numbers: Mapping[str, int]
 ) -> StepSums:
     """Add the gradients of one step of every active learner; packs hold rows of several adapters."""
-    batch = StepRows(step, active)
+    batch = StepRows()
     for place, learner in enumerate(active):
         drawn, packed = learner.rows(step, run, numbers)
         batch.draws += drawn
@@ -103,31 +96,14 @@ def _backward(
         batch.owners += [place] * len(packed)
     shape = (len(active), len(numbers))
     sums = StepSums(np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(len(active)))
-    if run.config.train.balance == "pcgrad":
-        gradients = {learner.name: TaskGradients(learner.optimizer.trainee.gradients()[0]) for learner in active}
-        for places in by_task(batch.rows):
-            _backward_rows(bank, run, batch, places, sums)
-            for gradient in gradients.values():
-                gradient.take()
-        for name, gradient in gradients.items():
-            sums.conflicts[name] = gradient.settle(generator(run.config.seed, "pcgrad", name, step))
-    else:
-        _backward_rows(bank, run, batch, range(len(batch.rows)), sums)
-    return sums
-
-
-def _backward_rows(
-    bank: AdapterBank, run: PreparedRun, batch: StepRows, places: Sequence[int], sums: StepSums
-) -> None:
-    """Forward and back over the rows of a step at these places."""
-    for pack in bank.backbone.pack([batch.rows[i] for i in places], run.config.train.pack_tokens):
-        packed = [places[i] for i in pack.rows]
+    for pack in bank.backbone.pack(batch.rows, run.config.train.pack_tokens):
         loss = pack_loss(bank, pack)
-        owners = [batch.owners[i] for i in packed]
-        drawn = [(batch.learners[owner].name, batch.draws[i]) for owner, i in zip(owners, packed, strict=True)]
-        _require_finite(run, loss, drawn, batch.step)
+        owners = [batch.owners[i] for i in pack.rows]
+        drawn = [(active[owner].name, batch.draws[i]) for owner, i in zip(owners, pack.rows, strict=True)]
+        _require_finite(run, loss, drawn, step)
         loss.total.backward()
-        _add_up(sums, pack, loss, np.array(owners), np.array([batch.rows[i].weight for i in packed]))
+        _add_up(sums, pack, loss, np.array(owners), np.array([batch.rows[i].weight for i in pack.rows]))
+    return sums
 
 
 def _add_up(sums: StepSums, pack: Pack, loss: PackLoss, owner: np.ndarray, weight: np.ndarray) -> None:
@@ -169,34 +145,32 @@ def _step_event(
     active: Sequence[Learner],
     sums: StepSums,
     moves: Mapping[str, tuple[float, float]],
-    clock: tuple[int, int, float],
-) -> dict[str, Any]:
-    """One step as a plain dict: losses in nats per answer token, configured and achieved shares."""
-    step, total, seconds = clock
+    *,
+    step: int,
+    steps: int,
+    seconds: float,
+) -> StepEvent:
+    """One step as an event: losses in nats per answer token, configured and achieved shares."""
     names = list(run.tasks)
-    adapters: dict[str, Any] = {}
+    adapters: dict[str, AdapterStep] = {}
     for place, learner in enumerate(active):
         drawn = np.flatnonzero(sums.answer_tokens[place])
         rate, norm = moves[learner.name]
-        adapters[learner.name] = {
-            "loss": float(sums.weighted[place]),
-            "lr": rate,
-            "grad_norm": norm,
-            "tasks": {names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
-            "shares": learner.plan.stream.shares(learner.trained_steps - 1),
-            "achieved": learner.plan.stream.achieved(learner.trained_steps),
-        }
-        if learner.famo:
-            adapters[learner.name]["weights"] = {names[t]: float(learner.famo.weights[t]) for t in drawn}
-        if learner.name in sums.conflicts:
-            adapters[learner.name]["conflicts"] = sums.conflicts[learner.name]
-    return {
-        "kind": "step",
-        "step": step + 1,
-        "steps": total,
-        "seconds": seconds,
-        "tokens": sums.executed_tokens,
-        "logical_tokens": sums.logical_tokens,
-        "answer_tokens": int(sums.answer_tokens.sum()),
-        "adapters": adapters,
-    }
+        adapters[learner.name] = AdapterStep(
+            loss=float(sums.weighted[place]),
+            lr=rate,
+            grad_norm=norm,
+            steps=learner.plan.steps,
+            tasks={names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
+            shares=learner.plan.stream.shares(learner.trained_steps - 1),
+            achieved=dict(learner.plan.stream.achieved(learner.trained_steps)),
+        )
+    return StepEvent(
+        step=step,
+        steps=steps,
+        seconds=seconds,
+        tokens=sums.executed_tokens,
+        logical_tokens=sums.logical_tokens,
+        answer_tokens=int(sums.answer_tokens.sum()),
+        adapters=adapters,
+    )

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
 from multitune.core.records import SPLITS, Split
+from multitune.core.results.run import DataRecord, SetRecord
 from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
@@ -69,18 +70,19 @@ class PreparedRun:
         """Every set by name: the tasks, then general and retention sets."""
         return {**self.tasks, **self.retention}
 
-    def data_record(self) -> dict[str, Any]:
+    def data_record(self) -> DataRecord:
         """Content hashes, counts and left-out rows of every set, as data.json keeps them."""
-        return {
-            name: {
-                "general": item.general,
-                "digests": dict(item.data.digests),
-                "rows": {split: len(item.tokens[split]) for split in SPLITS},
-                "too_long": {split: list(item.tokens[split].too_long) for split in SPLITS},
-                "labels": list(item.data.task.labels or ()),
-            }
-            for name, item in self.sets.items()
-        }
+        return DataRecord(sets={name: _set_record(item) for name, item in self.sets.items()})
+
+
+def _set_record(item: TaskInput) -> SetRecord:
+    return SetRecord(
+        general=item.general,
+        digests=item.data.digests,
+        rows={split: len(item.tokens[split]) for split in SPLITS},
+        too_long={split: tuple(item.tokens[split].too_long) for split in SPLITS},
+        labels=tuple(item.data.task.labels or ()),
+    )
 
 
 def prepare_run(config: RunConfig, progress: Progress | None = None) -> PreparedRun:

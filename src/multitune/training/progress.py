@@ -1,18 +1,12 @@
 """What validation has shown of one adapter: losses per task, the best step per criterion, who stopped gaining."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from multitune.core.results.run import BestStep
+
 CRITERIA: tuple[str, ...] = ("mean", "worst", "weighted")
-
-
-@dataclass(slots=True)
-class Best:
-    """The best value of one criterion (lower is better) and the step it was reached at."""
-
-    step: int
-    value: float
 
 
 @dataclass(slots=True)
@@ -22,7 +16,7 @@ class ValidationTrack:
     tasks: tuple[str, ...]
     weights: Mapping[str, float]
     start: dict[str, float] = field(default_factory=dict[str, float])
-    best: dict[str, Best] = field(default_factory=dict[str, Best])  # criterion or "task:NAME" -> best
+    best: dict[str, BestStep] = field(default_factory=dict[str, BestStep])  # criterion or "task:NAME" -> best
     stale: dict[str, int] = field(default_factory=dict[str, int])  # task -> validations since its best
 
     def note(self, step: int, losses: Mapping[str, float]) -> list[str]:
@@ -31,7 +25,7 @@ class ValidationTrack:
         values = {f"task:{task}": losses[task] for task in self.tasks} | self._aggregates(losses)
         improved = [key for key, value in values.items() if key not in self.best or value < self.best[key].value]
         for key in improved:
-            self.best[key] = Best(step, values[key])
+            self.best[key] = BestStep(step=step, value=values[key])
         for task in self.tasks:
             self.stale[task] = 0 if f"task:{task}" in improved else self.stale.get(task, 0) + 1
         return improved
@@ -60,7 +54,8 @@ class ValidationTrack:
 
     def state(self) -> dict[str, Any]:
         """Plain JSON."""
-        return asdict(self)
+        best = {key: one.plain() for key, one in self.best.items()}
+        return {"start": self.start, "best": best, "stale": self.stale}
 
     @classmethod
     def of(
@@ -70,5 +65,5 @@ class ValidationTrack:
         track = cls(tuple(tasks), {task: weights[task] for task in tasks})
         if state is not None:
             track.start, track.stale = dict(state["start"]), dict(state["stale"])
-            track.best = {key: Best(**value) for key, value in state["best"].items()}
+            track.best = {key: BestStep(**value) for key, value in state["best"].items()}
         return track

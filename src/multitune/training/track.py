@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import MissingExtraError
-from multitune.core.events import Event, Observe
+from multitune.core.events import Observe
+from multitune.core.results.events import Event, StepEvent, ValidationEvent
 
 _CLASSES = {
     "tensorboard": "TensorBoardTracker",
@@ -27,7 +28,7 @@ class TrackerWatch:
     def __call__(self, event: Event) -> None:
         """Log one event; those without numbers are passed over."""
         values = flat_numbers(event)
-        if not values:
+        if not values or not isinstance(event, StepEvent | ValidationEvent):
             return
         if not self._trackers:  # not before the run has written its folder
             self._trackers = [_open(name, self._run_name, self._folder) for name in self._names]
@@ -35,7 +36,7 @@ class TrackerWatch:
                 tracker.start()
                 tracker.store_init_configuration({"config": json.dumps(self._config)})  # they take no nesting
         for tracker in self._trackers:
-            tracker.log(values, step=event["step"])
+            tracker.log(values, step=event.step)
 
     def finish(self) -> None:
         """Flush and close the trackers."""
@@ -46,16 +47,19 @@ class TrackerWatch:
 def flat_numbers(event: Event) -> dict[str, float]:
     """The numbers of a step or validation under names such as `train/shared/tweets/loss`."""
     values: dict[str, float] = {}
-    if event["kind"] == "step":
-        values["train/tokens_per_second"] = event["tokens"] / max(event["seconds"], 1e-9)
-        for name, adapter in event["adapters"].items():
-            values |= {f"train/{name}/{key}": adapter[key] for key in ("loss", "lr", "grad_norm")}
-            values |= {f"train/{name}/{task}/loss": loss for task, loss in adapter["tasks"].items()}
-            values |= {f"share/{name}/{task}": share for task, share in adapter["shares"].items()}
-    elif event["kind"] == "validation":
-        for task, shown in event["tasks"].items():
-            known = {key: value for key, value in shown.items() if value is not None}
-            values |= {f"validation/{event['adapter']}/{task}/{key}": value for key, value in known.items()}
+    if isinstance(event, StepEvent):
+        values["train/tokens_per_second"] = event.tokens / max(event.seconds, 1e-9)
+        for name, adapter in event.adapters.items():
+            values[f"train/{name}/loss"] = adapter.loss
+            values[f"train/{name}/lr"] = adapter.lr
+            values[f"train/{name}/grad_norm"] = adapter.grad_norm
+            values |= {f"train/{name}/{task}/loss": loss for task, loss in adapter.tasks.items()}
+            values |= {f"share/{name}/{task}": share for task, share in adapter.shares.items()}
+    elif isinstance(event, ValidationEvent):
+        for task, shown in event.tasks.items():
+            values[f"validation/{event.adapter}/{task}/loss"] = shown.loss
+            if shown.metric is not None:
+                values[f"validation/{event.adapter}/{task}/metric"] = shown.metric
     return values
 
 

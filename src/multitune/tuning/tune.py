@@ -1,11 +1,4 @@
-"""Settings searched by Optuna: every trial trains the mixture alone and is judged on validation rows alone.
-
-trials.json holds::
-
-    {"objective": "loss" or "metric", "criterion": mean, worst or weighted, "best": number or null,
-     "trials": [{"number", "state": "complete", "pruned", "failed" or "unfinished", "value": of the objective or null,
-                 "values": {FIELD: number}, "note"}],
-     "importance": {FIELD: share of the variance that it explains} or null, "best_file", "command"}
+"""Hyperparameters searched by Optuna: every trial trains the mixture alone and is judged on validation rows alone.
 
 The loss is that of validation relative to the start, over tasks, as the run's `train.select_by` has it; lower is
 better. The metric is the mean over tasks at the step that this loss chooses. A trial that is stopped goes on from its
@@ -25,9 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, TrainingError
-from multitune.core.events import Event, Observe, unwatched
-from multitune.core.files import read_json, write_json, write_text
+from multitune.core.events import Observe, unwatched
+from multitune.core.files import write_text
 from multitune.core.locks import only_one
+from multitune.core.results.events import Event, NoteEvent, PhaseEvent, StepEvent, ValidationEvent, parse_event
+from multitune.core.results.study import TrialRecord, TrialsReport
 from multitune.core.run_folder import RunFolder, TuneFolder
 from multitune.evaluation.scores import measure
 from multitune.training.job import JobOptions, train_run
@@ -40,6 +35,12 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial, Trial
 
+STATES: dict[str, Literal["complete", "pruned", "failed", "unfinished"]] = {
+    "COMPLETE": "complete",
+    "PRUNED": "pruned",
+    "FAIL": "failed",
+    "RUNNING": "unfinished",
+}
 ENOUGH = 4  # complete trials that importances are computed from
 
 Objective = Literal["loss", "metric"]
@@ -67,7 +68,7 @@ def tune_folder(config: RunConfig) -> TuneFolder:
     return TuneFolder(Path(config.output) / f"{config.name}.tune")
 
 
-def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
+def tune(config: RunConfig, options: TuneOptions) -> TrialsReport:
     """Search the settings of a run; the same call goes on with a search that was stopped.
 
     Args:
@@ -75,7 +76,7 @@ def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
         options: how.
 
     Returns:
-        What trials.json holds; its form stands at the top of this file. best.yaml is the run with the best settings.
+        The report that trials.json holds; best.yaml is the run with the best settings.
 
     Raises:
         InputError: config or data do not fit, or the folder holds the search of another run.
@@ -85,11 +86,11 @@ def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
     require_optuna()
     folder = tune_folder(config)
     base, settings = settings_of(config, options.ranges)
-    with only_one(folder.path):
-        options.observe({"kind": "phase", "name": "prepare"})
+    with only_one(folder.lock):
+        options.observe(PhaseEvent(name="prepare"))
         prepared = prepare_run(_for_trials(base, options.objective))
         for note in prepared.notes:
-            options.observe({"kind": "note", "text": note})
+            options.observe(NoteEvent(text=note))
         if options.overwrite:  # only now, when nothing of the user's can be wrong any more
             clear(folder)
         asked = [f"# {options.objective} on rows {_rows(prepared)}"]
@@ -101,8 +102,8 @@ def tune(config: RunConfig, options: TuneOptions) -> dict[str, Any]:
             search.run()
         finally:
             report = search.report()
-    reasons = [trial["note"] for trial in report["trials"] if trial["state"] == "failed"]
-    if report["best"] is None and reasons:
+    reasons = [trial.note for trial in report.trials if trial.state == "failed"]
+    if report.best is None and reasons:
         raise TrainingError(f"{folder.path}: no trial came to its end. The last one: {reasons[-1]}")
     return report
 
@@ -157,20 +158,20 @@ class _Search:
         place = self.folder.trial(trial.number)
         config = applied(self.base, values)
         shown = ", ".join(f"{field} {value:g}" for field, value in values.items())
-        self.options.observe({"kind": "note", "text": f"trial {trial.number}: {shown}"})
+        self.options.observe(NoteEvent(text=f"trial {trial.number}: {shown}"))
         trained = _for_trials(config, self.options.objective)
         run = replace(self.prepared, config=trained, plans=plan_adapters(trained, self.prepared.tasks))
         known = set(self.study.trials[trial.number].intermediate_values)
 
         def watch(event: Event) -> None:
             self.options.observe(event)
-            if event["kind"] == "validation" and event["step"]:
+            if isinstance(event, ValidationEvent) and event.step:
                 standing = _standing(place, config, self.options.objective)
                 if standing.validations not in known:
                     trial.report(standing.value, standing.validations)
                 if trial.should_prune():
                     raise TrialPruned
-            elif event["kind"] == "step" and is_over():
+            elif isinstance(event, StepEvent) and is_over():
                 raise _TimeIsUpError
 
         scores = measure(run) if self.options.objective == "metric" else None
@@ -191,38 +192,38 @@ class _Search:
                 self.study.tell(trial, state=TrialState.FAIL)
         place.drop_weights()  # its events tell all that is asked; `best.yaml` trains anew
 
-    def report(self) -> dict[str, Any]:
+    def report(self) -> TrialsReport:
         """Write trials.json, and best.yaml where a trial came to its end."""
         trials = [self._row(trial) for trial in self.study.trials if trial.state.name != "WAITING"]
-        ended = [row for row in trials if row["state"] == "complete"]
+        ended = [row for row in trials if row.state == "complete"]
         sign = -1.0 if self.options.objective == "metric" else 1.0
-        best = min(ended, key=lambda row: sign * row["value"], default=None)
+        best = min(ended, key=lambda row: sign * (row.value or 0.0), default=None)
         if best is not None:
             name = f"{self.base.name[:58]}.best"
-            chosen = applied(self.base, best["values"]).model_copy(update={"name": name})
+            values = {field: value for field, value in best.values.items() if value is not None}
+            chosen = applied(self.base, values).model_copy(update={"name": name})
             write_text(self.folder.best, dump_config(chosen))
-        record = {
-            "objective": self.options.objective,
-            "criterion": self.base.train.select_by,
-            "best": None if best is None else best["number"],
-            "trials": trials,
-            "importance": importance(self.study) if len(ended) >= ENOUGH else None,
-            "best_file": str(self.folder.best),
-            "command": f"multitune train {self.folder.best}",
-        }
-        write_json(self.folder.report, record)
-        return read_json(self.folder.report)
+        report = TrialsReport(
+            objective=self.options.objective,
+            criterion=self.base.train.select_by,
+            best=None if best is None else best.number,
+            trials=tuple(trials),
+            importance=importance(self.study) if len(ended) >= ENOUGH else None,
+            best_file=str(self.folder.best),
+            command=f"multitune train {self.folder.best}",
+        )
+        report.write(self.folder.report)
+        return report
 
-    def _row(self, trial: "FrozenTrial") -> dict[str, Any]:
-        states = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "unfinished"}
+    def _row(self, trial: "FrozenTrial") -> TrialRecord:
         last = list(trial.intermediate_values.values())[-1:] or [None]
-        return {
-            "number": trial.number,
-            "state": states[trial.state.name],
-            "value": trial.value if trial.state.name == "COMPLETE" else last[0],
-            "values": {setting.field: _value(trial.params, setting) for setting in self.settings},
-            "note": str(trial.user_attrs.get("note", "")),
-        }
+        return TrialRecord(
+            number=trial.number,
+            state=STATES[trial.state.name],
+            value=trial.value if trial.state.name == "COMPLETE" else last[0],
+            values={setting.field: _value(trial.params, setting) for setting in self.settings},
+            note=str(trial.user_attrs.get("note", "")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,18 +240,18 @@ def _standing(place: RunFolder, config: RunConfig, objective: Objective) -> _Sta
     track = ValidationTrack.of(tuple(weights), weights, None)
     trained, metric = 0, 0.0
     for event in _validations(place):
-        track.note(event["step"], {task: shown["loss"] for task, shown in event["tasks"].items()})
-        if event["step"]:
+        track.note(event.step, {task: shown.loss for task, shown in event.tasks.items()})
+        if event.step:
             trained += 1
-            if objective == "metric" and (trained == 1 or config.train.select_by in event["best"]):
-                metric = fmean(shown["metric"] for shown in event["tasks"].values())
+            if objective == "metric" and (trained == 1 or config.train.select_by in event.best):
+                metric = fmean(shown.metric for shown in event.tasks.values() if shown.metric is not None)
     return _Standing(trained, metric if objective == "metric" else track.best[config.train.select_by].value)
 
 
-def _validations(place: RunFolder) -> Iterator[Event]:
+def _validations(place: RunFolder) -> Iterator[ValidationEvent]:
     for line in place.events.read_text("utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "validation":
+        event = parse_event(json.loads(line))
+        if isinstance(event, ValidationEvent):
             yield event
 
 

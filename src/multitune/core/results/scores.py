@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from multitune.core.bases import BASE
 from multitune.core.results.base import Document, Record
 
 Verdict = Literal["helped", "hurt", "cannot tell"]
@@ -55,7 +56,14 @@ class TransferRow(Difference):
     @property
     def before(self) -> float:
         """The score of the reference."""
-        return self.together - self.difference
+        measured = self.alone if self.alone is not None else self.base
+        return self.together - self.difference if measured is None else measured
+
+    def held_against(self, reference: str) -> "TransferRow":
+        """The same comparison with its reference named; the base's score is no score of an adapter alone."""
+        if reference != BASE:
+            return self.model_copy(update={"reference": reference, "against": "alone"})
+        return self.model_copy(update={"reference": BASE, "against": "base", "alone": None})
 
 
 class TransferSummary(Record):
@@ -68,6 +76,14 @@ class TransferSummary(Record):
     points_high: float | None = None
     left_out: tuple[str, ...] = ()  # tasks without a relative change: |reference| is below 0.05
     verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
+
+    @property
+    def points_text(self) -> str:
+        """Mean points with their interval, where the version that kept it knew one."""
+        mean = f"{self.mean_points:+.1f} points"
+        if self.points_low is None or self.points_high is None:
+            return mean
+        return f"{mean} [{self.points_low:+.1f}, {self.points_high:+.1f}]"
 
 
 class TransferTable(Record):
@@ -109,3 +125,8 @@ class Scores(Document):
     transfer: dict[str, TransferTable]  # adapter -> its table
     general: dict[str, GeneralLoss] = Field(default_factory=dict[str, GeneralLoss])
     retention: dict[str, RetentionScores] = Field(default_factory=dict[str, RetentionScores])
+
+    def joined_with(self, other: "Scores") -> "Scores":
+        """These scores with the tasks and transfer tables of a task that joined later."""
+        tasks, transfer = {**self.tasks, **other.tasks}, {**self.transfer, **other.transfer}
+        return self.model_copy(update={"tasks": tasks, "transfer": transfer})

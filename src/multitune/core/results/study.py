@@ -185,7 +185,7 @@ class StudyPlan(Document):
     everything_tokens: float
 
 
-class Trial(Record):
+class TrialRecord(Record):
     """One trial of a hyperparameter search."""
 
     number: int
@@ -203,7 +203,7 @@ class TrialsReport(Document):
     objective: Literal["loss", "metric"]
     criterion: str
     best: int | None
-    trials: tuple[Trial, ...]
+    trials: tuple[TrialRecord, ...]
     importance: dict[str, float] | None  # field -> share of the variance that it explains
     best_file: str
     command: str

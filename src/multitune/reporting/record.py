@@ -1,0 +1,44 @@
+"""All that a run's files say, as one document for programs."""
+
+from typing import Any
+
+from multitune.config.text import read_text, read_yaml
+from multitune.core.results.base import Document
+from multitune.core.results.routing import RoutingVersion
+from multitune.core.results.run import DataRecord, RunSummary, Selection, Versions
+from multitune.core.results.scores import Scores
+from multitune.core.routing_versions import read_version
+from multitune.core.run_folder import RunFolder
+from multitune.reporting.run_scores import read_run_scores
+from multitune.reporting.runs import summarise
+
+
+class RunRecord(Document):
+    """A run: summary, run file, versions, data, selection, scores and routing."""
+
+    summary: RunSummary
+    config: Any  # as the run file says it
+    versions: Versions
+    data: DataRecord
+    selection: Selection
+    scores: Scores
+    routing: RoutingVersion | None
+    evaluations: dict[str, Scores]
+
+
+def run_record(folder: RunFolder) -> RunRecord:
+    """Everything in one.
+
+    Raises:
+        RunFolderError: the run was not evaluated, or is damaged.
+    """
+    return RunRecord(
+        summary=summarise(folder.path),
+        config=read_yaml(read_text(folder.config), str(folder.config)),
+        versions=Versions.read(folder.versions),
+        data=DataRecord.read(folder.data),
+        selection=Selection.read(folder.selection),
+        scores=read_run_scores(folder),
+        routing=read_version(folder),
+        evaluations={name: Scores.read(folder.evaluation(name).scores) for name in folder.evaluations},
+    )

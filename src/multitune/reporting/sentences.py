@@ -1,0 +1,101 @@
+"""Sentences that several reports share: verdicts counted, what shipping costs, how good the router is."""
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from multitune.core.results.comparison import ApiUsage
+from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, TaskChange, View
+from multitune.core.results.scores import TransferSummary
+from multitune.core.results.study import StudyCost
+from multitune.reporting.formatting import millions
+
+
+def summary_line(summary: TransferSummary) -> str:
+    """One line over all tasks: how many were helped or hurt, and by how much."""
+    counts = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in summary.verdicts.items())
+    changes = [f"mean {summary.points_text}"]
+    if summary.delta_m is not None and summary.median_change is not None:
+        changes.append(f"Δm {summary.delta_m:+.1%} (median {summary.median_change:+.1%})")
+    left_out = f"; Δm without {', '.join(summary.left_out)}, near zero alone" if summary.left_out else ""
+    return f"{counts}; {', '.join(changes)}{left_out}"
+
+
+def cost_line(cost: DeploymentCost) -> str:
+    """What ships against a whole model per task, in one line."""
+    return (
+        f"one backbone and adapters ({', '.join(cost.shipped) or 'none'}): {millions(cost.together)} parameters, "
+        f"against {millions(cost.separate)} in a model per task ({cost.ratio:.0%})"
+    )
+
+
+def view_lines(views: Mapping[View, RouterQuality]) -> list[str]:
+    """How often the router finds the right task and adapter, a line per view."""
+    return [
+        f"router by {view}: right task {found.accuracy:.1%}, right adapter {found.same_adapter:.1%}, abstained "
+        f"{found.abstained:.1%}, calibration error {found.calibration_error:.3f}"
+        for view, found in views.items()
+    ]
+
+
+def quality_lines(report: RouterReport) -> list[str]:
+    """The router's quality: by view, on texts of no task, and against other ways to choose."""
+    lines = view_lines(report.views)
+    for name, found in report.general.items():
+        lines.append(f"texts of no task ({name}): AUROC {found.auroc:.2f}, routed even so {found.routed:.0%}")
+    if left_out := list(report.left_out.values()):
+        auroc, routed = fmean(found.auroc for found in left_out), fmean(found.routed for found in left_out)
+        lines.append(
+            f"each task left out in turn, as out-of-distribution text: AUROC {auroc:.2f}, routed even so {routed:.0%}"
+        )
+    baselines = report.baselines
+    if baselines.uniform:
+        lines.append(f"uniform: one adapter for every text, the average of {', '.join(baselines.uniform.adapters)}")
+    if baselines.arrow:
+        arrow = baselines.arrow
+        lines.append(f"Arrow by prompt, without a router: right adapter {arrow.accuracy:.1%} of {arrow.examples}")
+    if baselines.compared and not (baselines.uniform or baselines.arrow):
+        lines.append(f"not compared with {', '.join(baselines.compared)}: fewer than two adapters ship")
+    kinds = ", ".join(f"{kind} {accuracy:.1%}" for kind, accuracy in report.kinds.items())
+    lines.append(f"kinds of router, right task by body: {kinds}")
+    return lines
+
+
+def change_lines(change: TaskChange) -> list[str]:
+    """What a change of the tasks did, in sentences; what shipped first."""
+    if change.added and change.choice:
+        choice = change.choice
+        lines = [f"{change.added} ships with {choice.adapter} ({choice.metric}): {choice.why}"]
+    else:
+        lines = [f"{change.removed} is routed to no more"]
+    changed = (*change.files_changed, *change.logits_changed)
+    same = f"{change.files} older files are byte for byte what they were, older tasks' logits bit for bit"
+    accuracy = ", ".join(f"by {view} {value:.1%}" for view, value in change.accuracy.items())
+    return [*lines, f"CHANGED: {', '.join(changed)}" if changed else same, f"router, right task {accuracy}"]
+
+
+def study_cost_line(cost: StudyCost) -> str:
+    """What a study took, against training every combination."""
+    line = (
+        f"the search took {cost.spent_seconds / 60:.1f} minutes, {cost.estimate_seconds / 60:.1f} of them for "
+        f"estimates; all combinations would take {cost.everything_seconds / 60:.1f}"
+    )
+    if cost.ratio is not None:
+        line += f": {cost.ratio:.1f} times as long"
+    return line if cost.measured_share is None else f"{line} ({cost.measured_share:.0%} of them were trained)"
+
+
+def usage_lines(usage: ApiUsage) -> list[str]:
+    """Tokens, money, and answers that their limit cut short, of a model behind an API."""
+    cost = "" if usage.cost is None else f", cost {usage.cost:.4f}"
+    guessed = f"; {usage.uncounted:,} answers came without a count and are taken at their most"
+    by = f", answered by {', '.join(usage.answered_by)}" if usage.answered_by else ""
+    lines = [
+        f"{usage.model} at {usage.api_base}{by}: {usage.prompt_tokens:,} prompt tokens, "
+        f"{usage.answer_tokens:,} answer tokens{cost}{guessed if usage.uncounted else ''}"
+    ]
+    cut = [f"{task} {count}" for task, count in usage.cut_short.items() if count]
+    if cut:
+        lines.append(
+            f"answers that reached their limit of tokens: {', '.join(cut)}. --max-tokens gives them more room"
+        )
+    return lines

@@ -1,0 +1,38 @@
+"""Tables of `check`: the sets of a run, and what its adapters draw from them."""
+
+from multitune.core.results.run import CheckReport
+from multitune.reporting.blocks import Cell, Table, header, number
+from multitune.reporting.formatting import count, percent
+
+
+def sets_table(report: CheckReport) -> Table:
+    """Every set with its rows, and the tokens of its training rows."""
+    rows = [
+        [
+            Cell(one.name),
+            Cell(one.kind),
+            Cell(one.metric or "(general)"),
+            *(number(rows, count) for rows in one.rows.values()),
+            *(number(value, count) for value in (one.tokens, one.loss_tokens, one.longest)),
+            number(sum(one.too_long.values()), count),
+        ]
+        for one in report.sets
+    ]
+    columns = header("set", "kind", "metric")
+    columns += header(numbers=["train", "valid.", "test", "tokens", "with loss", "longest", "left out"])
+    return Table("sets", "Rows and tokens of every set", columns, rows)
+
+
+def adapters_table(report: CheckReport) -> Table:
+    """Every adapter with its steps, and the shares, draws and passes of each set it draws from."""
+    rows: list[list[Cell]] = []
+    for adapter in report.adapters:
+        head = [Cell(adapter.name), number(adapter.steps, count)]
+        for one in adapter.sets:
+            shares = [number(share, lambda value: percent(value, 1)) for share in one.shares]
+            draws = number(one.draws, count), number(one.passes, lambda value: f"{value:.1f}")
+            rows.append([*head, Cell(one.name), *shares, *draws])
+            head = [Cell(""), Cell("")]
+    columns = [*header("adapter"), *header(numbers=["steps"]), *header("draws from")]
+    columns += header(numbers=["share at start", "middle", "end", "draws", "passes"])
+    return Table("adapters", "What every adapter draws", columns, rows)

@@ -1,0 +1,84 @@
+"""Tables of routing versions: what ships with each task and why, scores under the router, and what a change did."""
+
+from math import sqrt
+
+from multitune.core.bases import BASE
+from multitune.core.results.routing import RouterReport, RoutingTable, TaskChange, View
+from multitune.core.results.scores import Difference
+from multitune.reporting.blocks import Cell, Table, header, number
+from multitune.reporting.formatting import count, percent, span
+
+WIDEST = 40  # tasks of a confusion matrix that a page shows
+
+
+def choices_table(table: RoutingTable, *, version: str = "", id: str = "") -> Table:
+    """What each task ships with, and why."""
+    rows: list[list[Cell]] = []
+    for task, choice in table.tasks.items():
+        base, chosen = (choice.standings.get(name) for name in (BASE, choice.adapter))
+        cells = [Cell(task), Cell(choice.metric, tone="quiet"), number(choice.examples, count), Cell(choice.adapter)]
+        cells += [number(standing.score if standing else None) for standing in (base, chosen)]
+        rows.append([*cells, Cell(choice.why, tone="quiet")])
+    columns = [*header("task", "metric"), *header(numbers=["n"]), *header("ships with")]
+    columns += [*header(numbers=["base", "chosen"]), *header("because")]
+    named = f" (version {version})" if version else ""
+    return Table(f"{id}choices", f"Choices on validation rows{named}", columns, rows)
+
+
+def routed_table(report: RouterReport, *, id: str = "") -> Table:
+    """Every task's score by the base, by the adapter it ships with (oracle), and under the router."""
+    uniform = report.baselines.uniform
+    first = [BASE, *(["uniform"] if uniform else []), "oracle", "routed"]
+    rows: list[list[Cell]] = []
+    for task, row in report.tasks.items():
+        scores = {**row.scores, "uniform": uniform.scores[task] if uniform else 0.0}
+        cells = [Cell(task), Cell(row.metric, tone="quiet"), number(row.examples, count)]
+        cells += [number(scores[name]) for name in first]
+        rows.append([*cells, _change(row.routed), number(scores["routed_body"]), _change(row.routed_body)])
+    columns = [*header("task", "metric"), *header(numbers=["n", *first, "difference", "by body", "difference"])]
+    caption = f"Scores under the router on {report.rows} rows, against always the right adapter (oracle)"
+    return Table(f"{id}routed", caption, columns, rows)
+
+
+ROUTED_NOTE = (
+    "oracle: each task by the adapter it ships with; routed: chosen by the whole prompt; by body: chosen by what "
+    "the prompts of a task do not share; differences to oracle, with intervals"
+)
+
+
+def _change(row: Difference) -> Cell:
+    return Cell(span(row), value=row.difference)
+
+
+def confusion_table(report: RouterReport, view: View, *, id: str = "") -> Table | None:
+    """True task by likeliest task; None where it was not kept or is too wide."""
+    matrix, tasks = report.views[view].confusion, list(report.tasks)
+    if len(tasks) != len(matrix) or len(tasks) > WIDEST:
+        return None
+    rows: list[list[Cell]] = []
+    for place, counts in enumerate(matrix):
+        total = sum(counts) or 1
+        cells = [
+            number(n, count, strength=sqrt(n / total) * (1 if at == place else -1) if n else None)
+            for at, n in enumerate(counts)
+        ]
+        rows.append([Cell(tasks[place]), *cells])
+    by = "the whole prompt" if view == "prompt" else "its body alone"
+    caption = f"True task (row), likeliest task (column), by {by}"
+    return Table(f"{id}confusion-{view}", caption, [*header("task"), *header(numbers=tasks)], rows, heat=True)
+
+
+def change_table(change: TaskChange, *, id: str = "") -> Table:
+    """What adding or removing a task did to each of the others, under the router."""
+    rows = [
+        [
+            Cell(task),
+            number(share, lambda value: percent(value, 1)),
+            number(change.scores[task]["before"]),
+            number(change.scores[task]["after"]),
+        ]
+        for task, share in change.routes_changed.items()
+    ]
+    columns = [*header("task"), *header(numbers=["validation rows rerouted", "score before", "after"])]
+    changed = f"adding {change.added}" if change.added else f"removing {change.removed}"
+    return Table(f"{id}change", f"What {changed} did to the other tasks", columns, rows)
