@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -154,9 +155,95 @@ def test_every_test_can_fail(path: Path) -> None:
     assert mute == []
 
 
-@pytest.mark.parametrize("path", TESTS, ids=named)
+# Whatever keeps a test from running or from failing, as pytest and unittest name it.
+SKIPPING = {
+    *("skip", "skipif", "skipIf", "skipUnless", "skipTest", "SkipTest", "Skipped", "importorskip"),
+    *("xfail", "expectedFailure", "deselect", "__test__", "collect_ignore", "collect_ignore_glob"),
+    *("pytest_ignore_collect", "pytest_collection_modifyitems", "pytest_deselected", "pytest_runtest_setup"),
+}
+# What may skip, by file and name, and why.
+MAY_SKIP = {
+    "tests/reporting/conftest.py: skip": "Chromium is a program of the system, which no package of ours can install",
+}
+
+
+def skips(tree: ast.Module) -> list[str]:
+    """Names in a file that keep tests from running, however they were imported or defined."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name) | ast.Name(id=name) | ast.FunctionDef(name=name):
+                found.append(name)
+            case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                found.append(name)
+            case ast.ImportFrom(names=aliases):
+                found += [alias.name for alias in aliases]
+    return [name for name in found if name in SKIPPING]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=named)
 def test_no_test_is_skipped(path: Path) -> None:
-    names = {
-        node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Attribute)
-    }
-    assert names.isdisjoint({"skip", "skipif", "xfail", "importorskip"})
+    found = [f"{named(path)}: {name}" for name in skips(ast.parse(path.read_text(encoding="utf-8")))]
+    assert [place for place in found if place not in MAY_SKIP] == []
+    assert len(found) <= 1, "one reason to skip, in one place"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pytest\n@pytest.mark.skipif(True, reason='')\ndef test(): ...",
+        "import pytest\n@pytest.fixture\ndef machine():\n    pytest.skip('none here')",
+        "from pytest import skip as leave\ndef test():\n    leave('no')",
+        "from unittest import SkipTest\ndef test():\n    raise SkipTest",
+        "import pytest\nray = pytest.importorskip('ray')",
+        "import pytest\npytestmark = [pytest.mark.xfail]",
+        "import pytest\ngetattr(pytest, 'skip')('no')",
+        "collect_ignore = ['test_slow.py']",
+        "def pytest_collection_modifyitems(items):\n    items.clear()",
+        "class TestAll:\n    __test__ = False",
+    ],
+)
+def test_a_skip_is_seen_however_it_is_written(code: str) -> None:
+    assert skips(ast.parse(code)) != []
+
+
+def test_no_test_is_left_out_by_the_settings() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["pytest"]
+    assert settings["testpaths"] == ["tests"]
+    assert settings.keys() <= {"testpaths", "pythonpath", "strict", "filterwarnings"}, "addopts can leave tests out"
+    commands = [(ROOT / file).read_text("utf-8") for file in ("Makefile", ".ci/run")]
+    assert [word for word in ("--ignore", "--deselect", "pytest -k", '-m "not') if word in "".join(commands)] == []
+
+
+PLATFORM_ONLY = {
+    *("_winapi", "fcntl", "grp", "msvcrt", "nt", "posix", "pty"),
+    *("pwd", "resource", "syslog", "termios", "tty", "winreg", "winsound"),
+}
+
+
+def loaded_with(tree: ast.Module) -> Iterator[str]:
+    """Names of the modules that a file imports when it is imported itself, by their first part."""
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, Function | ast.Lambda):
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+        waiting += ast.iter_child_nodes(node)
+
+
+def test_a_file_loads_on_every_system(tree: ast.Module) -> None:
+    assert PLATFORM_ONLY.isdisjoint(loaded_with(tree))
+
+
+def test_multitune_starts_where_there_is_no_fcntl(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['fcntl'] = None\n"
+        "import multitune.core.events, multitune.core.run_folder, multitune.config.load, multitune.tasks.task\n"
+        "from multitune.cli.main import app; app(['--version'], standalone_mode=False)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr

@@ -31,12 +31,15 @@ def hush() -> None:
         os.environ.setdefault(name, value)
 
 
+WIDEST = 10_000  # columns of what is no terminal: no row is ever wider
+
+
 def results() -> "Console":
     """Where tables go: as wide as the terminal; in a pipe or a file a row is a line, however wide."""
     from rich.console import Console
 
     console = Console()
-    return console if console.is_terminal else Console(width=max(console.width, 100))
+    return console if console.is_terminal else Console(width=WIDEST)
 
 
 def print_json(value: "Record | Sequence[Record] | object", **more: object) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multitune.cli.output import WIDEST
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
@@ -106,14 +107,14 @@ def show_comparison(found: ModelComparison, folder: Path, console: "Console") ->
 
 def put(console: "Console", table: Table) -> None:
     """A table, as wide as the terminal; in a file or a pipe as wide as it needs, a row a line."""
+    from rich.console import Console
+
     shown = rich_table(table)
-    if console.is_terminal:
-        console.print(shown)
-        return
-    for column in shown.columns:
-        column.no_wrap = True
-    width = console.measure(shown).maximum
-    console.print(shown, width=max(width, 1), crop=False, overflow="ignore", no_wrap=True, soft_wrap=True)
+    if not console.is_terminal:
+        for column in shown.columns:
+            column.no_wrap = True
+        console = Console(file=console.file, width=WIDEST)  # a table is never wider than it needs
+    console.print(shown)
 
 
 def say(console: "Console", line: str, style: str = "") -> None:

@@ -103,6 +103,8 @@ def recover_folder(folder: Path) -> None:
 
 
 def _sync(path: Path) -> None:
+    if os.name == "nt":  # Windows opens no folder, and syncs nothing that is open for reading alone
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -13,12 +13,20 @@ from multitune.core.files import storage
 PAUSE = 0.1  # seconds between attempts
 
 
+def _lock(path: Path) -> FileLock:
+    """A lock that goes with its process, hence no soft one, and that any thread of the process may release."""
+    return FileLock(path, timeout=0, thread_local=False, fallback_to_soft=False)
+
+
 def is_locked(path: Path) -> bool:
-    """Whether a process holds a lock; False where there is none, or where the file system knows no locks."""
+    """Whether a process holds a lock; False where there is none, or where the file system knows no locks.
+
+    Takes the lock for an instant to find out, and makes no file.
+    """
     if not path.is_file():
         return False
     try:
-        with FileLock(path, timeout=0):
+        with _lock(path):
             return False
     except Timeout:
         return True
@@ -39,7 +47,7 @@ def hold(path: Path, refusal: str, attempts: int = 20) -> BaseFileLock | None:
     Raises:
         RunFolderError: another process holds it.
     """
-    lock = FileLock(path, timeout=0)
+    lock = _lock(path)
     for attempt in range(attempts):
         try:
             lock.acquire()
@@ -64,7 +72,7 @@ def only_one(lock: Path) -> Generator[None]:
     """
     with storage(lock.parent):
         lock.parent.mkdir(parents=True, exist_ok=True)
-    held = hold(lock, f"{lock.parent}: another process is at work here. Wait for it, or stop it first", attempts=1)
+    held = hold(lock, f"{lock.parent}: another process is at work here. Wait for it, or stop it first")
     try:
         yield
     finally:
