@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from multitune.core.files import write_json, write_text
-from multitune.core.run_folder import RunFolder
+from multitune.core.run_folder import RunFolder, StudyFolder
 from multitune.core.versions import versions
 
 LABELS = ("bearish", "bullish", "neutral")
@@ -23,11 +23,14 @@ def made_run(path: Path, tasks: int = 3, rows: int = 40, steps: int = 60, seed: 
     folder, rng, names = RunFolder(path), np.random.default_rng(seed), NAMES[:tasks]
     adapters = {"shared": [*names, "chat"], **{name: [name] for name in names}}
     mixture = {"schedule": "anneal", "shares": None}
-    config: Facts = {"name": path.name, "base": "tiny", "method": "lora", "mixture": mixture, "seed": seed}
-    config |= {"tasks": [{"name": name, "kind": "classify"} for name in names], "general": [{"name": "chat"}]}
+    config: Facts = {"name": path.name, "base": "someone/tiny", "method": "lora", "mixture": mixture, "seed": seed}
+    task = {"kind": "classify", "labels": list(LABELS), "prompt": "{{ text }}", "answer": "{{ label }}"}
+    config["tasks"] = [{**task, "name": name, "data": f"{name}.jsonl"} for name in names]
+    chat = {"name": "chat", "kind": "generate", "prompt": "{{ text }}", "answer": "{{ label }}", "share": 0.1}
+    config |= {"general": [{**chat, "data": "chat.jsonl"}], "adapters": ["shared", "per_task"]}
     config |= {"train": {"epochs": 2.0, "learning_rate": 0.0005}, "lora": {"rank": 8}}
     write_text(folder.config, yaml.safe_dump(config, sort_keys=False))
-    write_json(folder.versions, versions())
+    versions().write(folder.versions)
     write_json(folder.data, {name: _data(name, rows) for name in (*names, "chat")})
     write_text(folder.events, "".join(json.dumps(event) + "\n" for event in _events(adapters, steps, rng)))
     best = {key: {"step": steps, "value": 0.5} for key in ("mean", "worst", "weighted")}
@@ -55,7 +58,14 @@ def made_comparison(folder: RunFolder, subject: str = "api-model") -> Path:
     reading = {"tasks": rows, "unread": unread}
     found = {"against": f"openai:{subject}", "subject": subject, "split": "test", "confidence": 0.95}
     found |= {"resamples": 1000, "ours": {}, "readings": {"strict": reading, "lenient": reading}}
-    found |= {"prompt_tokens": 12_000, "answer_tokens": 340, "cost": 0.0123, "cut_short": {rows[0]["task"]: 1}}
+    found |= {
+        "prompt_tokens": 12_000,
+        "answer_tokens": 340,
+        "cost": 0.0123,
+        "api_base": "https://api.example/v1",
+        "model": subject,
+        "cut_short": {rows[0]["task"]: 1},
+    }
     path = folder.path / "comparisons" / f"{subject}.json"
     write_json(path, found)
     return path
@@ -134,7 +144,8 @@ def _scores(names: tuple[str, ...], rows: int, rng: np.random.Generator) -> Fact
         "verdicts": by,
     }
     kept = {"kind": "classify", "metric": "accuracy", "examples": 200, "scores": {}}
-    kept["scores"] = {name: {"score": score, "loss": 1.0} for name, score in (("base", 0.41), ("shared", 0.37))}
+    after = (("base", 0.41), ("shared", 0.37))
+    kept["scores"] = {name: {"score": score, "loss": 1.0, "examples": 200} for name, score in after}
     kept["change"] = {"shared": {"difference": -0.04, "low": -0.07, "high": -0.01, "p": 0.01}}
     return {
         "split": "test",
@@ -151,7 +162,8 @@ def _table(names: tuple[str, ...]) -> Facts:
     rows: Facts = {}
     for place, name in enumerate(names):
         ships = name if place == 1 else "shared"
-        standings = {who: {"score": score} for who, score in (("base", 0.2), (name, 0.5), ("shared", 0.6))}
+        even = {"difference": 0.0, "low": 0.0, "high": 0.0, "standard_error": 0.0}
+        standings = {who: {"score": score, **even} for who, score in (("base", 0.2), (name, 0.5), ("shared", 0.6))}
         rows[name] = {"adapter": ships, "path": f"adapters/{ships}", "metric": "accuracy", "examples": 40}
         rows[name] |= {"why": "best, 0.600; next alone 0.500", "standings": standings}
     size = {"base": 1_000_000, "adapters": 50_000, "together": 1_050_000, "separate": 1_000_000 * len(names)}
@@ -170,7 +182,7 @@ def _router(names: tuple[str, ...], rows: int) -> Facts:
         "features": "embedding",
         "rows": "test",
         "views": {view: {**quality, "confusion": confusion} for view in ("prompt", "body")},
-        "kinds": {"discriminant": 0.95, "heads": 0.94, "softmax": 0.93},
+        "kinds": {"discriminant": 0.95, "softmax": 0.93},
         "general": {"chat": {"auroc": 0.87, "routed": 0.7}},
         "left_out": {name: {"auroc": 0.8, "routed": 0.9} for name in names},
         "tasks": dict.fromkeys(names, task),
@@ -190,10 +202,10 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
         "arms": [_arm(place, members, names, rng) for place, members in enumerate(recipes)],
         "sentence": f"Train {names[0]} with {names[1]} and leave the others alone: two tasks gain, none is hurt.",
         "recommended": _recommended(names),
-        "comparisons": {"recommended against equal_passes": {"tasks": _proof(names), "summary": {}}},
+        "comparisons": {"recommended against equal_passes": {"tasks": _proof(names), "summary": _summary(names)}},
         "variants": [
             {"schedule": schedule, "general": 0.1, "seeds": [1], "validation": 0.5, "tasks": _proof(names)}
-            | {"summary": {"verdicts": {"helped": list(names[:2]), "hurt": [], "cannot tell": list(names[2:])}}}
+            | {"summary": _summary(names)}
             for schedule in ("anneal", "sqrt")
         ],
         "helps": _helps(names, helps),
@@ -214,9 +226,11 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
         "cost": {"spent_tokens": 4.1e6, "spent_seconds": 5400.0, "everything_tokens": 2.2e7}
         | {"everything_seconds": 29_000.0, "ratio": 5.37},
     }
-    write_json(path / "findings.json", findings)
-    write_json(path / "versions.json", versions())
-    write_text(path / "study.yaml", yaml.safe_dump({"name": path.name, "tasks": list(names)}))
+    write_json(StudyFolder(path).findings, findings)
+    versions().write(StudyFolder(path).versions)
+    run = {"tasks": [{"name": name} for name in names], "base": "someone/tiny"}
+    settings = {"study": {"name": path.name}, "run": run}
+    write_text(StudyFolder(path).config, yaml.safe_dump(settings))
     return path
 
 
@@ -241,12 +255,15 @@ def _recommended(names: tuple[str, ...]) -> Facts:
         alone, difference = 0.4 + 0.02 * place, (0.09, 0.07)[place] if place < 2 else 0.0
         reach = 0.05 if place < 2 else 0.0
         tasks[name] = {
+            "task": name,
             "group": groups[0] if place < 2 else [name],
             "predicted": difference / 2 + 0.01,
             "difference": difference,
             "low": difference - reach,
             "high": difference + reach,
+            "p": 0.01 if reach else 1.0,
             "p_holm": 0.02 if reach else 1.0,
+            "base": 0.2,
             "verdict": "helped" if difference - reach > 0 else "cannot tell",
             "metric": "accuracy",
             "alone": alone,
@@ -260,8 +277,13 @@ def _recommended(names: tuple[str, ...]) -> Facts:
     }
 
 
+def _summary(names: tuple[str, ...]) -> Facts:
+    verdicts = {"helped": list(names[:2]), "hurt": [], "cannot tell": list(names[2:])}
+    return {"delta_m": 0.1, "median_change": 0.1, "mean_points": 4.0, "verdicts": verdicts}
+
+
 def _proof(names: tuple[str, ...]) -> list[Facts]:
-    return [{"task": task, **row} for task, row in _recommended(names)["tasks"].items()]
+    return list(_recommended(names)["tasks"].values())
 
 
 def _helps(names: tuple[str, ...], points: np.ndarray) -> Facts:

@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.record import record
 from multitune.config.adapters import expand_adapters
 from multitune.config.load import load_config
+from multitune.core.bases import BASE
 from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction
 from multitune.core.run_folder import RunFolder
@@ -24,7 +25,6 @@ from multitune.deployment.deploy import candidates_of
 from multitune.deployment.select import Candidate, choose
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score, resampled
-from multitune.core.bases import BASE
 from multitune.model.files import WEIGHTS
 from multitune.tasks.metrics import METRICS, Metric
 

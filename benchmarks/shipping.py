@@ -13,12 +13,12 @@ import numpy as np
 
 from benchmarks.record import record
 from benchmarks.studies import recorded_study
+from multitune.core.bases import BASE
 from multitune.core.files import read_json
 from multitune.core.records import Prediction
 from multitune.deployment.select import Candidate, choose
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score
-from multitune.core.bases import BASE
 from multitune.study.arms import load_predictions
 from multitune.study.plan import baselines
 from multitune.study.runner import StudyRunner

@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from multitune.core.bases import resolve_base
+from multitune.core.bases import BASE, resolve_base
 from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.inference.generate import GenerateOptions, generate
 from multitune.model.backbone import Dtype, load_backbone
-from multitune.core.bases import BASE
 from multitune.model.bank import AdapterBank
 
 Respond = Callable[["Request"], "Response"]

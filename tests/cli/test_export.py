@@ -11,10 +11,10 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 from typer.testing import CliRunner
 
-from multitune.cli.export import Form, export_adapter
 from multitune.cli.main import app
 from multitune.core.errors import InputError, ModelError
 from multitune.core.run_folder import RunFolder
+from multitune.deployment.export import FORMS, Form, export_adapter
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
@@ -24,8 +24,8 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # peft asks for it
 def test_both_forms_are_the_same_model(finished: Path, base_folder: Path, tmp_path: Path) -> None:
-    export_adapter(RunFolder(finished), "shared", tmp_path / "peft", Form.PEFT)
-    export_adapter(RunFolder(finished), "shared", tmp_path / "merged", Form.MERGED)
+    export_adapter(RunFolder(finished), "shared", tmp_path / "peft", "peft")
+    export_adapter(RunFolder(finished), "shared", tmp_path / "merged", "merged")
     base = AutoModelForCausalLM.from_pretrained(base_folder)
     adapted = PeftModel.from_pretrained(base, tmp_path / "peft")
     torch.testing.assert_close(
@@ -33,7 +33,7 @@ def test_both_forms_are_the_same_model(finished: Path, base_folder: Path, tmp_pa
     )
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", FORMS)
 def test_what_is_in_the_way_stays(finished: Path, tmp_path: Path, form: Form) -> None:
     (tmp_path / "mine.txt").write_text("mine", "utf-8")
     with pytest.raises(InputError, match="Choose another folder"):
@@ -45,7 +45,7 @@ def test_an_unknown_adapter_is_answered_with_those_there_are(finished: Path, tmp
     with pytest.raises(
         InputError, match=r"Did you mean 'shared'\? All: colours, colours.residual, copy, copy.residual, shared"
     ):
-        export_adapter(RunFolder(finished), "shard", tmp_path / "out", Form.PEFT)
+        export_adapter(RunFolder(finished), "shard", tmp_path / "out", "peft")
 
 
 def test_an_export_for_peft_ends_with_how_vllm_loads_it(finished: Path, tmp_path: Path) -> None:
@@ -73,18 +73,18 @@ def strange(finished: Path, tmp_path: Path) -> RunFolder:
 def test_a_family_that_llama_cpp_does_not_adapt_is_refused_and_nothing_is_left(strange: RunFolder) -> None:
     target = strange.path.parent / "out"
     with pytest.raises(ModelError, match="model type 'gpt_neox' cannot be converted"):
-        export_adapter(strange, "shared", target, Form.GGUF)
+        export_adapter(strange, "shared", target, "gguf")
     assert {path.name for path in target.parent.iterdir()} == {"base", "run"}
 
 
 def test_what_stands_against_vllm_does_not_stop_the_export(strange: RunFolder) -> None:
     target = strange.path.parent / "out"
-    assert "'gpt_neox' is not known to take adapters" in export_adapter(strange, "shared", target, Form.PEFT)
+    assert "'gpt_neox' is not known to take adapters" in export_adapter(strange, "shared", target, "peft")
     assert (target / "adapter_config.json").is_file()
 
 
 def test_an_export_for_peft_needs_no_base(strange: RunFolder) -> None:
     shutil.rmtree(strange.path.parent / "base")
     target = strange.path.parent / "out"
-    assert "is not known: base: no folder" in export_adapter(strange, "shared", target, Form.PEFT)
+    assert "is not known: base: no folder" in export_adapter(strange, "shared", target, "peft")
     assert (target / "adapter_config.json").is_file()

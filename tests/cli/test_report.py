@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from multitune.cli.main import _write_own_report
+from multitune.cli.output import write_own_report
 from multitune.core.files import read_json
 from multitune.core.run_folder import RunFolder
 from tests.cli.test_main import invoke, multitune
@@ -77,6 +77,6 @@ def test_a_report_that_cannot_be_written_is_one_note(
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     (run / "report.html").unlink()
     (run / "report.html").mkdir()
-    _write_own_report(RunFolder(run), as_json=False)
+    write_own_report(run, as_json=False)
     out = capsys.readouterr().out
     assert out.startswith("note: all is done, but the report could not be written: ") and out.count("\n") == 1

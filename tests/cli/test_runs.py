@@ -15,7 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
-from multitune.cli.runs import Form, exported
+from multitune.cli.runs import exported
 from multitune.core.errors import InputError, MultituneError, RunFolderError
 from multitune.core.events import EventLog, unwatched
 from multitune.core.run_folder import RunFolder
@@ -167,7 +167,7 @@ def test_whatever_one_part_of_a_file_becomes_no_fault_is_a_traceback(part: str, 
         file.write_text(json.dumps(damaged), "utf-8")
         for form in FORMS if turn % 10 == 0 else FORMS[:3]:
             try:
-                told += bool(exported(RunFolder(run), Form(form)))
+                told += bool(exported(RunFolder(run), form))
             except MultituneError as error:
                 refused += 1
                 assert str(run) in str(error)
@@ -194,7 +194,7 @@ def test_a_run_compares_with_itself_as_no_better_and_no_worse(run: Path) -> None
         first, second = row["runs"]
         assert first["score"] == second["score"] == scores[task]["scores"][first["adapter"]]["score"]
         assert first["low"] <= first["score"] <= first["high"] and first["difference"] is None
-        assert second["difference"]["difference"] == 0.0 and second["difference"]["verdict"] == "cannot tell"
+        assert second["difference"]["difference"] == 0.0 and second["verdict"] == "cannot tell"
     assert "cannot tell" in invoke("runs", "compare", run, other).output
 
 
@@ -267,7 +267,7 @@ def test_yes_is_not_asked(run: Path) -> None:
 def test_a_run_that_is_being_trained_is_not_removed(run: Path) -> None:
     log = EventLog(RunFolder(run).events, unwatched)
     log.open(10**9)
-    with pytest.raises(RunFolderError, match="a process is training this run"):
+    with pytest.raises(RunFolderError, match="a process is at work in it"):
         invoke("runs", "remove", run, "--yes")
     log.close()
     assert run.exists()
@@ -306,7 +306,7 @@ def test_a_damaged_run_can_be_removed(run: Path) -> None:
 def test_json_holds_all_that_the_files_say(run: Path) -> None:
     found = json.loads(invoke("runs", "export", run, "--as", "json").stdout)
     assert found["scores"] == json.loads((run / "scores.json").read_text())
-    assert found["routing"] == json.loads((run / "routing/v0001/table.json").read_text())
+    assert found["routing"]["table"] == json.loads((run / "routing/v0001/table.json").read_text())
     assert found["config"] == yaml.safe_load((run / "config.yaml").read_text())
 
 
@@ -335,7 +335,7 @@ def test_markdown_holds_each_row_of_the_table(run: Path) -> None:
     assert len({len(line) for line in table}) == 1 and len(table) == 2 + len(rows)
     for line, row in zip(table[2:], rows, strict=True):
         assert line[:2] == [row["task"], row["metric"]] and line[5] == f"{row['together']:.3f}"
-        assert line[6] == f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+        assert line[6] == f"{row['difference']:+.3f} \\[{row['low']:+.3f}, {row['high']:+.3f}\\]"
 
 
 HOSTILE = "x | y <img src=x onerror=alert(1)> [a](javascript:b) `c` **d**\n\n# e"
@@ -388,7 +388,7 @@ def test_a_card_holds_scores_with_intervals_and_says_what_was_not_done(run: Path
         own = scores["tasks"][line[0]]["scores"]["shared"]
         value, low, high = map(float, re.findall(r"-?\d\.\d+", line[4]))
         assert value == round(own["score"], 3) and low <= value <= high and int(line[2]) == own["examples"]
-    digests = json.loads((run / "data.json").read_text())
+    digests = json.loads((run / "data.json").read_text())["sets"]
     assert all(f"`{digests[name]['digests']['train'][:16]}`" in text for name in ("colours", "copy", "chat"))
     assert "## Audit\n\nNot made." in text and "not known to the run" in text
     assert "texts of no task (chat)" in text and "Loss on general data (chat" in text

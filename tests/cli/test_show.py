@@ -7,30 +7,36 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from multitune.cli.show import show_check, show_scores, summary_line
+from multitune.cli.show import show_check, show_scores
+from multitune.core.results.run import CheckReport
+from multitune.core.results.scores import (
+    GeneralLoss,
+    RetentionScores,
+    Scores,
+    TransferRow,
+    TransferSummary,
+    TransferTable,
+)
+from multitune.reporting.sentences import summary_line
 
 VERDICTS = {"helped": ("reports",), "hurt": (), "cannot tell": ("tweets",)}
-SUMMARY = {"delta_m": 0.041, "median_change": 0.03, "mean_points": 1.94, "left_out": (), "verdicts": VERDICTS}
+SUMMARY = TransferSummary(delta_m=0.041, median_change=0.03, mean_points=1.94, left_out=(), verdicts=VERDICTS)
 
 
-def row(task: str, **fields: Any) -> dict[str, Any]:
+def row(task: str, **fields: Any) -> TransferRow:
     numbers = {"base": 0.312, "alone": 0.701, "together": 0.742, "difference": 0.041, "low": -0.01, "high": 0.092}
     texts = {"task": task, "metric": "numeric_match", "verdict": "cannot tell", "against": "alone"}
-    return {**numbers, **texts, "examples": 1234, "p": 0.04, "p_holm": 0.12, **fields}
+    return TransferRow(**{**numbers, **texts, "examples": 1234, "p": 0.04, "p_holm": 0.12, **fields})
 
 
-def scores(*rows: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "split": "test",
-        "confidence": 0.95,
-        "resamples": 1000,
-        "transfer": {"shared": {"tasks": list(rows), "summary": SUMMARY}},
-        "retention": {},
-        "general": {"dolly": {"examples": 40, "loss": {"base": 2.31, "shared": 2.284}}},
-    }
+def scores(*rows: TransferRow, **fields: Any) -> Scores:
+    table = TransferTable(tasks=rows, summary=SUMMARY)
+    general = {"dolly": GeneralLoss(examples=40, loss={"base": 2.31, "shared": 2.284})}
+    parts = {"transfer": {"shared": table}, "general": general, **fields}
+    return Scores(split="test", confidence=0.95, resamples=1000, tasks={}, **parts)
 
 
-def shown(scores: dict[str, Any], colour: bool = False) -> str:
+def shown(scores: Scores, colour: bool = False) -> str:
     file = io.StringIO()
     system = "standard" if colour else None
     console = Console(file=file, width=100, force_terminal=colour, color_system=system)
@@ -60,8 +66,8 @@ def test_a_verdict_has_its_colour(verdict: str, code: str) -> None:
 
 
 def test_several_adapters_are_told_apart() -> None:
-    both = scores(row("tweets"))
-    both["transfer"]["wide"] = both["transfer"]["shared"]
+    one = scores(row("tweets")).transfer["shared"]
+    both = scores(row("tweets"), transfer={"shared": one, "wide": one})
     assert [line.split()[0] for line in shown(both).splitlines()[1:4]] == ["adapter", "shared", "wide"]
 
 
@@ -70,19 +76,20 @@ def test_what_became_of_general_data_is_told() -> None:
 
 
 def test_what_was_kept_is_a_row_for_each_set_and_a_second_one_for_the_loss_of_free_text() -> None:
-    before, after = {"score": 0.5, "loss": 2.0}, {"score": 0.475, "loss": 2.125}
+    before, after = ({"score": s, "loss": n, "examples": 1200} for s, n in ((0.5, 2.0), (0.475, 2.125)))
     kept = {"metric": "rouge_l", "examples": 1200, "scores": {"base": before, "shared": after}}
     change = {"shared": {"difference": -0.025, "low": -0.05, "high": 0.01, "p": 0.2}}
     sets = {
-        name: {**kept, "kind": kind, "change": change} for name, kind in (("sums", "number"), ("talk", "generate"))
+        name: RetentionScores(**{**kept, "kind": kind, "change": change})
+        for name, kind in (("sums", "number"), ("talk", "generate"))
     }
-    lines = [line.split() for line in shown({**scores(row("tweets")), "retention": sets}).splitlines()]
+    lines = [line.split() for line in shown(scores(row("tweets"), retention=sets)).splitlines()]
     numbers = ["1,200", "0.500", "shared", "0.475", "-0.025", "[-0.050,", "+0.010]"]
-    start = lines.index(["kept", "metric", "n", "base", "adapter", "after", "difference"])
+    start = lines.index(["kept", "metric", "n", "base", "adapter", "after", "difference", "p"])
     assert lines[start + 1 : start + 4] == [
-        ["sums", "rouge_l", *numbers],
-        ["talk", "rouge_l", *numbers],
-        ["talk", "loss", "1,200", "2.000", "shared", "2.125", "+0.125"],
+        ["sums", "rouge_l", *numbers, "0.200"],
+        ["talk", "rouge_l", *numbers, "0.200"],
+        ["talk", "loss", "1,200", "2.000", "shared", "2.125", "+0.125", "–"],
     ]
 
 
@@ -96,7 +103,7 @@ def test_a_summary_counts_verdicts_and_averages_changes() -> None:
 
 
 def test_a_summary_names_the_tasks_that_it_leaves_out() -> None:
-    left = {**SUMMARY, "delta_m": None, "median_change": None, "left_out": ("reports",)}
+    left = SUMMARY.model_copy(update={"delta_m": None, "median_change": None, "left_out": ("reports",)})
     assert summary_line(left).endswith("mean +1.9 points; Δm without reports, near zero alone")
 
 
@@ -104,7 +111,7 @@ def test_a_check_fits_100_columns() -> None:
     splits = {"train": 120_000, "validation": 12_000, "test": 12_000}
     one = {"name": "headlines", "general": False, "kind": "classify", "metric": "numeric_match", "rows": splits}
     one |= {"too_long": dict.fromkeys(splits, 10), "tokens": 120_000_000, "loss_tokens": 1_200_000, "longest": 2048}
-    drawn = {"name": "headlines", "shares": [1.0, 0.5, 0.25], "draws": 360_000.4, "passes": 3.0}
+    drawn = {"name": "headlines", "shares": (1.0, 0.5, 0.25), "draws": 360_000.4, "passes": 3.0}
     size = {"parameters": 134_515_008, "trainable_parameters": 24_422_400, "executed_tokens": 144_688}
     report: dict[str, Any] = {
         **dict.fromkeys(("name", "base", "method", "device", "dtype", "schedule"), "as given"),
@@ -117,7 +124,7 @@ def test_a_check_fits_100_columns() -> None:
         "estimate": {**size, "memory_bytes": 4_000_000_000, "seconds": 1080.0},
     }
     file = io.StringIO()
-    show_check(report, Console(file=file, width=100))
+    show_check(CheckReport(**report), Console(file=file, width=100))
     tables = [line for line in file.getvalue().splitlines() if "headlines" in line]
     assert all("…" not in line and len(line) <= 100 for line in tables) and len(tables) == 2
     assert "4.0 GB" in file.getvalue() and "18 min" in file.getvalue()

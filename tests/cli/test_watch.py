@@ -6,22 +6,35 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from multitune.cli.watch import Watch, duration, validation_line
+from multitune.cli.watch import Meter, Watch, validation_line
+from multitune.core.results.events import (
+    AdapterStep,
+    CheckpointEvent,
+    EvaluatedEvent,
+    Event,
+    FrozenEvent,
+    NoteEvent,
+    PhaseEvent,
+    StepEvent,
+    ValidationEvent,
+    parse_event,
+)
 
 
-def step(number: int, steps: int = 20, loss: float = 1.5) -> dict[str, Any]:
+def step(number: int, steps: int = 20, loss: float = 1.5) -> Event:
     shared = {"loss": loss, "tasks": {"tweets": loss, "dolly": 2.0}, "shares": {"tweets": 0.9, "dolly": 0.1}}
     alone = {"loss": 0.7, "tasks": {"tweets": 0.7}, "shares": {"tweets": 1.0}}
     adapters = {"shared": shared, "tweets": alone}
-    return {"kind": "step", "step": number, "steps": steps, "seconds": 2.0, "tokens": 1000, "adapters": adapters}
+    counts = {"step": number, "steps": steps, "seconds": 2.0, "tokens": 1000}
+    return parse_event({"kind": "step", **counts, "adapters": adapters})
 
 
-def validation(**fields: Any) -> dict[str, Any]:
+def validation(**fields: Any) -> ValidationEvent:
     tasks = {"tweets": {"loss": 0.5, "metric": 0.75}, "reports": {"loss": 1.0, "metric": None}}
-    return {"kind": "validation", "step": 10, "adapter": "shared", "tasks": tasks, "best": ["task:tweets"], **fields}
+    return ValidationEvent(**{"step": 10, "adapter": "shared", "tasks": tasks, "best": ("task:tweets",), **fields})
 
 
-def shown(events: list[dict[str, Any]], terminal: bool = False) -> str:
+def shown(events: list[Event], terminal: bool = False) -> str:
     file = io.StringIO()
     with Watch(Console(file=file, force_terminal=terminal, color_system=None, width=100)) as watch:
         for event in events:
@@ -43,11 +56,11 @@ def test_a_line_tells_place_speed_and_the_loss_of_each_task() -> None:
 
 
 def test_a_log_has_no_control_characters() -> None:
-    assert "\x1b" not in shown([step(2), validation(), {"kind": "note", "text": "tasks[2] is [bold]"}])
+    assert "\x1b" not in shown([step(2), validation(), NoteEvent(text="tasks[2] is [bold]")])
 
 
 def test_a_note_with_brackets_is_shown_as_it_is() -> None:
-    assert shown([{"kind": "note", "text": "tasks[2] is [bold]"}]) == "note: tasks[2] is [bold]\n"
+    assert shown([NoteEvent(text="tasks[2] is [bold]")]) == "note: tasks[2] is [bold]\n"
 
 
 def test_a_terminal_shows_both_losses_and_the_share() -> None:
@@ -60,26 +73,26 @@ def test_the_shown_loss_is_smoothed() -> None:
 
 
 def test_a_validation_tells_losses_scores_and_what_it_is_best_of() -> None:
-    line = validation_line(validation(best=["task:tweets", "mean"]))
+    line = validation_line(validation(best=("task:tweets", "mean")))
     assert line == "step 10: validation of shared: tweets 0.500 (score 0.750), reports 1.000; best mean so far"
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        {"kind": "checkpoint", "step": 3},
-        {"kind": "something new"},
+        CheckpointEvent(step=3),
+        parse_event({"kind": "something new"}),
     ],
 )
-def test_what_a_reader_need_not_know_is_passed_over(event: dict[str, Any]) -> None:
+def test_what_a_reader_need_not_know_is_passed_over(event: Event) -> None:
     assert shown([event]) == ""
 
 
 def test_other_events_are_one_line_each() -> None:
-    events: list[dict[str, Any]] = [
-        {"kind": "phase", "name": "load"},
-        {"kind": "frozen", "step": 8, "adapter": "shared", "task": "tweets"},
-        {"kind": "evaluated", "adapter": "base", "task": "tweets", "metric": "macro_f1", "score": 0.51234},
+    events: list[Event] = [
+        PhaseEvent(name="load"),
+        FrozenEvent(step=8, adapter="shared", task="tweets"),
+        EvaluatedEvent(adapter="base", task="tweets", metric="macro_f1", score=0.51234),
     ]
     assert shown(events).splitlines() == [
         "loading the base …",
@@ -88,8 +101,19 @@ def test_other_events_are_one_line_each() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0 s"), (45.4, "45 s"), (720, "12 min"), (12000, "3 h 20 min"), (5399, "1 h 30 min")]
-)
-def test_a_duration_is_told_in_one_or_two_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_the_time_that_is_left_knows_that_single_task_adapters_end_early() -> None:
+    """The shared adapter takes 40 steps of one second, four others the first ten of them at four seconds more."""
+    meter = Meter()
+    for number in range(1, 11):
+        adapters = {"shared": AdapterStep(steps=40, tasks={"a": 1.0}, shares={"a": 1.0})}
+        adapters |= {f"{i}": AdapterStep(steps=10, tasks={"a": 1.0}, shares={"a": 1.0}) for i in range(4)}
+        meter.take(StepEvent(step=number, steps=40, seconds=5.0, tokens=10, adapters=adapters))
+    assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
+
+
+def test_where_a_log_does_not_say_how_long_adapters_take_steps_count_alike() -> None:
+    meter = Meter()
+    for number in range(1, 11):
+        adapters = {"shared": AdapterStep(tasks={"a": 1.0}, shares={"a": 1.0})}
+        meter.take(StepEvent(step=number, steps=40, seconds=5.0, tokens=10, adapters=adapters))
+    assert meter.seconds_left() == pytest.approx(150.0, rel=0.05)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from multitune.config.load import parse_config
+from multitune.core.bases import BASE
 from multitune.core.errors import MultituneError, RunFolderError
 from multitune.core.files import read_json
 from multitune.core.predictions import read_predictions, write_predictions
@@ -22,7 +23,6 @@ from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.likelihood import row_losses
 from multitune.inference.predict import PredictOptions, Subject, longest_answer, predict_task
 from multitune.model.backbone import load_backbone
-from multitune.core.bases import BASE
 from multitune.model.bank import AdapterBank
 from multitune.training.prepare import PreparedRun, prepare_run
 
@@ -111,7 +111,7 @@ def evaluated(
 ) -> tuple[RunFolder, dict[str, Any], list[Any]]:
     """(run folder, what evaluate_run returned, the events) of a run with one shared and four single-task adapters."""
     folder, events = RunFolder(tmp_path_factory.mktemp("run")), []
-    return folder, evaluate_run(folder, run, subjects_of(run), events.append), events
+    return folder, evaluate_run(folder, run, subjects_of(run), events.append).plain(), events
 
 
 def test_the_base_answers_all_tasks_and_an_adapter_those_of_its_recipe(evaluated: Any) -> None:
@@ -137,7 +137,7 @@ def test_what_is_returned_is_what_the_folder_holds(evaluated: Any) -> None:
 
 def test_each_pair_of_adapter_and_task_is_observed_once(evaluated: Any) -> None:
     _, scores, events = evaluated
-    seen = {(event["adapter"], event["task"]): (event["metric"], event["score"]) for event in events}
+    seen = {(event.adapter, event.task): (event.metric, event.score) for event in events}
     assert len(seen) == len(events) == 12 + 4
     assert seen == {
         (subject, task): (record["metric"], shown["score"])
@@ -160,7 +160,7 @@ def test_a_shared_adapter_is_compared_with_the_ones_that_learned_alone(evaluated
 def test_a_task_that_none_learned_alone_is_compared_with_the_base(prepare: Prepare, tmp_path: Path) -> None:
     pair = [{"name": "both", "tasks": ["moods", "topics"]}, {"name": "one", "tasks": ["topics"]}]
     run = prepare(adapters=pair, evaluate={"resamples": 100, "limit": 6})
-    scores = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)
+    scores = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None).plain()
     rows = {row["task"]: row for row in scores["transfer"]["both"]["tasks"]}
     assert (rows["moods"]["against"], rows["moods"]["reference"], rows["moods"]["alone"]) == ("base", "base", None)
     assert rows["moods"]["difference"] == pytest.approx(rows["moods"]["together"] - rows["moods"]["base"])
@@ -169,7 +169,7 @@ def test_a_task_that_none_learned_alone_is_compared_with_the_base(prepare: Prepa
 
 def test_without_a_shared_adapter_each_one_is_compared_with_the_base(prepare: Prepare, tmp_path: Path) -> None:
     run = prepare(adapters="per_task", evaluate={"resamples": 100, "limit": 4})
-    scores = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)
+    scores = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None).plain()
     against = {name: [row["against"] for row in table["tasks"]] for name, table in scores["transfer"].items()}
     assert against == {name: ["base"] for name in ("moods", "topics", "sums", "names")}
 
@@ -179,7 +179,7 @@ def test_an_adapter_that_changes_nothing_neither_helps_nor_hurts(prepare: Prepar
     subjects = subjects_of(run)
     subjects[1].bank["shared"].weights.zero_()
     subjects[1].bank["shared"].publish()
-    table = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None)["transfer"]["shared"]
+    table = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None).plain()["transfer"]["shared"]
     assert {(row["difference"], row["verdict"]) for row in table["tasks"]} == {(0.0, "cannot tell")}
     assert table["summary"]["mean_points"] == 0.0
 
@@ -211,14 +211,14 @@ def test_the_change_of_a_retention_set_is_that_of_a_transfer_table(run: Prepared
     folder, scores, _ = evaluated
     before, after = (read_predictions(folder.predictions(subject, "known", "test")) for subject in ("base", "shared"))
     plan = BootstrapPlan(100, 0.95, run.config.seed)
-    (row,) = compare({"known": Arms(before, after)}, {"known": run.retention["known"].data.task.metric}, plan).rows
+    (row,) = compare({"known": Arms(before, after)}, {"known": run.retention["known"].data.task.metric}, plan).tasks
     change = {"difference": row.difference, "low": row.low, "high": row.high, "p": row.p}
     assert scores["retention"]["known"]["change"] == {"shared": change}
 
 
 def test_without_a_shared_adapter_each_one_answers_the_retention_sets(prepare: Prepare, tmp_path: Path) -> None:
     run = prepare(adapters="per_task", evaluate={"resamples": 100, "limit": 3})
-    record = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None)["retention"]["talk"]
+    record = evaluate_run(RunFolder(tmp_path), run, subjects_of(run), lambda event: None).plain()["retention"]["talk"]
     assert (list(record["change"]), record["examples"]) == (["moods", "topics", "sums", "names"], 3)
 
 
@@ -229,7 +229,7 @@ def test_a_fully_trained_backbone_is_a_subject_of_its_own(prepare: Prepare, tmp_
     with torch.no_grad():
         tuned.backbone.model.lm_head.weight.mul_(-1)
     subjects = [Subject(BASE, base, BASE), Subject("shared", tuned, BASE)]
-    losses = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None)["general"]["replay"]["loss"]
+    losses = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None).plain()["general"]["replay"]["loss"]
     assert abs(losses["shared"] - losses["base"]) > 0.1
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
+from multitune.core.results.scores import TransferRow
 from multitune.evaluation.stats import BootstrapPlan, Interval, mean_interval
 from multitune.evaluation.transfer import (
     Arms,
-    TaskTransfer,
     adjusted,
     compare,
     compare_seeds,
@@ -36,8 +36,8 @@ def arm(right: list[bool]) -> list[Prediction]:
     ]
 
 
-def transfer(alone: list[bool], together: list[bool], metric="accuracy") -> TaskTransfer:
-    return compare({"tweets": Arms(arm(alone), arm(together))}, {"tweets": METRICS[metric]}, PLAN).rows[0]
+def transfer(alone: list[bool], together: list[bool], metric="accuracy") -> TransferRow:
+    return compare({"tweets": Arms(arm(alone), arm(together))}, {"tweets": METRICS[metric]}, PLAN).tasks[0]
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_LABELS)
@@ -62,7 +62,7 @@ def test_a_handful_of_examples_cannot_tell(metric, examples):
 
 def test_a_row_holds_the_scores_of_all_arms_and_their_difference():
     arms = Arms(arm([True, False] * 10), arm([True] * 20), arm([False] * 20))
-    (row,) = compare({"tweets": arms}, {"tweets": METRICS["accuracy"]}, PLAN).rows
+    (row,) = compare({"tweets": arms}, {"tweets": METRICS["accuracy"]}, PLAN).tasks
     assert (row.base, row.alone, row.together, row.difference, row.examples) == (0.0, 0.5, 1.0, 0.5, 20)
     assert row.p == row.p_holm == pytest.approx(2 / 2**10)
 
@@ -88,7 +88,7 @@ def test_a_gain_in_a_rare_label_alone_is_judged_by_the_metric_that_sees_it():
         ]
         for said in (before, after)
     )
-    (row,) = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN).rows
+    (row,) = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN).tasks
     assert row.p_mcnemar == 1.0
     assert row.verdict == "helped"
 
@@ -105,7 +105,7 @@ def test_a_mean_of_scores_that_are_neither_right_nor_wrong_has_no_mcnemar():
     )
     score = METRICS["rouge_l"].example
     arms = Arms(*([replace(row, score=score(row.value, row.gold)) for row in side] for side in (alone, together)))
-    (row,) = compare({"texts": arms}, {"texts": METRICS["rouge_l"]}, PLAN).rows
+    (row,) = compare({"texts": arms}, {"texts": METRICS["rouge_l"]}, PLAN).tasks
     assert row.p_mcnemar is None
     assert row.verdict == "helped"
 
@@ -118,12 +118,12 @@ def test_the_interval_of_a_mean_is_that_of_its_scores():
 
 def test_more_tasks_make_each_verdict_stricter():
     gain = Arms(arm([False] * 7 + [True] * 20), arm([True] * 27))  # p = 2 / 2 ** 7
-    (alone,) = compare({"a": gain}, {"a": METRICS["accuracy"]}, PLAN).rows
+    (alone,) = compare({"a": gain}, {"a": METRICS["accuracy"]}, PLAN).tasks
     among_ten = compare(
         {str(place): gain for place in range(10)}, {str(place): METRICS["accuracy"] for place in range(10)}, PLAN
     )
     assert alone.verdict == "helped"
-    assert {row.verdict for row in among_ten.rows} == {"cannot tell"}
+    assert {row.verdict for row in among_ten.tasks} == {"cannot tell"}
 
 
 def test_one_task_that_is_compared_ten_times_is_adjusted_for_all_ten():
@@ -156,7 +156,7 @@ def test_arms_with_different_examples_are_refused(together, message):
 def test_the_summary_gives_mean_and_median_relative_change_and_points():
     row = transfer([True, False] * 10, [True] * 20)
     rows = [
-        replace(row, task=task, alone=alone, difference=difference, verdict=told)
+        row.model_copy(update={"task": task, "alone": alone, "difference": difference, "verdict": told})
         for task, alone, difference, told in [
             ("a", 0.5, 0.1, "helped"),
             ("b", 0.8, -0.08, "hurt"),
@@ -173,7 +173,7 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
 
 
 def test_a_summary_without_a_baseline_to_divide_by_has_no_relative_change():
-    total = summary([replace(transfer([True] * 5, [True] * 5), alone=0.0)], Interval(0.0, 0.0, 0.0))
+    total = summary([transfer([True] * 5, [True] * 5).model_copy(update={"alone": 0.0})], Interval(0.0, 0.0, 0.0))
     assert (total.delta_m, total.median_change, total.left_out) == (None, None, ("tweets",))
 
 
@@ -188,8 +188,8 @@ def test_many_small_gains_that_nobody_can_tell_one_by_one_are_told_in_their_mean
     alone = [place % 5 < 2 for place in range(100)]
     arms = {str(task): Arms(arm(alone), arm(gained(alone, task))) for task in range(10)}
     table = compare(arms, dict.fromkeys(arms, METRICS["accuracy"]), PLAN)
-    assert {row.verdict for row in table.rows} == {"cannot tell"}
-    assert table.summary.mean_points == pytest.approx(100 * sum(row.difference for row in table.rows) / 10)
+    assert {row.verdict for row in table.tasks} == {"cannot tell"}
+    assert table.summary.mean_points == pytest.approx(100 * sum(row.difference for row in table.tasks) / 10)
     assert 0.0 < table.summary.points_low < table.summary.mean_points < table.summary.points_high
 
 
@@ -197,7 +197,7 @@ def test_the_mean_of_one_task_has_the_interval_of_its_row():
     arms = [Arms(arm([True, False] * 20), arm([True] * ok + [False] * (40 - ok))) for ok in (25, 30)]
     for pairs in (arms, arms[:1]):
         table = compare_seeds({"a": pairs}, {"a": METRICS["accuracy"]}, PLAN)
-        (row,) = table.rows
+        (row,) = table.tasks
         total = table.summary.points_low, table.summary.mean_points, table.summary.points_high
         assert total == pytest.approx((100 * row.low, 100 * row.difference, 100 * row.high))
 

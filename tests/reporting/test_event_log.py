@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitune.core.events import EventLog, unwatched
+from multitune.core.results.events import NoteEvent, UnknownEvent, parse_event
 from multitune.core.run_folder import RunFolder
-from multitune.reporting.event_log import DAMAGED, Diary, Entry, Follower, finite, unread
+from multitune.reporting.event_log import Entry, Follower, LogReader, finite, unread
 
 
 def line(number: int) -> bytes:
@@ -27,8 +28,13 @@ def taken(events: list[Any], entries: list[Entry]) -> list[Any]:
     return events
 
 
+def text_of(entry: Entry) -> str:
+    assert isinstance(entry.event, NoteEvent)
+    return entry.event.text
+
+
 def whole_lines(path: Path) -> list[Any]:
-    return [json.loads(part) for part in path.read_bytes().split(b"\n")[:-1]]
+    return [parse_event(json.loads(part)) for part in path.read_bytes().split(b"\n")[:-1]]
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def test_whatever_becomes_of_a_diary_its_reader_ends_with_its_lines(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("diary") / "events.jsonl"
-    reader, seen, written = Diary(path), [], 0
+    reader, seen, written = LogReader(path), [], 0
     for what, count in steps:
         held = path.read_bytes() if path.exists() else b""
         whole = held[: held.rfind(b"\n") + 1]
@@ -75,26 +81,24 @@ def test_whatever_becomes_of_a_diary_its_reader_ends_with_its_lines(
 
 
 def test_a_half_written_line_is_waited_for(path: Path) -> None:
-    reader = Diary(path)
+    reader = LogReader(path)
     path.write_bytes(line(0) + line(1)[:9])
-    assert [entry.event["text"] for entry in reader.news()] == ["000000"]
+    assert [text_of(entry) for entry in reader.news()] == ["000000"]
     assert reader.news() == []
     path.write_bytes(line(0) + line(1))
-    assert [(entry.number, entry.event["text"]) for entry in reader.news()] == [(1, "000001")]
+    assert [(entry.number, text_of(entry)) for entry in reader.news()] == [(1, "000001")]
 
 
 def test_only_what_changed_is_told_again_after_a_cut(path: Path) -> None:
-    reader = Diary(path)
+    reader = LogReader(path)
     path.write_bytes(b"".join(map(line, range(10))))
     reader.news()
     path.write_bytes(b"".join(map(line, range(6))) + b"".join(map(line, range(20, 26))))
-    assert [(entry.number, entry.event["text"]) for entry in reader.news()] == [
-        (6 + i, f"{20 + i:06d}") for i in range(6)
-    ]
+    assert [(entry.number, text_of(entry)) for entry in reader.news()] == [(6 + i, f"{20 + i:06d}") for i in range(6)]
 
 
 def test_a_diary_that_is_not_there_yet_is_waited_for(path: Path) -> None:
-    reader = Diary(path)
+    reader = LogReader(path)
     assert reader.news() == []
     path.write_bytes(line(0))
     assert len(reader.news()) == 1
@@ -102,7 +106,7 @@ def test_a_diary_that_is_not_there_yet_is_waited_for(path: Path) -> None:
 
 def test_a_diary_longer_than_the_window_is_followed_through_a_cut(path: Path) -> None:
     first, second = b"".join(map(line, range(4000))), b"".join(map(line, range(9000, 12000)))
-    reader, seen = Diary(path), []
+    reader, seen = LogReader(path), []
     path.write_bytes(first)
     taken(seen, reader.news())
     path.write_bytes(first[: len(line(0)) * 1500] + second)
@@ -132,17 +136,17 @@ STEP = {"kind": "step", "step": 1, "steps": 2, "seconds": 1.0, "tokens": 3, "ada
 )
 def test_a_line_that_is_no_event_keeps_its_place_and_stops_nothing(path: Path, text: bytes) -> None:
     path.write_bytes(line(0) + text + b"\n" + line(2))
-    assert [entry.event["kind"] for entry in Diary(path).news()] == ["note", DAMAGED, "note"]
+    assert [entry.event.kind for entry in LogReader(path).news()] == ["note", "damaged", "note"]
 
 
-def test_a_kind_of_a_newer_version_passes_as_it_is(path: Path) -> None:
+def test_a_kind_of_a_newer_version_is_unknown_and_passed_over(path: Path) -> None:
     path.write_text('{"kind": "weather", "sun": true}\n')
-    assert Diary(path).news()[0].event == {"kind": "weather", "sun": True}
+    assert LogReader(path).news()[0].event == UnknownEvent()
 
 
 def test_a_reader_who_comes_back_gets_what_he_lacks_and_no_more(path: Path) -> None:
     path.write_bytes(b"".join(map(line, range(9))))
-    entries = Diary(path).news()
+    entries = LogReader(path).news()
     for had in range(9):
         assert list(unread(entries, entries[had].key)) == entries[had + 1 :]
     assert list(unread(entries, None)) == entries
@@ -151,15 +155,15 @@ def test_a_reader_who_comes_back_gets_what_he_lacks_and_no_more(path: Path) -> N
 @pytest.mark.parametrize("key", ["", "8", "8-", "8-0000000000000000", "99-x", "-1", "\x00", "a" * 10_000])
 def test_a_reader_whose_line_is_gone_gets_all(path: Path, key: str) -> None:
     path.write_bytes(b"".join(map(line, range(9))))
-    entries = Diary(path).news()
+    entries = LogReader(path).news()
     assert list(unread(entries, key)) == entries
 
 
 def test_a_line_that_was_cut_and_written_again_is_another_line(path: Path) -> None:
     path.write_bytes(b"".join(map(line, range(5))))
-    before = Diary(path).news()
+    before = LogReader(path).news()
     path.write_bytes(line(0) + line(17) + b"".join(map(line, range(2, 5))))
-    after = Diary(path).news()
+    after = LogReader(path).news()
     assert before[0].key == after[0].key and before[4].event == after[4].event
     assert list(unread(after, before[4].key)) == after
 
@@ -170,7 +174,7 @@ def test_a_run_is_running_while_its_diary_is_held_and_finished_when_it_has_score
     follower = Follower(folder)
     log = EventLog(folder.events, unwatched)
     log.open(0)
-    log({"kind": "note", "text": "x"})
+    log(NoteEvent(text="x"))
     folder.scores.write_text("{}")
     news = follower.news()
     assert (news.state, len(news.entries), news.is_last) == ("running", 1, False)

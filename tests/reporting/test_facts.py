@@ -9,7 +9,7 @@ import pytest
 
 from multitune.core.files import read_json, write_json
 from multitune.core.run_folder import RunFolder
-from multitune.reporting.facts import lines
+from multitune.reporting.example_comparison import lines
 from multitune.reporting.page import write_report
 from tests.reporting.conftest import Page
 
@@ -52,7 +52,7 @@ def test_a_damaged_part_is_named_and_the_rest_is_shown(run: RunFolder, name: str
 @pytest.mark.parametrize("value", [[], None])
 def test_a_part_that_holds_something_else_is_named(run: RunFolder, value: Any) -> None:
     write_json(run.scores, value)
-    assert "scores.json holds no object" in missing(Page(write_report([run.path])))
+    assert "scores.json is damaged" in missing(Page(write_report([run.path])))
 
 
 def changed(run: RunFolder, path: Path, change: Callable[[dict[str, Any]], Any]) -> Page:
@@ -64,7 +64,7 @@ def changed(run: RunFolder, path: Path, change: Callable[[dict[str, Any]], Any])
 
 def test_scores_of_a_newer_form_are_noted_and_the_curves_still_shown(run: RunFolder) -> None:
     page = changed(run, run.scores, lambda scores: scores.update(transfer={"shared": {"rows": []}}))
-    assert "`transfer` has another form" in page.text and "How it learned" in page.text
+    assert "scores.json is damaged" in missing(page) and "How it learned" in page.text
 
 
 def test_fields_of_a_newer_version_are_passed_over(run: RunFolder) -> None:
@@ -103,11 +103,15 @@ def test_a_run_that_was_just_started_has_a_page(run: RunFolder) -> None:
 
 
 def test_a_version_that_add_wrote_measures_no_router(run: RunFolder) -> None:
-    change = {"added": "legal", "removed": None, "version": "v0001", "scores": {}}
-    write_json(run.routing_versions[-1] / "report.json", change)
+    change = {"added": "legal", "removed": None, "version": "v0001", "files": 9, "files_changed": []}
+    change |= {"logits_changed": [], "routes_changed": {"tweets": 0.25}, "accuracy": {"prompt": 0.9}}
+    change |= {"scores": {"tweets": {"before": 0.5, "after": 0.625}}, "schema_version": 2}
+    (run.routing_versions[-1] / "report.json").unlink()
+    write_json(run.routing_versions[-1] / "change.json", change)
     page = Page(write_report([run.path]))
     assert "came from adding or removing a task" in missing(page)
     assert page.table("Choices on validation rows")[0]["ships with"] == "shared"
+    assert page.table("What adding legal did")[0]["after"] == "0.625"
 
 
 def test_damaged_predictions_are_counted(run: RunFolder) -> None:

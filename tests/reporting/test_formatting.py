@@ -1,10 +1,22 @@
-"""Numbers read the same everywhere, with a real minus and no zero that has a sign."""
+"""Numbers read the same everywhere, and no zero has a sign."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitune.reporting.formatting import chance, count, cut, interval, lasting, listed, percent, score, signed, size
+from multitune.reporting.formatting import (
+    chance,
+    count,
+    cut,
+    duration,
+    interval,
+    listed,
+    minus,
+    percent,
+    score,
+    signed,
+    size,
+)
 
 
 @pytest.mark.parametrize(
@@ -12,19 +24,23 @@ from multitune.reporting.formatting import chance, count, cut, interval, lasting
     [
         (score(0.31549), "0.315"),
         (score(None), "–"),
-        (score(-0.2), "−0.200"),
+        (score(-0.2), "-0.200"),
         (signed(0.25), "+0.250"),
         (signed(-0.0001), "+0.000"),
-        (signed(-4.26, 1), "−4.3"),
-        (interval({"low": -0.1, "high": 0.2}), "[−0.100, +0.200]"),
+        (signed(-4.26, 1), "-4.3"),
+        (interval(-0.1, 0.2), "[-0.100, +0.200]"),
+        (minus("[-0.100, +0.200] of x-3 and a -b"), "[−0.100, +0.200] of x-3 and a -b"),
         (chance(0.0002), "<0.001"),
         (percent(1.0, 1), "100%"),
         (percent(0.981, 1), "98.1%"),
         (count(1234), "1,234"),
         (count(139_400_000), "139.4 million"),
         (size(19_600_000), "19.6 MB"),
-        (lasting(45), "45 s"),
-        (lasting(12_000), "3 h 20 min"),
+        (duration(0), "0 s"),
+        (duration(45.4), "45 s"),
+        (duration(720), "12 min"),
+        (duration(5399), "1 h 30 min"),
+        (duration(12_000), "3 h 20 min"),
         (listed(["a"]), "a"),
         (listed(["a", "b", "c"]), "a, b and c"),
         (listed(list("abcdefgh"), 4), "a, b, c and 5 more"),
@@ -47,4 +63,4 @@ def test_a_text_that_is_cut_says_how_much_is_gone(text: str, most: int) -> None:
 
 
 def test_where_there_is_nothing_nothing_is_said() -> None:
-    assert listed([]) == "" and interval({"low": None, "high": 0.2}) == ""
+    assert listed([]) == "" and interval(None, 0.2) == ""

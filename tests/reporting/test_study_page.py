@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.made_runs import made_study
 from multitune.core.files import read_json, write_json
-from multitune.reporting.formatting import score, signed
+from multitune.reporting.formatting import interval, minus, score, signed
 from multitune.reporting.page import write_report
 from multitune.reporting.study_page import PARTS
 from tests.reporting.conftest import Page
@@ -33,7 +33,7 @@ def test_the_recommended_grouping_is_shown_with_what_it_does(study: Path) -> Non
             name,
             score(row["alone"]),
             score(row["together"]),
-            signed(row["difference"]),
+            minus(f"{signed(row['difference'])} {interval(row['low'], row['high'])}"),
             row["verdict"],
         )
         for name, row in tasks.items()
@@ -58,7 +58,7 @@ def test_the_matrix_of_help_is_the_findings_with_marks_for_verdicts(study: Path)
     shown = page_of(study).table("Points that a row's task gains")
     assert [[row[f"with {task}"] for task in helps["tasks"]] for row in shown] == [
         [
-            "" if points is None else signed(points, 1) + marks.get(verdict, "")
+            "" if points is None else minus(signed(points, 1)) + marks.get(verdict, "")
             for points, verdict in zip(row, verdicts, strict=True)
         ]
         for row, verdicts in zip(helps["points"], helps["verdict"], strict=True)
@@ -75,7 +75,7 @@ def test_every_arm_is_a_row_with_its_scores(study: Path) -> None:
 def test_every_rung_has_its_row_and_its_points(study: Path) -> None:
     page = page_of(study)
     rungs = [row["rung"] for row in findings(study)["ladder"]]
-    assert [row["rung"] for row in page.table("Rungs")] == rungs
+    assert [row["a cheap look"] for row in page.table("Predictors")] == rungs
     labels = [attributes.get("aria-label", "") for _, attributes in page.elements]
     assert all(any(f"predicted by {rung}: 12 points" in label for label in labels) for rung in rungs)
 
@@ -84,7 +84,8 @@ def test_the_proof_is_a_table_per_comparison(study: Path) -> None:
     rows = findings(study)["comparisons"]["recommended against equal_passes"]["tasks"]
     shown = page_of(study).table("Recommended against equal passes")
     assert [(row["task"], row["difference"], row["verdict"]) for row in shown] == [
-        (row["task"], signed(row["difference"]), row["verdict"]) for row in rows
+        (row["task"], minus(f"{signed(row['difference'])} {interval(row['low'], row['high'])}"), row["verdict"])
+        for row in rows
     ]
 
 
@@ -108,16 +109,15 @@ def test_a_study_without_findings_has_a_page(study: Path) -> None:
 
 def test_numbers_that_are_not_there_yet_are_dashes(study: Path) -> None:
     found = findings(study)
-    task = found["recommended"]["tasks"]["tweets"]
-    task.update(predicted=None, difference=None, low=None, high=None, p_holm=None, verdict=None, together=None)
-    found["arms"][0].update(test=None, validation={}, seconds=None, general=None)
+    found["recommended"]["tasks"]["tweets"].update(predicted=None, base=None)
+    found["arms"][0].update(validation={})
     found["ladder"][0].update(rank_correlation=None, low=None, high=None, regret=None)
-    found["cost"].update(spent_seconds=None, ratio=None)
+    found["cost"].update(ratio=None)
     write_json(study / "findings.json", found)
     page = page_of(study)
-    row = page.table("What the recommended grouping does")[0]
-    assert (row["together"], row["difference"], row["verdict"]) == ("–", "–", "–")
-    assert page.table("20 arms")[0]["tweets"] == "–" and "cannot be shown" not in page.text
+    assert page.table("What the recommended grouping does")[0]["base"] == "–"
+    assert page.table("20 arms")[0]["tweets"] == "–"
+    assert page.table("Predictors")[0]["rank correlation"] == "cannot tell"
 
 
 def test_a_study_of_220_arms_stays_small(tmp_path: Path) -> None:

@@ -1,30 +1,36 @@
-"""Curves, shares and sums are those of the diary's events."""
-
-from typing import Any
+"""Curves, shares and sums are those of the events."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multitune.core.results.events import (
+    AdapterStep,
+    FrozenEvent,
+    NoteEvent,
+    StepEvent,
+    ValidatedTask,
+    ValidationEvent,
+)
+from multitune.core.results.run import AdapterSelection, Selection
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.facts import read_run
 from multitune.reporting.training_curves import POINTS, curves, notes, shares, smoothed, spent, thinned
 
 
-def step(drawn: dict[str, int], **shares: float) -> dict[str, Any]:
-    losses = dict.fromkeys(drawn, 1.0)
-    adapter = {"tasks": losses, "shares": shares, "achieved": drawn}
-    return {"kind": "step", "seconds": 1.5, "tokens": 10, "logical_tokens": 20, "answer_tokens": 3} | {
-        "adapters": {"shared": adapter}
-    }
+def step(drawn: dict[str, float], **shares: float) -> StepEvent:
+    adapter = AdapterStep(tasks=dict.fromkeys(drawn, 1.0), shares=shares, achieved=drawn)
+    counts = {"tokens": 10, "logical_tokens": 20, "answer_tokens": 3}
+    return StepEvent(step=1, steps=9, seconds=1.5, adapters={"shared": adapter}, **counts)
 
 
-def validation(at: int, loss: float) -> dict[str, Any]:
-    return {"kind": "validation", "step": at, "adapter": "shared", "tasks": {"a": {"loss": loss, "metric": None}}}
+def validation(at: int, loss: float) -> ValidationEvent:
+    return ValidationEvent(step=at, adapter="shared", tasks={"a": ValidatedTask(loss=loss)}, best=())
 
 
 def test_a_curve_counts_the_rows_of_its_task() -> None:
     events = [validation(0, 3.0), step({"a": 3, "b": 5}), step({"a": 6, "b": 10}), validation(2, 2.0)]
-    curve = next(curve for curve in curves(events, {"shared": {"chosen": 2}}) if curve.task == "a")
+    selection = Selection(adapters={"shared": AdapterSelection(chosen=2, by="mean", best={})})
+    curve = next(curve for curve in curves(events, selection) if curve.task == "a")
     assert curve.train == [(1, 3, 1.0), (2, 6, 1.0)] and curve.validation == [(0, 0, 3.0), (2, 6, 2.0)]
     assert curve.chosen == 2
 
@@ -54,8 +60,8 @@ def test_costs_are_sums_over_steps() -> None:
 
 
 def test_notes_and_frozen_tasks_are_told_once() -> None:
-    frozen = {"kind": "frozen", "step": 7, "adapter": "shared", "task": "a"}
-    note = {"kind": "note", "text": "row by row"}
+    frozen = FrozenEvent(step=7, adapter="shared", task="a")
+    note = NoteEvent(text="row by row")
     assert notes([note, frozen, note]) == ["row by row", "step 7: shared drew a no more; it overfitted"]
 
 

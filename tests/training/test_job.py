@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, RunFolderError, StorageError, TrainingError
-from multitune.core.events import Event
+from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.training import checkpoint as checkpoint_module
 from multitune.training.job import JobOptions, train_run
@@ -29,7 +29,7 @@ def train(config: RunConfig, folder: Path, **options: Any) -> list[Event]:
     return diary(folder)
 
 
-def diary(folder: Path) -> list[Event]:
+def diary(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
@@ -39,7 +39,7 @@ def weights(folder: Path, adapter: str) -> dict[str, torch.Tensor]:
 
 def raising(at_step: int, error: BaseException) -> Callable[[Event], None]:
     def observe(event: Event) -> None:
-        if event["kind"] == "step" and event["step"] == at_step:
+        if isinstance(event, StepEvent) and event.step == at_step:
             raise error
 
     return observe
@@ -90,7 +90,7 @@ def test_an_adapter_on_top_starts_from_the_chosen_one_below_and_leaves_it(
     for key, below in one.items():  # ranks one behind the other
         held = over[key][: len(below)] if "lora_A" in key else over[key][:, : below.shape[1]]
         assert torch.equal(held, below)
-    chosen = json.loads((tmp_path / "stacked/selection.json").read_text())["shared"]["chosen"]
+    chosen = json.loads((tmp_path / "stacked/selection.json").read_text())["adapters"]["shared"]["chosen"]
     validated = {(e["adapter"], e["step"]): e for e in events if e["kind"] == "validation"}
     start, below = (validated[key]["tasks"]["colours"]["loss"] for key in (("over", 0), ("shared", chosen)))
     assert start == pytest.approx(below, abs=1e-6)
@@ -138,7 +138,7 @@ def test_a_run_that_died_before_its_first_checkpoint_starts_over(configure: Conf
 
 def test_ctrl_c_saves_and_says_how_to_go_on(configure: Configure, tmp_path: Path) -> None:
     def interrupt(event: Event) -> None:
-        if event["kind"] == "step" and event["step"] == 3:
+        if isinstance(event, StepEvent) and event.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match="--resume"):
@@ -205,7 +205,7 @@ def test_a_task_that_overfits_is_drawn_no_more_while_the_others_go_on(configure:
 
 def test_the_best_step_is_shipped_and_the_rest_is_cleared_away(configure: Configure, tmp_path: Path) -> None:
     train(configure(), tmp_path / "run")
-    selection = json.loads((tmp_path / "run/selection.json").read_text())
+    selection = json.loads((tmp_path / "run/selection.json").read_text())["adapters"]
     for adapter, chosen in selection.items():
         shipped = json.loads((tmp_path / f"run/adapters/{adapter}/multitune.json").read_text())
         assert shipped["recipe"]["step"] == chosen["chosen"]

@@ -70,7 +70,7 @@ def test_retention_rows_that_are_trained_on_are_counted_and_stay(prepare: Prepar
 
 
 def test_the_data_record_holds_retention_sets(prepare: Prepare) -> None:
-    assert prepare().data_record()["kept"]["rows"]["test"] == 20
+    assert prepare().data_record().sets["kept"].rows["test"] == 20
 
 
 def test_a_broken_retention_set_is_told_before_training(prepare: Prepare) -> None:

@@ -5,17 +5,11 @@ from pathlib import Path
 import pytest
 
 from multitune.core.errors import MissingExtraError
+from multitune.core.results.events import AdapterStep, StepEvent, ValidatedTask, ValidationEvent
 from multitune.training.track import TrackerWatch, flat_numbers, several
 
-STEP = {
-    "kind": "step",
-    "step": 3,
-    "seconds": 2.0,
-    "tokens": 100,
-    "adapters": {
-        "shared": {"loss": 1.5, "lr": 0.1, "grad_norm": 2.0, "tasks": {"a": 1.0}, "shares": {"a": 0.4, "b": 0.6}}
-    },
-}
+SHARED = AdapterStep(loss=1.5, lr=0.1, grad_norm=2.0, tasks={"a": 1.0}, shares={"a": 0.4, "b": 0.6})
+STEP = StepEvent(step=3, steps=9, seconds=2.0, tokens=100, adapters={"shared": SHARED})
 
 
 def test_a_step_becomes_one_number_per_adapter_and_task() -> None:
@@ -25,7 +19,7 @@ def test_a_step_becomes_one_number_per_adapter_and_task() -> None:
 
 
 def test_a_validation_without_metric_shows_its_loss_alone() -> None:
-    event = {"kind": "validation", "step": 3, "adapter": "x", "tasks": {"a": {"loss": 1.0, "metric": None}}}
+    event = ValidationEvent(step=3, adapter="x", tasks={"a": ValidatedTask(loss=1.0)}, best=())
     assert flat_numbers(event) == {"validation/x/a/loss": 1.0}
 
 

@@ -1,5 +1,7 @@
 """The routing versions of a run: the last one is what holds."""
 
+from pathlib import Path
+
 from multitune.core.errors import RouterError
 from multitune.core.files import read_json
 from multitune.core.results.routing import RouterReport, RoutingTable, RoutingVersion, TaskChange
@@ -15,15 +17,25 @@ def read_version(folder: RunFolder) -> RoutingVersion | None:
     if not folder.routing_versions:
         return None
     path = folder.routing_versions[-1]
-    table = RoutingTable.read(path / ROUTING_TABLE)
-    if (path / ROUTING_CHANGE).is_file():
-        change = TaskChange.read(path / ROUTING_CHANGE)
-        return RoutingVersion(version=path.name, table=table, change=change)
-    value = read_json(path / ROUTING_REPORT)
+    table, about = RoutingTable.read(path / ROUTING_TABLE), read_about(path)
+    if isinstance(about, TaskChange):
+        return RoutingVersion(version=path.name, table=table, change=about)
+    return RoutingVersion(version=path.name, table=table, report=about)
+
+
+def read_about(version: Path) -> RouterReport | TaskChange:
+    """What the router of a version is worth, or what the change of tasks did that it came from.
+
+    Raises:
+        RunFolderError: missing, damaged, or of a newer multitune.
+    """
+    if (version / ROUTING_CHANGE).is_file():
+        return TaskChange.read(version / ROUTING_CHANGE)
+    file = version / ROUTING_REPORT
+    value = read_json(file)
     if isinstance(value, dict) and "change" in value:  # written before a change had a file of its own
-        change = TaskChange.parse(value, str(path / ROUTING_REPORT))
-        return RoutingVersion(version=path.name, table=table, change=change)
-    return RoutingVersion(version=path.name, table=table, report=RouterReport.parse(value, str(path / ROUTING_REPORT)))
+        return TaskChange.parse(value, str(file))
+    return RouterReport.parse(value, str(file))
 
 
 def require_table(folder: RunFolder) -> RoutingTable:

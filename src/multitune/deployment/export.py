@@ -81,7 +81,10 @@ def _peft(config: RunConfig, source: Path, target: Path) -> None:
     _copy(source, target)
     settings = json.loads((target / CONFIG).read_text("utf-8"))
     write_json(target / CONFIG, {**settings, "base_model_name_or_path": public_name(config.base)})
-    load_tokenizer(resolve_base(config.base)).save_pretrained(target)
+    try:
+        load_tokenizer(resolve_base(config.base)).save_pretrained(target)
+    except InputError:  # the base is not here: the adapter is whole without its tokenizer
+        return
 
 
 def _vllm(base: str, target: Path) -> str:

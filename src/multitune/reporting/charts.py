@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitune.reporting import svg
-from multitune.reporting.formatting import signed
+from multitune.reporting.formatting import interval, minus, signed
 from multitune.reporting.training_curves import Curve, Shares, smoothed, thinned
 
 if TYPE_CHECKING:
@@ -57,15 +57,15 @@ def _interval(axes: "Axes", y: float, line: Line, wide: bool) -> None:
     marker = "o" if line.verdict in VERDICTS else "D"
     face = colour if line.verdict in VERDICTS else svg.PAPER
     axes.plot([line.difference], [y], marker, color=colour, markerfacecolor=face, markersize=7, markeredgewidth=1.8)
-    bounds = "" if line.low is None or line.high is None else f"  [{signed(line.low)}, {signed(line.high)}]"
+    figures = minus(f"{signed(line.difference)}  {interval(line.low, line.high)}".rstrip())
     label = line.label if len(line.label) <= 36 else line.label[:35] + "…"
     across = axes.get_yaxis_transform()  # x in shares of the axes, y in data
     if wide:
         axes.text(-0.012, y, label, transform=across, ha="right", va="center")
-        axes.text(1.012, y, signed(line.difference) + bounds, transform=across, va="center", color=svg.MUTED)
+        axes.text(1.012, y, figures, transform=across, va="center", color=svg.MUTED)
     else:
         axes.text(0.0, y + 0.42, label, transform=across, va="center")
-        axes.text(1.0, y + 0.42, signed(line.difference) + bounds, transform=across, va="center", ha="right")
+        axes.text(1.0, y + 0.42, figures, transform=across, va="center", ha="right")
 
 
 def _around_zero(axes: "Axes", lines: Sequence[Line]) -> None:
@@ -191,7 +191,7 @@ def seen(lines: Sequence[Line], what: str) -> str:
     """What a forest plot shows, in words."""
     by: dict[str, list[str]] = {}
     for line in lines:
-        by.setdefault(line.verdict, []).append(f"{line.label} {signed(line.difference)}")
+        by.setdefault(line.verdict, []).append(f"{line.label} {minus(signed(line.difference))}")
     parts = [f"{verdict}: {', '.join(rows)}" for verdict, rows in by.items()]
     return f"{what}. " + "; ".join(parts) + "."
 

@@ -12,11 +12,11 @@ from multitune.core.errors import InputError, RunFolderError
 from multitune.core.results.base import Document
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.events import DamagedEvent, Event
-from multitune.core.results.routing import RoutingVersion
+from multitune.core.results.routing import RouterReport, RoutingTable, RoutingVersion, TaskChange
 from multitune.core.results.run import DataRecord, Selection, Versions
 from multitune.core.results.scores import Scores, TransferRow, TransferTable
-from multitune.core.routing_versions import read_version
-from multitune.core.run_folder import RunFolder
+from multitune.core.routing_versions import read_about
+from multitune.core.run_folder import ROUTING_REPORT, ROUTING_TABLE, RunFolder
 from multitune.reporting.event_log import read_events
 from multitune.reporting.run_scores import with_joined
 
@@ -116,8 +116,13 @@ def read_run(path: Path) -> RunFacts:
 
 def part(kind: type[D], path: Path, root: Path, missing: list[str], remedy: str) -> D | None:
     """A document of the folder `root`; None and noted where it cannot be read."""
+    return attempt(lambda: kind.read(path), path, root, missing, remedy)
+
+
+def attempt(read: Callable[[], Read], path: Path, root: Path, missing: list[str], remedy: str) -> Read | None:
+    """What `read` reads from a file of the folder `root`; None and noted where it cannot."""
     try:
-        return kind.read(path)
+        return read()
     except RunFolderError as error:
         missing.append(f"{path.relative_to(root).as_posix()} {_why(error, path)}: {remedy}")
         return None
@@ -127,17 +132,8 @@ def _why(error: RunFolderError, path: Path) -> str:
     """What is wrong with a file, in a few words."""
     if not path.is_file():
         return "is missing"
-    text = str(error).removeprefix(f"{path}: ")
-    return "was written by a newer multitune" if text.startswith("written by a newer") else "is damaged"
-
-
-def attempt(what: str, make: Callable[[], Read], missing: list[str]) -> Read | None:
-    """What `make` returns; None and a note where a file that it reads is missing or damaged."""
-    try:
-        return make()
-    except InputError as error:
-        missing.append(f"{what}: {error}")
-        return None
+    newer = str(error).startswith(f"{path}: written by a newer")
+    return "was written by a newer multitune" if newer else "is damaged"
 
 
 def _config(folder: RunFolder, missing: list[str]) -> RunConfig | None:
@@ -163,14 +159,26 @@ def _events(folder: RunFolder, missing: list[str]) -> Iterator[Event]:
 
 
 def _routing(facts: RunFacts) -> RoutingVersion | None:
-    folder, missing = facts.folder, facts.missing
-    several = len(facts.tasks) > 1 and (facts.config is None or facts.config.method == "lora")
-    found = attempt("what ships with which task is not known", lambda: read_version(folder), missing)
-    if found is None and not folder.routing_versions and several:
-        missing.append(f"routing/ holds no version yet: multitune select {folder.path}")
-    if found and found.change:
+    folder, missing, root = facts.folder, facts.missing, facts.folder.path
+    if not folder.routing_versions:
+        if len(facts.tasks) > 1 and (facts.config is None or facts.config.method == "lora"):
+            missing.append(f"routing/ holds no version yet: multitune select {root}")
+        return None
+    version = folder.routing_versions[-1]
+    unknown = "what ships with which task is not known"
+    table = part(RoutingTable, version / ROUTING_TABLE, root, missing, unknown)
+    report = version / ROUTING_REPORT
+    about = attempt(lambda: read_about(version), report, root, missing, "what the router is worth is not known")
+    if isinstance(about, TaskChange):
         missing.append(
-            f"routing/{found.version} came from adding or removing a task: to measure its router on test rows, "
-            f"multitune select {folder.path}"
+            f"routing/{version.name} came from adding or removing a task: to measure its router on test rows, "
+            f"multitune select {root}"
         )
-    return found
+    if table is None:
+        return None
+    return RoutingVersion(
+        version=version.name,
+        table=table,
+        report=about if isinstance(about, RouterReport) else None,
+        change=about if isinstance(about, TaskChange) else None,
+    )

@@ -15,7 +15,7 @@ from multitune.core.files import write_text
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.blocks import Part
 from multitune.reporting.facts import read_run
-from multitune.reporting.formatting import listed
+from multitune.reporting.formatting import listed, minus
 from multitune.reporting.run_page import run_part
 from multitune.reporting.runs_page import comparison_part
 from multitune.reporting.study_page import is_study, study_part
@@ -59,6 +59,7 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["last_line"] = last_line
+    environment.filters["minus"] = minus
     folder = files("multitune.reporting") / "templates"
     script = (folder / "page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

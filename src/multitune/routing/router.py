@@ -203,7 +203,7 @@ class Router:
             "names": self.classifier.names(),
             "temperature": self.temperature,
             "max_abstained": self.max_abstained,
-            "out-of-distribution": self.unfamiliar,
+            "unfamiliar": self.unfamiliar,
             "lowest": self.lowest,
             "held": {"tasks": self.held.tasks, "views": self.held.views},
         }
@@ -294,8 +294,9 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
         outside = arrays.pop("outside") if "outside" in arrays else arrays.pop("strangers")  # as older versions said
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
         router = Router(facts["features"], classifier, held, outside)
-        for setting in ("max_abstained", "temperature", "out-of-distribution", "lowest"):
-            setattr(router, setting, float(facts[setting]))
+        most = facts["max_abstained"] if "max_abstained" in facts else facts["turned_away"]  # as older versions said
+        router.max_abstained, router.temperature = float(most), float(facts["temperature"])
+        router.unfamiliar, router.lowest = float(facts["unfamiliar"]), float(facts["lowest"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error
     if any(not np.isfinite(array).all() for array in arrays.values()):

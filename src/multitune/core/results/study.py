@@ -1,6 +1,6 @@
 """findings.json: what a study found; and the plan of one. Points are hundredths of a task's metric."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -164,6 +164,11 @@ class Findings(Document):
     predictions: tuple[PredictedGain, ...] = ()
     variants: tuple[Variant, ...] = ()
     cost: StudyCost | None = None
+
+    @classmethod
+    def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
+        """Older files said null where a study had not got to a part yet."""
+        return {key: part for key, part in value.items() if part is not None}
 
 
 class PlannedPart(Record):

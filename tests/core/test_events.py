@@ -9,6 +9,7 @@ import pytest
 
 from multitune.core.errors import RunFolderError
 from multitune.core.events import EventLog, unwatched
+from multitune.core.results.events import NoteEvent
 from multitune.core.run_folder import RunFolder
 
 HOLD = """
@@ -36,7 +37,7 @@ def test_a_diary_goes_on_where_it_stands_or_where_a_checkpoint_left_it(tmp_path:
     path = tmp_path / "events.jsonl"
     for keep, text in ((0, "first"), (10**9, "second"), (10**9, "third")):
         log = opened(path, keep)
-        log({"kind": "note", "text": text})
+        log(NoteEvent(text=text))
         size = log.size
         log.close()
     assert texts(path) == ["first", "second", "third"]
@@ -47,7 +48,7 @@ def test_a_diary_goes_on_where_it_stands_or_where_a_checkpoint_left_it(tmp_path:
 def test_a_second_writer_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     log = opened(folder.events)
-    log({"kind": "note", "text": "mine"})
+    log(NoteEvent(text="mine"))
     assert folder.is_held
     second = EventLog(folder.events, unwatched)
     with pytest.raises(RunFolderError, match="another process is training this run"):

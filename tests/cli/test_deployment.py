@@ -70,7 +70,7 @@ def test_scores_under_the_router_are_those_of_the_adapters_it_chose(run: Path) -
 def test_another_kind_of_router_is_one_setting_away(run: Path) -> None:
     found = invoke("select", run, "--set", "router.kind=softmax", "--set", "router.features=layer:1")
     assert found["report"]["router"] == "softmax" and found["report"]["features"].startswith("layer 1 of")
-    assert set(found["report"]["kinds"]) == {"discriminant", "heads", "softmax"}
+    assert set(found["report"]["kinds"]) == {"discriminant", "softmax"}
 
 
 def test_a_task_joins_and_no_older_file_or_logit_changes(run: Path, newcomer: Path) -> None:
@@ -111,13 +111,13 @@ def test_a_task_that_joined_leaves_without_a_trace_but_its_version(run: Path, ne
 
 
 def test_an_interrupted_joining_goes_on(run: Path, newcomer: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from multitune.evaluation import extend
+    from multitune.deployment import extend
 
-    def power_cut(*_: Any) -> None:
+    def power_cut(*_: Any, **__: Any) -> None:
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as patch:
-        patch.setattr(extend, "_compare", power_cut)
+        patch.setattr(extend, "_write", power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
             invoke("add", newcomer, "--to", run)
     assert [path.name for path in (run / "routing").iterdir()] == ["v0001"]
