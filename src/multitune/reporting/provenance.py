@@ -5,6 +5,7 @@ import json
 from multitune.config.load import dump_config
 from multitune.core.records import SPLITS
 from multitune.core.results.run import DataRecord
+from multitune.core.text import without_passwords
 from multitune.reporting import charts
 from multitune.reporting.blocks import (
     Block,
@@ -102,7 +103,8 @@ def provenance_section(facts: RunFacts, id: str) -> Section:
         blocks.append(_data(facts.data, id))
     blocks.append(Text(_commands(facts), title="Commands to repeat it", kind="code"))
     if facts.config:
-        blocks.append(Text(dump_config(facts.config), title="The run file as resolved", kind="code"))
+        settings = without_passwords(dump_config(facts.config))
+        blocks.append(Text(settings, title="The run file as resolved", kind="code"))
     lead = f"Everything on this page was read from {facts.folder.path}; nothing was computed again from weights."
     return Section(f"{id}-made", "How it was made", lead, blocks)
 

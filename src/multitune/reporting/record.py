@@ -9,6 +9,7 @@ from multitune.core.results.run import DataRecord, RunSummary, Selection, Versio
 from multitune.core.results.scores import Scores
 from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
+from multitune.core.text import without_passwords
 from multitune.reporting.run_scores import read_run_scores
 from multitune.reporting.runs import summarise
 
@@ -34,7 +35,7 @@ def run_record(folder: RunFolder) -> RunRecord:
     """
     return RunRecord(
         summary=summarise(folder.path),
-        config=read_yaml(read_text(folder.config), str(folder.config)),
+        config=read_yaml(without_passwords(read_text(folder.config)), str(folder.config)),
         versions=Versions.read(folder.versions),
         data=DataRecord.read(folder.data),
         selection=Selection.read(folder.selection),

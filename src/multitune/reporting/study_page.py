@@ -8,6 +8,7 @@ from multitune.core.results.run import Versions
 from multitune.core.results.scores import VERDICTS
 from multitune.core.results.study import Effect, Findings, PredictedGain, Recommendation, StudyComparison
 from multitune.core.run_folder import StudyFolder
+from multitune.core.text import without_passwords
 from multitune.reporting import charts
 from multitune.reporting.blocks import Block, Builder, Chart, Charts, Facts, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
@@ -274,7 +275,7 @@ def _provenance(folder: StudyFolder, missing: list[str], id: str) -> Section:
         named = ", ".join(f"{name} {version}" for name, version in versions.packages.items() if version)
         blocks.append(Facts([("Made with", f"{named}, Python {versions.python}")]))
     try:
-        settings = folder.config.read_text("utf-8", errors="replace")
+        settings = without_passwords(folder.config.read_text("utf-8", errors="replace"))
         blocks.append(Text(settings, title="The study file as resolved", kind="code"))
     except (OSError, InputError):
         missing.append(f"{folder.config.name} is missing: the study's settings are not known")
