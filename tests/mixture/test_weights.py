@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from multitune.config.schema import MixtureConfig
 from multitune.core.errors import MixtureError
 from multitune.mixture import weights
+from multitune.mixture.schedules import SCHEDULES, shares_at
 
 PAPER = {"sst": 8544, "quora": 141498, "sts": 6041}
-SCHEDULES = ["round_robin", "proportional", "sqrt", "temperature", "fixed", "anneal", "focus"]
 names = st.text("abcdefgh", min_size=1, max_size=4)
 sizes = st.dictionaries(names, st.integers(1, 10**7), min_size=1, max_size=6)
 
@@ -27,33 +27,31 @@ def test_annealing_gives_the_values_of_the_paper(epoch, expected):
     assert list(shares.values()) == pytest.approx(expected, abs=6e-4)
 
 
-@given(sizes, st.floats(0, 1), st.sampled_from(SCHEDULES))
+@given(sizes, st.floats(0, 1), st.sampled_from(sorted(SCHEDULES)))
 def test_shares_of_every_schedule_add_up_to_one(tasks, progress, schedule):
-    shares = weights.shares_at(config(schedule, tasks), tasks, progress)
+    shares = shares_at(config(schedule, tasks), tasks, progress)
     assert sum(shares.values()) == pytest.approx(1.0)
     assert shares.keys() == tasks.keys()
     assert min(shares.values()) > 0
 
 
-@given(sizes, st.floats(0, 1), st.sampled_from(SCHEDULES))
+@given(sizes, st.floats(0, 1), st.sampled_from(sorted(SCHEDULES)))
 def test_the_order_of_tasks_moves_no_share(tasks, progress, schedule):
     mixture = config(schedule, sorted(tasks))
     backwards = dict(reversed(tasks.items()))
-    assert weights.shares_at(mixture, backwards, progress) == pytest.approx(
-        weights.shares_at(mixture, tasks, progress)
-    )
+    assert shares_at(mixture, backwards, progress) == pytest.approx(shares_at(mixture, tasks, progress))
 
 
 def test_temperature_runs_from_proportional_through_root_to_even():
     tasks = {"a": 100, "b": 900}
     assert weights.proportional(tasks) == pytest.approx({"a": 0.1, "b": 0.9})
     assert weights.sqrt(tasks) == pytest.approx({"a": 0.25, "b": 0.75})
-    assert weights.shares_at(config("temperature", temperature=2.0), tasks, 0.0) == weights.sqrt(tasks)
+    assert shares_at(config("temperature", temperature=2.0), tasks, 0.0) == weights.sqrt(tasks)
     assert weights.round_robin(tasks) == {"a": 0.5, "b": 0.5}
 
 
 def test_the_end_of_annealing_is_the_configured_exponent():
-    shares = weights.shares_at(config("anneal", anneal_end=0.5), {"a": 100, "b": 900}, 1.0)
+    shares = shares_at(config("anneal", anneal_end=0.5), {"a": 100, "b": 900}, 1.0)
     assert shares == pytest.approx({"a": 0.25, "b": 0.75})
 
 
@@ -135,7 +133,7 @@ def test_a_freed_share_that_fills_the_next_task_flows_on():
 def test_no_share_exceeds_its_cap_while_the_caps_can_fill_the_run(tasks, repeats, filled, schedule):
     room = {name: repeats * size for name, size in tasks.items()}
     draws = sum(room.values()) * filled
-    shares = weights.capped(weights.shares_at(config(schedule), tasks, 0.0), room, draws)
+    shares = weights.capped(shares_at(config(schedule), tasks, 0.0), room, draws)
     assert sum(shares.values()) == pytest.approx(1.0)
     assert all(shares[name] * draws <= room[name] * (1 + 1e-9) for name in tasks)
 

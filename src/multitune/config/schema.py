@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from multitune.config.registered import RouterKind, Schedule
 from multitune.core.errors import suggest
 
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
-Schedule = Literal["round_robin", "proportional", "sqrt", "temperature", "fixed", "anneal", "focus"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -193,7 +193,7 @@ class EvaluateConfig(Section):
 class RouterConfig(Section):
     """What picks an adapter by the content of a request."""
 
-    kind: Literal["discriminant", "softmax"] = Field(
+    kind: RouterKind = Field(
         default="discriminant",
         description="discriminant: closed form, takes in tasks later; softmax: learned.",
     )

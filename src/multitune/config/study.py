@@ -8,7 +8,8 @@ from pydantic import Field, ValidationError
 
 from multitune.config.faults import fault_lines
 from multitune.config.load import load_config
-from multitune.config.schema import Fraction, Name, RunConfig, Schedule, Section
+from multitune.config.registered import Schedule
+from multitune.config.schema import Fraction, Name, RunConfig, Section
 from multitune.config.text import read_text, read_yaml
 from multitune.core.errors import ConfigError, suggest
 

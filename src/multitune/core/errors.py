@@ -36,6 +36,10 @@ class MissingExtraError(InputError, ImportError):
     """An optional package is needed; the message holds the pip command."""
 
 
+class PluginError(InputError, ImportError):
+    """A metric, schedule or router of another package is broken; the message names the package."""
+
+
 class MixtureError(InputError, ValueError):
     """A mixture has an empty task, or shares that cannot hold."""
 

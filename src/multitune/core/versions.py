@@ -4,6 +4,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from multitune.core.plugins import plugin_packages
 from multitune.core.results.run import Machine, Versions
 
 PACKAGES = ("multitune", "torch", "transformers", "datasets", "scikit-learn", "scipy", "numpy", "sacrebleu")
@@ -19,7 +20,7 @@ def versions() -> Versions:
             return None
 
     return Versions(
-        packages={name: installed(name) for name in PACKAGES},
+        packages={name: installed(name) for name in (*PACKAGES, *plugin_packages())},
         python=platform.python_version(),
         machine=Machine(system=platform.platform(), processor=_processor(), cores=os.cpu_count()),
     )

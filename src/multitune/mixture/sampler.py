@@ -11,7 +11,8 @@ from multitune.config.schema import MixtureConfig
 from multitune.core.errors import MixtureError, suggest
 from multitune.core.records import Draw
 from multitune.core.seeds import generator
-from multitune.mixture.weights import capped, shares_at, token_shares_to_example_shares, with_fixed
+from multitune.mixture.schedules import shares_at
+from multitune.mixture.weights import capped, token_shares_to_example_shares, with_fixed
 
 EXPECTATION_TICKS = 400  # an expectation walks a long run in so many strides
 

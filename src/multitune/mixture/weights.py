@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from multitune.config.schema import MixtureConfig
 from multitune.core.errors import MixtureError
 
 Losses = Mapping[str, tuple[float, float, float]]  # task -> validation loss (now, best so far, at the start)
@@ -92,34 +91,6 @@ def fixed(sizes: Mapping[str, float], shares: Mapping[str, float] | None) -> dic
     if wrong:
         raise MixtureError(f"mixture.shares: {', '.join(wrong)}; a share must be above 0. Raise it or drop the task")
     return _normalised({name: shares[name] for name in sizes})
-
-
-def shares_at(
-    config: MixtureConfig, sizes: Mapping[str, float], progress: float, losses: Losses | None = None
-) -> dict[str, float]:
-    """Shares of the schedule that the run file names, at one moment of a run; they add up to one.
-
-    Args:
-        config: names the schedule and its settings.
-        sizes: task -> training examples, or the loss tokens in them where `config.unit` is tokens.
-        progress: share of the run that is done, 0 to 1.
-        losses: validation losses, for `focus` only.
-    """
-    match config.schedule:
-        case "round_robin":
-            return round_robin(sizes)
-        case "proportional":
-            return proportional(sizes)
-        case "sqrt":
-            return sqrt(sizes)
-        case "temperature":
-            return temperature(sizes, config.temperature)
-        case "fixed":
-            return fixed(sizes, config.shares)
-        case "anneal":
-            return anneal(sizes, progress, config.anneal_end)
-        case "focus":
-            return focus(sizes, progress, losses or {})
 
 
 def with_fixed(shares: Mapping[str, float], fixed: Mapping[str, float]) -> dict[str, float]:

@@ -1,15 +1,17 @@
 """Vectors to tasks: the streaming discriminant and a learned softmax, behind one protocol."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Protocol
+from functools import cache
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
 from multitune.core.errors import RouterError
+from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault
 from multitune.routing.discriminant import Discriminant
 
-Kind = Literal["discriminant", "softmax"]
-KINDS: tuple[Kind, ...] = ("discriminant", "softmax")
+KINDS = ("discriminant", "softmax")  # our own
+GROUP: Group = "multitune.routers"  # of entry points by which other packages add to these
 GENERAL = "*"  # owner of the prototypes of general texts; no task has this name
 Views = Mapping[str, Mapping[str, np.ndarray]]  # task -> view (such as `prompt`) -> its rows, float32 (row, width)
 General = Mapping[str, np.ndarray]  # set -> texts of no task, float32 (row, width)
@@ -25,7 +27,7 @@ class Reading(NamedTuple):
 class Classifier(Protocol):
     """What a router asks of features."""
 
-    kind: Kind
+    kind: str
 
     @property
     def tasks(self) -> list[str]:
@@ -49,6 +51,19 @@ class Classifier(Protocol):
         ...
 
 
+@runtime_checkable
+class ClassifierKind(Protocol):
+    """A kind of classifier, such as a module with these two functions; other packages add theirs by an entry point."""
+
+    def fit(self, train: Views, general: General, /) -> Classifier:
+        """A classifier of the rows in `train`, whose `kind` is the name of its entry point."""
+        ...
+
+    def open(self, names: list[str], arrays: Mapping[str, np.ndarray], /) -> Classifier:
+        """The classifier that `names` and `state` of one describe; ValueError where they do not fit."""
+        ...
+
+
 class DiscriminantClassifier:
     """A prototype per task and view, one covariance: tasks come and go without touching the other prototypes.
 
@@ -59,7 +74,7 @@ class DiscriminantClassifier:
     Source: Ren et al. 2021, arXiv:2106.09022, whose background has a covariance of its own.
     """
 
-    kind: Kind = "discriminant"
+    kind: str = "discriminant"
 
     def __init__(self, discriminant: Discriminant) -> None:
         self.discriminant = discriminant
@@ -135,7 +150,7 @@ class SoftmaxClassifier:
     the other end in the same place.
     """
 
-    kind: Kind = "softmax"
+    kind: str = "softmax"
 
     def __init__(self, tasks: list[str], arrays: Mapping[str, np.ndarray]) -> None:
         self._tasks = tasks
@@ -168,10 +183,20 @@ class SoftmaxClassifier:
         return self._tasks
 
 
-def fit_classifier(kind: Kind, train: Views, general: General) -> Classifier:
-    """A classifier of the rows in `train`; the discriminant also learns what belongs to no task."""
+def fit_classifier(kind: str, train: Views, general: General) -> Classifier:
+    """A classifier of the rows in `train`; the discriminant also learns what belongs to no task.
+
+    Raises:
+        RouterError: there is no such kind.
+        PluginError: the kind of another package is broken.
+    """
     if kind == "softmax":
         return _fit_softmax(train)
+    if kind != "discriminant":
+        found = guarded(GROUP, kind, _plugin(kind).fit)(train, general)
+        if found.kind != kind or set(found.tasks) != set(train):
+            raise plugin_fault(GROUP, kind, f"gave a classifier of kind {found.kind!r} for the tasks {found.tasks}")
+        return found
     width = next(rows.shape[1] for views in train.values() for rows in views.values())
     found = DiscriminantClassifier(Discriminant(width))
     for task, views in train.items():
@@ -212,6 +237,19 @@ def open_classifier(kind: str, names: list[str], arrays: Mapping[str, np.ndarray
             return DiscriminantClassifier(Discriminant.of(names, arrays))
         if kind == "softmax":
             return SoftmaxClassifier(names, arrays)
+        return _plugin(kind).open(names, arrays)
     except (KeyError, ValueError) as error:
+        if isinstance(error, RouterError):
+            raise
         raise RouterError(f"its arrays do not belong together ({error})") from error
-    raise RouterError(f"its kind is {kind!r}, which this version does not know")
+
+
+@cache
+def _plugin(kind: str) -> ClassifierKind:
+    """The kind that another package offers under a name."""
+    found = load_plugin(GROUP, kind)
+    if found is None:
+        raise RouterError(f"its kind is {kind!r}, which this version does not know and no installed package offers")
+    if not isinstance(found, ClassifierKind):
+        raise plugin_fault(GROUP, kind, "has no fit and open (multitune.routing.classifiers.ClassifierKind)")
+    return found

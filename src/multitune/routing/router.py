@@ -13,7 +13,6 @@ from multitune.routing.classifiers import (
     Classifier,
     DiscriminantClassifier,
     General,
-    Kind,
     Views,
     fit_classifier,
     open_classifier,
@@ -221,7 +220,7 @@ class RouterRows:
     general: General  # texts of no task
 
 
-def fit_router(kind: Kind, features_key: str, rows: RouterRows, max_abstained: float = MAX_ABSTAINED) -> Router:
+def fit_router(kind: str, features_key: str, rows: RouterRows, max_abstained: float = MAX_ABSTAINED) -> Router:
     """A calibrated router of the tasks in `rows`, which sends at most a share of their held-out rows to the base."""
     seen = {name: np.delete(texts, np.s_[::HELD_BACK], axis=0) for name, texts in rows.general.items()}
     seen = {name: texts for name, texts in seen.items() if len(texts)}

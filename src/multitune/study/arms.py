@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from multitune.config.schema import RecipeConfig, RunConfig, Schedule
+from multitune.config.registered import Schedule
+from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import RunFolderError
 from multitune.core.files import read_json, write_json
 from multitune.core.predictions import read_predictions, write_predictions

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from multitune.config.schema import RunConfig, Schedule
+from multitune.config.registered import Schedule
+from multitune.config.schema import RunConfig
 from multitune.config.study import Alone, StudyConfig
 from multitune.core.errors import ConfigError
 from multitune.mixture.sampler import plan_steps

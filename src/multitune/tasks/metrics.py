@@ -1,6 +1,7 @@
 """The scores a task can ask for, in one registry: over a set of examples, and for one example alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache, partial
 from math import isfinite
@@ -9,10 +10,12 @@ from typing import Any, get_args
 import numpy as np
 
 from multitune.config.schema import Kind, TaskConfig
-from multitune.core.errors import TaskError, suggest
+from multitune.core.errors import PluginError, TaskError, suggest
+from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, plugin_names
 from multitune.tasks import sufficient_statistics as statistics
 from multitune.tasks.sufficient_statistics import Tally, Values, label_numbers
 
+GROUP: Group = "multitune.metrics"  # of entry points by which other packages add to these
 _CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
 
 
@@ -45,19 +48,41 @@ def metric_for(config: TaskConfig) -> Metric:
         TaskError: no such metric, or it does not suit the task's kind.
     """
     name = config.metric or DEFAULTS[config.kind]
-    suited = [metric.name for metric in METRICS.values() if config.kind in metric.kinds]
-    if name not in METRICS:
-        raise TaskError(f"task {config.name!r}: metric is {name!r}. {suggest(name, suited)}")
-    metric = METRICS[name]
-    if name not in suited:
+    metric = METRICS.get(name) or _plugin(name)
+    if metric is None:
+        raise TaskError(f"task {config.name!r}: metric is {name!r}. {suggest(name, _suited(config.kind))}")
+    if config.kind not in metric.kinds:
         kinds = " or ".join(kind for kind in get_args(Kind) if kind in metric.kinds)
         raise TaskError(
-            f"task {config.name!r}: metric {name!r} is for kind {kinds}, not {config.kind}. {suggest(name, suited)}"
+            f"task {config.name!r}: metric {name!r} is for kind {kinds}, not {config.kind}. "
+            f"{suggest(name, _suited(config.kind))}"
         )
     if name != "numeric_match":
         return metric
     example = partial(_close, tolerance=config.tolerance)
     return replace(metric, corpus=_mean_of(example), example=example)
+
+
+def _suited(kind: Kind) -> list[str]:
+    """Names of the metrics for a kind of task; a plugin that is broken is none of them."""
+    names = [metric.name for metric in METRICS.values() if kind in metric.kinds]
+    for name in plugin_names(GROUP):
+        with suppress(PluginError):
+            metric = _plugin(name)
+            if metric and kind in metric.kinds:
+                names.append(name)
+    return names
+
+
+@cache
+def _plugin(name: str) -> Metric | None:
+    """The metric that another package offers under a name, if any, with its faults told as that package's."""
+    found = load_plugin(GROUP, name)
+    if found is None:
+        return None
+    if not isinstance(found, Metric) or found.name != name:
+        raise plugin_fault(GROUP, name, "is no Metric of that name (multitune.tasks.metrics.Metric)")
+    return replace(found, corpus=guarded(GROUP, name, found.corpus), example=guarded(GROUP, name, found.example))
 
 
 def _mean_of(example: Callable[[Any, Any], float]) -> Callable[[Values, Values], float]:
