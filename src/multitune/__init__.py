@@ -1,5 +1,6 @@
 """The face: the few names a user needs, each loaded when it is first asked for."""
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AdapterBank", "MultituneError", "RunConfig", "Task", "evaluate", "load_config", "train"]
 __version__ = "0.1.0"
+
+# A library prints nothing of its own: whoever wants its log sets a handler, as `multitune --verbose` does.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 # name -> (module, its name there)
 _HOMES = {

@@ -10,7 +10,7 @@ import typer
 
 from multitune.cli.evaluate import evaluate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
-from multitune.cli.output import hush, print_json, results, write_own_report
+from multitune.cli.output import hush, log_to_stderr, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
 from multitune.cli.study import study
 from multitune.cli.tune import tune
@@ -46,8 +46,13 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Also log to stderr what goes on: caches, retries, recoveries.")
+    ] = False,
 ) -> None:
     """Teach one language model several tasks at once, and see task by task what that gained or cost."""
+    if verbose:
+        log_to_stderr()
 
 
 @app.command()

@@ -1,7 +1,9 @@
 """Where results go: tables as wide as the terminal, JSON alone on stdout, and libraries that keep quiet."""
 
 import json
+import logging
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +31,23 @@ def hush() -> None:
     """Before the first import of what it is about; a value that the user set stays."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what stderr is now: rich puts its own in the place while it shows a live picture."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def log_to_stderr() -> None:
+    """Show the package's log from INFO on, once however often it is called."""
+    logger = logging.getLogger("multitune")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _Stderr) for handler in logger.handlers):
+        handler = _Stderr()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S"))
+        logger.addHandler(handler)
 
 
 WIDEST = 10_000  # columns of what is no terminal: no row is ever wider

@@ -1,6 +1,7 @@
 """The report of a check, kept: as long as run file, data and program are the same, it is told again at once."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from multitune.core.results.run import CheckReport
 from multitune.core.versions import versions
 from multitune.data.sources import source_files
 
+_log = logging.getLogger(__name__)
+
 
 def recalled(config: RunConfig, make: Callable[[], CheckReport]) -> CheckReport:
     """The report that `make` makes, or made before under the same circumstances.
@@ -25,11 +28,15 @@ def recalled(config: RunConfig, make: Callable[[], CheckReport]) -> CheckReport:
         return make()
     kept = cache_folder() / "checks" / f"{_key(config, files)}.json"
     with suppress(RunFolderError):  # none yet, or damaged
-        return CheckReport.read(kept)
+        report = CheckReport.read(kept)
+        _log.info("run file, data and program are as they were: the report is that of %s", kept)
+        return report
     report = make()
-    with suppress(OSError, StorageError):  # a full disk costs the next check some seconds, not this one
+    try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         report.write(kept)
+    except (OSError, StorageError) as error:  # costs the next check some seconds, not this one
+        _log.warning("the report was not kept for the next check: %s", error)
     return report
 
 

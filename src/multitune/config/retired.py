@@ -1,9 +1,12 @@
 """Fields that older run files may hold: renamed, dropped where they say what is now the only way, or refused."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from multitune.core.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 # (section, field) -> its name now
 RENAMED = {("router", "turned_away"): "max_abstained"}
@@ -31,8 +34,10 @@ def without_retired(tree: Mapping[str, Any], place: str) -> dict[str, Any]:
         if fields[field] != harmless:
             raise ConfigError(f"{place}: {section}.{field} is {fields[field]!r}, which {why}. Remove the line")
         kept[section] = {name: value for name, value in fields.items() if name != field}
+        _log.info("%s: %s.%s is no longer a field, and says what holds anyway", place, section, field)
     for (section, field), now in RENAMED.items():
         fields = kept.get(section)
         if isinstance(fields, dict) and field in fields and now not in fields:
             kept[section] = {now if name == field else name: value for name, value in fields.items()}
+            _log.info("%s: %s.%s is called %s.%s now", place, section, field, section, now)
     return kept

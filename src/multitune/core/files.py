@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import RunFolderError, StorageError
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -100,6 +103,7 @@ def recover_folder(folder: Path) -> None:
             shutil.rmtree(old)
         else:
             os.rename(old, folder)
+            _log.warning("%s: recovered as it was before a write that was killed", folder)
 
 
 def _sync(path: Path) -> None:

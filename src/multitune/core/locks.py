@@ -1,5 +1,6 @@
 """One process at a time in a folder: locks that go with the process, however it ends."""
 
+import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from multitune.core.errors import RunFolderError
 from multitune.core.files import storage
+
+_log = logging.getLogger(__name__)
 
 PAUSE = 0.1  # seconds between attempts
 
@@ -55,7 +58,8 @@ def hold(path: Path, refusal: str, attempts: int = 20) -> BaseFileLock | None:
             if attempt == attempts - 1:
                 raise RunFolderError(refusal) from error
             time.sleep(PAUSE)
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError) as error:
+            _log.warning("%s cannot be locked (%s): nothing keeps a second process out", path, error)
             return None
         else:
             return lock

@@ -12,7 +12,7 @@ Group = Literal["multitune.metrics", "multitune.schedules", "multitune.routers"]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 def plugin_names(group: Group) -> list[str]:
@@ -43,9 +43,9 @@ def load_plugin(group: Group, name: str) -> object | None:
     try:
         plugin = entry.load()
     except Exception as error:  # a package's code may raise anything
-        log.debug("loading %s", entry, exc_info=True)
+        _log.info("loading %s", entry, exc_info=True)
         raise plugin_fault(group, name, f"cannot be loaded from {entry.value} ({_said(error)})") from error
-    log.info("%s %r comes from %s", group, name, package)
+    _log.info("%s %r comes from %s", group, name, package)
     return plugin
 
 
@@ -65,7 +65,7 @@ def guarded(group: Group, name: str, function: Callable[Given, Result]) -> Calla
         except MultituneError:
             raise
         except Exception as error:
-            log.debug("calling %s %r", group, name, exc_info=True)
+            _log.info("calling %s %r", group, name, exc_info=True)
             raise plugin_fault(group, name, f"failed ({_said(error)})") from error
 
     return call

@@ -1,6 +1,7 @@
 """Tokens on their way into a file, so that a set of any size can be made and read without holding it in memory."""
 
 import hashlib
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import BinaryIO, final
 
 import numpy as np
+
+_log = logging.getLogger(__name__)
 
 HASHED_TOKENS = 1 << 22  # at a time
 
@@ -51,7 +54,8 @@ class TokenShelf:
         try:
             index.parent.mkdir(parents=True, exist_ok=True)
             handle, part = tempfile.mkstemp(dir=index.parent, prefix=".part-")
-        except OSError:
+        except OSError as error:
+            _log.warning("%s cannot be written (%s): tokens are held in memory and not cached", index.parent, error)
             return None
         self._part = Path(part)
         return os.fdopen(handle, "wb", buffering=0)
@@ -71,6 +75,7 @@ class TokenShelf:
 
     def _take_back(self) -> None:
         """The disk is full: what was written comes into memory, and the rest stays there."""
+        _log.warning("%s is full: tokens are held in memory and not cached", self._part)
         assert self._stream is not None and self._part is not None
         self._stream.close()
         self._held = [np.fromfile(self._part, dtype=np.int32, count=self._written)]
@@ -94,7 +99,8 @@ class TokenShelf:
                 np.savez(stream, offsets=offsets, kept=kept, digest=digest)
             os.replace(self._part, token_file(self._index))
             os.replace(part, self._index)
-        except OSError:
+        except OSError as error:
+            _log.warning("%s cannot be written (%s): tokens are held in memory and not cached", self._index, error)
             part.unlink(missing_ok=True)
             tokens = np.array(tokens)
             self._drop()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -14,6 +15,8 @@ import numpy as np
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError, TaskError
 from multitune.core.paths import cache_folder, file_key
+
+_log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -63,7 +66,8 @@ def _keep(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
         part = tempfile.mkdtemp(dir=folder.parent, prefix=".part-")
         tokenizer.save_pretrained(part)
         os.rename(part, folder)
-    except OSError:  # no room, no right, or another process was faster: the next start converts again or finds it
+    except OSError as error:  # no room, no right, or another was faster: the next start converts again or finds it
+        _log.info("%s was not written (%s); the next start reads the GGUF file again", folder, error)
         if part:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from multitune.core.records import Example, Segments
 from multitune.data.shelf import TokenShelf, digest_of, mapped, token_file
 from multitune.data.taskdata import Rendered
 from multitune.data.tokenizer import ChatFormat
+
+_log = logging.getLogger(__name__)
 
 LAYOUT = 2  # of the cache's files
 BATCH_ROWS = 1000
@@ -74,9 +77,12 @@ def encode(
     file = cache / f"{_key(examples, chat, max_length)}.npz" if cache else None
     arrays = _read(file, len(examples)) if file else None
     if arrays is None:
+        _log.info("tokenising %d rows", len(examples))
         arrays = _tokenise(examples, chat, max_length, file, progress)
-    elif progress:
-        progress(len(examples))
+    else:
+        _log.info("tokens of %d rows are read from %s", len(examples), file)
+        if progress:
+            progress(len(examples))
     tokens, offsets, kept = arrays
     if len(examples) and not len(kept):
         raise DataError(

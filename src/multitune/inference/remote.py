@@ -1,6 +1,7 @@
 """Questions to a chat model over HTTP: many at once, patient with a busy server, strict with a broken one."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,8 @@ import httpx2
 from multitune.core.errors import MultituneError, RefusedError, ServerError, suggest
 from multitune.inference.budget import Ledger
 from multitune.inference.chat import Answer, AnswerStore, Endpoint, Question
+
+_log = logging.getLogger(__name__)
 
 BUSY = (408, 409, 425, 429, 500, 502, 503, 504, 529)  # statuses that may be gone at the next try
 
@@ -168,6 +171,7 @@ class _Conversation:
                     raise ServerError(
                         f"{self.endpoint.api_base}{asks}: {error} ({question.place}, asked {tries})"
                     ) from error
+                _log.warning("%s: %s; asked again in %.1f s (%s)", self.endpoint.api_base, error, wait, question.place)
                 await self._sleep(min(wait, self.policy.longest_wait))
         raise AssertionError("the last retry returns or raises")
 

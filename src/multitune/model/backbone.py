@@ -1,6 +1,7 @@
 """The frozen (or fully trained) language model: loaded from any base, run over packs, checked once for exactness."""
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -18,6 +19,8 @@ from multitune.model.gguf import dequantized_folder
 from multitune.model.likelihood import node_losses
 from multitune.model.lora import Routes
 from multitune.model.norm import install_norms
+
+_log = logging.getLogger(__name__)
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Dtype = Literal["auto", "float32", "bfloat16"]
@@ -126,6 +129,7 @@ def load_backbone(ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto") 
     where = pick_device(device)
     compute = pick_dtype(dtype, where)
     location = dequantized_folder(ref) if ref.gguf else ref.location
+    _log.info("loading base %s from %s on %s in %s", ref.name, location, where, str(compute).removeprefix("torch."))
     try:
         model, missing = _load(location, compute)
     except Exception as error:  # a damaged file makes the readers below raise anything, struct.error included
@@ -184,6 +188,7 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
         backbone.note = (
             f"{type(model).__name__} cannot share prefixes ({fault}); each row is computed in full: exact, but slower"
         )
+        _log.warning(backbone.note)
     return backbone
 
 

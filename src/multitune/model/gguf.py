@@ -1,5 +1,6 @@
 """A GGUF file as an ordinary model folder: unpacked once, so that the next start is fast."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -9,6 +10,8 @@ from typing import Any
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError, StorageError
 from multitune.core.paths import cache_folder, file_key
+
+_log = logging.getLogger(__name__)
 
 
 def dequantized_folder(ref: BaseRef) -> str:
@@ -23,6 +26,7 @@ def dequantized_folder(ref: BaseRef) -> str:
         return str(folder)
     from safetensors import SafetensorError
 
+    _log.info("unpacking %s into %s", ref.gguf, folder)
     model = _load(ref)
     try:
         _save(model, folder)

@@ -1,5 +1,6 @@
 """From a prepared run to a run folder with trained adapters: set up, loop, validate, checkpoint, choose."""
 
+import logging
 import math
 import shutil
 import signal
@@ -39,6 +40,8 @@ from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, AdapterTrainee, Budget, Trainee
 from multitune.training.prepare import AdapterPlan, PreparedRun
 from multitune.training.progress import ValidationTrack
+
+_log = logging.getLogger(__name__)
 
 Measure = Callable[[AdapterBank, str, TaskInput, int], float]  # metric of an adapter on so many validation rows
 
@@ -216,6 +219,7 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
+                _log.info("%s: the run goes on from here", folder.checkpoint)
             job.run_phases()
         job.publish_best()
     finally:

@@ -1,5 +1,6 @@
 """What every result has in common: a typed, frozen record, and documents with a version of their schema."""
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -8,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from multitune.core.errors import RunFolderError
 from multitune.core.files import read_json, write_json
+
+_log = logging.getLogger(__name__)
 
 
 class Record(BaseModel):
@@ -62,6 +65,8 @@ class Document(Record):
                 "Upgrade multitune: pip install --upgrade multitune"
             )
         try:
+            if version < cls.CURRENT:
+                _log.info("%s: schema %s is read as %s", place, version, cls.CURRENT)
             for older in range(version, cls.CURRENT):
                 value = cls.upgrade(older, dict(value))
             return cls.model_validate({**value, "schema_version": cls.CURRENT})
