@@ -16,7 +16,7 @@ FIXED = "torch"  # the Makefile names its version, since not every one is to be 
 
 
 def declared() -> dict[str, str]:
-    """Package, with its extras -> the versions that pyproject.toml allows a developer: its needs and those of `dev`."""
+    """Package, with its extras -> versions that pyproject.toml allows: the needs of the package and of `dev`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     waiting = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     found: dict[str, str] = {}

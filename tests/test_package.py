@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -11,13 +12,19 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Names of the files in the wheel."""
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source archive."""
+    folder = tmp_path_factory.mktemp("built")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-t", "sdist", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return set(zipfile.ZipFile(built).namelist())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> set[str]:
+    """Names of the files in the wheel."""
+    (file,) = built.glob("*.whl")
+    return set(zipfile.ZipFile(file).namelist())
 
 
 def test_the_wheel_says_that_it_is_typed(wheel: set[str]) -> None:
@@ -33,3 +40,12 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: set[str]) -> None:
 
 def test_the_wheel_holds_nothing_else(wheel: set[str]) -> None:
     assert {name.partition("/")[0] for name in wheel} == {"multitune", "multitune-0.1.0.dist-info"}
+
+
+def test_the_source_archive_holds_what_its_makefile_needs(built: Path) -> None:
+    (file,) = built.glob("*.tar.gz")
+    with tarfile.open(file) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    needed = {"Makefile", "constraints.txt", "pyproject.toml", "scripts/constraints.py", "benchmarks/made_runs.py"}
+    assert needed | {"tests/conftest.py", "examples/finance/demo.yaml", "LICENSE", "CITATION.cff"} <= names
+    assert not any(name.startswith((".venv", "runs/", ".hypothesis")) for name in names)
