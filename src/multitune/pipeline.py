@@ -43,6 +43,10 @@ def run_experiment(
     Raises:
         InputError: config or data do not fit; nothing was written.
         TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
+
+    >>> run = multitune.train(multitune.load_config("run.yaml", ["name=other", "adapters=shared"]))
+    >>> run.folder.path.name, list(run.folder.adapters)
+    ('other', ['shared'])
     """
     with evaluated_run(config, resume, observe, overwrite) as run:
         bank = run.subjects[0].bank
@@ -73,6 +77,10 @@ def evaluate_folder(
 
     Returns:
         The scores, and the folder that holds them.
+
+    >>> scores, folder = multitune.evaluate("runs/tiny", split="validation")
+    >>> scores.split, [row.task for row in scores.transfer["shared"].tasks]
+    ('validation', ['colours', 'copy'])
     """
     folder = RunFolder(Path(path)).require()
     own = load_config(folder.config)

@@ -26,6 +26,10 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
 
     Raises:
         ConfigError: with one line per fault, each naming the place, the value and the remedy.
+
+    >>> config = multitune.load_config("run.yaml", ["train.epochs=2"])
+    >>> [task.name for task in config.tasks], config.train.epochs
+    (['colours', 'copy'], 2.0)
     """
     file = Path(path).expanduser()
     raw = read_yaml(read_text(file), str(file))

@@ -217,7 +217,14 @@ class RouterConfig(Section):
 
 
 class RunConfig(Section):
-    """A whole run: one base, several tasks, the adapters to train."""
+    """A whole run: one base, several tasks, the adapters to train.
+
+    >>> config = multitune.load_config("run.yaml")
+    >>> config.mixture.schedule, config.lora.rank
+    ('anneal', 2)
+    >>> config.model_copy(update={"seed": 18}).seed  # values do not change, copies may differ
+    18
+    """
 
     name: Name = Field(default="run", description="Name of the run and of its folder.")
     seed: int = Field(default=17, ge=0, description="All randomness follows from it.")

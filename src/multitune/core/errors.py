@@ -5,7 +5,14 @@ from difflib import get_close_matches
 
 
 class MultituneError(Exception):
-    """Root of the tree. `exit_code` is what the command line returns for it."""
+    """Root of the tree. `exit_code` is what the command line returns for it.
+
+    >>> try:
+    ...     multitune.load_config("run.yaml", ["mixture.schedule=aneal"])
+    ... except multitune.MultituneError as error:
+    ...     print(str(error).partition("All:")[0])
+    run.yaml: mixture.schedule is 'aneal'. Did you mean 'anneal'?
+    """
 
     exit_code = 1
 

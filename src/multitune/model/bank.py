@@ -83,7 +83,15 @@ def lay_out(shapes: Mapping[str, tuple[int, int]], ranks: Mapping[str, tuple[int
 
 
 class AdapterBank:
-    """Adapters by name on one backbone. Adding, training or removing one never touches another."""
+    """Adapters by name on one backbone. Adding, training or removing one never touches another.
+
+    >>> from multitune.core.bases import resolve_base
+    >>> from multitune.model.backbone import load_backbone
+    >>> bank = multitune.AdapterBank(load_backbone(resolve_base("base", Path.cwd()), device="cpu"))
+    >>> adapter = bank.create("shared", rank=4, alpha=8.0, targets="attention", seed=17)
+    >>> bank.names, adapter.weights.shape
+    (('shared',), torch.Size([1792]))
+    """
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone

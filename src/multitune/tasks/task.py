@@ -17,7 +17,16 @@ Row = Mapping[str, Any]
 
 @final
 class Task:
-    """One task of a run, as its configuration describes it."""
+    """One task of a run, as its configuration describes it.
+
+    >>> colours = multitune.Task(multitune.load_config("run.yaml").tasks[0])
+    >>> example = colours.example({"text": "w1 w7", "label": "red"}, 0)
+    >>> example.prompt, example.answer
+    ('say w1 w7', 'red')
+    >>> colours.fit_labels(["red", "blue"])
+    >>> colours.read(" Red."), colours.read("no colour at all")
+    ('red', None)
+    """
 
     def __init__(self, config: TaskConfig) -> None:
         """Compile the templates and find the metric; no row is needed yet.
