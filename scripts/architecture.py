@@ -2,28 +2,23 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "multitune"
 PAGE = ROOT / "ARCHITECTURE.md"
-ROOMS = (
-    "core",
-    "config",
-    "tasks",
-    "data",
-    "mixture",
-    "model",
-    "inference",
-    "routing",
-    "training",
-    "evaluation",
-    "deployment",
-    "study",
-    "tuning",
-    "reporting",
-    "cli",
-)
+PROJECT = ROOT / "pyproject.toml"
+
+
+def layers() -> list[str]:
+    """Rooms and single files of the package in the order of the import contract, lowest first."""
+    contracts = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (order,) = [contract["layers"] for contract in contracts if contract["id"] == "layers"]
+    return [name.strip() for layer in reversed(order) for name in layer.split("|")]
+
+
+ROOMS = tuple(name for name in layers() if (PACKAGE / name).is_dir())
 LIST = re.compile(r"(<!-- files -->\n).*(<!-- end of files -->)", re.DOTALL)
 
 

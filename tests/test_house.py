@@ -93,7 +93,16 @@ def test_a_rooms_init_is_empty(room: str) -> None:
 
 
 def test_every_room_has_its_place_in_the_order() -> None:
-    assert {path.parent.name for path in architecture.PACKAGE.glob("*/__init__.py")} == set(architecture.ROOMS)
+    rooms = {path.parent.name for path in architecture.PACKAGE.glob("*/__init__.py")}
+    files = {path.stem for path in architecture.PACKAGE.glob("[!_]*.py")}
+    assert sorted(architecture.layers()) == sorted(rooms | files)
+
+
+def test_architecture_md_asks_of_each_room_once_and_in_the_order_of_imports() -> None:
+    table = architecture.PAGE.read_text(encoding="utf-8").partition("| room |")[2].partition("\n\n")[0]
+    rooms = re.findall(r"^\| `([\w.]+)` \|", table, re.MULTILINE)
+    assert [room.removesuffix(".py") for room in rooms] == architecture.layers()
+    assert [room for room in rooms if not (architecture.PACKAGE / room).exists()] == []
 
 
 def test_imports_form_no_circle() -> None:
