@@ -8,13 +8,16 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test test-lowest check bench architecture constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench architecture constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
 	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
 
 test: setup-dev  ## All tests
 	$(BIN)/python -m pytest -q
+
+coverage: setup-dev  ## All tests, and the share of lines that they run, which may not fall
+	$(BIN)/python -m pytest -q --cov --cov-report=term
 
 test-lowest: build/lowest.txt  ## All tests on the lowest versions that pyproject.toml allows, but for torch
 	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=$<

@@ -64,12 +64,20 @@ def test_a_file_opens_with_one_sentence_that_says_what_it_is(source: Path) -> No
     assert architecture.first_line(source).endswith(".")
 
 
+def is_command(function: Function) -> bool:
+    """Whether a function is a verb of the command line, whose parameters are its options."""
+    return any(isinstance(node, ast.Attribute) and node.attr == "Option" for node in ast.walk(function.args))
+
+
 def test_a_function_has_at_most_60_lines(tree: ast.Module) -> None:
-    assert [f.name for f in functions(tree) if (f.end_lineno or 0) - f.lineno >= 60] == []
+    first = {f: f.body[0].lineno if is_command(f) else f.lineno for f in functions(tree)}
+    assert [f.name for f, start in first.items() if (f.end_lineno or 0) - start >= 60] == []
 
 
-def test_a_function_has_at_most_six_parameters(tree: ast.Module) -> None:
-    assert [f.name for f in functions(tree) if len(parameters(f)) > 6] == []
+def test_a_function_has_at_most_eight_parameters_and_the_later_ones_by_name(tree: ast.Module) -> None:
+    many = [f for f in functions(tree) if not is_command(f) and len(parameters(f)) > 6]
+    assert [f.name for f in many if len(parameters(f)) > 8] == []
+    assert [f.name for f in many if len(parameters(f)) - len(f.args.kwonlyargs) > 6] == []
 
 
 def test_a_signature_is_typed_in_full(tree: ast.Module) -> None:
