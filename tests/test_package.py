@@ -1,12 +1,17 @@
-"""What a user installs: the package with its types, recipes and templates, and nothing of our workshop."""
+"""What a user installs: the package with its types, recipes and templates; and one version in all places."""
 
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import multitune
 
 ROOT = Path(__file__).parent.parent
 
@@ -49,3 +54,21 @@ def test_the_source_archive_holds_what_its_makefile_needs(built: Path) -> None:
     needed = {"Makefile", "constraints.txt", "pyproject.toml", "scripts/constraints.py", "benchmarks/made_runs.py"}
     assert needed | {"tests/conftest.py", "examples/finance/demo.yaml", "LICENSE", "CITATION.cff"} <= names
     assert not any(name.startswith((".venv", "runs/", ".hypothesis")) for name in names)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert newest is not None
+    found = {project["version"], citation["version"], multitune.__version__, newest[1]}
+    assert found == {project["version"]} and citation["license"] == project["license"]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda file: file.name)
+def test_what_github_reads_is_yaml_and_names_what_is_there(file: Path) -> None:
+    text = file.read_text("utf-8")
+    assert isinstance(yaml.safe_load(text), dict)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert set(re.findall(r"run: make ([a-z-]+)", text)) <= set(targets)
+    assert all((ROOT / path).is_file() for path in re.findall(r"run: (\.\S+)", text))

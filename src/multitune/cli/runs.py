@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List runs, compare them, export them for readers, remove them.", no_args_is_help=True)
 
-WIDTH = 120  # of tables in a file
 FORMS = ("table", "json", "markdown", "card")
 
 
@@ -131,7 +130,7 @@ def _tables(folder: "RunFolder") -> str:
     from multitune.reporting.run_scores import read_run_scores
 
     file = io.StringIO()
-    console = Console(file=file, width=WIDTH)
+    console = Console(file=file)
     show_scores(read_run_scores(folder), folder.path, console)
     if routing := read_version(folder):
         show_routing(routing, folder.path, console)
