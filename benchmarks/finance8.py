@@ -58,7 +58,7 @@ def _headline(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"question": QUESTIONS[column], "text": row["news"], "answer": "Yes" if row[column] else "No"}
 
 
-# Where a local copy lacks a column that the recipe needs: row -> row. `document` keeps the rows of one text together.
+# Where a local copy lacks a column of the template: row -> row. `document` keeps the rows of one text together.
 REWRITE: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "headline": _headline,
     "convfinqa": lambda row: {**row, "document": row["id"].split("#")[0]},

@@ -37,6 +37,7 @@ SETTINGS = (
     "retention=[{use: mmlu, limit: 80}, {use: arithmetic, limit: 40}]",
     "train.epochs=2",
     "train.validate_limit=8",
+    "train.validate_metric=false",
 )
 
 

@@ -193,13 +193,13 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
     """A finished study over every way to combine tasks, as far as `arms` go."""
     rng, names = np.random.default_rng(seed), NAMES[:tasks]
     every = [list(group) for size in range(1, tasks + 1) for group in combinations(names, size)]
-    recipes = [every[place % len(every)] for place in range(arms)]
+    mixtures = [every[place % len(every)] for place in range(arms)]
     helps = rng.normal(1.0, 4.0, (tasks, tasks))
     findings: Facts = {
         "study": path.name,
         "confidence": 0.95,
         "tasks": {name: {"metric": "accuracy", "base": {"validation": 0.2, "test": 0.21}} for name in names},
-        "arms": [_arm(place, members, names, rng) for place, members in enumerate(recipes)],
+        "arms": [_arm(place, members, names, rng) for place, members in enumerate(mixtures)],
         "sentence": f"Train {names[0]} with {names[1]} and leave the others alone: two tasks gain, none is hurt.",
         "recommended": _recommended(names),
         "comparisons": {"recommended against equal_passes": {"tasks": _proof(names), "summary": _summary(names)}},
@@ -241,11 +241,11 @@ def _arm(place: int, members: list[str], names: tuple[str, ...], rng: np.random.
             for name in names
         }
 
-    recipe = {"key": f"{place:04d}", "name": f"{'+'.join(members)}.{place}", "tasks": members}
+    learned = {"key": f"{place:04d}", "name": f"{'+'.join(members)}.{place}", "tasks": members}
     settings = {"general": 0.1, "schedule": "proportional", "seed": place % 3}
     budget = ("together", "equal_passes", "equal_steps")[place % 3]
     spent = {"budget": budget, "steps": 40 + place, "tokens": 9000 + 11 * place, "seconds": 20.0 + place}
-    return {**recipe, **settings, **spent, "validation": measured(40), "test": measured(150)}
+    return {**learned, **settings, **spent, "validation": measured(40), "test": measured(150)}
 
 
 def _recommended(names: tuple[str, ...]) -> Facts:

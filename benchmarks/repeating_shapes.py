@@ -43,8 +43,8 @@ def measure(align: int) -> None:
     run = prepare_run(load_config(CONFIG, ["train.batch_size=16"]))
     bank = AdapterBank(load_backbone(run.ref))
     for plan in run.plans:
-        bank.create(plan.recipe.name, run.config.lora.rank, run.config.lora.alpha, "all", run.config.seed)
-        bank.train(plan.recipe.name)
+        bank.create(plan.spec.name, plan.spec.rank, plan.spec.alpha, "all", plan.spec.seed)
+        bank.train(plan.spec.name)
     rows_done, started = 0, 0.0
     for step in range(STEPS):
         if step == 1:

@@ -53,7 +53,7 @@ def main() -> None:
 def tasks_of(folder: RunFolder) -> list[tuple[str, Metric, list[Candidate], Said]]:
     """Each task with enough rows, its candidates, and what they said, row by row."""
     config = load_config(folder.config)
-    names = [recipe.name for recipe in expand_adapters(config)]
+    names = [adapter.name for adapter in expand_adapters(config)]
     sizes = {name: (folder.adapter(name) / WEIGHTS).stat().st_size for name in names}
     scores = json.loads(folder.scores.read_text("utf-8"))
     found: list[tuple[str, Metric, list[Candidate], Said]] = []

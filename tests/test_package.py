@@ -1,4 +1,4 @@
-"""What a user installs: the package with its types, recipes and templates; and one version in all places."""
+"""What a user installs: the package with its types, task and chat templates; and one version in all places."""
 
 import re
 import subprocess

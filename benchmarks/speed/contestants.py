@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.speed.workloads import batches, prepared
 from multitune.core.records import Segments
+from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
@@ -44,16 +45,16 @@ def multitune(workload: str, steps: int, **options: Any) -> Timeline:
     run = prepared(workload, steps)
     line = Timeline()
 
-    def watch(event: dict[str, Any]) -> None:
-        if event["kind"] == "step":
-            line.seconds.append(event["seconds"])
+    def watch(event: Event) -> None:
+        if isinstance(event, StepEvent):
+            line.seconds.append(event.seconds)
             line.rows.append(run.config.train.batch_size)
-            line.loss.append(event["adapters"]["shared"]["loss"])
-            line.executed_tokens.append(event["tokens"])
-            line.answer_tokens.append(event["answer_tokens"])
+            line.loss.append(event.adapters["shared"].loss)
+            line.executed_tokens.append(event.tokens)
+            line.answer_tokens.append(event.answer_tokens)
 
     train = run.config.train.model_copy(update=options)
-    run = type(run)(run.config.model_copy(update={"train": train}), run.chat, run.ref, run.tasks, run.plans, run.notes)
+    run = replace(run, config=run.config.model_copy(update={"train": train}))
     train_run(run, RunFolder(Path(mkdtemp())), JobOptions(observe=watch))
     return line
 

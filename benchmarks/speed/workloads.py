@@ -42,7 +42,7 @@ def prepared(workload: str, steps: int) -> PreparedRun:
         f"output={Path(gettempdir(), 'multitune-speed')}",
         *_sources(),
     ]
-    if workload != "short_intents":  # the recipe's own prompt, without the list
+    if workload != "short_intents":  # the template's own prompt, without the list
         overrides.append(f"tasks.intents.prompt={json.dumps(_with_labels())}")
     config = load_config(CONFIG, overrides)
     names = tuple(LOCAL) if workload == "mix" else (workload.removeprefix("short_"),)

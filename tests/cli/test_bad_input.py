@@ -10,6 +10,9 @@ import pytest
 import yaml
 
 from multitune.cli import main
+from multitune.config.load import load_config
+from multitune.core.results.events import Event, StepEvent
+from multitune.pipeline import run_experiment
 
 Fields = dict[str, Any]
 Spoil = Callable[[Fields, Path], None]
@@ -74,7 +77,7 @@ def unknown_base(fields: Fields, folder: Path) -> None:
     fields["base"] = str(folder / "no-such-model")
 
 
-def unknown_recipe(fields: Fields, folder: Path) -> None:
+def unknown_template(fields: Fields, folder: Path) -> None:
     fields["tasks"].append({"use": "gsm9k"})
 
 
@@ -99,7 +102,7 @@ FAULTS: dict[Spoil, str] = {
     wrong_encoding: "UTF-8",
     rows_of_a_hundred_thousand_characters: "train.max_length",
     unknown_base: "no-such-model",
-    unknown_recipe: "Did you mean 'gsm8k'?",
+    unknown_template: "Did you mean 'gsm8k'?",
     broken_retention_set: "task 'arithmetic': prompt",
     unknown_target: "Did you mean|q_proj",
 }
@@ -162,10 +165,15 @@ def test_a_damaged_checkpoint_says_what_to_do(
     run_fields: Fields, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "run.yaml"
-    file.write_text(yaml.safe_dump({**run_fields, "output": str(tmp_path / "runs")}))
-    monkeypatch.setattr("sys.argv", ["multitune", "train", str(file)])
-    with pytest.raises(SystemExit):
-        main.run()
+    train = {**run_fields["train"], "validate_every": 1}
+    file.write_text(yaml.safe_dump({**run_fields, "train": train, "output": str(tmp_path / "runs")}))
+
+    def dies(event: Event) -> None:
+        if isinstance(event, StepEvent) and event.step == 2:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_experiment(load_config(file), observe=dies)
     (tmp_path / "runs/tiny/checkpoint/state.json").write_text("{")
     code, said = outcome(["train", str(file), "--resume"], monkeypatch, capsys)
     assert code == 2 and "the checkpoint is damaged" in said and "Delete this folder" in said

@@ -7,54 +7,62 @@ import pytest
 
 from multitune.cli.check import check_run, demand
 from multitune.config.load import load_config
+from multitune.core.results.run import CheckReport
 from multitune.training.prepare import prepare_run
 
 LONG = "copy {{ text }}{% if text == 'w0 w0' %}{% for i in range(40) %} w1{% endfor %}{% endif %}"
 
 
 @pytest.fixture
-def report(run_file: Path) -> dict:
+def report(run_file: Path) -> CheckReport:
     return check_run(load_config(run_file))
 
 
-def test_the_steps_are_those_that_training_takes(report: dict, finished: Path) -> None:
+def test_the_steps_are_those_that_training_takes(report: CheckReport, finished: Path) -> None:
     events = [json.loads(line) for line in (finished / "events.jsonl").read_text("utf-8").splitlines()]
     steps = [event for event in events if event["kind"] == "step"]
-    taken = {adapter["name"]: sum(adapter["name"] in e["adapters"] for e in steps) for adapter in report["adapters"]}
-    assert {adapter["name"]: adapter["steps"] for adapter in report["adapters"]} == taken
+    taken = {one.name: sum(one.name in e["adapters"] for e in steps) for one in report.adapters}
+    assert {one.name: one.steps for one in report.adapters} == taken
 
 
-def test_the_executed_tokens_are_about_those_of_training(report: dict, finished: Path) -> None:
+def test_the_executed_tokens_are_about_those_of_training(report: CheckReport, finished: Path) -> None:
     events = [json.loads(line) for line in (finished / "events.jsonl").read_text("utf-8").splitlines()]
     executed = sum(event["tokens"] for event in events if event["kind"] == "step")
-    assert report["estimate"]["executed_tokens"] == pytest.approx(executed, rel=0.2)
+    assert report.estimate.executed_tokens == pytest.approx(executed, rel=0.2)
 
 
-def test_the_shares_of_every_moment_add_up_to_one(report: dict) -> None:
-    for adapter in report["adapters"]:
-        moments = zip(*(one["shares"] for one in adapter["sets"]), strict=True)
+def test_the_shares_of_every_moment_add_up_to_one(report: CheckReport) -> None:
+    for adapter in report.adapters:
+        moments = zip(*(one.shares for one in adapter.sets), strict=True)
         assert [sum(moment) for moment in moments] == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_rows_that_are_too_long_are_counted(run_file: Path) -> None:
     report = check_run(load_config(run_file, [f'tasks.copy.prompt="{LONG}"']))
-    copy = next(one for one in report["sets"] if one["name"] == "copy")
-    assert (sum(copy["rows"].values()), sum(copy["too_long"].values())) == (39, 1)
+    copy = next(one for one in report.sets if one.name == "copy")
+    assert (sum(copy.rows.values()), sum(copy.too_long.values())) == (39, 1)
 
 
-def test_a_retention_set_is_counted_where_rows_are_scored_and_nowhere_else(run_file: Path, report: dict) -> None:
+def test_a_retention_set_is_counted_where_rows_are_scored_alone(run_file: Path, report: CheckReport) -> None:
     config = load_config(run_file, ["retention=[{use: arithmetic, limit: 30}]"])
     kept = check_run(config)
-    assert kept["sets"][-1]["rows"] == {"train": 0, "validation": 0, "test": 30}
-    assert kept["adapters"] == report["adapters"]
+    assert kept.sets[-1].rows == {"train": 0, "validation": 0, "test": 30}
+    assert kept.adapters == report.adapters
     with_it, without = (demand(prepare_run(one)) for one in (config, load_config(run_file)))
     assert with_it.scored_tokens > without.scored_tokens
     assert with_it.trained_tokens == without.trained_tokens
 
 
-def test_a_setting_outside_its_range_is_a_warning(report: dict) -> None:
-    assert any(line.startswith("train.epochs is 1") for line in report["warnings"])
+def test_a_setting_outside_its_range_is_a_warning(report: CheckReport) -> None:
+    assert any(line.startswith("train.epochs is 1") for line in report.warnings)
 
 
-def test_the_data_tells_what_was_carved(report: dict) -> None:
-    assert any("carved from 40 rows" in line for line in report["notes"])
+def test_the_data_tells_what_was_carved(report: CheckReport) -> None:
+    assert any("carved from 40 rows" in line for line in report.notes)
+
+
+def test_every_adapter_is_sized_by_its_own_rank(run_file: Path) -> None:
+    lists = ("[{name: one, rank: 4}]", "[{name: one, rank: 4}, {name: two, rank: 12}]")
+    one, both = (check_run(load_config(run_file, [f"adapters={adapters}"])).estimate for adapters in lists)
+    assert both.trainable_parameters == 4 * one.trainable_parameters
+    assert both.memory_bytes > one.memory_bytes

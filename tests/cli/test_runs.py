@@ -409,10 +409,10 @@ def test_data_and_base_of_a_hub_are_named_and_scored_in_the_metadata(run: Path) 
     score = json.loads((run / "scores.json").read_text())["tasks"]["colours"]["scores"]["shared"]["score"]
     assert (name, result.dataset_type, result.task_type) == ("tiny-shared", "mteb/banking77", "text-classification")
     assert (result.metric_type, result.metric_value) == ("f1", round(score, 4))
-    assert "| CC BY 4.0 |" in text  # of the recipe, whose data it is
+    assert "| CC BY 4.0 |" in text  # of the template, whose data it is
 
 
-def test_a_recipes_licence_is_not_that_of_other_data(run: Path) -> None:
+def test_a_templates_licence_is_not_that_of_other_data(run: Path) -> None:
     change_config(run, lambda config: config["tasks"][0].update(use="banking77"))
     text = invoke("runs", "export", run, "--as", "card").output
     assert "CC BY 4.0" not in text

@@ -1,4 +1,4 @@
-"""Run files of one or two tasks, written and loaded, and a recipe library of two."""
+"""Run files of one or two tasks, written and loaded, and a template library of two."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ def load(tmp_path: Path) -> Callable[..., RunConfig]:
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A library with the recipes `maths` and `facts`."""
+    """A library with the templates `maths` and `facts`."""
     folder = tmp_path / "library"
     folder.mkdir()
     (folder / "maths.yaml").write_text(MATHS, "utf-8")

@@ -7,19 +7,21 @@ from pathlib import Path
 import pytest
 
 from multitune.config.adapters import expand_adapters
-from multitune.config.schema import RecipeConfig, RunConfig
+from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.errors import ConfigError
 
 Load = Callable[..., RunConfig]
 Tasks = Callable[..., str]
 
-SHARED = RecipeConfig(name="shared", tasks=("a", "b"))
-RESIDUAL = tuple(RecipeConfig(name=f"{name}.residual", tasks=(name,), general=False, on="shared") for name in "ab")
-ALONE = tuple(RecipeConfig(name=name, tasks=(name,), general=False) for name in "ab")
+SHARED = AdapterConfig(name="shared", tasks=("a", "b"))
+RESIDUAL = tuple(
+    AdapterConfig(name=f"{name}.residual", tasks=(name,), general=False, stack_on="shared") for name in "ab"
+)
+ALONE = tuple(AdapterConfig(name=name, tasks=(name,), general=False) for name in "ab")
 
 
 @pytest.mark.parametrize(
-    ("adapters", "recipes"),
+    ("adapters", "expanded"),
     [
         ("shared", (SHARED,)),
         ("per_task", ALONE),
@@ -28,10 +30,10 @@ ALONE = tuple(RecipeConfig(name=name, tasks=(name,), general=False) for name in 
         ("[shared, per_task]", (SHARED, *ALONE)),
     ],
 )
-def test_a_word_stands_for_its_recipes(
-    adapters: str, recipes: tuple[RecipeConfig, ...], load: Load, tasks: Tasks
+def test_a_word_stands_for_its_adapters(
+    adapters: str, expanded: tuple[AdapterConfig, ...], load: Load, tasks: Tasks
 ) -> None:
-    assert expand_adapters(load(tasks("a", "b") + f"adapters: {adapters}")) == recipes
+    assert expand_adapters(load(tasks("a", "b") + f"adapters: {adapters}")) == expanded
 
 
 def test_a_list_is_taken_as_it_is(load: Load, tasks: Tasks) -> None:
@@ -40,7 +42,7 @@ def test_a_list_is_taken_as_it_is(load: Load, tasks: Tasks) -> None:
 
 
 def test_the_mixture_of_one_task_is_one_adapter_with_the_general_members(load: Load, tasks: Tasks) -> None:
-    assert expand_adapters(load(tasks("a"))) == (RecipeConfig(name="a", tasks=("a",), general=True),)
+    assert expand_adapters(load(tasks("a"))) == (AdapterConfig(name="a", tasks=("a",), general=True),)
 
 
 @pytest.mark.parametrize(("name", "adapters"), [("shared", "mixture"), ("base", "mixture"), ("base", "per_task")])
@@ -64,23 +66,29 @@ def test_all_faults_of_a_list_are_told(load: Load, tasks: Tasks) -> None:
     ]
 
 
-def test_a_list_mixes_words_and_recipes(load: Load, tasks: Tasks) -> None:
+def test_a_list_mixes_words_and_adapters(load: Load, tasks: Tasks) -> None:
     config = load(tasks("a", "b", "c") + "adapters: [shared, {name: ab, tasks: [a, b]}, residual]")
-    names = [recipe.name for recipe in expand_adapters(config)]
+    names = [adapter.name for adapter in expand_adapters(config)]
     assert names == ["shared", "ab", "a.residual", "b.residual", "c.residual"]
 
 
 @pytest.mark.parametrize(
     ("adapters", "fault"),
     [
-        ("[residual]", "adapters[0].on: 'shared' is neither an adapter above it nor an adapter's folder"),
-        ("[residual, shared]", "adapters[0].on: 'shared' must stand above 'a.residual' in the list"),
-        ("[{name: x, tasks: [a], on: x}]", "adapters[0].on: 'x' must stand above 'x'"),
-        ("[{name: x, tasks: [a], joint: true}]", "adapters[0].joint is true, but it stands on no adapter"),
-        ("[{name: x, tasks: [a], on: ./there, joint: true}]", "is a finished adapter, which stays as it is"),
+        (
+            "[residual]",
+            "adapters[0].stack_on: 'shared' is neither an adapter before it in the list nor",
+        ),
+        ("[residual, shared]", "adapters[0].stack_on: 'shared' must come before 'a.residual' in the list"),
+        ("[{name: x, tasks: [a], stack_on: x}]", "adapters[0].stack_on: 'x' must come before 'x'"),
+        ("[{name: x, tasks: [a], train_parent: true}]", "adapters[0].train_parent is true, but it has no parent"),
+        (
+            "[{name: x, tasks: [a], stack_on: ./there, train_parent: true}]",
+            "is a finished adapter, which stays as it is",
+        ),
     ],
 )
-def test_an_adapter_stands_on_one_that_is_there(
+def test_an_adapter_stacks_on_one_that_is_there(
     adapters: str, fault: str, load: Load, tasks: Tasks, tmp_path: Path
 ) -> None:
     (tmp_path / "there").mkdir()
@@ -94,6 +102,6 @@ def test_two_adapters_of_one_name_are_refused(load: Load, tasks: Tasks) -> None:
 
 
 def test_a_config_made_in_python_is_checked_too(load: Load, tasks: Tasks) -> None:
-    config = load(tasks("a")).model_copy(update={"adapters": (RecipeConfig(name="x", tasks=("b",)),)})
+    config = load(tasks("a")).model_copy(update={"adapters": (AdapterConfig(name="x", tasks=("b",)),)})
     with pytest.raises(ConfigError, match="'b' is not a task"):
         expand_adapters(config)

@@ -55,7 +55,7 @@ def test_the_last_set_wins(load: Load, tasks: Tasks) -> None:
     assert load(tasks("a") + "seed: 1", "seed=2", "seed=3").seed == 3
 
 
-def test_set_reaches_into_what_a_recipe_brings(library: Path, load: Load) -> None:
+def test_set_reaches_into_what_a_template_brings(library: Path, load: Load) -> None:
     config = load("tasks: [{use: maths}]", "tasks.facts.data.revision=abc", "tasks.0.use=facts")
     assert (config.tasks[0].data.hub, config.tasks[0].data.revision) == ("example/facts", "abc")
 
@@ -138,7 +138,7 @@ track: [mlflow]
     assert load_config(tmp_path / "sub" / "config.yaml") == config
 
 
-def test_a_dumped_run_needs_its_recipe_no_more(library: Path, load: Load) -> None:
+def test_a_dumped_run_needs_its_template_no_more(library: Path, load: Load) -> None:
     config = load("tasks: [{use: maths}]")
     (library / "maths.yaml").unlink()
     assert load(dump_config(config)) == config
@@ -154,7 +154,7 @@ def test_the_schema_takes_the_short_forms() -> None:
     assert {fields[name]["anyOf"][0]["type"] for name in ("data", "limit")} == {"string", "integer"}
 
 
-def test_the_schema_asks_of_a_task_a_name_or_a_recipe_only() -> None:
+def test_the_schema_asks_of_a_task_a_name_or_a_template_only() -> None:
     task = config_schema()["$defs"]["TaskConfig"]
     assert "required" not in task and task["anyOf"] == [{"required": ["name"]}, {"required": ["use"]}]
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from multitune.config.load import parse_config
-from multitune.config.schema import LimitConfig, RecipeConfig, RunConfig, SourceConfig
-from multitune.config.shorthand import expand_short_forms, locate, read_recipe
+from multitune.config.schema import AdapterConfig, LimitConfig, RunConfig, SourceConfig
+from multitune.config.shorthand import expand_short_forms, locate, read_template
 from multitune.core.errors import ConfigError
 
 Load = Callable[..., RunConfig]
@@ -79,17 +79,17 @@ def test_a_database_file_starts_at_the_folder(url: str, located: str, tmp_path: 
     assert read == SourceConfig(sql=located.format(tmp_path), train="select 1")
 
 
-def test_a_recipe_gives_the_fields_and_the_name_of_a_task(library: Path, load: Load) -> None:
+def test_a_template_gives_the_fields_and_the_name_of_a_task(library: Path, load: Load) -> None:
     task = load("tasks: [{use: maths}]").tasks[0]
     assert (task.name, task.kind, task.data.hub) == ("maths", "number", "example/sums")
 
 
-def test_a_task_overrides_its_recipe(library: Path, load: Load) -> None:
+def test_a_task_overrides_its_template(library: Path, load: Load) -> None:
     task = load("general: [{use: maths, name: sums, share: 0.1, metric: null}]\ntasks: [{use: facts}]").general[0]
     assert (task.name, task.metric, task.share, task.prompt) == ("sums", None, 0.1, "{{ question }}")
 
 
-def test_data_replaces_the_source_of_a_recipe_entirely(library: Path, load: Load) -> None:
+def test_data_replaces_the_source_of_a_template_entirely(library: Path, load: Load) -> None:
     task = load("tasks: [{use: maths, data: a.csv}]").tasks[0]
     assert task.data == SourceConfig(train=str(library.parent / "a.csv"))
 
@@ -99,24 +99,24 @@ def test_a_number_limits_whichever_split_of_a_retention_set_is_answered(library:
     assert kept.limit == LimitConfig(train=9, validation=9, test=9)
 
 
-def test_a_path_in_a_recipe_starts_at_the_library(library: Path, load: Load) -> None:
+def test_a_path_in_a_template_starts_at_the_library(library: Path, load: Load) -> None:
     (library / "here.yaml").write_text("{kind: generate, prompt: p, answer: a, data: {train: here.csv}}", "utf-8")
     assert load("tasks: [{use: here}]").tasks[0].data.train == str(library / "here.csv")
 
 
-def test_unknown_recipes_are_told_at_once_with_the_nearest(library: Path, load: Load) -> None:
+def test_unknown_templates_are_told_at_once_with_the_nearest(library: Path, load: Load) -> None:
     with pytest.raises(ConfigError) as caught:
         load("tasks: [{use: math}]\ngeneral: [{use: 3}]\nretention: [{use: fact}]")
     assert [line.partition("run.yaml: ")[2] for line in str(caught.value).split("\n")] == [
-        "tasks[0].use: 'math' is not a recipe. Did you mean 'maths'? All: facts, maths",
-        "general[0].use: '3' is not a recipe. All: facts, maths",
-        "retention[0].use: 'fact' is not a recipe. Did you mean 'facts'? All: facts, maths",
+        "tasks[0].use: 'math' is not a task template. Did you mean 'maths'? All: facts, maths",
+        "general[0].use: '3' is not a task template. All: facts, maths",
+        "retention[0].use: 'fact' is not a task template. Did you mean 'facts'? All: facts, maths",
     ]
 
 
-def test_a_recipe_is_not_reached_by_a_path(library: Path) -> None:
-    with pytest.raises(ConfigError, match="is not a recipe"):
-        read_recipe("../library/maths")
+def test_a_template_is_not_reached_by_a_path(library: Path) -> None:
+    with pytest.raises(ConfigError, match="is not a task template"):
+        read_template("../library/maths")
 
 
 def test_written_out_forms_stay_as_they_are(library: Path, tmp_path: Path) -> None:
@@ -149,8 +149,8 @@ def test_only_a_base_that_is_a_path_starts_at_the_folder(
 
 
 def test_an_adapter_that_names_no_task_learns_all(load: Load, tasks: Callable[..., str]) -> None:
-    (recipe,) = load(tasks("a", "b") + "adapters: [{name: x, rank: 4}]").adapters
-    assert recipe == RecipeConfig(name="x", tasks=("a", "b"), rank=4)
+    (adapter,) = load(tasks("a", "b") + "adapters: [{name: x, rank: 4}]").adapters
+    assert adapter == AdapterConfig(name="x", tasks=("a", "b"), rank=4)
 
 
 def test_a_list_of_shares_is_an_adapter_for_each(load: Load, tasks: Callable[..., str]) -> None:
@@ -158,9 +158,9 @@ def test_a_list_of_shares_is_an_adapter_for_each(load: Load, tasks: Callable[...
     sweep = load(text, "adapters.x.general=[0, 0.05, 0.125]").adapters
     assert sweep == (
         "per_task",
-        RecipeConfig(name="x.general-0", tasks=("a", "b"), general=0.0),
-        RecipeConfig(name="x.general-5", tasks=("a", "b"), general=0.05),
-        RecipeConfig(name="x.general-12.5", tasks=("a", "b"), general=0.125),
+        AdapterConfig(name="x.general-0", tasks=("a", "b"), general=0.0),
+        AdapterConfig(name="x.general-5", tasks=("a", "b"), general=0.05),
+        AdapterConfig(name="x.general-12.5", tasks=("a", "b"), general=0.125),
     )
 
 

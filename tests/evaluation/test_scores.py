@@ -17,7 +17,7 @@ from multitune.core.files import read_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction
 from multitune.core.run_folder import RunFolder
-from multitune.evaluation.scores import evaluate_run, measure
+from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.likelihood import row_losses
@@ -96,10 +96,10 @@ def run(prepare: Prepare) -> PreparedRun:
 
 
 def subjects_of(run: PreparedRun) -> list[Subject]:
-    """The base, and for each recipe an adapter of random weights."""
+    """The base, and each adapter of the run with random weights."""
     bank = AdapterBank(load_backbone(run.ref, "cpu", "float32"))
     for seed, plan in enumerate(run.plans):
-        adapter = bank.create(plan.recipe.name, 4, 8.0, "all", seed)
+        adapter = bank.create(plan.spec.name, 4, 8.0, "all", seed)
         adapter.weights.copy_(torch.randn(adapter.weights.shape, generator=torch.Generator().manual_seed(seed)) * 0.3)
         adapter.publish()
     return [Subject(name, bank, name) for name in (BASE, *bank.names)]
@@ -114,7 +114,7 @@ def evaluated(
     return folder, evaluate_run(folder, run, subjects_of(run), events.append).plain(), events
 
 
-def test_the_base_answers_all_tasks_and_an_adapter_those_of_its_recipe(evaluated: Any) -> None:
+def test_the_base_answers_all_tasks_and_an_adapter_those_of_its_own(evaluated: Any) -> None:
     _, scores, _ = evaluated
     tasks = ["moods", "topics", "sums", "names"]
     assert {task: list(record["scores"]) for task, record in scores["tasks"].items()} == {
@@ -288,13 +288,6 @@ def test_a_task_may_say_how_long_its_answers_get(run: PreparedRun) -> None:
     item = run.tasks["names"]
     task = type(item.data.task)(config)
     assert longest_answer(replace(item, data=replace(item.data, task=task))) == 3
-
-
-def test_measuring_in_training_scores_the_validation_rows(run: PreparedRun) -> None:
-    bank, item = subjects_of(run)[0].bank, run.tasks["moods"]
-    options = PredictOptions(limit=6, pack_tokens=64, seed=run.config.seed)
-    predictions = predict_task(bank, "shared", item, "validation", run.chat, options)
-    assert measure(run)(bank, "shared", item, 6) == item.data.task.score(predictions).value
 
 
 def test_damaged_weights_are_told_with_adapter_and_task(run: PreparedRun) -> None:

@@ -221,12 +221,12 @@ def test_a_stack_as_one_plain_adapter_answers_the_same(bank, fill):
     assert close(found, expected) and not close(found, logits(bank, "below"))
 
 
-@pytest.mark.parametrize(("joint", "moved"), [(False, (False, True)), (True, (True, True))])
-def test_rows_of_an_adapter_on_top_move_it_alone_unless_joint(bank, fill, draw_rows, joint, moved):
+@pytest.mark.parametrize(("train_parent", "moved"), [(False, (False, True)), (True, (True, True))])
+def test_rows_move_their_adapter_alone_unless_it_trains_its_parent(bank, fill, draw_rows, train_parent, moved):
     for name in ("below", "above"):
         fill(bank, name)
         bank.train(name)
-    bank.stack("above", "below", joint)
+    bank.stack("above", "below", train_parent)
     backward(bank, pack_rows(draw_rows((bank.number("above"),)), 10_000))
     assert (bool(bank["below"].grad.any()), bool(bank["above"].grad.any())) == moved
 
@@ -236,7 +236,7 @@ def test_an_adapter_that_carries_another_is_not_removed(bank, fill):
     fill(bank, "above")
     bank.stack("above", "below")
     before = logits(bank, "above")
-    with pytest.raises(AdapterError, match="'above' stands on it"):
+    with pytest.raises(AdapterError, match="'above' stacks on it"):
         bank.remove("below")
     assert torch.equal(logits(bank, "above"), before)
     bank.remove("above")

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 
-from multitune.config.schema import LoraConfig
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import PackRow, Segments
@@ -25,9 +25,8 @@ from multitune.model.estimate import (
     row_cost,
 )
 
-LORA = LoraConfig(rank=4, alpha=8, targets="attention")
 MACHINE = Machine(torch.device("cpu"), torch.bfloat16, 1e12)
-DEMAND = Demand(adapters=2, trained_tokens=1e6, scored_tokens=1e5, pack_tokens=2048, pack_targets=100)
+DEMAND = Demand(ranks=(4, 4), trained_tokens=1e6, scored_tokens=1e5, pack_tokens=2048, pack_targets=100)
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +46,25 @@ def config() -> LlamaConfig:
 def shape(config: LlamaConfig, tmp_path_factory: pytest.TempPathFactory) -> ModelShape:
     folder = tmp_path_factory.mktemp("base")
     config.save_pretrained(folder)  # no weights
-    return model_shape(BaseRef("tiny", str(folder)), LORA)
+    return model_shape(BaseRef("tiny", str(folder)), "attention")
 
 
 def test_the_sizes_are_those_of_the_model_itself(shape: ModelShape, config: LlamaConfig) -> None:
     model = LlamaForCausalLM(config)
     parameters = sum(weight.numel() for weight in model.parameters())
     adapter = AdapterBank(wrap_model(model, BaseRef("tiny", "tiny"))).create("a", 4, 8.0, "attention", 0)
-    assert (shape.parameters, shape.adapter_parameters) == (parameters, adapter.weights.numel())
+    assert (shape.parameters, 4 * shape.rank_parameters) == (parameters, adapter.weights.numel())
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Give a hub id"):
-        model_shape(BaseRef("empty", str(tmp_path)), LORA)
+        model_shape(BaseRef("empty", str(tmp_path)), "attention")
 
 
 def test_a_base_without_linear_layers_is_refused(tmp_path: Path) -> None:
     GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=20).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="no linear layers"):
-        model_shape(BaseRef("gpt2", str(tmp_path)), LORA)
+        model_shape(BaseRef("gpt2", str(tmp_path)), "attention")
 
 
 def test_rows_cost_what_their_packs_hold() -> None:
@@ -83,13 +82,13 @@ def test_time_is_operations_over_rate() -> None:
 
 def test_training_the_whole_model_takes_half_as_long_again(shape: ModelShape) -> None:
     demand = replace(DEMAND, scored_tokens=0.0)
-    full = estimate(shape, replace(demand, adapters=0), MACHINE)
+    full = estimate(shape, replace(demand, ranks=()), MACHINE)
     assert full.seconds == pytest.approx(1.5 * estimate(shape, demand, MACHINE).seconds)
     assert full.trainable_parameters == shape.parameters
 
 
-@pytest.mark.parametrize("change", [{"adapters": 3}, {"pack_tokens": 4096}, {"pack_targets": 200}])
-def test_more_work_at_once_takes_more_memory(shape: ModelShape, change: dict[str, int]) -> None:
+@pytest.mark.parametrize("change", [{"ranks": (4, 8)}, {"pack_tokens": 4096}, {"pack_targets": 200}])
+def test_more_work_at_once_takes_more_memory(shape: ModelShape, change: dict[str, Any]) -> None:
     more = estimate(shape, replace(DEMAND, **change), MACHINE).memory_bytes
     assert more > estimate(shape, DEMAND, MACHINE).memory_bytes
 

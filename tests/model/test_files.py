@@ -40,10 +40,10 @@ def test_a_saved_adapter_comes_back_bit_for_bit(bank, folder):
     assert torch.equal(loaded.weights, bank["a"].weights) and loaded.slots == bank["a"].slots
 
 
-def test_the_card_tells_base_and_recipe(bank, folder):
+def test_the_card_names_base_and_spec(bank, folder):
     card = read_card(folder)
     assert card is not None
-    assert (card.base, card.fingerprint, card.recipe) == (
+    assert (card.base, card.fingerprint, card.spec) == (
         "tiny-llama3",
         bank.backbone.fingerprint,
         {"tasks": ["tweets"]},

@@ -198,7 +198,7 @@ def test_adapters_that_stand_on_one_are_taken_in_blocks_too(many):
         assert torch.allclose(many.pairs[n][1].grad_b, grad_b, rtol=1e-4, atol=1e-3)
 
 
-def test_rows_move_the_adapter_beneath_in_blocks_as_one_by_one(many):
+def test_rows_move_the_parent_in_blocks_as_one_by_one(many):
     x = torch.randn(1, 192, INPUTS, generator=torch.Generator().manual_seed(6), requires_grad=True)
     below = pair(7)
     many.pairs = {number: (below, *pairs) for number, pairs in many.pairs.items()}

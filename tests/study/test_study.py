@@ -258,7 +258,7 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
         assert f"{total['mean_points']:+.1f} points [{total['points_low']:+.1f}, " in found["sentence"]
         assert f"] at {budget.replace('_', ' ')}" in found["sentence"]
     losses = {(tuple(arm["tasks"]), arm["steps"]): arm["validation"] for arm in found["arms"]}
-    recipes = {(recipe.tasks, recipe.steps) for recipe in load_config(folder_of(study_folder).recommended).adapters}
+    trained = {(one.tasks, one.steps) for one in load_config(folder_of(study_folder).recommended).adapters}
     planner = open_runner(settings, run, StudyOptions()).planner
     for task in TASKS:
         group = found["recommended"]["tasks"][task]["group"]
@@ -267,7 +267,7 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
             losses[key][task]["loss"] for key in ((served.tasks, served.steps), ((task,), served.steps))
         )
         assert (alone <= together and len(group) > 1) == (task in longer)
-        assert ((task,), longer[task]) in recipes if task in longer else (served.tasks, served.steps) in recipes
+        assert ((task,), longer[task]) in trained if task in longer else (served.tasks, served.steps) in trained
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Recipes: each is a task, says where it is from, and renders the rows of its home and of plain files."""
+"""Task templates: each is a task, says where it is from, and renders the rows of its home and of plain files."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ LIBRARY = Path(multitune.tasks.task.__file__).parent / "library"
 METADATA = {"title", "home", "licence", "citation"}
 NAMES = sorted(path.stem for path in LIBRARY.glob("*.yaml"))
 
-# (recipe, a row with the columns of its home, the gold it should give)
+# (template, a row with the columns of its home, the gold it should give)
 HOME_ROWS: list[tuple[str, dict[str, Any], Any]] = [
     ("tfns", {"text": "$BYND down", "label": 0}, "bearish"),
     ("fpb", {"id": "fpb0", "query": "q", "answer": "neutral", "text": "t", "choices": ["x"], "gold": 1}, "neutral"),
@@ -114,30 +114,30 @@ FILE_ROWS: list[tuple[str, dict[str, Any], Any]] = [
 ]
 
 
-def recipe(name: str) -> dict[str, Any]:
+def template(name: str) -> dict[str, Any]:
     return yaml.safe_load((LIBRARY / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def task(name: str) -> Task:
-    return Task(TaskConfig(**{key: value for key, value in recipe(name).items() if key not in METADATA}))
+    return Task(TaskConfig(**{key: value for key, value in template(name).items() if key not in METADATA}))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_says_where_it_is_from_and_on_what_terms(name: str) -> None:
-    assert all(recipe(name).get(key) for key in METADATA)
+def test_a_template_says_where_it_is_from_and_on_what_terms(name: str) -> None:
+    assert all(template(name).get(key) for key in METADATA)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_is_named_as_its_file(name: str) -> None:
+def test_a_template_is_named_as_its_file(name: str) -> None:
     assert task(name).name == name
 
 
-def test_every_recipe_has_a_row_of_its_home() -> None:
+def test_every_template_has_a_row_of_its_home() -> None:
     assert sorted(name for name, _, _ in HOME_ROWS) == NAMES
 
 
 @pytest.mark.parametrize(("name", "row", "gold"), HOME_ROWS + FILE_ROWS)
-def test_a_recipe_renders_its_rows(name: str, row: dict[str, Any], gold: Any) -> None:
+def test_a_template_renders_its_rows(name: str, row: dict[str, Any], gold: Any) -> None:
     (example,) = task(name).examples([row])
     assert example.gold == gold
 

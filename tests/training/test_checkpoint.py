@@ -1,6 +1,7 @@
 """A checkpoint is whole or absent, whatever happens while it is written."""
 
 import errno
+import json
 import os
 from pathlib import Path
 
@@ -8,17 +9,18 @@ import pytest
 import torch
 
 from multitune.core.errors import RunFolderError, StorageError
-from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from multitune.training.checkpoint import Checkpoint, TrainingState, load_checkpoint, save_checkpoint
 
 
 def checkpoint(value: float) -> Checkpoint:
-    return Checkpoint({"step": int(value)}, {"shared/0.weights": torch.full((4,), value)})
+    state = TrainingState(step=int(value), events=0, base_losses={}, learners={})
+    return Checkpoint(state, {"shared/0.weights": torch.full((4,), value)})
 
 
 def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", checkpoint(1.0))
     loaded = load_checkpoint(tmp_path / "c")
-    assert loaded is not None and loaded.facts == {"step": 1}
+    assert loaded is not None and loaded.state.step == 1
     assert torch.equal(loaded.of("shared")["0.weights"], torch.ones(4))
 
 
@@ -33,7 +35,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
         with pytest.raises(StorageError, match="disk is full"):
             save_checkpoint(tmp_path / "c", checkpoint(2.0))
     loaded = load_checkpoint(tmp_path / "c")
-    assert loaded is not None and loaded.facts == {"step": 1}
+    assert loaded is not None and loaded.state.step == 1
     assert [p.name for p in tmp_path.iterdir()] == ["c"]
 
 
@@ -41,7 +43,7 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", checkpoint(1.0))
     (tmp_path / "c").rename(tmp_path / ".old-c")  # where a replacement stands after its first rename
     loaded = load_checkpoint(tmp_path / "c")
-    assert loaded is not None and loaded.facts == {"step": 1}
+    assert loaded is not None and loaded.state.step == 1
 
 
 def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
@@ -49,6 +51,26 @@ def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
     path = tmp_path / "c" / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(RunFolderError, match="Delete this folder"):
+        load_checkpoint(tmp_path / "c")
+
+
+def test_a_checkpoint_of_before_they_had_a_version_is_loaded(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", checkpoint(1.0))
+    track = {"start": {"a": 2.0}, "best": {"mean": {"step": 3, "value": 0.5}}, "stale": {"a": 1}}
+    events = [{"step": 2, "losses": {"a": 1.5}}, {"step": 2, "freeze": "a"}]
+    learner = {"done": False, "trained_steps": 3, "stream": {"events": events}, "track": track}
+    state = {"step": 3, "events": 70, "base_losses": {"a": 2.0}, "learners": {"shared": learner}}
+    (tmp_path / "c" / "state.json").write_text(json.dumps(state))
+    loaded = load_checkpoint(tmp_path / "c")
+    assert loaded is not None
+    assert loaded.state.learners["shared"].stream.events[1].freeze == "a"
+    assert loaded.state.learners["shared"].track.best["mean"].step == 3
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c", checkpoint(1.0))
+    (tmp_path / "c" / "state.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(RunFolderError, match="written by a newer multitune"):
         load_checkpoint(tmp_path / "c")
 
 

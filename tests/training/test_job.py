@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,11 @@ from safetensors.torch import load_file
 
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, RunFolderError, StorageError, TrainingError
+from multitune.core.events import EventLog
 from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.training import checkpoint as checkpoint_module
+from multitune.training import job as job_module
 from multitune.training.job import JobOptions, train_run
 from multitune.training.prepare import prepare_run
 
@@ -53,10 +56,10 @@ def test_shared_and_single_task_adapters_come_out_of_one_job(configure: Configur
 
 
 def test_an_adapter_trains_the_same_alone_and_among_others(configure: Configure, tmp_path: Path) -> None:
-    recipes = [{"name": "one", "tasks": ["colours"], "steps": 6}]
+    one = [{"name": "one", "tasks": ["colours"], "steps": 6}]
     others = [{"name": f"other{i}", "tasks": ["shapes"], "steps": 6} for i in range(7)]
-    train(configure(adapters=recipes), tmp_path / "alone")
-    train(configure(adapters=[*others, *recipes]), tmp_path / "among")
+    train(configure(adapters=one), tmp_path / "alone")
+    train(configure(adapters=[*others, *one]), tmp_path / "among")
     alone, among = weights(tmp_path / "alone", "one"), weights(tmp_path / "among", "one")
     assert alone.keys() == among.keys()
     for key in alone:
@@ -76,7 +79,7 @@ def test_a_run_that_died_goes_on_to_the_same_bits(configure: Configure, tmp_path
     assert timeless[0] == timeless[1]
 
 
-STACKED = ["shared", {"name": "over", "tasks": ["colours"], "on": "shared", "steps": 5}]
+STACKED = ["shared", {"name": "over", "tasks": ["colours"], "stack_on": "shared", "steps": 5}]
 
 
 def test_an_adapter_on_top_starts_from_the_chosen_one_below_and_leaves_it(
@@ -112,19 +115,19 @@ def test_a_stacked_run_that_died_in_its_second_phase_goes_on_to_the_same_bits(
         assert [e["kind"] for e in straight] == [e["kind"] for e in resumed]
 
 
-def test_a_joint_adapter_moves_the_one_below_as_well(configure: Configure, tmp_path: Path) -> None:
-    joint = ["shared", {**STACKED[1], "joint": True, "steps": 6}]
-    train(configure(adapters=joint), tmp_path / "joint")
+def test_an_adapter_that_trains_its_parent_moves_it_as_well(configure: Configure, tmp_path: Path) -> None:
+    together = ["shared", {**STACKED[1], "train_parent": True, "steps": 6}]
+    train(configure(adapters=together), tmp_path / "together")
     train(configure(adapters="shared"), tmp_path / "plain")
-    one, other = weights(tmp_path / "joint", "shared"), weights(tmp_path / "plain", "shared")
+    one, other = weights(tmp_path / "together", "shared"), weights(tmp_path / "plain", "shared")
     assert not all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_an_adapter_stands_on_a_finished_one_of_another_run(configure: Configure, tmp_path: Path) -> None:
     train(configure(adapters="shared"), tmp_path / "plain")
     below = tmp_path / "plain/adapters/shared"
-    recipe = {"name": "over", "tasks": ["colours"], "on": str(below)}
-    train(configure(adapters=[recipe]), tmp_path / "over")
+    over = {"name": "over", "tasks": ["colours"], "stack_on": str(below)}
+    train(configure(adapters=[over]), tmp_path / "over")
     over, shared = weights(tmp_path / "over", "over"), weights(tmp_path / "plain", "shared")
     assert all(torch.equal(over[key][: len(a)], a) for key, a in shared.items() if "lora_A" in key)
 
@@ -208,9 +211,118 @@ def test_the_best_step_is_shipped_and_the_rest_is_cleared_away(configure: Config
     selection = json.loads((tmp_path / "run/selection.json").read_text())["adapters"]
     for adapter, chosen in selection.items():
         shipped = json.loads((tmp_path / f"run/adapters/{adapter}/multitune.json").read_text())
-        assert shipped["recipe"]["step"] == chosen["chosen"]
-        kept = {int(p.name.removeprefix("step-")) for p in (tmp_path / f"run/snapshots/{adapter}").iterdir()}
-        assert kept == {best["step"] for best in chosen["best"].values()}
+        assert shipped["spec"]["step"] == chosen["chosen"]
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert left == {"adapters", "config.yaml", "data.json", "events.jsonl", "lock", "selection.json", "versions.json"}
+
+
+def test_while_it_trains_a_run_keeps_the_snapshots_of_best_steps_alone(configure: Configure, tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(configure(adapters="shared"), tmp_path / "run", observe=raising(6, RuntimeError("power cut")))
+    kept = {int(path.name.removeprefix("step-")) for path in (tmp_path / "run/snapshots/shared").iterdir()}
+    state = json.loads((tmp_path / "run/checkpoint/state.json").read_text())
+    best = state["learners"]["shared"]["track"]["best"]
+    assert kept == {criterion["step"] for criterion in best.values()}
+
+
+def copy_of(folder: Path) -> dict[str, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_run_that_died_between_training_and_publishing_ends_as_one_that_did_not(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configure()
+    train(config, tmp_path / "straight")
+    write, published = job_module.write_folder, []
+
+    def dies(folder: Path, *arguments: Any, **options: Any) -> None:
+        if published:
+            raise RuntimeError("power cut")
+        published.append(folder)
+        write(folder, *arguments, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(job_module, "write_folder", dies)
+        train(config, tmp_path / "died")
+    assert not (tmp_path / "died/selection.json").exists() and (tmp_path / "died/checkpoint").exists()
+    train(config, tmp_path / "died", resume=True)
+    assert copy_of(tmp_path / "died/adapters") == copy_of(tmp_path / "straight/adapters")
+    assert not (tmp_path / "died/checkpoint").exists()
+
+
+@pytest.mark.parametrize("left", ["nothing", "a part of the checkpoint", "snapshots"])
+def test_a_run_that_died_while_it_cleared_up_is_complete(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: str
+) -> None:
+    def dies(folder: RunFolder) -> None:
+        if left != "nothing":
+            (folder.checkpoint / "state.safetensors").unlink()
+        if left == "snapshots":
+            shutil.rmtree(folder.checkpoint)
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="power cut"):
+        patch.setattr(RunFolder, "drop_training", dies)
+        train(configure(), tmp_path / "run")
+    before = copy_of(tmp_path / "run/adapters")
+    events = diary(tmp_path / "run")
+    assert train(configure(), tmp_path / "run", resume=True) == events
+    assert copy_of(tmp_path / "run/adapters") == before
+    assert not (tmp_path / "run/checkpoint").exists() and not (tmp_path / "run/snapshots").exists()
+
+
+def test_a_complete_run_is_not_trained_again(configure: Configure, tmp_path: Path) -> None:
+    train(configure(), tmp_path / "run")
+    before, seen = copy_of(tmp_path / "run"), []
+    train(configure(), tmp_path / "run", resume=True, observe=seen.append)
+    assert copy_of(tmp_path / "run") == before
+    assert [event.plain() for event in seen] == [{"kind": "note", "text": "every adapter is trained already"}]
+
+
+def test_what_was_written_after_training_is_cut_from_the_log_of_a_complete_run(
+    configure: Configure, tmp_path: Path
+) -> None:
+    """As a caller does who evaluates behind the training, and was killed in the middle."""
+    train(configure(), tmp_path / "run")
+    events = (tmp_path / "run/events.jsonl").read_bytes()
+    with (tmp_path / "run/events.jsonl").open("ab") as file:
+        file.write(b'{"kind": "phase", "name": "evaluate"}\n{"kind": "eval')
+    log = EventLog(tmp_path / "run/events.jsonl", lambda event: None)
+    train(configure(), tmp_path / "run", resume=True, log=log)
+    log.close()
+    assert (tmp_path / "run/events.jsonl").read_bytes() == events
+
+
+def test_a_run_whose_adapters_were_deleted_is_trained_again(configure: Configure, tmp_path: Path) -> None:
+    train(configure(), tmp_path / "run")
+    before = weights(tmp_path / "run", "shared")
+    RunFolder(tmp_path / "run").drop_weights()
+    train(configure(), tmp_path / "run", resume=True)
+    after = weights(tmp_path / "run", "shared")
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_adapters_stack_three_high(configure: Configure, tmp_path: Path) -> None:
+    third = {"name": "third", "tasks": ["shapes"], "stack_on": "over", "steps": 4}
+    config = configure(adapters=[*STACKED, third])
+    train(config, tmp_path / "straight")
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, tmp_path / "died", observe=raising(13, RuntimeError("power cut")))
+    train(config, tmp_path / "died", resume=True)
+    for adapter in ("shared", "over", "third"):
+        one, other = weights(tmp_path / "straight", adapter), weights(tmp_path / "died", adapter)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    over, top = weights(tmp_path / "straight", "over"), weights(tmp_path / "straight", "third")
+    assert all(torch.equal(top[key][: len(below)], below) for key, below in over.items() if "lora_A" in key)
+
+
+def test_validations_measure_the_metric_where_the_run_asks_for_it(configure: Configure, tmp_path: Path) -> None:
+    config = configure(adapters="shared", train={"validate_metric": True, "max_steps": 2})
+    validations = [e for e in train(config, tmp_path / "run") if e["kind"] == "validation"]
+    measured = [{task: shown["metric"] is not None for task, shown in e["tasks"].items()} for e in validations]
+    assert measured == [dict.fromkeys(TASKS, False), dict.fromkeys(TASKS, True)]
 
 
 def test_the_whole_backbone_can_be_trained(configure: Configure, tmp_path: Path, base_folder: Path) -> None:

@@ -42,7 +42,7 @@ def rows(run: PreparedRun) -> dict[str, int]:
 def test_a_retention_set_is_never_drawn(prepare: Prepare) -> None:
     run = prepare()
     (plan,) = run.plans
-    assert {draw.task for step in range(plan.steps) for draw in plan.stream.draw(step)} == {"task"}
+    assert {draw.task for step in range(plan.spec.steps) for draw in plan.stream.draw(step)} == {"task"}
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])

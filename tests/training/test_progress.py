@@ -2,11 +2,11 @@
 
 import json
 
-from multitune.training.progress import ValidationTrack
+from multitune.training.progress import TrackState, ValidationTrack
 
 
 def track() -> ValidationTrack:
-    track = ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0}, None)
+    track = ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0})
     track.note(0, {"a": 2.0, "b": 10.0})
     return track
 
@@ -51,5 +51,5 @@ def test_a_task_without_gain_for_its_patience_overfits() -> None:
 def test_a_track_survives_json() -> None:
     seen = track()
     seen.note(10, {"a": 1.0, "b": 9.0})
-    again = ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0}, json.loads(json.dumps(seen.state())))
-    assert again == seen
+    state = TrackState.model_validate(json.loads(json.dumps(seen.state().plain())))
+    assert ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0}, state) == seen

@@ -72,7 +72,7 @@ def test_the_first_trial_is_the_run_file_as_it_stands(configure: Configure) -> N
 def test_a_trial_is_judged_by_its_best_validation_relative_to_the_start(configure: Configure) -> None:
     config, watch = configure(), Collected()
     (row,) = searched(config, 1, observe=watch)["trials"]
-    track = ValidationTrack.of(("colours", "shapes"), {"colours": 1, "shapes": 1}, None)
+    track = ValidationTrack.of(("colours", "shapes"), {"colours": 1, "shapes": 1})
     for event in watch:
         if event["kind"] == "validation":
             track.note(event["step"], {task: shown["loss"] for task, shown in event["tasks"].items()})

@@ -14,7 +14,8 @@ from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
-from multitune.training.prepare import AdapterPlan, PreparedRun, prepare_run
+from multitune.training.plan import AdapterPlan
+from multitune.training.prepare import PreparedRun, prepare_run
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored
@@ -28,7 +29,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         InputError: config or data do not fit.
     """
     prepared = prepare_run(config, progress)
-    shape = model_shape(prepared.ref, config.lora)
+    shape = model_shape(prepared.ref, config.lora.targets)
     machine = measure_machine(config.device, config.dtype, shape.widest)
     return CheckReport(
         name=config.name,
@@ -64,10 +65,10 @@ def _set_report(name: str, item: TaskInput) -> SetReport:
 
 
 def _adapter_report(plan: AdapterPlan) -> AdapterReport:
-    start, middle, end = (plan.stream.shares(step) for step in (0, plan.steps // 2, plan.steps - 1))
+    start, middle, end = (plan.stream.shares(step) for step in (0, plan.spec.steps // 2, plan.spec.steps - 1))
     draws, passes = plan.stream.expected_draws(), plan.stream.expected_repeats()
     sets = [DrawnSet(name=n, shares=(start[n], middle[n], end[n]), draws=draws[n], passes=passes[n]) for n in draws]
-    return AdapterReport(name=plan.recipe.name, steps=plan.steps, sets=tuple(sets))
+    return AdapterReport(name=plan.spec.name, steps=plan.spec.steps, sets=tuple(sets))
 
 
 def demand(prepared: PreparedRun) -> Demand:
@@ -76,13 +77,13 @@ def demand(prepared: PreparedRun) -> Demand:
     costs: list[RowCost] = []
     tokens = 0.0
     for phase in prepared.phases:
-        steps = max(plan.steps for plan in phase)
+        steps = max(plan.spec.steps for plan in phase)
         sample = sorted({int(step) for step in np.linspace(0, steps - 1, min(SAMPLED_STEPS, steps))})
         sampled = [row_cost(_step_rows(prepared, phase, step), config.train.pack_tokens) for step in sample]
         tokens += steps * float(np.mean([cost.executed for cost in sampled]))
         costs += sampled
     return Demand(
-        adapters=len(prepared.plans) if config.method == "lora" else 0,
+        ranks=tuple(plan.spec.rank for plan in prepared.plans) if config.method == "lora" else (),
         trained_tokens=tokens,
         scored_tokens=sum(_scored_tokens(prepared, name, item) for name, item in prepared.sets.items()),
         pack_tokens=max(cost.largest_pack for cost in costs),
@@ -96,7 +97,7 @@ def _step_rows(prepared: PreparedRun, phase: Sequence[AdapterPlan], step: int) -
     return [
         PackRow(prepared.tasks[draw.task].tokens["train"][draw.index], adapter=number, task=0)
         for number, plan in enumerate(phase)
-        if step < plan.steps
+        if step < plan.spec.steps
         for draw in plan.stream.draw(step)
     ]
 
@@ -104,10 +105,10 @@ def _step_rows(prepared: PreparedRun, phase: Sequence[AdapterPlan], step: int) -
 def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     """Tokens that validation, evaluation and the choice of what ships run forward for one set."""
     train, settings = prepared.config.train, prepared.config.evaluate
-    learners = [plan for plan in prepared.plans if name in plan.tasks]
+    learners = [plan for plan in prepared.plans if name in plan.spec.tasks]
     every = train.validate_every
-    validations = sum(plan.steps // every if every else 4 for plan in learners)
-    compared = [plan for plan in prepared.plans if len(plan.tasks) > 1] or prepared.plans
+    validations = sum(plan.spec.steps // every if every else 4 for plan in learners)
+    compared = [plan for plan in prepared.plans if len(plan.spec.tasks) > 1] or prepared.plans
     asked = compared if item.general or name in prepared.retention else learners
     subjects = 1 + len(asked)  # the base answers as well
     tokens = validations * _pass_tokens(prepared, item, "validation", train.validate_limit, train.validate_metric)

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from multitune.config.schema import RunConfig, Section
 from multitune.core.errors import suggest
 
-_UNION_TAG = re.compile(r"(literal|tuple)\[|RecipeConfig$|bool$|constrained-float$")
+_UNION_TAG = re.compile(r"(literal|tuple)\[|AdapterConfig$|bool$|constrained-float$")
 
 
 def section_in(annotation: Any) -> type[Section] | None:
@@ -32,7 +32,7 @@ def fault_lines(error: ValidationError, root: type[Section] = RunConfig) -> list
 
 def _lines(fault: ErrorDetails, root: type[Section]) -> Iterator[str]:
     loc, kind = fault["loc"], fault["type"]
-    # A field that takes a word or a list or a recipe is tried as each: speak of the one that was meant.
+    # A field that takes a word or a list or an adapter is tried as each: speak of the one that was meant.
     tags = [part for part in loc if _UNION_TAG.match(str(part))]
     if tags and loc[-1] == tags[-1]:
         if kind == "literal_error" and isinstance(fault["input"], list | dict):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from multitune.config.adapters import adapter_faults
 from multitune.config.faults import fault_lines, section_in
-from multitune.config.retired import without_retired
+from multitune.config.retired import name_now, without_retired
 from multitune.config.schema import RunConfig, Section
 from multitune.config.shorthand import expand_short_forms, locate
 from multitune.config.text import read_text, read_yaml, write_yaml
@@ -50,10 +50,10 @@ def parse_config(
     Raises:
         ConfigError: with one line per fault.
     """
-    # Recipes first: the other overrides may reach into what a recipe brings.
-    by_recipe = sorted(overrides, key=lambda override: not override.partition("=")[0].endswith(".use"))
+    # Templates first: the other overrides may reach into what a template brings.
+    templates_first = sorted(overrides, key=lambda override: not override.partition("=")[0].endswith(".use"))
     tree = without_retired(raw, place)
-    for override in by_recipe:
+    for override in templates_first:
         if not override.partition("=")[0].endswith(".use"):
             tree = expand_short_forms(tree, place)
         tree = _override(tree, override)
@@ -69,7 +69,7 @@ def parse_config(
 
 
 def dump_config(config: RunConfig) -> str:
-    """YAML that states every field, so that neither new defaults nor new recipes change what it means."""
+    """YAML that states every field, so that neither new defaults nor new templates change what it means."""
     return write_yaml(config.model_dump(mode="json"))
 
 
@@ -77,16 +77,16 @@ def config_schema() -> dict[str, Any]:
     """JSON schema of a run file for editors, short forms included."""
     schema = RunConfig.model_json_schema()
     task = schema["$defs"]["TaskConfig"]
-    del task["required"]  # a recipe may bring any of them
+    del task["required"]  # a template may bring any of them
     task["anyOf"] = [{"required": ["name"]}, {"required": ["use"]}]
     for field, short in (("data", {"type": "string"}), ("limit", {"type": "integer", "minimum": 1})):
         full = task["properties"][field]
         description = full.pop("description")
         task["properties"][field] = {"anyOf": [short, full], "description": description}
-    recipe = schema["$defs"]["RecipeConfig"]
-    recipe["required"].remove("tasks")  # all, when absent
+    adapter = schema["$defs"]["AdapterConfig"]
+    adapter["required"].remove("tasks")  # all, when absent
     shares = {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}}
-    recipe["properties"]["general"]["anyOf"].append(shares)
+    adapter["properties"]["general"]["anyOf"].append(shares)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "multitune run"}
 
 
@@ -114,6 +114,7 @@ def _assigned(node: Any, section: type[Section] | None, path: str, value: Any) -
     if section is None:  # keyed by task names, which may hold dots
         return {**fields, path: value}
     key, _, rest = path.partition(".")
+    key = name_now(section, key)
     if key not in section.model_fields:
         raise ConfigError(f"{key!r} is not a field. {suggest(key, section.model_fields)}")
     inner = section_in(section.model_fields[key].annotation)

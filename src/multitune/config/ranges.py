@@ -95,6 +95,6 @@ def _values(config: RunConfig, field: Field) -> Iterator[tuple[str, float]]:
     else:
         if train.max_steps is None:
             yield "train.epochs", train.epochs
-        for index, recipe in enumerate(config.adapters if isinstance(config.adapters, tuple) else ()):
-            if not isinstance(recipe, str) and recipe.epochs is not None and recipe.steps is None:
-                yield f"adapters[{index}].epochs", recipe.epochs
+        for index, adapter in enumerate(config.adapters if isinstance(config.adapters, tuple) else ()):
+            if not isinstance(adapter, str) and adapter.epochs is not None and adapter.steps is None:
+                yield f"adapters[{index}].epochs", adapter.epochs

@@ -4,12 +4,17 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from multitune.config.faults import section_in
+from multitune.config.schema import AdapterConfig, RouterConfig, RunConfig, Section
 from multitune.core.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 
-# (section, field) -> its name now
-RENAMED = {("router", "turned_away"): "max_abstained"}
+# section -> field -> its name now
+RENAMED: Mapping[type[Section], Mapping[str, str]] = {
+    AdapterConfig: {"on": "stack_on", "joint": "train_parent"},
+    RouterConfig: {"turned_away": "max_abstained"},
+}
 # (section, field) -> (the value that changes nothing, why any other is refused)
 RETIRED = {
     ("train", "balance"): (
@@ -35,9 +40,26 @@ def without_retired(tree: Mapping[str, Any], place: str) -> dict[str, Any]:
             raise ConfigError(f"{place}: {section}.{field} is {fields[field]!r}, which {why}. Remove the line")
         kept[section] = {name: value for name, value in fields.items() if name != field}
         _log.info("%s: %s.%s is no longer a field, and says what holds anyway", place, section, field)
-    for (section, field), now in RENAMED.items():
-        fields = kept.get(section)
-        if isinstance(fields, dict) and field in fields and now not in fields:
-            kept[section] = {now if name == field else name: value for name, value in fields.items()}
-            _log.info("%s: %s.%s is called %s.%s now", place, section, field, section, now)
-    return kept
+    return _renamed(kept, RunConfig, place)
+
+
+def name_now(section: type[Section], field: str) -> str:
+    """The name that a field of a section has now."""
+    return RENAMED.get(section, {}).get(field, field)
+
+
+def _renamed(node: Any, section: type[Section] | None, place: str) -> Any:
+    """A part of a run file with its fields under their names now; where both stand, the older one stays a fault."""
+    if isinstance(node, list):
+        return [_renamed(item, section, place) for item in node]
+    if not isinstance(node, dict) or section is None:
+        return node
+    fields: dict[Any, Any] = {}
+    for key, value in node.items():
+        now = name_now(section, key)
+        known = section.model_fields.get(now)
+        if now != key:
+            _log.info("%s: %s is called %s now", place, key, now)
+        inner = section_in(known.annotation) if known else None
+        fields[key if now in node else now] = _renamed(value, inner, place)
+    return fields

@@ -52,9 +52,9 @@ class LimitConfig(Section):
 class TaskConfig(Section):
     """One task: its rows, its prompt, its answer, its metric."""
 
-    name: Name = Field(description="Name of the task; with `use` the recipe's name is the default.")
+    name: Name = Field(description="Name of the task; with `use` the template's name is the default.")
     use: str | None = Field(
-        default=None, description="A recipe of tasks/library, whose fields this task may override."
+        default=None, description="A template of tasks/library, whose fields this task may override."
     )
     data: SourceConfig = Field(description="Where the rows come from.")
     kind: Kind = Field(description="classify | generate | number | regress | tag")
@@ -101,7 +101,7 @@ class MixtureConfig(Section):
     )
 
 
-class RecipeConfig(Section):
+class AdapterConfig(Section):
     """One adapter of an explicit list: the tasks it learns and its budget."""
 
     name: Name = Field(description="Name of the adapter.")
@@ -111,13 +111,13 @@ class RecipeConfig(Section):
         description="Whether the general members take part; a number is the share they take together. In a run file "
         "also a list of numbers: an adapter for each, named like NAME.general-5.",
     )
-    on: str | None = Field(
+    stack_on: str | None = Field(
         default=None,
-        description="Adapter beneath it: another of this run, or an adapter's folder. It learns what that one lacks.",
+        description="Parent adapter: another of this run, or an adapter's folder. It learns what that one lacks.",
     )
-    joint: bool = Field(
+    train_parent: bool = Field(
         default=False,
-        description="Learn with the adapter beneath and move it too; else after it, on its best.",
+        description="Train side by side with the parent and move it too; else after it, on its best step.",
     )
     rank: int | None = Field(default=None, ge=1, description="Rank; lora.rank when absent.")
     alpha: float | None = Field(default=None, gt=0.0, description="Alpha; scaled like lora.alpha when absent.")
@@ -241,10 +241,10 @@ class RunConfig(Section):
     )
     mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
-    adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | RecipeConfig, ...] = Field(
+    adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | AdapterConfig, ...] = Field(
         default="mixture",
         description="shared: one for all tasks; per_task; residual: shared and per task what it lacks; mixture: all; "
-        "or a list of these words and of recipes.",
+        "or a list of these words and of adapters.",
     )
     lora: LoraConfig = Field(default_factory=lambda: LoraConfig(), description="Shape of the adapters.")
     train: TrainConfig = Field(default_factory=lambda: TrainConfig(), description="Length and optimizer.")
@@ -299,7 +299,7 @@ class RunConfig(Section):
             value = repr(self.adapters) if isinstance(self.adapters, str) else f"a list of {len(self.adapters)}"
             faults.append(
                 f"adapters is {value}, but with `method: full` each would be a whole model. "
-                "Use `shared` or a list of one recipe, or `method: lora`"
+                "Use `shared` or a list of one adapter, or `method: lora`"
             )
         return faults + (self._share_faults() if self.mixture.schedule == "fixed" else [])
 
@@ -307,7 +307,7 @@ class RunConfig(Section):
         if isinstance(self.adapters, str):
             return self.adapters == "shared"
         first = self.adapters[0] if len(self.adapters) == 1 else None
-        return first == "shared" or (isinstance(first, RecipeConfig) and first.on is None)
+        return first == "shared" or (isinstance(first, AdapterConfig) and first.stack_on is None)
 
     def _share_faults(self) -> list[str]:
         """What keeps `mixture.shares` from naming just the tasks that have no share of their own."""

@@ -14,52 +14,52 @@ from multitune.core.records import SPLITS
 
 LIBRARY = Path(__file__).parent.parent / "tasks" / "library"
 GROUPS = ("tasks", "general", "retention")  # fields of a run that list tasks
-RECIPE_NOTES = ("title", "home", "licence", "citation")  # what a recipe tells its readers, not the run
+TEMPLATE_NOTES = ("title", "home", "licence", "citation")  # for readers, not for the run
 DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:|/)(.+)")
 
 
-def recipe_names() -> list[str]:
+def template_names() -> list[str]:
     """Names that `use` takes, in order."""
     return sorted(file.stem for file in LIBRARY.glob("*.yaml"))
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """A recipe as the fields of a task, without its notes for readers; paths in it start at the library.
+def read_template(name: str) -> dict[str, Any]:
+    """A task template as the fields of a task, without its notes for readers; paths in it start at the library.
 
     Raises:
-        ConfigError: no recipe has this name.
+        ConfigError: no template has this name.
     """
-    fields = {key: value for key, value in _recipe(name).items() if key not in RECIPE_NOTES}
+    fields = {key: value for key, value in _template(name).items() if key not in TEMPLATE_NOTES}
     return {"name": name, **_locate_task(fields, LIBRARY)}
 
 
-def recipe_notes(name: str) -> dict[str, str]:
-    """What a recipe tells its readers: title, home, licence and citation of its data.
+def template_notes(name: str) -> dict[str, str]:
+    """The notes of a task template: title, home, licence and citation of its data.
 
     Raises:
-        ConfigError: no recipe has this name.
+        ConfigError: no template has this name.
     """
-    recipe = _recipe(name)
-    return {key: str(recipe[key]) for key in RECIPE_NOTES if key in recipe}
+    template = _template(name)
+    return {key: str(template[key]) for key in TEMPLATE_NOTES if key in template}
 
 
-def _recipe(name: str) -> dict[str, Any]:
-    if name not in recipe_names():
-        raise ConfigError(f"{name!r} is not a recipe. {suggest(name, recipe_names())}")
+def _template(name: str) -> dict[str, Any]:
+    if name not in template_names():
+        raise ConfigError(f"{name!r} is not a task template. {suggest(name, template_names())}")
     file = LIBRARY / f"{name}.yaml"
     return read_yaml(read_text(file), str(file))
 
 
 def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """The run with tasks' recipes, sources and limits and adapters' tasks and sweeps written out.
+    """The run with tasks' templates, sources and limits and adapters' tasks and sweeps written out.
 
     What is wrong in kind is left to validation.
 
     Raises:
-        ConfigError: recipes that do not exist, all at once.
+        ConfigError: templates that do not exist, all at once.
     """
     expanded, faults = dict(run), list[str]()
     for group in GROUPS:
@@ -76,15 +76,15 @@ def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
     if isinstance(run.get("adapters"), list):
         tasks = expanded.get("tasks")
         named = [task.get("name") for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
-        expanded["adapters"] = [recipe for part in run["adapters"] for recipe in _expand_recipe(part, named)]
+        expanded["adapters"] = [adapter for entry in run["adapters"] for adapter in _expand_adapter(entry, named)]
     return expanded
 
 
-def _expand_recipe(recipe: Any, tasks: list[Any]) -> list[Any]:
+def _expand_adapter(entry: Any, tasks: list[Any]) -> list[Any]:
     """An adapter that names no task learns all; a list of shares of general data is one adapter for each."""
-    if not isinstance(recipe, dict):
-        return [recipe]
-    full = {**recipe, "tasks": recipe.get("tasks", tasks)}
+    if not isinstance(entry, dict):
+        return [entry]
+    full = {**entry, "tasks": entry.get("tasks", tasks)}
     shares = full.get("general")
     if not isinstance(shares, list) or not shares:
         return [full]
@@ -98,9 +98,9 @@ def _with_share(name: Any, share: Any) -> Any:
 
 
 def _expand_task(task: dict[str, Any], group: str) -> dict[str, Any]:
-    # A dumped run states every field: it must stay readable when its recipe has changed or gone.
+    # A dumped run states every field: it must stay readable when its template has changed or gone.
     complete = TaskConfig.model_fields.keys() <= task.keys()
-    full = dict(task) if task.get("use") is None or complete else {**read_recipe(str(task["use"])), **task}
+    full = dict(task) if task.get("use") is None or complete else {**read_template(str(task["use"])), **task}
     if isinstance(full.get("data"), str):
         full["data"] = {"train": full["data"]}
     limit = full.get("limit")
@@ -121,14 +121,14 @@ def locate(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         if isinstance(run.get(group), list):
             located[group] = [_locate_task(task, folder) for task in run[group]]
     if isinstance(run.get("adapters"), list):
-        located["adapters"] = [_locate_beneath(recipe, folder) for recipe in run["adapters"]]
+        located["adapters"] = [_locate_parent(entry, folder) for entry in run["adapters"]]
     return located
 
 
-def _locate_beneath(recipe: Any, folder: Path) -> Any:
+def _locate_parent(entry: Any, folder: Path) -> Any:
     """A name of an adapter has no slash; a folder must have one."""
-    on = recipe.get("on") if isinstance(recipe, dict) else None
-    return {**recipe, "on": _absolute(on, folder)} if isinstance(on, str) and "/" in on else recipe
+    parent = entry.get("stack_on") if isinstance(entry, dict) else None
+    return {**entry, "stack_on": _absolute(parent, folder)} if isinstance(parent, str) and "/" in parent else entry
 
 
 def _locate_task(task: Any, folder: Path) -> Any:

@@ -140,10 +140,15 @@ class RunFolder:
         folders = "checkpoint adapters snapshots predictions prompts comparisons routing added evaluations tracking"
         return _foreign(self.path, {*(file.name for file in files), *folders.split()})
 
+    def drop_training(self) -> None:
+        """Delete what only training needs: checkpoint and snapshots."""
+        for part in (self.checkpoint, self.path / "snapshots"):
+            shutil.rmtree(part, ignore_errors=True)
+
     def drop_weights(self) -> None:
         """Delete checkpoint, snapshots and adapters; the event log and the results stay."""
-        for part in ("checkpoint", "snapshots", "adapters"):
-            shutil.rmtree(self.path / part, ignore_errors=True)
+        self.drop_training()
+        shutil.rmtree(self.path / "adapters", ignore_errors=True)
 
     def clear(self) -> None:
         """Delete a run that is to be started over; anything that is not a run folder is refused.

@@ -15,7 +15,7 @@ import numpy as np
 
 from multitune.config.adapters import adapter_faults
 from multitune.config.load import load_config
-from multitune.config.schema import RecipeConfig, RunConfig, Section, TrainConfig
+from multitune.config.schema import AdapterConfig, RunConfig, Section, TrainConfig
 from multitune.core.bases import BASE
 from multitune.core.errors import ConfigError, RouterError, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
@@ -141,17 +141,17 @@ def _joining(before: _RoutedRun, new: RunConfig, alone: bool) -> RunConfig:
     if len(new.tasks) != 1:
         raise ConfigError(f"tasks: {len(new.tasks)} tasks; one joins at a time. Give each a file of its own")
     name, old, folder = new.tasks[0].name, before.run.config, before.run.folder
-    taken = {BASE, *before.table.tasks, *(plan.recipe.name for plan in before.run.main.plans)}
+    taken = {BASE, *before.table.tasks, *(plan.spec.name for plan in before.run.main.plans)}
     if name in taken | {task.name for task in (*old.tasks, *old.general, *old.retention)}:
         raise ConfigError(f"tasks[0].name is {name!r}, which this run has already. Choose another name")
     if "base" in new.model_fields_set and new.base != old.base:
         raise ConfigError(f"base is {new.base!r}, but {folder.path} stands on {old.base!r}. Remove the line")
     shared = before.run.shared
-    on = None if alone or shared is None else str(folder.adapter(shared).resolve())
-    recipe = RecipeConfig(name=name, tasks=(name,), general=bool(new.general), on=on)
+    parent = None if alone or shared is None else str(folder.adapter(shared).resolve())
+    adapter = AdapterConfig(name=name, tasks=(name,), general=bool(new.general), stack_on=parent)
     kept = {key: _inherited(getattr(old, key), getattr(new, key), key in new.model_fields_set) for key in INHERITED}
     output = str((folder.path / "added").resolve())
-    config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (recipe,)})
+    config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (adapter,)})
     if faults := adapter_faults(config):
         raise ConfigError("\n".join(faults))
     return config

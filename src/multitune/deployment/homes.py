@@ -4,9 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multitune.config.adapters import expand_adapters, shared_recipe
+from multitune.config.adapters import adapter_of_all_tasks, expand_adapters
 from multitune.config.load import load_config
-from multitune.config.schema import RecipeConfig, RunConfig
+from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.bases import BASE
 from multitune.core.results.routing import Role
 from multitune.core.run_folder import RunFolder
@@ -34,7 +34,7 @@ class TaskHome:
     @property
     def subjects(self) -> tuple[str, ...]:
         """The base and the adapters that were trained on it in this folder, whose predictions lie there."""
-        return (BASE, *(plan.recipe.name for plan in self.prepared.plans if self.task in plan.tasks))
+        return (BASE, *(plan.spec.name for plan in self.prepared.plans if self.task in plan.spec.tasks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def open_run_models(
         AdapterError: an adapter is damaged or gone.
     """
     bank = bank or AdapterBank(load_backbone(main.ref, main.config.device, main.config.dtype))
-    paths = {plan.recipe.name: folder.adapter(plan.recipe.name) for plan in main.plans}
+    paths = {plan.spec.name: folder.adapter(plan.spec.name) for plan in main.plans}
     paths |= {task: folder.added(task).adapter(task) for task in joined}
     for name, path in paths.items():
         if name not in bank.names and (only is None or name in only):
@@ -117,25 +117,25 @@ def candidates_of(config: RunConfig, sizes: Mapping[str, int]) -> list[Candidate
         config: of the run.
         sizes: adapter -> its parameters; one that is not there is no candidate.
     """
-    shared = shared_recipe(config)
+    shared = adapter_of_all_tasks(config)
     found = [Candidate(BASE, "base", 0)]
-    for recipe in expand_adapters(config):
-        role: Role = "shared" if recipe == shared else _role(recipe)
-        if recipe.name in sizes:
-            found.append(Candidate(recipe.name, role, sizes[recipe.name], adapter_path(recipe.name)))
+    for adapter in expand_adapters(config):
+        role: Role = "shared" if adapter == shared else _role(adapter)
+        if adapter.name in sizes:
+            found.append(Candidate(adapter.name, role, sizes[adapter.name], adapter_path(adapter.name)))
     return found
 
 
-def _role(recipe: RecipeConfig) -> Role:
-    if recipe.on is not None:
+def _role(adapter: AdapterConfig) -> Role:
+    if adapter.stack_on is not None:
         return "residual"
-    return "alone" if len(recipe.tasks) == 1 else "group"
+    return "alone" if len(adapter.tasks) == 1 else "group"
 
 
 def shared_adapter(folder: RunFolder, config: RunConfig) -> str | None:
     """The name of the run's adapter that learned all its tasks, if it has one."""
-    recipe = shared_recipe(config)
-    return recipe.name if recipe and folder.adapter(recipe.name).is_dir() else None
+    adapter = adapter_of_all_tasks(config)
+    return adapter.name if adapter and folder.adapter(adapter.name).is_dir() else None
 
 
 def adapter_path(name: str) -> str:

@@ -16,7 +16,7 @@ from multitune.evaluation.transfer import corpus_score
 from multitune.inference.predict import chosen_rows, predict_options, predict_rows
 from multitune.routing.arrow import arrow_scores
 
-UNIFORM = "uniform average"  # no recipe has a blank in its name
+UNIFORM = "uniform average"  # no adapter has a blank in its name
 
 
 def measure_baselines(run: OpenRun, adapters: Mapping[str, str]) -> RouterBaselines:

@@ -119,20 +119,20 @@ def _tasks(
 
 def _our_adapters(folder: RunFolder, config: RunConfig, given: str | None) -> dict[str, str]:
     """Task -> the adapter of ours that is held against the other model."""
-    recipes = expand_adapters(config)
+    adapters = expand_adapters(config)
     every = [task.name for task in config.tasks]
     if given == BASE:
         return dict.fromkeys(every, BASE)
     if given is not None:
-        tasks = next((recipe.tasks for recipe in recipes if recipe.name == given), None)
+        tasks = next((adapter.tasks for adapter in adapters if adapter.name == given), None)
         if tasks is None:
-            names = [BASE, *(recipe.name for recipe in recipes)]
+            names = [BASE, *(adapter.name for adapter in adapters)]
             raise ConfigError(f"--adapter {given}: this run has no such adapter. {suggest(given, names)}")
         return dict.fromkeys(tasks, given)
     if folder.routing_versions:
         return require_table(folder).adapters
-    widest = sorted(recipes, key=lambda recipe: -len(recipe.tasks))
-    return {task: next(recipe.name for recipe in widest if task in recipe.tasks) for task in every}
+    widest = sorted(adapters, key=lambda adapter: -len(adapter.tasks))
+    return {task: next(adapter.name for adapter in widest if task in adapter.tasks) for task in every}
 
 
 def _answer_now(

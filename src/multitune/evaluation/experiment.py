@@ -1,6 +1,6 @@
 """Training and evaluation of one config: a run folder with trained adapters, predictions and scores."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from multitune.core.errors import RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
 from multitune.core.results.events import NoteEvent, PhaseEvent
 from multitune.core.run_folder import RunFolder
-from multitune.evaluation.scores import evaluate_run, measure
+from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
 from multitune.training.job import JobOptions, train_run
@@ -54,7 +54,7 @@ def evaluated_run(
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
-        train_run(prepared, folder, JobOptions(resume, watch, _measure(prepared), log=log))
+        train_run(prepared, folder, JobOptions(resume, watch, log=log))
         log(PhaseEvent(name="evaluate"))
         subjects = open_subjects(prepared, folder)
         evaluate_run(folder, prepared, subjects, log)
@@ -62,12 +62,6 @@ def evaluated_run(
     finally:
         log.close()
         tracking.finish()
-
-
-def _measure(prepared: PreparedRun) -> Callable[..., float] | None:
-    if not prepared.config.train.validate_metric:
-        return None
-    return measure(prepared)
 
 
 def _check_folder(folder: RunFolder, resume: bool, overwrite: bool) -> None:

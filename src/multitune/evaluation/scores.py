@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
-from multitune.config.schema import RecipeConfig
 from multitune.core.bases import BASE
 from multitune.core.events import Observe
 from multitune.core.files import write_text
@@ -32,45 +31,33 @@ from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.labels import answer_losses
 from multitune.inference.predict import Subject, chosen_rows, predict_options, predict_task
-from multitune.model.bank import AdapterBank
-from multitune.training.job import Measure
+from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
 Said = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
 
 
-def measure(prepared: PreparedRun) -> Measure:
-    """The metric of an adapter on validation rows of a task, as training asks for it."""
-
-    def on_validation(bank: AdapterBank, adapter: str, item: TaskInput, limit: int) -> float:
-        options = predict_options(prepared.config, limit)
-        predictions = predict_task(bank, adapter, item, "validation", prepared.chat, options)
-        return item.data.task.score(predictions).value
-
-    return on_validation
-
-
 def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe) -> Scores:
     """Let every subject answer its tasks, compare them, and write prompts/, predictions/ and scores.json.
 
-    The base answers all tasks, an adapter those of its recipe; retention sets are for the base and compared adapters.
+    The base answers all tasks, an adapter those of its own; retention sets are for the base and compared adapters.
 
     Args:
         folder: of the run.
         prepared: the run.
-        subjects: the base, and the adapters under their recipes' names.
+        subjects: the base, and the adapters by name.
         observe: gets an EvaluatedEvent for each pair.
 
     Raises:
         MultituneError: an adapter's outputs are not finite, or a single prompt does not fit into memory.
     """
     settings = prepared.config.evaluate
-    recipes = {plan.recipe.name: plan.recipe for plan in prepared.plans}
+    specs = {plan.spec.name: plan.spec for plan in prepared.plans}
     every = tuple(name for name, item in prepared.tasks.items() if not item.general)
-    several = [name for name, recipe in recipes.items() if len(recipe.tasks) > 1]
-    compared = several or list(recipes)
+    several = [name for name, spec in specs.items() if len(spec.tasks) > 1]
+    compared = several or list(specs)
     retained = {name: tuple(prepared.retention) for name in (BASE, *compared)}
-    answered = {BASE: every, **{name: recipe.tasks for name, recipe in recipes.items()}}
+    answered = {BASE: every, **{name: spec.tasks for name, spec in specs.items()}}
     asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
     for name in asked[BASE]:
         _write_prompts(folder, prepared, prepared.sets[name])
@@ -82,7 +69,7 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
         confidence=settings.confidence,
         resamples=settings.resamples,
         tasks={name: _task_scores(prepared.tasks[name], said) for name in every},
-        transfer={name: _transfer(prepared, name, recipes, said) for name in compared},
+        transfer={name: _transfer(prepared, name, specs, said) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
         retention={name: _retention_scores(prepared, item, said) for name, item in prepared.retention.items()},
     )
@@ -129,12 +116,12 @@ def _task_scores(item: TaskInput, said: Said) -> TaskScores:
     return TaskScores(kind=task.config.kind, metric=task.metric.name, scores=scores)
 
 
-def _transfer(prepared: PreparedRun, name: str, recipes: Mapping[str, RecipeConfig], said: Said) -> TransferTable:
+def _transfer(prepared: PreparedRun, name: str, specs: Mapping[str, AdapterSpec], said: Said) -> TransferTable:
     """The transfer table of one adapter, and its summary."""
     references: dict[str, str] = {}
-    for task in recipes[name].tasks:
-        alone = [other for other, recipe in recipes.items() if recipe.tasks == (task,) and recipe.on is None]
-        references[task] = alone[0] if alone and len(recipes[name].tasks) > 1 else BASE
+    for task in specs[name].tasks:
+        alone = [other for other, spec in specs.items() if spec.tasks == (task,) and spec.parent is None]
+        references[task] = alone[0] if alone and len(specs[name].tasks) > 1 else BASE
     arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
     metrics = {task: prepared.tasks[task].data.task.metric for task in arms}
     table = compare(arms, metrics, bootstrap_plan(prepared.config))

@@ -20,7 +20,7 @@ def open_subjects(prepared: PreparedRun, folder: RunFolder) -> list[Subject]:
     bank = AdapterBank(load_backbone(prepared.ref, config.device, config.dtype))
     subjects = [Subject(BASE, bank, BASE)]
     for plan in prepared.plans:
-        name, path = plan.recipe.name, folder.adapter(plan.recipe.name)
+        name, path = plan.spec.name, folder.adapter(plan.spec.name)
         if not path.is_dir():
             raise RunFolderError(f"{path}: no such adapter; the run was not finished. Go on with --resume")
         if config.method == "full":

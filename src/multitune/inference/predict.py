@@ -22,7 +22,7 @@ LONGEST_ANSWER = 512  # tokens generated at most where the task does not say
 class Subject:
     """One thing to evaluate: its name in all tables, and the adapter of a bank that it is."""
 
-    name: str  # `base`, or the name of a recipe
+    name: str  # `base`, or the name of an adapter
     bank: AdapterBank
     adapter: str  # in `bank`; `base` where the backbone itself was trained
 

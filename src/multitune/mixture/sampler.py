@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import numpy as np
+from pydantic import Field
 
 from multitune.config.schema import MixtureConfig
 from multitune.core.errors import MixtureError, suggest
 from multitune.core.records import Draw
+from multitune.core.results.base import Record
 from multitune.core.seeds import generator
 from multitune.mixture.schedules import shares_at
 from multitune.mixture.weights import capped, token_shares_to_example_shares, with_fixed
@@ -36,6 +38,20 @@ class StreamPlan:
     adapter: str
     batch_size: int  # draws per step
     steps: int
+
+
+class Feedback(Record):
+    """What a stream was given after one step: validation losses, or a task that is drawn no more."""
+
+    step: int
+    losses: dict[str, float] = Field(default_factory=dict[str, float])  # task -> nats per answer token
+    freeze: str | None = None
+
+
+class StreamState(Record):
+    """All feedback of a stream, in order: with the constructor's arguments it makes the same stream again."""
+
+    events: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,7 @@ class Stream:
         self._fixed = {name: member.share for name, member in self._members.items() if member.share is not None}
         # Whoever takes what others free; without a task under the schedule that is every member.
         self._carriers = self._members.keys() - self._fixed.keys() or set(self._members)
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Feedback] = []
         self._reached = [np.zeros(len(self._members), dtype=np.int64)]  # [step]: draws of each member before it
         self._orders: dict[str, tuple[int, np.ndarray]] = {}  # member -> (pass, its shuffle), the latest one
 
@@ -127,7 +143,7 @@ class Stream:
         The first loss of a task counts as its start. Losses that are not finite, or of no member, are left out.
         """
         known = {name: float(loss) for name, loss in losses.items() if name in self._members and math.isfinite(loss)}
-        self._note({"step": step, "losses": known})
+        self._note(Feedback(step=step, losses=known))
 
     def freeze(self, task: str, step: int) -> bool:
         """Draw a task no more after `step`; its share goes to the others.
@@ -141,36 +157,36 @@ class Stream:
         if task not in self._members:
             place = f"freeze: the mixture of {self._plan.adapter!r}"
             raise MixtureError(f"{place} has no task {task!r}. {suggest(task, self._members)}")
-        frozen = {event["freeze"] for event in self._events if "freeze" in event}
+        frozen = {event.freeze for event in self._events if event.freeze is not None}
         if self._carriers <= frozen | {task}:
             return False
         if task not in frozen:
-            self._note({"step": step, "freeze": task})
+            self._note(Feedback(step=step, freeze=task))
         return True
 
-    def state(self) -> dict[str, Any]:
-        """All feedback so far, as plain JSON: with the constructor's arguments it makes the same stream again."""
-        return {"events": list(self._events)}
+    def state(self) -> StreamState:
+        """All feedback so far."""
+        return StreamState(events=tuple(self._events))
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: StreamState) -> None:
         """Put the feedback of `state` in place of what was noted here."""
-        self._events = list(state["events"])
+        self._events = list(state.events)
         del self._reached[1:]
 
-    def _note(self, event: dict[str, Any]) -> None:
+    def _note(self, event: Feedback) -> None:
         self._events.append(event)
-        self._events.sort(key=lambda noted: noted["step"])
-        del self._reached[max(event["step"], -1) + 2 :]
+        self._events.sort(key=lambda noted: noted.step)
+        del self._reached[max(event.step, -1) + 2 :]
 
     def _known(self, step: int) -> _Known:
         losses: dict[str, tuple[float, float, float]] = {}
         frozen: set[str] = set()
         for event in self._events:
-            if event["step"] >= step:
+            if event.step >= step:
                 break
-            if "freeze" in event:
-                frozen.add(event["freeze"])
-            for name, loss in event.get("losses", {}).items():
+            if event.freeze is not None:
+                frozen.add(event.freeze)
+            for name, loss in event.losses.items():
                 _, best, start = losses.get(name, (loss, loss, loss))
                 losses[name] = (loss, min(best, loss), start)
         return _Known(losses, frozenset(frozen))

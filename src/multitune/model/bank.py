@@ -17,6 +17,8 @@ from multitune.core.seeds import generator
 from multitune.model.backbone import Backbone
 from multitune.model.lora import LoraLinear, LowRank, install
 
+BASE_NUMBER = -1  # by which packs name the base: no layer has a pair of this number
+
 # These read the weights of out_proj and dt_proj past the layer, so that an adapter there could do nothing.
 FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
@@ -53,8 +55,8 @@ class Adapter:
     weights: torch.Tensor  # (parameter,): a float32 master, or `compute` itself where nothing will train it
     compute: torch.Tensor  # (parameter,) in the backbone's compute type: what the layers read
     grad: torch.Tensor | None = None  # float32 (parameter,) while it is trained
-    beneath: "Adapter | None" = None  # the adapter it stands on, which acts wherever this one does
-    joint: bool = False  # whether its rows move the one beneath as well
+    parent: "Adapter | None" = None  # the adapter it stacks on, which acts wherever this one does
+    train_parent: bool = False  # whether its rows move the parent as well
 
     def publish(self) -> None:
         """Make the layers see the weights as they are now."""
@@ -63,8 +65,8 @@ class Adapter:
 
     @property
     def stack(self) -> "tuple[Adapter, ...]":
-        """All that acts where it does, from the lowest adapter up to itself."""
-        return (*(self.beneath.stack if self.beneath else ()), self)
+        """All that acts where it does, from its first ancestor to itself."""
+        return (*(self.parent.stack if self.parent else ()), self)
 
     def tensors(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Module name -> A (rank, in) and B (out, rank), views of `weights`."""
@@ -117,8 +119,8 @@ class AdapterBank:
         return self._adapters[name]
 
     def number(self, name: str) -> int:
-        """The number by which packs name an adapter; the base is -1."""
-        return -1 if name == BASE else self._numbers[self[name].name]
+        """The number by which packs name an adapter, or the base."""
+        return BASE_NUMBER if name == BASE else self._numbers[self[name].name]
 
     def create(self, name: str, rank: int, alpha: float, targets: str | Sequence[str], seed: int) -> Adapter:
         """A new adapter that changes nothing yet: A uniform as in PEFT, B zero.
@@ -158,20 +160,20 @@ class AdapterBank:
         self._connect(adapter)
         return adapter
 
-    def stack(self, name: str, beneath: str, joint: bool = False) -> None:
+    def stack(self, name: str, parent: str, train_parent: bool = False) -> None:
         """From now on one adapter acts on top of another: what it learns is what that one lacks.
 
         Args:
             name: the adapter on top.
-            beneath: the one below, which goes on acting alone for its own rows.
-            joint: whether rows of the upper adapter give the lower one gradients, too.
+            parent: the one below, which goes on acting alone for its own rows.
+            train_parent: whether rows of the upper adapter give the parent gradients, too.
         """
         adapter = self[name]
-        adapter.beneath, adapter.joint = self[beneath], joint
+        adapter.parent, adapter.train_parent = self[parent], train_parent
         self._connect(adapter)
 
     def flattened(self, name: str) -> Adapter:
-        """An adapter with all beneath it as one plain adapter: ranks one behind the other, the same outputs."""
+        """An adapter and its ancestors as one plain adapter: ranks one behind the other, the same outputs."""
         parts = self[name].stack
         return parts[0] if len(parts) == 1 else self._side_by_side(name, parts, 1)
 
@@ -200,12 +202,12 @@ class AdapterBank:
         """Take an adapter out; the others stay as they are.
 
         Raises:
-            AdapterError: another adapter stands on it.
+            AdapterError: another adapter stacks on it.
         """
         number = self.number(self[name].name)
-        above = [other.name for other in self._adapters.values() if other.beneath is self[name]]
+        above = [other.name for other in self._adapters.values() if other.parent is self[name]]
         if above:
-            raise AdapterError(f"adapter {name!r} cannot be removed: {above[0]!r} stands on it. Remove that one first")
+            raise AdapterError(f"adapter {name!r} cannot be removed: {above[0]!r} stacks on it. Remove that one first")
         for slot in (slot for part in self._adapters.pop(name).stack for slot in part.slots):
             self._layers[slot.module].pairs.pop(number, None)
         del self._numbers[name]
@@ -246,7 +248,7 @@ class AdapterBank:
         return nullcontext(), self._routes.over(self._routes.slices, self._routes.total)
 
     def _connect(self, adapter: Adapter) -> None:
-        """Give the layers the pairs of an adapter and of those beneath it, with the gradients its rows may move."""
+        """Give the layers the pairs of an adapter and of its ancestors, with the gradients its rows may move."""
         pairs: dict[str, tuple[LowRank, ...]] = {}
         moves = True
         for part in reversed(adapter.stack):
@@ -255,7 +257,7 @@ class AdapterBank:
                 grads = slot.views(grad) if grad is not None else (None, None)
                 own = LowRank(*slot.views(part.compute), slot.scale, *grads)
                 pairs[slot.module] = (own, *pairs.get(slot.module, ()))
-            moves = moves and part.joint
+            moves = moves and part.train_parent
         for module, stacked in pairs.items():
             self._layers[module].pairs[self._numbers[adapter.name]] = stacked
 

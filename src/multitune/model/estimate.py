@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from multitune.config.schema import LoraConfig
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import ALIGN, Device, Dtype, pick_device, pick_dtype
-from multitune.model.bank import lay_out, linear_layers, select_targets
+from multitune.model.bank import linear_layers, select_targets
 from multitune.model.gguf import base_config, no_config
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
@@ -33,7 +32,7 @@ class ModelShape:
     """Sizes of a base, and of an adapter on it."""
 
     parameters: int  # tied weights count once
-    adapter_parameters: int
+    rank_parameters: int  # of an adapter, per unit of its rank
     linear_weights: int  # weights that every token is multiplied with, the output embedding left out
     linear_widths: int  # inputs and outputs of all linear layers, added up
     widest: tuple[int, int]  # (in, out) of the largest linear layer
@@ -55,7 +54,7 @@ class Machine:
 class Demand:
     """What a run computes; tokens are those that are executed, shared prefixes counted once."""
 
-    adapters: int  # 0: the whole model is trained
+    ranks: tuple[int, ...]  # of the adapters that are trained; empty: the whole model is
     trained_tokens: float  # forward and backward
     scored_tokens: float  # forward alone: validation, evaluation and the choice of what ships
     pack_tokens: int  # of the largest pack
@@ -93,8 +92,12 @@ def row_cost(rows: Sequence[PackRow], pack_tokens: int) -> RowCost:
     )
 
 
-def model_shape(ref: BaseRef, lora: LoraConfig) -> ModelShape:
+def model_shape(ref: BaseRef, targets: str | Sequence[str]) -> ModelShape:
     """Sizes of a base from its config alone: the model is built without memory, on torch's meta device.
+
+    Args:
+        ref: the base.
+        targets: layers that adapters act on, as `lora.targets` says them.
 
     Raises:
         ModelError: no config of a causal language model, or `lora.targets` names no layer of it.
@@ -106,12 +109,11 @@ def model_shape(ref: BaseRef, lora: LoraConfig) -> ModelShape:
             f"base: {ref.name!r} ({type(model).__name__}) has no linear layers to adapt. Use another base"
         )
     shapes = {name: (linear.in_features, linear.out_features) for name, linear in linears.items()}
-    modules = select_targets(linears, lora.targets)
-    slots = lay_out({m: shapes[m] for m in modules}, dict.fromkeys(modules, (lora.rank, lora.alpha / lora.rank)))
+    adapted = select_targets(linears, targets)
     config = model.config.get_text_config()
     return ModelShape(
         parameters=sum(weight.numel() for weight in model.parameters()),
-        adapter_parameters=sum(slot.size for slot in slots),
+        rank_parameters=sum(sum(shapes[module]) for module in adapted),
         linear_weights=sum(inputs * outputs for inputs, outputs in shapes.values()),
         linear_widths=sum(inputs + outputs for inputs, outputs in shapes.values()),
         widest=max(shapes.values(), key=lambda shape: shape[0] * shape[1]),
@@ -165,8 +167,8 @@ def estimate(shape: ModelShape, demand: Demand, machine: Machine) -> Estimate:
     layers, and its logits. Time: 2 operations per weight and token forward, 2 more back to the inputs, 2 more for the
     weights' own gradients where the whole model is trained, at `EFFICIENCY` of the measured rate.
     """
-    full = demand.adapters == 0
-    trainable = shape.parameters if full else demand.adapters * shape.adapter_parameters
+    full = not demand.ranks
+    trainable = shape.parameters if full else sum(demand.ranks) * shape.rank_parameters
     bytes_each = machine.dtype.itemsize
     copy = 0 if machine.dtype == torch.float32 else bytes_each  # float32 adapters compute with their masters
     state = trainable * (16 + copy)

@@ -39,11 +39,11 @@ PLAIN: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class AdapterCard:
-    """What multitune knows about an adapter beyond PEFT's format: the base it belongs to and its recipe."""
+    """What multitune knows about an adapter beyond PEFT's format: the base it belongs to and what it learned from."""
 
     base: str
     fingerprint: str
-    recipe: Mapping[str, Any]
+    spec: Mapping[str, Any]  # its settings, and the step that it is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +55,19 @@ class LoraPair:
     scale: float
 
 
-def save_adapter(adapter: Adapter, folder: Path, bank: AdapterBank, recipe: Mapping[str, Any]) -> None:
+def save_adapter(adapter: Adapter, folder: Path, bank: AdapterBank, spec: Mapping[str, Any]) -> None:
     """Write an adapter as a PEFT folder, atomically.
 
     Raises:
         StorageError: the disk is full or not writable; a folder that was there before stays as it was.
     """
-    card = AdapterCard(bank.backbone.ref.name, bank.backbone.fingerprint, recipe)
+    card = AdapterCard(bank.backbone.ref.name, bank.backbone.fingerprint, spec)
     tensors: dict[str, torch.Tensor] = {}
     for module, (a, b) in adapter.tensors().items():
         tensors[f"{PREFIX}{module}.lora_A.weight"] = a.detach().to("cpu").contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = b.detach().to("cpu").contiguous()
     config = peft_config(adapter, bank, card.base)
-    described = {"base": card.base, "fingerprint": card.fingerprint, "recipe": dict(card.recipe)}
+    described = {"base": card.base, "fingerprint": card.fingerprint, "spec": dict(card.spec)}
     texts = {CONFIG: json.dumps(config, indent=2) + "\n", CARD: json.dumps(described, indent=2) + "\n"}
     write_folder(folder, texts, {WEIGHTS: tensors})
 
@@ -145,13 +145,18 @@ def load_adapter(
 
 
 def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
-    """Put weights that were saved from an adapter of the bank back into it.
+    """Put weights that were saved from an adapter of the bank back into it; its parents stay as they are.
 
     Raises:
         AdapterError: the folder is damaged.
     """
-    adapter = bank[name]
-    adapter.weights.copy_(_flatten(adapter.slots, read_pairs(folder)))
+    adapter, pairs = bank[name], read_pairs(folder)
+    alone = len(adapter.stack) == 1
+    for slot in adapter.slots:
+        a, b = slot.views(adapter.weights)
+        pair = pairs[slot.module]
+        a.copy_(pair.a[-slot.rank :])  # parents' ranks come first, and give the scale
+        b.copy_(pair.b if alone else pair.b[:, -slot.rank :] * (pair.scale / slot.scale))
     adapter.publish()
 
 
@@ -220,7 +225,8 @@ def read_card(folder: Path) -> AdapterCard | None:
         return None
     try:
         card = json.loads(path.read_text("utf-8"))
-        return AdapterCard(card["base"], card["fingerprint"], card["recipe"])
+        spec = card["spec"] if "spec" in card else card["recipe"]  # as older versions named it
+        return AdapterCard(card["base"], card["fingerprint"], spec)
     except (ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{path}: damaged ({error}). Save the adapter again, or delete this file") from error
 

@@ -180,7 +180,7 @@ class _Blocks:
     Adapters that stand on one another count as one whose rank is the sum of theirs.
     """
 
-    stacks: Sequence[Sequence[LowRank]]  # the pairs of each slice, those beneath first; all slices alike
+    stacks: Sequence[Sequence[LowRank]]  # the pairs of each slice, parents first; all slices alike
     counts: Sequence[int]  # blocks of each slice, one behind the other
 
     @property

@@ -8,8 +8,8 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from multitune.config.adapters import expand_adapters
-from multitune.config.schema import RecipeConfig, RunConfig, TaskConfig
-from multitune.config.shorthand import read_recipe, recipe_notes
+from multitune.config.schema import AdapterConfig, RunConfig, TaskConfig
+from multitune.config.shorthand import read_template, template_notes
 from multitune.config.text import write_yaml
 from multitune.core.bases import ALIASES, BASE, ORIGINS
 from multitune.core.errors import ConfigError, InputError, suggest
@@ -26,7 +26,7 @@ from multitune.reporting.renderers import inert, markdown_table
 from multitune.reporting.tables.scores import transfer_note, transfer_table
 
 HOME = "https://github.com/multitune/multitune"
-PATHS = ("train", "validation", "test", "base", "output", "on")  # fields that may hold one
+PATHS = ("train", "validation", "test", "base", "output", "stack_on")  # fields that may hold one
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_TASKS = {"classify": "text-classification", "tag": "token-classification"}  # the rest generates text
 HUB_METRICS = {  # others have one name
@@ -51,7 +51,7 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         InputError: no such adapter; the run was not evaluated, is damaged, or is of another version.
     """
     run = ScoredRun(folder)
-    card = _Card(run, _recipe(run, adapter))
+    card = _Card(run, _adapter(run, adapter))
     metadata = card.metadata().to_yaml(line_break="\n")
     sections = [card.intro(), *card.results(), *card.use(), *card.data(), *card.limits(), *card.repeat()]
     return f"---\n{metadata}\n---\n\n" + "\n\n".join(sections) + "\n"
@@ -65,29 +65,29 @@ def card_or_none(folder: RunFolder, adapter: str) -> str | None:
         return None
 
 
-def _recipe(run: ScoredRun, adapter: str | None) -> RecipeConfig:
-    recipes = {recipe.name: recipe for recipe in expand_adapters(run.own.config)}
-    name = adapter or next(iter(run.own.scores.transfer), next(iter(recipes)))
-    if name not in recipes:
-        raise InputError(f"--adapter {name}: no such adapter in {run.folder.path}. {suggest(name, recipes)}")
-    for task in recipes[name].tasks:
+def _adapter(run: ScoredRun, adapter: str | None) -> AdapterConfig:
+    adapters = {one.name: one for one in expand_adapters(run.own.config)}
+    name = adapter or next(iter(run.own.scores.transfer), next(iter(adapters)))
+    if name not in adapters:
+        raise InputError(f"--adapter {name}: no such adapter in {run.folder.path}. {suggest(name, adapters)}")
+    for task in adapters[name].tasks:
         if name not in run.own.scores.tasks[task].scores:
             raise InputError(
                 f"{run.folder.scores}: no score of {name} on {task}. Score again: multitune eval {run.folder.path}"
             )
-    return recipes[name]
+    return adapters[name]
 
 
 class _Card:
     """The sections of a card, from what the run folder says."""
 
-    def __init__(self, run: ScoredRun, recipe: RecipeConfig) -> None:
-        self.run, self.recipe = run, recipe
+    def __init__(self, run: ScoredRun, adapter: AdapterConfig) -> None:
+        self.run, self.adapter = run, adapter
         self.config: RunConfig = run.own.config
         self.scores = run.own.scores
         self.plan: BootstrapPlan = run.own.plan
-        self.tasks = {task.name: task for task in self.config.tasks if task.name in recipe.tasks}
-        general = {task.name: task for task in self.config.general} if recipe.general else {}
+        self.tasks = {task.name: task for task in self.config.tasks if task.name in adapter.tasks}
+        general = {task.name: task for task in self.config.general} if adapter.general else {}
         retention = {task.name: task for task in self.config.retention}
         self.sets = {"task": self.tasks, "replay": general, "retention, not trained on": retention}
         self.full = self.config.method == "full"
@@ -104,7 +104,7 @@ class _Card:
         """The front matter; results only of tasks whose data a hub can be asked for."""
         hub = sorted({task.data.hub for task in self._trained() if task.data.hub})
         results = [self._result(task) for task in self.tasks.values() if task.data.hub]
-        name = f"{self.config.name}-{self.recipe.name}"
+        name = f"{self.config.name}-{self.adapter.name}"
         return ModelCardData(
             base_model=self.base,
             datasets=hub or None,
@@ -138,7 +138,7 @@ class _Card:
             dataset_revision=task.data.revision,
             metric_type=_hub_metric(metric),
             metric_name=metric,
-            metric_value=round(self._score(task.name, self.recipe.name) or 0.0, 4),
+            metric_value=round(self._score(task.name, self.adapter.name) or 0.0, 4),
             source_name="multitune",
             source_url=HOME,
         )
@@ -154,7 +154,7 @@ class _Card:
         several = "together " if len(self.tasks) > 1 else ""
         version = Versions.read(self.run.folder.versions).packages.get("multitune")
         return (
-            f"# {inert(self.config.name)}, {inert(self.recipe.name)}\n\n"
+            f"# {inert(self.config.name)}, {inert(self.adapter.name)}\n\n"
             f"{kind} for `{_last_part(self.config.base)}`{origin}, trained {several}on "
             f"{', '.join(map(inert, self.tasks))} with [multitune]({HOME}) "
             f"{inert(version or '')}."
@@ -162,7 +162,7 @@ class _Card:
 
     def results(self) -> list[str]:
         """Scores with intervals, differences with verdicts, what was kept, and the router."""
-        name, split = self.recipe.name, self.scores.split
+        name, split = self.adapter.name, self.scores.split
         rows: list[list[Cell]] = []
         for task in self.tasks:
             answers = self.run.answers(task, name)
@@ -217,16 +217,16 @@ class _Card:
                 lines.append(f"| {inert(name)} | {role} | {source} | {licence} | {numbers} | {hashed} |")
         shown = "\n".join(lines)
         note = (
-            "Licences are those that multitune's recipes name; of own data the run does not know them. This card "
-            "states no licence of the adapter: choose one that the base's and the data's allow."
+            "Licences are those that multitune's task templates name; of own data the run does not know them. This "
+            "card states no licence of the adapter: choose one that the base's and the data's allow."
         )
         return ["## Data", shown, note]
 
     def limits(self) -> list[str]:
         """What the numbers do not say."""
-        table = self.scores.transfer.get(self.recipe.name)
+        table = self.scores.transfer.get(self.adapter.name)
         open_ = [inert(row.task) for row in (table.tasks if table else ()) if row.verdict == "cannot tell"]
-        smallest = min(self.scores.tasks[task].scores[self.recipe.name].examples for task in self.tasks)
+        smallest = min(self.scores.tasks[task].scores[self.adapter.name].examples for task in self.tasks)
         lines = [
             f"One training run with one seed ({self.config.seed}); intervals cover the choice of test rows, not that "
             "of the seed.",
@@ -267,15 +267,15 @@ def _hub_metric(name: str) -> str:
 
 
 def _source(task: TaskConfig) -> tuple[str, str]:
-    """Where a set comes from, and under which licence; a recipe's licence counts only for the recipe's own data."""
+    """Where a set comes from, and under which licence; a template's counts only for the template's own data."""
     data = task.data
     unknown = "not known to the run"
     if task.use is not None:
         try:
-            notes, recipe = recipe_notes(task.use), read_recipe(task.use)
+            notes, template = template_notes(task.use), read_template(task.use)
         except ConfigError:  # of another version
-            notes, recipe = {}, {}
-        own = data.model_dump(exclude_none=True) == recipe.get("data")
+            notes, template = {}, {}
+        own = data.model_dump(exclude_none=True) == template.get("data")
         if own and notes:
             return f"[{inert(notes['title'])}]({notes['home']})", inert(notes.get("licence", unknown))
     if data.hub:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from multitune.config.registered import Schedule
-from multitune.config.schema import RecipeConfig, RunConfig
+from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.errors import RunFolderError
 from multitune.core.files import read_json, write_json
 from multitune.core.predictions import read_predictions, write_predictions
@@ -22,8 +22,8 @@ from multitune.core.run_folder import StudyFolder
 from multitune.data.task_input import TaskInput
 
 RECORDED = {"key", "tasks", "seed", "steps", "general", "schedule", "tokens", "seconds"}  # in arm.json
-FORMAT = 1  # counts up when the same recipe would train to something else
-# What changes neither the draws nor the weights beyond rounding; the recipe states the rest.
+FORMAT = 1  # counts up when the same settings would train to something else
+# What changes neither the draws nor the weights beyond rounding; the adapter states the rest.
 ASIDE = ("name", "output", "tasks", "general", "retention", "adapters", "evaluate", "router", "track")
 
 
@@ -43,9 +43,9 @@ class Arm:
         extra = f", {self.general:.0%} general" if self.general else ""
         return " + ".join(self.tasks) + extra
 
-    def recipe(self, key: str) -> RecipeConfig:
+    def adapter(self, key: str) -> AdapterConfig:
         """The adapter of a run that trains it."""
-        return RecipeConfig(
+        return AdapterConfig(
             name=key,
             tasks=self.tasks,
             general=self.general or False,
@@ -76,7 +76,7 @@ class ArmResult:
 
 
 def arm_key(arm: Arm, config: RunConfig, tasks: Mapping[str, TaskInput]) -> str:
-    """16 hex digits over all that decides what the arm learns: rows, prompts, recipe, settings and base."""
+    """16 hex digits over all that decides what the arm learns: rows, prompts, adapter, settings and base."""
     general = [task.name for task in config.general] if arm.general else []
     members = [*arm.tasks, *general]
     # Without defaults: a field that a later version adds must not disown the arms of before.
@@ -122,7 +122,7 @@ def store_answers(folder: StudyFolder, key: str, split: Split, answers: Mapping[
 
 
 def load_record(folder: StudyFolder, key: str) -> ArmRecord:
-    """A finished arm: recipe, cost, and its scores on the splits that it answered.
+    """A finished arm: what it learned from, cost, and its scores on the splits that it answered.
 
     Raises:
         RunFolderError: it is damaged.

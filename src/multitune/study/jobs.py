@@ -19,7 +19,8 @@ from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.study.arms import Answers, Arm, ArmResult
 from multitune.training.job import JobOptions, train_run
-from multitune.training.prepare import PreparedRun, plan_adapters
+from multitune.training.plan import plan_adapters
+from multitune.training.prepare import PreparedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,22 @@ def _goes_on(run: PreparedRun, folder: RunFolder) -> bool:
 
 def run_of(prepared: PreparedRun, job: StudyJob) -> PreparedRun:
     """The run that trains the arms of a job, on rows that were read before."""
-    recipes = tuple(arm.recipe(key) for key, arm in job.arms.items() if arm.steps)
-    fields = {"name": job.folder.name, "output": str(job.folder.parent), "adapters": recipes or "shared"}
+    adapters = tuple(arm.adapter(key) for key, arm in job.arms.items() if arm.steps)
+    train = prepared.config.train.model_copy(update={"validate_metric": False})  # the loss chooses the step
+    fields = {
+        "name": job.folder.name,
+        "output": str(job.folder.parent),
+        "adapters": adapters or "shared",
+        "train": train,
+    }
     config = prepared.config.model_copy(update=fields)
-    plans = plan_adapters(config, prepared.tasks) if recipes else ()
+    plans = plan_adapters(config, prepared.tasks) if adapters else ()
     return replace(prepared, config=config, plans=plans, retention={})
 
 
 def drawn_tokens(run: PreparedRun, key: str) -> int:
     """Tokens that an adapter of a run draws, as if no prefix were shared."""
-    plan = next(plan for plan in run.plans if plan.recipe.name == key)
+    plan = next(plan for plan in run.plans if plan.spec.name == key)
     return round(sum(draws * mean_tokens(run, task) for task, draws in plan.stream.expected_draws().items()))
 
 
@@ -140,7 +147,7 @@ def unfinished_jobs(folder: Path, wanted: Mapping[str, Arm]) -> list[tuple[str, 
     found: list[tuple[str, ...]] = []
     for place in sorted(folder.glob("*/config.yaml")):
         adapters = load_config(place).adapters
-        keys = tuple(recipe.name for recipe in adapters if not isinstance(recipe, str))
+        keys = tuple(adapter.name for adapter in adapters if not isinstance(adapter, str))
         if keys and all(key in wanted for key in keys) and job_name(keys) == place.parent.name:
             found.append(keys)
         else:

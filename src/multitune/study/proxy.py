@@ -18,15 +18,17 @@ from torch import nn
 
 from multitune.core.errors import ModelError
 from multitune.core.events import Observe, unwatched
-from multitune.core.files import read_json
 from multitune.core.records import SPLITS, PackRow, Segments
+from multitune.core.results.run import Selection
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.model.backbone import TOLERANCE, Backbone, load_backbone
+from multitune.model.bank import BASE_NUMBER
 from multitune.model.lora import Routes
 from multitune.study.jobs import StudyJob, clear_job, run_of
 from multitune.training.job import JobOptions, train_run
-from multitune.training.prepare import PreparedRun, plan_adapters
+from multitune.training.plan import plan_adapters
+from multitune.training.prepare import PreparedRun
 
 UPPER = 1 / 3  # share of the layers that a proxy run computes
 PROBED = 4  # rows on which a cut model is held against the whole one
@@ -95,7 +97,7 @@ def proxy_losses(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatc
     train_run(
         replace(cut, plans=plan_adapters(cut.config, cut.tasks)), folder, JobOptions(observe=observe, backbone=upper)
     )
-    chosen = {key: entry["chosen"] for key, entry in read_json(folder.selection).items()}
+    chosen = {key: entry.chosen for key, entry in Selection.read(folder.selection).adapters.items()}
     losses: dict[str, dict[str, float]] = {}
     for line in folder.events.read_text("utf-8").splitlines():
         event = json.loads(line)
@@ -158,7 +160,7 @@ def _lower_states(
 
     hook = _decoder(backbone).layers[first].register_forward_pre_hook(catch, with_kwargs=True)
     try:
-        for pack in backbone.pack([PackRow(row, adapter=-1, task=0) for row in rows], pack_tokens):
+        for pack in backbone.pack([PackRow(row, adapter=BASE_NUMBER, task=0) for row in rows], pack_tokens):
             caught.clear()
             backbone.losses(replace(pack, tokens=last_token[pack.tokens]))
             states[torch.from_numpy(pack.tokens)] = caught[0][0].to("cpu")
@@ -190,7 +192,7 @@ def _require_exact(prepared: PreparedRun, backbone: Backbone, tasks: Mapping[str
     whole = [prepared.tasks[name].tokens["train"][i] for i in range(min(PROBED, len(tasks[name].tokens["train"])))]
     parts = [tasks[name].tokens["train"][i] for i in range(len(whole))]
     (expected,), (found,) = (
-        base.pack([PackRow(row, adapter=-1, task=0) for row in rows], 1 << 20)
+        base.pack([PackRow(row, adapter=BASE_NUMBER, task=0) for row in rows], 1 << 20)
         for base, rows in ((backbone, whole), (cut, parts))
     )
     a, b = (base.losses(pack).sum() for base, pack in ((backbone, expected), (cut, found)))

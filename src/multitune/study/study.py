@@ -182,9 +182,9 @@ def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, 
     seed = planner.study.seeds[0]
     kept = {group for task, group in outcome.serves.items() if task not in longer}
     arms = [*(serving(planner, group[0], group, seed) for group in outcome.groups if group in kept), *longer.values()]
-    recipes = [arm.recipe("-".join(arm.tasks)[:60]) for arm in arms]
+    adapters = [arm.adapter("-".join(arm.tasks)[:60]) for arm in arms]
     name = f"{planner.study.name}-recommended"
-    return runner.prepared.config.model_copy(update={"name": name, "adapters": tuple(recipes)})
+    return runner.prepared.config.model_copy(update={"name": name, "adapters": tuple(adapters)})
 
 
 def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Split) -> list[Variant]:

@@ -4,18 +4,18 @@ import logging
 import math
 import shutil
 import signal
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from multitune.config.load import dump_config, load_config
 from multitune.config.ranges import learning_rate
-from multitune.config.schema import RecipeConfig, RunConfig
 from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
-from multitune.core.files import write_text
+from multitune.core.files import write_folder, write_text
 from multitune.core.results.events import (
     CheckpointEvent,
     FrozenEvent,
@@ -26,24 +26,20 @@ from multitune.core.results.events import (
 )
 from multitune.core.results.run import AdapterSelection, DataRecord, Selection
 from multitune.core.run_folder import RunFolder
-from multitune.core.seeds import generator
 from multitune.core.versions import versions
-from multitune.data.task_input import TaskInput
-from multitune.inference.likelihood import row_losses
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
-from multitune.model.files import load_adapter, read_weights, save_adapter
-from multitune.model.full import FullWeights, save_full
-from multitune.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from multitune.training.checkpoint import Checkpoint, TrainingState, load_checkpoint, save_checkpoint
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
-from multitune.training.optim import AdapterOptimizer, AdapterTrainee, Budget, Trainee
-from multitune.training.prepare import AdapterPlan, PreparedRun
+from multitune.training.optim import AdapterOptimizer, Budget
+from multitune.training.plan import AdapterPlan
+from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
+from multitune.training.trainee import new_trainee
+from multitune.training.validation import validation_loss, validation_score
 
 _log = logging.getLogger(__name__)
-
-Measure = Callable[[AdapterBank, str, TaskInput, int], float]  # metric of an adapter on so many validation rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,6 @@ class JobOptions:
 
     resume: bool = False
     observe: Observe = unwatched
-    measure: Measure | None = None  # None: validation loss alone
     backbone: Backbone | None = None  # None: the run's base
     log: EventLog | None = None  # of a caller who goes on with it afterwards, and closes it
 
@@ -72,50 +67,43 @@ class Job:
 
     def validate(self, learner: Learner) -> None:
         """Measure every task of one adapter on validation rows, keep it if some criterion calls it the best."""
-        losses = {task: self._validation_loss(learner, task) for task in learner.plan.tasks}
-        metrics = {task: self._metric(learner, task) for task in learner.plan.tasks}
-        best = learner.track.note(learner.trained_steps, losses)
-        learner.plan.stream.feedback(learner.trained_steps - 1, losses)
-        shown = {task: ValidatedTask(loss=losses[task], metric=metrics[task]) for task in losses}
-        self.log(
-            ValidationEvent(step=learner.trained_steps, adapter=learner.name, tasks=shown, best=tuple(best)),
-        )
+        step, tasks = learner.trained_steps, learner.spec.tasks
+        losses = {task: self._validation_loss(learner, task) for task in tasks}
+        scores = {task: self._validation_score(learner, task) for task in tasks}
+        best = learner.track.note(step, losses)
+        learner.stream.feedback(step - 1, losses)
+        shown = {task: ValidatedTask(loss=losses[task], metric=scores[task]) for task in tasks}
+        self.log(ValidationEvent(step=step, adapter=learner.name, tasks=shown, best=tuple(best)))
         if best:
-            self._save(learner, self.folder.snapshot(learner.name, learner.trained_steps))
-        if learner.trained_steps:
+            learner.trainee.save(self.folder.snapshot(learner.name, step), step)
+        if step:
             self._stop_overfitted(learner)
 
     def _stop_overfitted(self, learner: Learner) -> None:
         """Draw such a task no more; where it is the last one drawn, the adapter is done."""
-        shares = learner.plan.stream.shares(learner.trained_steps)
+        shares = learner.stream.shares(learner.trained_steps)
         for task in learner.track.overfitted(self.run.config.train.patience):
             if not shares[task]:
                 continue  # stopped before
-            if learner.plan.stream.freeze(task, learner.trained_steps - 1):
+            if learner.stream.freeze(task, learner.trained_steps - 1):
                 self.log(FrozenEvent(step=learner.trained_steps, adapter=learner.name, task=task))
             else:
                 learner.done = True
                 self.log(NoteEvent(text=f"{learner.name}: no task gains any more; stopped early"))
 
     def _validation_loss(self, learner: Learner, task: str) -> float:
-        beneath = learner.plan.recipe.on
-        start = f"{task} on {beneath}" if beneath else task  # an untrained adapter is what it stands on, or the base
-        if not learner.trained_steps and learner.number >= 0 and start in self.base_losses:
-            return self.base_losses[start]
-        tokens = self.run.tasks[task].tokens["validation"]
-        order = generator(self.run.config.seed, "validation", task).permutation(len(tokens))
-        rows = [tokens[int(i)] for i in order[: self.run.config.train.validate_limit]]
-        adapter = "base" if learner.number < 0 else learner.name
-        loss = float(row_losses(self.bank, adapter, rows, self.run.config.train.pack_tokens).mean())
-        if not learner.trained_steps:
-            self.base_losses[start] = loss
-        return loss
+        if learner.trained_steps:
+            return validation_loss(learner.trainee, self.run, task)
+        parent = learner.spec.parent
+        start = f"{task} on {parent}" if parent else task  # untrained it answers as its parent does, or the base
+        if start not in self.base_losses:
+            self.base_losses[start] = validation_loss(learner.trainee, self.run, task)
+        return self.base_losses[start]
 
-    def _metric(self, learner: Learner, task: str) -> float | None:
-        if self.options.measure is None or not learner.trained_steps:
+    def _validation_score(self, learner: Learner, task: str) -> float | None:
+        if not learner.trained_steps or not self.run.config.train.validate_metric:
             return None
-        adapter = "base" if learner.number < 0 else learner.name
-        return self.options.measure(self.bank, adapter, self.run.tasks[task], self.run.config.train.validate_limit)
+        return validation_score(learner.trainee, self.run, task)
 
     def after_step(self, step: int, validated: bool) -> None:
         """Checkpoint at validations or every `checkpoint_every` steps, and before leaving on Ctrl-C."""
@@ -132,13 +120,13 @@ class Job:
         """Write the whole training state, then drop the snapshots that nothing points to any more."""
         self.log(CheckpointEvent(step=step))  # first, so that the log of a resumed run holds it too
         tensors = {f"{x.name}/{key}": t for x in self.learners for key, t in x.optimizer.tensors().items()}
-        facts = {
-            "step": step,
-            "events": self.log.size,
-            "base_losses": self.base_losses,
-            "learners": {learner.name: learner.facts() for learner in self.learners},
-        }
-        save_checkpoint(self.folder.checkpoint, Checkpoint(facts, tensors))
+        state = TrainingState(
+            step=step,
+            events=self.log.size,
+            base_losses=self.base_losses,
+            learners={learner.name: learner.state() for learner in self.learners},
+        )
+        save_checkpoint(self.folder.checkpoint, Checkpoint(state, tensors))
         for learner in self.learners:
             kept = {self.folder.snapshot(learner.name, s) for s in learner.track.steps_in_use()}
             parent = self.folder.snapshot(learner.name, 0).parent
@@ -147,61 +135,68 @@ class Job:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put every learner where the checkpoint left it."""
-        self.base_losses = dict(checkpoint.facts["base_losses"])
+        self.base_losses = dict(checkpoint.state.base_losses)
         for learner in self.learners:
-            learner.restore(checkpoint.facts["learners"][learner.name], checkpoint.of(learner.name))
+            learner.restore(checkpoint.state.learners[learner.name], checkpoint.of(learner.name))
 
     def run_phases(self) -> None:
-        """Train the adapters phase by phase; those of a later one stand on what the earlier ones chose."""
+        """Train the adapters phase by phase; those of a later one stack on what the earlier ones chose."""
         before = 0
         for plans in self.run.phases:
-            learners = [learner for learner in self.learners if learner.plan in plans]
-            self._settle({learner.plan.recipe.on for learner in learners if not learner.plan.recipe.joint})
+            names = {plan.spec.name for plan in plans}
+            learners = [learner for learner in self.learners if learner.name in names]
+            self._settle({learner.spec.parent for learner in learners if not learner.spec.train_parent})
             for learner in learners:
                 if not learner.track.start:  # neither restored
                     self.validate(learner)
             run_loop(self.bank, self.run, learners, self.log, self, before)
-            before += max(plan.steps for plan in plans)
+            before += max(plan.spec.steps for plan in plans)
 
     def _settle(self, names: Collection[str | None]) -> None:
-        """Put finished adapters, which others are about to stand on, back to their chosen steps."""
+        """Put finished adapters, which others are about to stack on, back to their chosen steps."""
         for below in self.learners:
             if below.name in names:
-                snapshot = self.folder.snapshot(below.name, below.track.chosen(self.run.config.train.select_by))
-                read_weights(self.bank, snapshot, below.name)
+                below.trainee.load(self._chosen(below))
+
+    def _chosen(self, learner: Learner) -> Path:
+        """The snapshot of its best step by the run's criterion."""
+        return self.folder.snapshot(learner.name, learner.track.chosen(self.run.config.train.select_by))
 
     def publish_best(self) -> None:
-        """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion."""
-        selection: dict[str, AdapterSelection] = {}
-        for learner in self.learners:
-            step = learner.track.chosen(self.run.config.train.select_by)
-            source, target = self.folder.snapshot(learner.name, step), self.folder.adapter(learner.name)
-            staging = target.with_name(f".part-{learner.name}")
-            shutil.rmtree(staging, ignore_errors=True)
-            shutil.copytree(source, staging)
-            shutil.rmtree(target, ignore_errors=True)
-            staging.rename(target)
-            selection[learner.name] = AdapterSelection(
-                chosen=step, by=self.run.config.train.select_by, best=learner.track.best
-            )
-        Selection(adapters=selection).write(self.folder.selection)
+        """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion.
 
-    def _save(self, learner: Learner, folder: Path) -> None:
-        recipe = {**learner.plan.recipe.model_dump(mode="json"), "step": learner.trained_steps}
-        if learner.number < 0:
-            save_full(self.bank.backbone, folder, self.run.chat.tokenizer, {})
-        else:
-            save_adapter(self.bank.flattened(learner.name), folder, self.bank, recipe)
+        The selection comes last: where it is, training is complete.
+        """
+        by = self.run.config.train.select_by
+        for learner in self.learners:
+            write_folder(self.folder.adapter(learner.name), {}, {}, save=partial(_copy, self._chosen(learner)))
+        selection = {
+            learner.name: AdapterSelection(chosen=learner.track.chosen(by), by=by, best=learner.track.best)
+            for learner in self.learners
+        }
+        Selection(adapters=selection, events=self.log.size).write(self.folder.selection)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     """Train every adapter of a prepared run into its folder; the chosen ones end up under adapters/.
 
+    What only training needs is deleted at the end. To resume a run whose training is complete changes nothing.
+
     Raises:
         RunFolderError: the folder holds another run, or its data or checkpoint changed.
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
-    checkpoint = _read_folder(run, folder) if options.resume else None
+    checkpoint = None
+    if options.resume:
+        _require_same(run, folder)
+        if trained := _trained(run, folder):
+            _finish(folder, options, trained)
+            return
+        checkpoint = load_checkpoint(folder.checkpoint)
     options.observe(PhaseEvent(name="load"))
     bank = AdapterBank(options.backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
     if run.config.train.gradient_checkpointing:
@@ -209,10 +204,11 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
     learners = [_learner(bank, run, plan) for plan in run.plans]
     if not options.resume:  # only now, when nothing of the user's can be wrong any more
         _start_folder(run, folder)
+    folder.selection.unlink(missing_ok=True)  # left by a run whose adapters were deleted
     log = options.log or EventLog(folder.events, options.observe)
     job = Job(run, folder, options, bank, learners, log)
     try:
-        log.open(keep=checkpoint.facts["events"] if checkpoint else 0)
+        log.open(keep=checkpoint.state.events if checkpoint else 0)
         if bank.backbone.note and not checkpoint:
             log(NoteEvent(text=bank.backbone.note))
         options.observe(PhaseEvent(name="train"))
@@ -222,9 +218,25 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
                 _log.info("%s: the run goes on from here", folder.checkpoint)
             job.run_phases()
         job.publish_best()
+        folder.drop_training()
     finally:
         if options.log is None:
             log.close()
+
+
+def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:
+    """What was chosen, where every adapter of the run is trained and published."""
+    if not folder.selection.is_file() or not all(folder.adapter(plan.spec.name).is_dir() for plan in run.plans):
+        return None
+    return Selection.read(folder.selection)
+
+
+def _finish(folder: RunFolder, options: JobOptions, trained: Selection) -> None:
+    """Go on behind the end of a training: its log is cut back to there, and what a kill left over is deleted."""
+    options.observe(NoteEvent(text="every adapter is trained already"))
+    folder.drop_training()
+    if options.log is not None:
+        options.log.open(keep=folder.events.stat().st_size if trained.events is None else trained.events)
 
 
 def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
@@ -234,8 +246,8 @@ def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
     run.data_record().write(folder.data)
 
 
-def _read_folder(run: PreparedRun, folder: RunFolder) -> Checkpoint | None:
-    """The checkpoint to go on from, if this is the run that the folder holds."""
+def _require_same(run: PreparedRun, folder: RunFolder) -> None:
+    """Refuse a folder that holds another run."""
     if dump_config(load_config(folder.require().config)) != dump_config(run.config):
         raise RunFolderError(
             f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
@@ -248,43 +260,20 @@ def _read_folder(run: PreparedRun, folder: RunFolder) -> Checkpoint | None:
             f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again "
             "with --overwrite"
         )
-    return load_checkpoint(folder.checkpoint)
 
 
 def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
-    config = run.config
-    name = plan.recipe.name
-    trainee: Trainee
-    if config.method == "full":
-        number, trainee = -1, FullWeights(bank.backbone)
-    else:
-        number, trainee = _new_adapter(bank, config, plan.recipe), AdapterTrainee(bank[name])
-    budget = Budget(plan.steps, learning_rate(config), config.train.warmup)
-    weights = _weights(run, plan.tasks)
+    train, spec = run.config.train, plan.spec
+    trainee = new_trainee(bank, run, spec)
+    budget = Budget(spec.steps, learning_rate(run.config), train.warmup)
+    weights = {task.name: task.weight for task in run.config.tasks}
     return Learner(
-        plan=plan,
-        number=number,
-        optimizer=AdapterOptimizer(trainee, budget, config.train),
-        track=ValidationTrack.of(plan.tasks, weights, None),
-        validate_every=config.train.validate_every or math.ceil(plan.steps / 4),
+        trainee=trainee,
+        stream=plan.stream,
+        optimizer=AdapterOptimizer(trainee, budget, train),
+        track=ValidationTrack.of(spec.tasks, weights),
+        validate_every=train.validate_every or math.ceil(spec.steps / 4),
     )
-
-
-def _new_adapter(bank: AdapterBank, config: RunConfig, recipe: RecipeConfig) -> int:
-    """Put a recipe's untrained adapter into the bank, on top of what it stands on. Returns its number."""
-    lora, seed = config.lora, config.seed if recipe.seed is None else recipe.seed
-    rank = recipe.rank or lora.rank
-    bank.create(recipe.name, rank, recipe.alpha or lora.alpha * rank / lora.rank, lora.targets, seed)
-    bank.train(recipe.name)
-    if recipe.on is not None:
-        if recipe.on not in bank.names:
-            load_adapter(bank, Path(recipe.on), recipe.on, keep="float32")
-        bank.stack(recipe.name, recipe.on, recipe.joint)
-    return bank.number(recipe.name)
-
-
-def _weights(run: PreparedRun, tasks: Sequence[str]) -> Mapping[str, float]:
-    return {task.name: task.weight for task in run.config.tasks if task.name in tasks}
 
 
 @contextmanager

@@ -2,23 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from multitune.core.records import Draw, PackRow
+from multitune.core.results.base import Record
+from multitune.mixture.sampler import Stream, StreamState
 from multitune.training.loss import answer_weights
 from multitune.training.optim import AdapterOptimizer
-from multitune.training.prepare import AdapterPlan, PreparedRun
-from multitune.training.progress import ValidationTrack
+from multitune.training.plan import AdapterSpec
+from multitune.training.prepare import PreparedRun
+from multitune.training.progress import TrackState, ValidationTrack
+from multitune.training.trainee import Trainee
+
+
+class LearnerState(Record):
+    """What a checkpoint keeps of a learner besides its tensors."""
+
+    done: bool
+    trained_steps: int
+    stream: StreamState
+    track: TrackState
 
 
 @dataclass(slots=True)
 class Learner:
-    """An adapter that is being trained. `number` is how packs name it: -1 is the backbone itself."""
+    """A trainee with all that moves it."""
 
-    plan: AdapterPlan
-    number: int
+    trainee: Trainee
+    stream: Stream
     optimizer: AdapterOptimizer
     track: ValidationTrack
     validate_every: int
@@ -26,37 +38,43 @@ class Learner:
     trained_steps: int = 0  # optimizer steps taken
 
     @property
+    def spec(self) -> AdapterSpec:
+        """What it is to become."""
+        return self.trainee.spec
+
+    @property
     def name(self) -> str:
         """The adapter's name."""
-        return self.plan.recipe.name
+        return self.spec.name
 
     def is_due(self) -> bool:
         """Whether a validation belongs behind the step just taken."""
-        return self.trained_steps % self.validate_every == 0 or self.trained_steps == self.plan.steps
+        return self.trained_steps % self.validate_every == 0 or self.trained_steps == self.spec.steps
 
     def rows(self, step: int, run: PreparedRun, numbers: Mapping[str, int]) -> tuple[list[Draw], list[PackRow]]:
         """The draws of one step as rows of a pack, each with its weight in the step's mean loss."""
-        draws = self.plan.stream.draw(step)
+        draws = self.stream.draw(step)
         segments = [run.tasks[draw.task].tokens["train"][draw.index] for draw in draws]
         weights = answer_weights(segments, run.config.train.loss)
+        number = self.trainee.number
         rows = [
-            PackRow(s, adapter=self.number, task=numbers[draw.task], weight=weight)
+            PackRow(s, adapter=number, task=numbers[draw.task], weight=weight)
             for draw, s, weight in zip(draws, segments, weights, strict=True)
         ]
         return draws, rows
 
-    def facts(self) -> dict[str, Any]:
+    def state(self) -> LearnerState:
         """What a checkpoint must know besides tensors."""
-        return {
-            "done": self.done,
-            "trained_steps": self.trained_steps,
-            "stream": self.plan.stream.state(),
-            "track": self.track.state(),
-        }
+        return LearnerState(
+            done=self.done,
+            trained_steps=self.trained_steps,
+            stream=self.stream.state(),
+            track=self.track.state(),
+        )
 
-    def restore(self, facts: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+    def restore(self, state: LearnerState, tensors: dict[str, torch.Tensor]) -> None:
         """Go back to a checkpoint."""
-        self.done, self.trained_steps = facts["done"], facts["trained_steps"]
-        self.plan.stream.restore(facts["stream"])
-        self.track = ValidationTrack.of(self.track.tasks, self.track.weights, facts["track"])
+        self.done, self.trained_steps = state.done, state.trained_steps
+        self.stream.restore(state.stream)
+        self.track = ValidationTrack.of(self.track.tasks, self.track.weights, state.track)
         self.optimizer.restore(tensors)

@@ -67,7 +67,7 @@ def run_loop(
         TrainingError: a loss or gradient is not finite; the last checkpoint is intact.
     """
     numbers = {name: i for i, name in enumerate(run.tasks)}
-    total = sum(max(plan.steps for plan in phase) for phase in run.phases)
+    total = sum(max(plan.spec.steps for plan in phase) for phase in run.phases)
     step = max((learner.trained_steps for learner in learners), default=0)
     while any(not learner.done for learner in learners):
         started = time.monotonic()
@@ -79,7 +79,7 @@ def run_loop(
         due = [learner for learner in active if learner.is_due()]
         for learner in due:
             hooks.validate(learner)
-            learner.done = learner.done or learner.trained_steps >= learner.plan.steps
+            learner.done = learner.done or learner.trained_steps >= learner.spec.steps
         step += 1
         hooks.after_step(before + step, validated=bool(due))
 
@@ -132,7 +132,7 @@ def _move(learner: Learner, step: int) -> tuple[float, float]:
     rate, norm = learner.optimizer.step(step)
     if not math.isfinite(norm):
         raise TrainingError(
-            f"step {step + 1}: the gradient of adapter {learner.name!r} (tasks {', '.join(learner.plan.tasks)}) is "
+            f"step {step + 1}: the gradient of adapter {learner.name!r} (tasks {', '.join(learner.spec.tasks)}) is "
             f"not finite at learning rate {rate:.2g}. Lower train.learning_rate; the last checkpoint is intact, and "
             "`--resume` starts from it"
         )
@@ -160,10 +160,10 @@ def _step_event(
             loss=float(sums.weighted[place]),
             lr=rate,
             grad_norm=norm,
-            steps=learner.plan.steps,
+            steps=learner.spec.steps,
             tasks={names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
-            shares=learner.plan.stream.shares(learner.trained_steps - 1),
-            achieved=dict(learner.plan.stream.achieved(learner.trained_steps)),
+            shares=learner.stream.shares(learner.trained_steps - 1),
+            achieved=dict(learner.stream.achieved(learner.trained_steps)),
         )
     return StepEvent(
         step=step,

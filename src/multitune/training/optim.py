@@ -1,51 +1,13 @@
 """One adapter's optimizer: AdamW on float32 masters, warm-up and cosine, its own clipping."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from multitune.config.schema import TrainConfig
-from multitune.model.bank import Adapter
-
-
-class Trainee(Protocol):
-    """Weights that can be trained: an adapter's vector, or a whole backbone."""
-
-    def masters(self) -> Sequence[torch.Tensor]:
-        """Float32 weights that the optimizer moves."""
-        ...
-
-    def gradients(self) -> Sequence[torch.Tensor]:
-        """Float32 gradients, one for each master, as the backward passes left them."""
-        ...
-
-    def publish(self) -> None:
-        """Make the model compute with the masters as they are now, and clear the gradients."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterTrainee:
-    """An adapter as a trainee: one vector."""
-
-    adapter: Adapter
-
-    def masters(self) -> Sequence[torch.Tensor]:
-        """The adapter's vector."""
-        return (self.adapter.weights,)
-
-    def gradients(self) -> Sequence[torch.Tensor]:
-        """The adapter's gradient."""
-        assert self.adapter.grad is not None, "bank.train() comes first"
-        return (self.adapter.grad,)
-
-    def publish(self) -> None:
-        """Copy into the compute type, clear the gradient."""
-        self.adapter.publish()
-        self.gradients()[0].zero_()
+from multitune.training.trainee import Trainee
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,12 @@
 """A run before any weights are loaded: every task's rows as tokens, and for each adapter its stream and its steps."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from multitune.config.adapters import expand_adapters
-from multitune.config.schema import RecipeConfig, RunConfig, TaskConfig
+from multitune.config.schema import RunConfig, TaskConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
@@ -20,24 +16,10 @@ from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.data.tokens import TokenSet, encode
-from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
+from multitune.training.plan import AdapterPlan, phases, plan_adapters
 
 Progress = Callable[[str, int, int], None]  # (task, rows tokenised, rows it has)
 Group = Literal["tasks", "general", "retention"]  # where a run lists a set
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterPlan:
-    """One adapter to train: its recipe, the stream of its draws, and its optimizer steps."""
-
-    recipe: RecipeConfig
-    stream: Stream
-    steps: int
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks it learns, general sets left out."""
-        return self.recipe.tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +36,8 @@ class PreparedRun:
 
     @property
     def phases(self) -> tuple[tuple[AdapterPlan, ...], ...]:
-        """Plans that train side by side; one that stands on a finished adapter of this run waits for it."""
-        depth: dict[str, int] = {}
-        for plan in self.plans:
-            recipe = plan.recipe
-            beneath = depth.get(recipe.on or "")
-            depth[recipe.name] = 0 if beneath is None else beneath if recipe.joint else beneath + 1
-        return tuple(
-            tuple(plan for plan in self.plans if depth[plan.recipe.name] == phase)
-            for phase in range(max(depth.values()) + 1)
-        )
+        """Plans that train side by side; one that stacks on a finished adapter of this run waits for it."""
+        return phases(self.plans)
 
     @property
     def sets(self) -> dict[str, TaskInput]:
@@ -166,65 +140,3 @@ def _require_validation(item: TaskInput) -> None:
             f"task {item.name!r}: no validation rows, which choose the best step. Name data.validation, or set "
             "split.validation above 0"
         )
-
-
-def plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
-    """The stream and the steps of every adapter that a config asks for, over sets that were read before."""
-    recipes = expand_adapters(config)
-    plans = {r.name: _plan(config, r, tasks, _own_steps(config, r, tasks)) for r in recipes if len(r.tasks) > 1}
-    for recipe in recipes:
-        if recipe.name in plans:
-            continue
-        together = next((p for p in plans.values() if len(p.tasks) > 1 and recipe.tasks[0] in p.tasks), None)
-        own_budget = recipe.steps is not None or recipe.epochs is not None
-        if together is None or own_budget:
-            steps = _own_steps(config, recipe, tasks)
-        elif config.train.alone == "equal_steps":
-            steps = together.steps
-        else:
-            draws = together.stream.expected_draws()[recipe.tasks[0]]
-            steps = max(1, math.ceil(draws / config.train.batch_size - 1e-9))
-        plans[recipe.name] = _plan(config, recipe, tasks, steps)
-    return tuple(plans[recipe.name] for recipe in recipes)
-
-
-def _members(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput]) -> list[Member]:
-    general = _general_shares(config, recipe)
-    names = [*recipe.tasks, *general]
-    shares = {**{task.name: task.share for task in config.tasks}, **general}
-    members: list[Member] = []
-    for name in names:
-        item = tasks[name]
-        train = item.tokens["train"]
-        examples = item.data.examples["train"]
-        groups = [examples[i].group for i in train.kept] if config.mixture.share_prefix == "document" else None
-        # With one task there is nothing to share out.
-        share = shares[name] if len(names) > 1 else None
-        members.append(Member(name, len(train), float(np.mean(train.answer_lengths)), share, groups))
-    return members
-
-
-def _own_steps(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput]) -> int:
-    if recipe.steps is not None:
-        return recipe.steps
-    if recipe.epochs is None and config.train.max_steps is not None:
-        return config.train.max_steps
-    rows = sum(len(tasks[name].tokens["train"]) for name in recipe.tasks)
-    general = sum(_general_shares(config, recipe).values())
-    return plan_steps(rows, config.train.batch_size, recipe.epochs or config.train.epochs, general)
-
-
-def _general_shares(config: RunConfig, recipe: RecipeConfig) -> dict[str, float]:
-    """Shares of the general sets in one adapter's mixture; a number in the recipe is what they add up to."""
-    shares = {task.name: task.share or 0.0 for task in config.general}
-    if not recipe.general or not shares:
-        return {}
-    scale = 1.0 if recipe.general is True else recipe.general / sum(shares.values())
-    return {name: share * scale for name, share in shares.items()}
-
-
-def _plan(config: RunConfig, recipe: RecipeConfig, tasks: Mapping[str, TaskInput], steps: int) -> AdapterPlan:
-    seed = config.seed if recipe.seed is None else recipe.seed
-    plan = StreamPlan(seed, recipe.name, config.train.batch_size, steps)
-    mixture = config.mixture.model_copy(update={"schedule": recipe.schedule}) if recipe.schedule else config.mixture
-    return AdapterPlan(recipe, Stream(_members(config, recipe, tasks), mixture, plan), steps)

@@ -2,16 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from multitune.core.results.base import Record
 from multitune.core.results.run import BestStep
 
 CRITERIA: tuple[str, ...] = ("mean", "worst", "weighted")
 
 
+class TrackState(Record):
+    """What a checkpoint keeps of a validation track."""
+
+    start: dict[str, float]  # task -> loss at the first validation, nats per answer token
+    best: dict[str, BestStep]  # criterion or `task:NAME` -> best
+    stale: dict[str, int]  # task -> validations since its best
+
+
 @dataclass(slots=True)
 class ValidationTrack:
-    """History of one adapter's validation losses; everything in it is plain, so that a checkpoint can hold it."""
+    """History of one adapter's validation losses."""
 
     tasks: tuple[str, ...]
     weights: Mapping[str, float]
@@ -52,18 +61,16 @@ class ValidationTrack:
         """Steps that are the best of some criterion; their snapshots are kept."""
         return {best.step for best in self.best.values()}
 
-    def state(self) -> dict[str, Any]:
-        """Plain JSON."""
-        best = {key: one.plain() for key, one in self.best.items()}
-        return {"start": self.start, "best": best, "stale": self.stale}
+    def state(self) -> TrackState:
+        """All that it has seen."""
+        return TrackState(start=self.start, best=self.best, stale=self.stale)
 
     @classmethod
     def of(
-        cls, tasks: Sequence[str], weights: Mapping[str, float], state: Mapping[str, Any] | None
+        cls, tasks: Sequence[str], weights: Mapping[str, float], state: TrackState | None = None
     ) -> "ValidationTrack":
         """A new track, or the one that `state` describes."""
         track = cls(tuple(tasks), {task: weights[task] for task in tasks})
         if state is not None:
-            track.start, track.stale = dict(state["start"]), dict(state["stale"])
-            track.best = {key: BestStep(**value) for key, value in state["best"].items()}
+            track.start, track.best, track.stale = dict(state.start), dict(state.best), dict(state.stale)
         return track

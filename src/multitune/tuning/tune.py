@@ -24,9 +24,9 @@ from multitune.core.locks import only_one
 from multitune.core.results.events import Event, NoteEvent, PhaseEvent, StepEvent, ValidationEvent, parse_event
 from multitune.core.results.study import TrialRecord, TrialsReport
 from multitune.core.run_folder import RunFolder, TuneFolder
-from multitune.evaluation.scores import measure
 from multitune.training.job import JobOptions, train_run
-from multitune.training.prepare import PreparedRun, plan_adapters, prepare_run
+from multitune.training.plan import plan_adapters
+from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.progress import ValidationTrack
 from multitune.tuning.journal import clear, importance, open_study, require_optuna, require_same, sampler
 from multitune.tuning.space import Setting, applied, own_values, rounded, settings_of
@@ -174,10 +174,9 @@ class _Search:
             elif isinstance(event, StepEvent) and is_over():
                 raise _TimeIsUpError
 
-        scores = measure(run) if self.options.objective == "metric" else None
-        goes_on = place.checkpoint.is_dir()
+        goes_on = place.checkpoint.is_dir() or place.selection.is_file()
         try:
-            train_run(run, place, JobOptions(goes_on, watch, scores))
+            train_run(run, place, JobOptions(goes_on, watch))
             value = _standing(place, config, self.options.objective).value
         except TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)
@@ -237,7 +236,7 @@ class _Standing:
 def _standing(place: RunFolder, config: RunConfig, objective: Objective) -> _Standing:
     """The objective, from the diary of a trial: what its best step so far is worth."""
     weights = {task.name: task.weight for task in config.tasks}
-    track = ValidationTrack.of(tuple(weights), weights, None)
+    track = ValidationTrack.of(tuple(weights), weights)
     trained, metric = 0, 0.0
     for event in _validations(place):
         track.note(event.step, {task: shown.loss for task, shown in event.tasks.items()})

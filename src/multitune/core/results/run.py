@@ -73,6 +73,7 @@ class Selection(Document):
     REMEDY = "multitune train … --resume"
 
     adapters: dict[str, AdapterSelection]
+    events: int | None = None  # bytes of the event log when training ended; None in older runs
 
     @classmethod
     def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ class ArmScore(Record):
 
 
 class ArmRecord(Record):
-    """One trained adapter of a study: recipe, cost and scores; splits it did not answer are empty."""
+    """One trained adapter of a study: what it learned from, cost and scores; splits it did not answer are empty."""
 
     key: str
     name: str = ""

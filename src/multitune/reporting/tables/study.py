@@ -155,7 +155,7 @@ def _points(value: float | None) -> str:
 
 
 def arms_table(found: Findings, *, id: str = "") -> Table:
-    """Arms as rows: recipe, budget, and the score of every task on the rows that choose; the sheet holds all."""
+    """Arms as rows: tasks, budget, and the score of every task on the rows that choose; the sheet holds all."""
     tasks = list(found.tasks or dict.fromkeys(task for arm in found.arms for task in arm.tasks))
     rows = [_arm_row(arm, tasks) for arm in found.arms]
     columns = [*header("arm", "tasks", "budget", "schedule")]

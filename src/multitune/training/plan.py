@@ -1,0 +1,137 @@
+"""What each adapter of a run will be: its settings, resolved once, and the stream of its draws."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from multitune.config.adapters import expand_adapters
+from multitune.config.schema import AdapterConfig, RunConfig
+from multitune.data.task_input import TaskInput
+from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """An adapter with every setting resolved; everything after planning reads these, and no default again."""
+
+    name: str
+    tasks: tuple[str, ...]
+    general: Mapping[str, float]  # general set -> its share of the draws
+    parent: str | None  # the adapter it stacks on: one of this run, or the folder of a finished one
+    train_parent: bool  # learn side by side with the parent and move it too; else after it, on its best step
+    rank: int
+    alpha: float
+    seed: int  # of its stream and its start
+    schedule: str
+    steps: int  # optimizer steps
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterPlan:
+    """An adapter to train, and the stream of its draws."""
+
+    spec: AdapterSpec
+    stream: Stream
+
+
+def plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
+    """Every adapter that a config asks for, over sets that were read before.
+
+    The length of a single-task adapter that states none follows from the first adapter that learns its task together
+    with others: see `train.alone`.
+    """
+    adapters = expand_adapters(config)
+    together = {a.name: _plan(config, a, tasks, _own_steps(config, a, tasks)) for a in adapters if len(a.tasks) > 1}
+    alone = {
+        a.name: _plan(config, a, tasks, _steps_alone(config, a, tasks, together.values()))
+        for a in adapters
+        if len(a.tasks) == 1
+    }
+    plans = together | alone
+    return tuple(plans[adapter.name] for adapter in adapters)
+
+
+def phases(plans: Sequence[AdapterPlan]) -> tuple[tuple[AdapterPlan, ...], ...]:
+    """Plans that train side by side; one that stacks on a finished adapter of this run waits for it."""
+    depth: dict[str, int] = {}
+    for plan in plans:
+        spec = plan.spec
+        below = depth.get(spec.parent or "")
+        depth[spec.name] = 0 if below is None else below if spec.train_parent else below + 1
+    return tuple(
+        tuple(plan for plan in plans if depth[plan.spec.name] == phase) for phase in range(max(depth.values()) + 1)
+    )
+
+
+def _plan(config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput], steps: int) -> AdapterPlan:
+    spec = _resolved(config, adapter, steps)
+    mixture = config.mixture.model_copy(update={"schedule": spec.schedule})
+    plan = StreamPlan(spec.seed, spec.name, config.train.batch_size, spec.steps)
+    return AdapterPlan(spec, Stream(_members(config, spec, tasks), mixture, plan))
+
+
+def _resolved(config: RunConfig, adapter: AdapterConfig, steps: int) -> AdapterSpec:
+    lora = config.lora
+    rank = adapter.rank or lora.rank
+    return AdapterSpec(
+        name=adapter.name,
+        tasks=adapter.tasks,
+        general=_general_shares(config, adapter),
+        parent=adapter.stack_on,
+        train_parent=adapter.train_parent,
+        rank=rank,
+        alpha=adapter.alpha or lora.alpha * rank / lora.rank,
+        seed=config.seed if adapter.seed is None else adapter.seed,
+        schedule=adapter.schedule or config.mixture.schedule,
+        steps=steps,
+    )
+
+
+def _general_shares(config: RunConfig, adapter: AdapterConfig) -> dict[str, float]:
+    """Shares of the general sets in one adapter's mixture; a number in its config is what they add up to."""
+    shares = {task.name: task.share or 0.0 for task in config.general}
+    if not adapter.general or not shares:
+        return {}
+    scale = 1.0 if adapter.general is True else adapter.general / sum(shares.values())
+    return {name: share * scale for name, share in shares.items()}
+
+
+def _own_steps(config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput]) -> int:
+    if adapter.steps is not None:
+        return adapter.steps
+    if adapter.epochs is None and config.train.max_steps is not None:
+        return config.train.max_steps
+    rows = sum(len(tasks[name].tokens["train"]) for name in adapter.tasks)
+    general = sum(_general_shares(config, adapter).values())
+    return plan_steps(rows, config.train.batch_size, adapter.epochs or config.train.epochs, general)
+
+
+def _steps_alone(
+    config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput], others: Iterable[AdapterPlan]
+) -> int:
+    """Steps of a single-task adapter: its own, or as many passes or steps as the first that shares its task."""
+    (task,) = adapter.tasks
+    together = next((plan for plan in others if task in plan.spec.tasks), None)
+    if together is None or adapter.steps is not None or adapter.epochs is not None:
+        return _own_steps(config, adapter, tasks)
+    if config.train.alone == "equal_steps":
+        return together.spec.steps
+    draws = together.stream.expected_draws()[task]
+    return max(1, math.ceil(draws / config.train.batch_size - 1e-9))
+
+
+def _members(config: RunConfig, spec: AdapterSpec, tasks: Mapping[str, TaskInput]) -> list[Member]:
+    names = [*spec.tasks, *spec.general]
+    shares = {**{task.name: task.share for task in config.tasks}, **spec.general}
+    members: list[Member] = []
+    for name in names:
+        item = tasks[name]
+        train = item.tokens["train"]
+        examples = item.data.examples["train"]
+        groups = [examples[i].group for i in train.kept] if config.mixture.share_prefix == "document" else None
+        # With one task there is nothing to share out.
+        share = shares[name] if len(names) > 1 else None
+        members.append(Member(name, len(train), float(np.mean(train.answer_lengths)), share, groups))
+    return members

@@ -1,0 +1,26 @@
+"""What a trainee is worth on validation rows of one task: its loss, and its score by the task's metric."""
+
+from multitune.core.seeds import generator
+from multitune.inference.likelihood import row_losses
+from multitune.inference.predict import predict_options, predict_task
+from multitune.training.prepare import PreparedRun
+from multitune.training.trainee import Trainee
+
+
+def validation_loss(trainee: Trainee, run: PreparedRun, task: str) -> float:
+    """Mean over the rows, nats per answer token; all adapters meet the same rows."""
+    tokens, train = run.tasks[task].tokens["validation"], run.config.train
+    order = generator(run.config.seed, "validation", task).permutation(len(tokens))
+    rows = [tokens[int(i)] for i in order[: train.validate_limit]]
+    return float(row_losses(trainee.bank, trainee.subject, rows, train.pack_tokens).mean())
+
+
+def validation_score(trainee: Trainee, run: PreparedRun, task: str) -> float:
+    """The task's metric over the answers.
+
+    Raises:
+        MultituneError: the outputs are not finite, or a single prompt does not fit into memory.
+    """
+    item, options = run.tasks[task], predict_options(run.config, run.config.train.validate_limit)
+    predictions = predict_task(trainee.bank, trainee.subject, item, "validation", run.chat, options)
+    return item.data.task.score(predictions).value
