@@ -76,6 +76,7 @@ def dump_config(config: RunConfig) -> str:
 def config_schema() -> dict[str, Any]:
     """JSON schema of a run file for editors, short forms included."""
     schema = RunConfig.model_json_schema()
+    schema["description"] = schema["description"].partition("\n")[0]  # without the examples of its docstring
     task = schema["$defs"]["TaskConfig"]
     del task["required"]  # a template may bring any of them
     task["anyOf"] = [{"required": ["name"]}, {"required": ["use"]}]
