@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from multitune.core.errors import DataError
-from multitune.data.formats import read_file
+from multitune.data.formats import read_rows
 
 ROWS = [{"text": "naïve 東京", "label": 1}, {"text": "line\nbreak, comma", "label": 0}]
 
@@ -29,7 +29,7 @@ def as_parquet(path: Path) -> Path:
 
 def fault(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        read_file(path, "task 'tweets'")
+        list(read_rows(path, "task 'tweets'"))
     assert str(caught.value).startswith(f"task 'tweets': {path}")
     return str(caught.value)
 
@@ -53,25 +53,25 @@ CSV = 'text,label\nnaïve 東京,1\n"line\nbreak, comma",0\n'
     ],
 )
 def test_every_format_gives_the_same_rows(tmp_path: Path, name: str, content: str | bytes) -> None:
-    assert read_file(written(tmp_path / name, content), "task") == ROWS
+    assert list(read_rows(written(tmp_path / name, content), "task")) == ROWS
 
 
 def test_parquet_gives_the_same_rows(tmp_path: Path) -> None:
-    assert read_file(as_parquet(tmp_path / "a.parquet"), "task") == ROWS
+    assert list(read_rows(as_parquet(tmp_path / "a.parquet"), "task")) == ROWS
 
 
 def test_a_line_separator_inside_a_string_ends_no_line(tmp_path: Path) -> None:
     rows: list[dict[str, object]] = [{"text": "one\u2028two\x85three"}]
-    assert read_file(written(tmp_path / "a.jsonl", lines(rows)), "task") == rows
+    assert list(read_rows(written(tmp_path / "a.jsonl", lines(rows)), "task")) == rows
 
 
 def test_only_whole_numbers_of_a_csv_lose_their_text(tmp_path: Path) -> None:
     path = written(tmp_path / "a.csv", "n,zip,price,gap,word\n-7,007,1.50,1,NA\n12,100,2,,true\n")
-    assert read_file(path, "task")[0] == {"n": -7, "zip": "007", "price": "1.50", "gap": "1", "word": "NA"}
+    assert next(read_rows(path, "task")) == {"n": -7, "zip": "007", "price": "1.50", "gap": "1", "word": "NA"}
 
 
 def test_a_csv_field_may_be_a_megabyte_long(tmp_path: Path) -> None:
-    assert len(read_file(written(tmp_path / "a.csv", "text\n" + "a" * 1_000_000), "task")[0]["text"]) == 1_000_000
+    assert len(next(read_rows(written(tmp_path / "a.csv", "text\n" + "a" * 1_000_000), "task"))["text"]) == 1_000_000
 
 
 @pytest.mark.parametrize(

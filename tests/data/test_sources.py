@@ -8,6 +8,7 @@ import pytest
 from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError
 from multitune.core.records import Split
+from multitune.data.formats import Row
 from multitune.data.sources import Table, load_rows
 
 PLACE = "task 'tweets'"
@@ -21,11 +22,15 @@ def write(path: Path, *texts: str) -> Path:
 
 
 def texts(tables: dict[Split, Table]) -> dict[str, list[str]]:
-    return {split: [row["text"] for row in table.rows] for split, table in tables.items()}
+    return {split: [row["text"] for row in table] for split, table in tables.items()}
 
 
 def load(**source: object) -> dict[Split, Table]:
     return load_rows(SourceConfig(**{key: str(value) for key, value in source.items()}), PLACE)  # type: ignore
+
+
+def rows(**source: object) -> dict[Split, list[Row]]:
+    return {split: list(table) for split, table in load(**source).items()}
 
 
 def test_files_are_read_as_the_splits_that_name_them(tmp_path: Path) -> None:
@@ -70,10 +75,28 @@ def test_a_folder_with_a_test_file_but_no_train_file_is_refused(tmp_path: Path) 
         load(train=tmp_path)
 
 
-def test_the_digest_follows_the_content_and_not_the_file(tmp_path: Path) -> None:
-    a, b, c = write(tmp_path / "a.jsonl", "a"), write(tmp_path / "b.jsonl.gz", "a"), write(tmp_path / "c.jsonl", "b")
-    digests = [load(train=path)["train"].digest for path in (a, b, c)]
-    assert digests[0] == digests[1] != digests[2]
+def test_the_key_follows_the_content_and_not_the_file(tmp_path: Path) -> None:
+    a, b, c = (write(tmp_path / name / "rows.jsonl", text) for name, text in (("a", "x"), ("b", "x"), ("c", "y")))
+    keys = [load(train=path)["train"].key for path in (a, b, c)]
+    assert keys[0] == keys[1] != keys[2]
+    write(a, "z")
+    assert load(train=a)["train"].key not in keys
+
+
+def test_rows_are_read_each_time_that_they_are_asked_for(tmp_path: Path) -> None:
+    table = load(train=write(tmp_path / "a.jsonl", "a"))["train"]
+    assert list(table) == list(table) == [{"text": "a"}]
+    write(tmp_path / "a.jsonl", "b")
+    assert list(table) == [{"text": "b"}]
+
+
+def test_a_hub_set_keeps_its_key_as_long_as_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "hub-cache"))
+    write(tmp_path / "set" / "train.jsonl", *(f"w{i}" for i in range(2500)))
+    first, again = (load(hub=tmp_path / "set")["train"] for _ in range(2))
+    part = load(hub=tmp_path / "set", train="train[:10]")["train"]
+    assert [row["text"] for row in first] == [f"w{i}" for i in range(2500)] and len(list(part)) == 10
+    assert first.key == again.key != part.key
 
 
 def test_a_missing_file_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
@@ -110,9 +133,13 @@ def database(tmp_path: Path) -> str:
 
 
 def test_queries_give_splits(database: str) -> None:
-    tables = load(sql=database, train="select text, label from tweets where fold = 0", test="select text from tweets")
-    assert tables["train"].rows == [{"text": "at 12:30 up 5%", "label": 1}]
-    assert len(tables["test"].rows) == 2
+    found = rows(sql=database, train="select text, label from tweets where fold = 0", test="select text from tweets")
+    assert found["train"] == [{"text": "at 12:30 up 5%", "label": 1}]
+    assert len(found["test"]) == 2
+
+
+def test_rows_of_a_database_have_no_key_as_they_may_change_without_a_trace(database: str) -> None:
+    assert load(sql=database, train="select text from tweets")["train"].key is None
 
 
 def test_colons_and_per_cent_signs_of_a_query_are_its_own(database: str) -> None:
@@ -122,8 +149,8 @@ def test_colons_and_per_cent_signs_of_a_query_are_its_own(database: str) -> None
 
 def test_a_query_changes_nothing(database: str) -> None:
     with pytest.raises(DataError, match="the query failed"):
-        load(sql=database, train="delete from tweets")
-    assert len(load(sql=database, train="select text from tweets")["train"].rows) == 2
+        rows(sql=database, train="delete from tweets")
+    assert len(rows(sql=database, train="select text from tweets")["train"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -135,7 +162,7 @@ def test_a_query_changes_nothing(database: str) -> None:
 )
 def test_a_query_without_rows_is_refused(database: str, query: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
-        load(sql=database, train=query)
+        rows(sql=database, train=query)
 
 
 def test_a_missing_database_is_not_made(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import hashlib
 import resource
 from pathlib import Path
 
@@ -18,8 +19,12 @@ ROWS = [example(i) for i in range(50)]
 
 
 def same(a: TokenSet, b: TokenSet) -> bool:
-    arrays = ((a.tokens, b.tokens), (a.offsets, b.offsets), (a.kept, b.kept))
+    arrays = ((flat(a), flat(b)), (a.offsets, b.offsets), (a.kept, b.kept))
     return a.digest == b.digest and a.too_long == b.too_long and all(np.array_equal(x, y) for x, y in arrays)
+
+
+def flat(tokens: TokenSet) -> np.ndarray:
+    return np.concatenate([row.tokens for row in tokens])
 
 
 def test_each_row_holds_its_prompt_and_its_answer(chat: ChatFormat) -> None:
@@ -70,34 +75,48 @@ def test_a_second_time_comes_from_the_cache(chat: ChatFormat, tmp_path: Path) ->
     seen: list[int] = []
     first = encode(ROWS, chat, 100, tmp_path)
     made = {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in tmp_path.iterdir()}
-    assert {file.suffix for file in made} == {".npz", ".tokens"}
+    assert {file.suffix for file in made} == {".arrow", ".json"}
     assert same(first, encode(ROWS, chat, 100, tmp_path, seen.append))
     assert made == {file: (file.stat().st_mtime_ns, file.stat().st_ino) for file in tmp_path.iterdir()}
     assert seen == [50]
 
 
 def test_tokens_from_the_cache_are_read_from_their_file_and_not_held(chat: ChatFormat, tmp_path: Path) -> None:
+    import pyarrow
+
     for _ in range(2):  # as it is made, and as it is found
-        tokens = encode(ROWS, chat, 100, tmp_path).tokens
-        assert isinstance(tokens.base, np.memmap) and not tokens.flags.owndata
+        before = pyarrow.total_allocated_bytes()
+        tokens = encode(ROWS, chat, 100, tmp_path)
+        assert pyarrow.total_allocated_bytes() == before
+        assert all(not part.flags.owndata for part in tokens.parts)
+
+
+def test_the_digest_is_that_of_all_tokens_laid_end_to_end(chat: ChatFormat, tmp_path: Path) -> None:
+    rows = [example(i, prompt="word " * 200 if i == 1200 else "") for i in range(2500)]
+    tokens = encode(rows, chat, 100, tmp_path)
+    assert len(tokens.parts) == 3 and tokens.total == len(flat(tokens)) == sum(map(len, tokens.parts))
+    content = flat(tokens).tobytes() + tokens.offsets.tobytes() + tokens.kept.tobytes()
+    assert tokens.digest == hashlib.sha256(content).hexdigest()
+    assert tokens[-1].answer.tolist() == chat.answer_ids("number 2499")
 
 
 def test_other_rows_lengths_or_formats_miss_the_cache(chat: ChatFormat, tmp_path: Path) -> None:
     other = ChatFormat(chat.tokenizer, "Be brief.")
     sets = [encode(ROWS, chat, 100, tmp_path), encode(ROWS, chat, 99, tmp_path), encode(ROWS, other, 100, tmp_path)]
     encode([*ROWS[:-1], example(49, answer="else")], chat, 100, tmp_path)
-    assert len(list(tmp_path.glob("*.npz"))) == len(list(tmp_path.glob("*.tokens"))) == 4
+    assert len(list(tmp_path.glob("*.arrow"))) == len(list(tmp_path.glob("*.json"))) == 4
     assert sets[0].digest != sets[2].digest
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".tokens"])
+@pytest.mark.parametrize("suffix", [".arrow", ".json"])
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "one byte"])
 def test_a_damaged_cache_is_made_again(chat: ChatFormat, tmp_path: Path, damage: str, suffix: str) -> None:
     first = encode(ROWS, chat, 100)
     encode(ROWS, chat, 100, tmp_path)
     (file,) = tmp_path.glob(f"*{suffix}")
     whole = file.read_bytes()
-    flipped = whole[:300] + bytes([whole[300] ^ 1]) + whole[301:]
+    at = len(whole) // 3
+    flipped = whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :]
     file.write_bytes(
         {"cut": whole[: len(whole) // 2], "empty": b"", "noise": b"\x80" * 50, "one byte": flipped}[damage]
     )

@@ -30,20 +30,27 @@ def storage(path: Path) -> Generator[None]:
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader sees the old text or the new one, never a part."""
+@contextmanager
+def new_file(path: Path) -> Generator[Path]:
+    """Where to write what replaces a file as a whole: a reader sees the old content or the new, never a part."""
     with storage(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        os.close(handle)
+        part = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
+            yield part
+            _sync(part)
             os.replace(part, path)
         except BaseException:
-            Path(part).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file as a whole."""
+    with new_file(path) as part:
+        part.write_text(text, "utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,24 +7,25 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from multitune.core.errors import DataError
 
 Row = dict[str, Any]
+PARQUET_ROWS = 1000  # read at a time
 WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # only what prints as it was written: 7 is, 007 is not
 HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
 def is_data_file(path: Path) -> bool:
-    """Whether the name ends like a format that `read_file` knows."""
+    """Whether the name ends like a format that `read_rows` knows."""
     return _suffix(path) in READERS
 
 
-def read_file(path: Path, place: str) -> list[Row]:
-    """All rows of one file.
+def read_rows(path: Path, place: str) -> Iterator[Row]:
+    """The rows of one file, each read when it is asked for; only a JSON list is held in memory.
 
     Args:
         path: an existing file; its suffix tells the format, a `.gz` behind it is taken off first.
@@ -37,20 +38,19 @@ def read_file(path: Path, place: str) -> list[Row]:
     if not is_data_file(path):
         known = ", ".join(READERS)
         raise DataError(f"{where} has no known suffix. Known: {known}, and each with .gz behind it. Rename the file")
+    empty = True
     try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
+        for row in READERS[_suffix(path)](path, where):
+            empty = False
+            yield row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"{where} is not a whole gzip file ({error}). Make or download it again") from error
     except OSError as error:
         raise DataError(
             f"{where} cannot be read ({error.strerror or error}). Check the path and its rights"
         ) from error
-    rows = READERS[_suffix(path)](content, where)
-    if not rows:
+    if empty:
         raise DataError(f"{where} holds no rows. Fill it or take it out")
-    return rows
 
 
 def _suffix(path: Path) -> str:
@@ -60,47 +60,47 @@ def _suffix(path: Path) -> str:
     return suffixes[-1] if suffixes else ""
 
 
-def _text(content: bytes, where: str) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"{where} is UTF-16 text. Save it again as UTF-8")
-    if (at := content.find(b"\0")) >= 0:
-        raise DataError(f"{where} is not text: byte {at} is NUL. Give a text file, or the suffix of its true format")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # The codec counts behind the byte order mark; a reader opens the file at its first byte.
-        start = error.start + (3 if content.startswith(b"\xef\xbb\xbf") else 0)
-        raise DataError(
-            f"{where} is not UTF-8: byte {start} is 0x{content[start]:02x} (line {content[:start].count(10) + 1}). "
-            "Save it again as UTF-8"
-        ) from error
+def _opened(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _json_lines(content: bytes, where: str) -> list[Row]:
-    rows: list[Row] = []
-    # Not splitlines: U+2028 and its like stand inside JSON strings and end no line.
-    for number, line in enumerate(_text(content, where).split("\n"), start=1):
+def _lines(path: Path, where: str) -> Iterator[str]:
+    """A text file line by line, each with its end; U+2028 and its like stand inside JSON strings and end no line."""
+    start = 0  # of the line, in bytes
+    with _opened(path) as stream:
+        for number, line in enumerate(stream, start=1):
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise DataError(f"{where} is UTF-16 text. Save it again as UTF-8")
+            if (at := line.find(b"\0")) >= 0:
+                nul = f"byte {start + at} is NUL"
+                raise DataError(f"{where} is not text: {nul}. Give a text file, or the suffix of its true format")
+            try:
+                text = line.decode()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{where} is not UTF-8: byte {start + error.start} is 0x{line[error.start]:02x} (line {number}). "
+                    "Save it again as UTF-8"
+                ) from error
+            start += len(line)
+            yield text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _json_lines(path: Path, where: str) -> Iterator[Row]:
+    for number, line in enumerate(_lines(path, where), start=1):
         if line.strip():
-            rows.append(json_line(line, f"{where} line {number}"))
-    return rows
+            place = f"{where} line {number}"
+            yield _json_row(_parse(line.rstrip("\n"), place, "the line"), place)
 
 
-def json_line(line: str, where: str) -> Row:
-    """One line as a row; `where` says which, for messages.
-
-    Raises:
-        DataError: it is no JSON object.
-    """
-    return _json_row(_parse(line, where, "the line"), where)
-
-
-def _json(content: bytes, where: str) -> list[Row]:
+def _json(path: Path, where: str) -> Iterator[Row]:
     """A file named .json holds one list of objects, or JSON lines under another name."""
-    text = _text(content, where)
-    if not text.lstrip().startswith("["):
-        return _json_lines(content, where)
-    rows = _parse(text, where, "the file")
-    return [_json_row(row, f"{where} item {number}") for number, row in enumerate(rows, start=1)]
+    first = next((line for line in _lines(path, where) if line.strip()), "")
+    if not first.lstrip().startswith("["):
+        yield from _json_lines(path, where)
+        return
+    rows = _parse("".join(_lines(path, where)), where, "the file")
+    for number, row in enumerate(rows, start=1):
+        yield _json_row(row, f"{where} item {number}")
 
 
 def _parse(text: str, where: str, part: str) -> Any:
@@ -123,23 +123,39 @@ def _json_row(row: Any, where: str) -> Row:
     return row
 
 
-def _csv(content: bytes, where: str) -> list[Row]:
-    return _table(content, where, ",")
+def _csv(path: Path, where: str) -> Iterator[Row]:
+    return _table(path, where, ",")
 
 
-def _tsv(content: bytes, where: str) -> list[Row]:
-    return _table(content, where, "\t")
+def _tsv(path: Path, where: str) -> Iterator[Row]:
+    return _table(path, where, "\t")
 
 
-def _table(content: bytes, where: str, delimiter: str) -> list[Row]:
-    """Columns of whole numbers become int; all else stays the text it is, as 1.50 must not read 1.5."""
-    reader = csv.reader(io.StringIO(_text(content, where), newline=""), delimiter=delimiter, strict=True)
+def _table(path: Path, where: str, delimiter: str) -> Iterator[Row]:
+    """Columns of whole numbers become int; all else stays the text it is, as 1.50 must not read 1.5.
+
+    What a column is shows at its last row: the file is read twice.
+    """
+    lines = _fields(path, where, delimiter)
+    header = next(lines, [])
+    whole = set(range(len(header)))
+    for line in lines:
+        whole = {i for i in whole if WHOLE_NUMBER.fullmatch(line[i])}
+    lines = _fields(path, where, delimiter)
+    next(lines, None)
+    for line in lines:
+        yield {name: int(line[i]) if i in whole else line[i] for i, name in enumerate(header)}
+
+
+def _fields(path: Path, where: str, delimiter: str) -> Iterator[list[str]]:
+    """The header and every line that is not empty, as fields."""
+    reader = csv.reader(_table_lines(path, where), delimiter=delimiter, strict=True)
     before = csv.field_size_limit(sys.maxsize)
     try:
         header = next(reader, [])
         if "" in header or len(set(header)) < len(header):
             raise DataError(f"{where} line 1 must name every column once, but is {header}. Mend the header")
-        lines: list[list[str]] = []
+        yield header
         for line in reader:
             if line and len(line) != len(header):
                 raise DataError(
@@ -147,29 +163,36 @@ def _table(content: bytes, where: str, delimiter: str) -> list[Row]:
                     "Mend the line, or quote the field that holds a separator"
                 )
             if line:
-                lines.append(line)
+                yield line
     except csv.Error as error:
         raise DataError(f"{where} line {reader.line_num} cannot be read ({error}). Mend its quotes") from error
     finally:
         csv.field_size_limit(before)
-    columns: list[list[Any]] = [list(column) for column in zip(*lines, strict=True)]
-    for i, column in enumerate(columns):
-        if all(WHOLE_NUMBER.fullmatch(value) for value in column):
-            columns[i] = [int(value) for value in column]
-    return [dict(zip(header, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
-def _parquet(content: bytes, where: str) -> list[Row]:
+def _table_lines(path: Path, where: str) -> Iterator[str]:
+    """Lines that a carriage return alone may end as well, as old spreadsheets write them."""
+    for line in _lines(path, where):
+        if "\r" in line:
+            yield from io.StringIO(line, newline="")
+        else:
+            yield line
+
+
+def _parquet(path: Path, where: str) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(content)).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{where} is not a whole Parquet file ({error}). Make or download it again") from error
+    with _opened(path) as stream:
+        source = pyarrow.BufferReader(stream.read()) if path.suffix == ".gz" else stream
+        try:
+            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(PARQUET_ROWS):
+                yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DataError(f"{where} is not a whole Parquet file ({error}). Make or download it again") from error
 
 
-READERS: dict[str, Callable[[bytes, str], list[Row]]] = {
+READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,

@@ -1,21 +1,21 @@
-"""Rows from files, folders, globs, the Hugging Face hub or an SQL query, with a hash of their content."""
+"""Rows from files, folders, globs, the Hugging Face hub or an SQL query, and a key that changes when they do."""
 
 import glob
 import hashlib
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
 from multitune.core.records import SPLITS, Split
-from multitune.data.formats import READERS, Row, is_data_file, read_file
-from multitune.data.lines import JsonLines
-from multitune.data.stored import ArrowRows, file_bytes, is_large, parquet_bytes
+from multitune.data.formats import READERS, Row, is_data_file, read_rows
 
+HUB_ROWS = 1000  # taken from Arrow at a time
 # `train.jsonl`, `sst-dev.csv`, `test-00000-of-00001.parquet`: the last word that names a split.
 SPLIT_NAME = re.compile(r"(?:.*[^a-z])?(train|validation|valid|val|dev|test)[^a-z].*", re.IGNORECASE)
 SPLIT_WORDS: Mapping[str, Split] = {
@@ -30,11 +30,25 @@ SPLIT_WORDS: Mapping[str, Split] = {
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of one split as they were stored."""
+    """Rows of one split, read from where they are stored each time that they are iterated over."""
 
-    rows: Sequence[Row]
-    digest: str  # sha256 hex over the rows: the same for a file and its gzip
+    read: Callable[[], Iterator[Row]]
+    key: str | None  # equal where the rows are; None for a query, whose rows may change without a trace
     origin: str  # for people: a path, a hub id with its split, or a database
+    place: str  # whose data it is, for messages
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows, in order.
+
+        Raises:
+            DataError: a row cannot be read, or there is none.
+        """
+        rows = self.read()
+        first = next(rows, None)
+        if first is None:
+            raise DataError(f"{self.place}: {self.origin} holds no rows. Check the split or the query")
+        yield first
+        yield from rows
 
 
 def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
@@ -46,33 +60,22 @@ def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
 
     Raises:
         DataNotFoundError: no such file, folder, hub set or database.
-        DataError: rows that cannot be read, or none.
+        DataError: a source without train, a file or a hub set that cannot be read, or a wrong database address.
         MissingExtraError: SQL without SQLAlchemy or the database's driver.
     """
-    files = source_files(source, place)
-    if files is not None:
-        return {split: _file_table(paths, place) for split, paths in files.items()}
-    wanted = _wanted(source)
+    wanted: dict[Split, str] = {split: value for split in SPLITS if (value := getattr(source, split))}
     if source.hub:
         named: dict[Split, str] = {"train": "train", **wanted}
         return {split: _hub_table(source, source.hub, name, place) for split, name in named.items()}
-    return _sql_tables(str(source.sql), wanted, place)
-
-
-def source_files(source: SourceConfig, place: str) -> dict[Split, list[Path]] | None:
-    """The files of every split that a source names; None where its rows come from the hub or a database.
-
-    Raises:
-        DataNotFoundError: no such file or folder.
-        DataError: no train split.
-    """
-    if source.hub:
-        return None
-    wanted = _wanted(source)
     if "train" not in wanted:
         raise DataError(f"{place}: data.train is missing. Give a file, a folder, a glob, a hub id or an SQL query")
     if source.sql:
-        return None
+        return _sql_tables(source.sql, wanted, place)
+    return {split: _file_table(paths, place) for split, paths in _source_files(source, wanted, place).items()}
+
+
+def _source_files(source: SourceConfig, wanted: Mapping[Split, str], place: str) -> dict[Split, list[Path]]:
+    """The files of every split; those of a folder given as `train` by the split in their name."""
     files: dict[Split, list[Path]] = {split: _files(where, place) for split, where in wanted.items()}
     if Path(wanted["train"]).is_dir():
         named_in_folder = _by_name(files.pop("train"))
@@ -80,10 +83,6 @@ def source_files(source: SourceConfig, place: str) -> dict[Split, list[Path]] | 
         if "train" not in files:
             raise DataError(f"{place}: {wanted['train']} holds no file named train. Name one so, or give data.train")
     return files
-
-
-def _wanted(source: SourceConfig) -> dict[Split, str]:
-    return {split: value for split in SPLITS if (value := getattr(source, split))}
 
 
 def _files(where: str, place: str) -> list[Path]:
@@ -116,26 +115,21 @@ def _by_name(paths: Sequence[Path]) -> dict[Split, list[Path]]:
 
 
 def _file_table(paths: Sequence[Path], place: str) -> Table:
-    return _table(_file_rows(paths, place), ", ".join(map(str, paths)), place)
+    """Keyed by what the files hold, so that a copy or a touched file is the same rows."""
+    key = hashlib.sha256()
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                key.update(f"{path.suffixes} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+        except OSError as error:
+            raise DataError(
+                f"{place}: {path} cannot be read ({error.strerror or error}). Check the path and its rights"
+            ) from error
 
+    def read() -> Iterator[Row]:
+        return chain.from_iterable(read_rows(path, place) for path in paths)
 
-def _file_rows(paths: Sequence[Path], place: str) -> Sequence[Row]:
-    """In memory, or on disk where they are large and of a format that can be read from anywhere in it."""
-    suffixes = {path.suffix.lower() for path in paths}
-    if suffixes <= {".jsonl", ".ndjson"} and is_large(file_bytes(paths)):
-        return JsonLines(paths, place)
-    if suffixes == {".parquet"} and is_large(parquet_bytes(paths)):
-        return ArrowRows.of_parquet(paths, place)
-    return [row for path in paths for row in read_file(path, place)]
-
-
-def _table(rows: Sequence[Row], origin: str, place: str) -> Table:
-    if not rows:
-        raise DataError(f"{place}: {origin} holds no rows. Check the split or the query")
-    digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(row, default=str, sort_keys=True).encode() + b"\n")
-    return Table(rows, digest.hexdigest(), origin)
+    return Table(read, key.hexdigest(), ", ".join(map(str, paths)), place)
 
 
 def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
@@ -154,7 +148,14 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
             f"{place}: the hub set {origin} could not be loaded ({type(error).__name__}: {_first_line(error)}). "
             "Check config, split and connection, or download its files and give their path"
         ) from error
-    return _table(ArrowRows(table) if is_large(table.data.nbytes) else table.to_list(), origin, place)
+
+    def read() -> Iterator[Row]:
+        arrow: Any = table.with_format("arrow")
+        for batch in arrow.iter(HUB_ROWS):
+            yield from batch.to_pylist()
+
+    fingerprint = getattr(table, "_fingerprint")  # noqa: B009 (protected, yet what tells two tables apart)
+    return Table(read, f"hub {fingerprint}", origin, place)
 
 
 def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Split, Table]:
@@ -180,25 +181,28 @@ def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Spli
     # SQLite would make an empty database in the place of a missing one, and then miss the table.
     if file and not file.startswith((":memory:", "file:")) and not Path(file).exists():
         raise DataNotFoundError(f"{place}: no database {file}. Check the path in data.sql")
-    try:
-        return {split: _query(engine, query, f"{place}: data.{split}") for split, query in queries.items()}
-    finally:
-        engine.dispose()
+    tables: dict[Split, Table] = {}
+    for split, query in queries.items():
+        origin = f"{engine.url.render_as_string(hide_password=True)} {query}"
+        where = f"{place}: data.{split}"
+        tables[split] = Table(
+            partial(_query, engine, query, f"{where}: the query failed", origin), None, origin, where
+        )
+    return tables
 
 
-def _query(engine: Any, query: str, place: str) -> Table:
+def _query(engine: Any, query: str, failed: str, origin: str) -> Iterator[Row]:
     from sqlalchemy.exc import SQLAlchemyError
 
-    origin = f"{engine.url.render_as_string(hide_password=True)} {query}"
     try:
         # Without parameters, so that a colon or a per cent sign in the query stays what it is; never committed.
         with engine.connect().execution_options(no_parameters=True) as connection:
-            result = connection.exec_driver_sql(query)
-            rows = [dict(row) for row in result.mappings()]
+            yield from map(dict, connection.exec_driver_sql(query).mappings())
     except SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or error
-        raise DataError(f"{place}: the query failed ({_first_line(cause)}). Check it against {origin}") from error
-    return _table(rows, origin, place)
+        raise DataError(f"{failed} ({_first_line(cause)}). Check it against {origin}") from error
+    finally:
+        engine.dispose()
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,68 +1,18 @@
 """One task's data, ready to tokenise: loaded, rendered, split without leaks, limited, its labels checked."""
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final, overload
 
 import numpy as np
 
 from multitune.config.schema import TaskConfig
-from multitune.core.errors import DataError, TaskError
+from multitune.core.errors import DataError
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.seeds import generator
-from multitune.data.formats import Row
-from multitune.data.sources import Table, load_rows
+from multitune.data.examples import Examples, render
+from multitune.data.sources import load_rows
 from multitune.data.splits import carve, drop_straddlers, text_hash, text_key
-from multitune.data.stored import StoredRows
 from multitune.tasks.task import Task
-
-Examples = Mapping[Split, Sequence[Example]]
-
-
-@final
-class Rendered(Sequence[Example]):
-    """Examples of rows that are not held in memory: each is rendered when it is asked for, and then forgotten."""
-
-    def __init__(self, task: Task, rows: StoredRows, source: Table, index: np.ndarray | None = None) -> None:
-        self._task = task
-        self._rows = rows
-        self._source = source
-        self._index = np.arange(len(rows)) if index is None else index  # int64 (example,) number of the row
-
-    @property
-    def digest(self) -> str:
-        """sha256 hex over what the examples follow from: the rows, which of them, and the task."""
-        facts = f"{self._source.digest} {self._task.config.model_dump_json()}".encode()
-        return hashlib.sha256(facts + self._index.tobytes()).hexdigest()
-
-    def pick(self, rows: np.ndarray) -> "Rendered":
-        """Some of the examples, int64 (example,)."""
-        return Rendered(self._task, self._rows, self._source, self._index[rows])
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __iter__(self) -> Iterator[Example]:
-        numbers = self._index.tolist()
-        for number, row in zip(numbers, self._rows.at(numbers), strict=True):
-            yield self._example(row, number)
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Rendered": ...
-    def __getitem__(self, index: int | slice) -> "Example | Rendered":
-        if isinstance(index, slice):
-            return Rendered(self._task, self._rows, self._source, self._index[index])
-        number = int(self._index[index])
-        return self._example(self._rows[number], number)
-
-    def _example(self, row: Row, number: int) -> Example:
-        try:
-            return self._task.example(row, number)
-        except TaskError as error:
-            raise TaskError(f"{error} (in {self._source.origin})") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +41,10 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     """
     place = f"task {config.name!r}"
     task = Task(config)
-    tables = load_rows(config.data, place)
-    named: Examples = {split: _render(task, table) for split, table in tables.items()}
+    named: dict[Split, Examples] = {}
+    digests: dict[Split, str] = {}
+    for split, table in load_rows(config.data, place).items():
+        named[split], digests[split] = render(task, table)
     marks: dict[Split, _Marks] = {
         split: _Marks.of(examples, seed, config.kind == "classify") for split, examples in named.items()
     }
@@ -102,16 +54,15 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
         task.check_labels(named.get(split, []))
     notes: list[str] = []
     kept = _without_straddlers(marks, place, notes)
-    apart: Examples = {split: _picked(named[split], rows) for split, rows in kept.items()}
+    apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
     divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes)
     limited: dict[Split, Sequence[Example]] = {
-        split: _limited(divided.get(split, []), split, config, seed) for split in SPLITS
+        split: _limited(divided[split], split, config, seed) if split in divided else [] for split in SPLITS
     }
     drawn = [f"{len(limited[s])} of {len(divided[s])} {s}" for s in divided if len(limited[s]) < len(divided[s])]
     if drawn:
         notes.append(f"as limit says, rows drawn: {', '.join(drawn)}")
-    digests: dict[Split, str] = {split: tables.get(split, tables["train"]).digest for split in SPLITS}
-    return TaskData(task, limited, digests, notes)
+    return TaskData(task, limited, {split: digests.get(split, digests["train"]) for split in SPLITS}, notes)
 
 
 def prepare_retention(config: TaskConfig, split: Split, seed: int) -> TaskData:
@@ -128,22 +79,11 @@ def prepare_retention(config: TaskConfig, split: Split, seed: int) -> TaskData:
     """
     task = Task(config)
     tables = load_rows(config.data, f"task {config.name!r}")
-    table = tables.get(split, tables["train"])
-    rows = _render(task, table)
-    task.fit_labels(example.gold for example in rows)
+    rows, digest = render(task, tables.get(split, tables["train"]))
+    task.fit_labels(rows.texts("answer"))
     limited = _limited(rows, split, config, seed)
     notes = [f"as limit says, rows drawn: {len(limited)} of {len(rows)}"] if len(limited) < len(rows) else []
-    return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: table.digest}, notes)
-
-
-def _render(task: Task, table: Table) -> Sequence[Example]:
-    try:
-        if isinstance(table.rows, StoredRows):
-            task.check_columns(table.rows)
-            return Rendered(task, table.rows, table)
-        return task.examples(table.rows)
-    except TaskError as error:
-        raise TaskError(f"{error} (in {table.origin})") from error
+    return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: digest}, notes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,26 +95,15 @@ class _Marks:
     labels: Collection[str]  # of a classify task
 
     @classmethod
-    def of(cls, examples: Sequence[Example], seed: int, labelled: bool) -> "_Marks":
-        keys = np.empty(len(examples), dtype=np.uint64)
-        groups = np.zeros(len(examples), dtype=np.uint64)
-        labels: set[str] = set()
-        for row, example in enumerate(examples):
-            keys[row] = text_hash(text_key(example.prompt), seed)
-            if example.group:
-                groups[row] = text_hash(f"group {example.group}", seed)
-            if labelled:
-                labels.add(example.gold)
-        return cls(keys, groups, labels)
+    def of(cls, examples: Examples, seed: int, labelled: bool) -> "_Marks":
+        keys = (text_hash(text_key(prompt), seed) for prompt in examples.texts("prompt"))
+        groups = (text_hash(f"group {group}", seed) if group else 0 for group in examples.texts("group"))
+        size = len(examples)
+        labels = set(examples.texts("answer")) if labelled else ()
+        return cls(np.fromiter(keys, np.uint64, size), np.fromiter(groups, np.uint64, size), labels)
 
     def of_rows(self, rows: np.ndarray) -> "_Marks":
         return _Marks(self.keys[rows], self.groups[rows], self.labels)
-
-
-def _picked(examples: Sequence[Example], rows: np.ndarray) -> Sequence[Example]:
-    if isinstance(examples, Rendered):
-        return examples.pick(rows)
-    return [examples[row] for row in rows.tolist()]
 
 
 def _without_straddlers(marks: Mapping[Split, _Marks], place: str, notes: list[str]) -> dict[Split, np.ndarray]:
@@ -192,7 +121,9 @@ def _without_straddlers(marks: Mapping[Split, _Marks], place: str, notes: list[s
     return kept
 
 
-def _divided(apart: Examples, marks: _Marks, config: TaskConfig, notes: list[str]) -> Examples:
+def _divided(
+    apart: Mapping[Split, Examples], marks: _Marks, config: TaskConfig, notes: list[str]
+) -> Mapping[Split, Examples]:
     """With the splits that have no name carved out of train, whose marks are given."""
     asked: dict[Split, float] = {"validation": config.split.validation, "test": config.split.test}
     shares: dict[Split, float] = {split: share for split, share in asked.items() if split not in apart and share > 0.0}
@@ -210,13 +141,13 @@ def _divided(apart: Examples, marks: _Marks, config: TaskConfig, notes: list[str
         )
     counts = " and ".join(f"{len(parts[split])} for {split}" for split in shares)
     notes.append(f"train: {counts} carved from {len(train)} rows by hash of the prompt")
-    return {**apart, **{split: _picked(train, rows) for split, rows in parts.items()}}
+    return {**apart, **{split: train.select(rows) for split, rows in parts.items()}}
 
 
-def _limited(examples: Sequence[Example], split: Split, config: TaskConfig, seed: int) -> Sequence[Example]:
+def _limited(examples: Examples, split: Split, config: TaskConfig, seed: int) -> Examples:
     """As many as the limit allows, in their order; a higher limit holds all rows of a lower one."""
     limit: int | None = getattr(config.limit, split)
     if limit is None or len(examples) <= limit:
         return examples
     rows = generator(seed, config.name, split, "limit").permutation(len(examples))[:limit]
-    return _picked(examples, np.sort(rows))
+    return examples.select(np.sort(rows))

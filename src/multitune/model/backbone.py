@@ -13,6 +13,7 @@ from torch import nn
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import Pack, PackRow, Segments
+from multitune.core.seeds import generator
 from multitune.mixture.packing import pack_rows
 from multitune.model import attention
 from multitune.model.gguf import dequantized_folder
@@ -213,7 +214,7 @@ def _sharing_fault(backbone: Backbone, expected: torch.Tensor) -> str:
 def _probe_tokens(backbone: Backbone, seed: int) -> np.ndarray:
     """Three rows with one stem, int64 (3, STEM + TAIL); only what the first says behind the stem follows `seed`."""
     vocab = int(backbone.model.config.get_text_config().vocab_size)
-    fixed, varied = np.random.default_rng(0), np.random.default_rng(seed)
+    fixed, varied = generator(0, "probe"), generator(seed, "probe", "varied")
     stem, tails = fixed.integers(4, vocab, STEM), fixed.integers(4, vocab, (3, TAIL))
     tails[0] = [3, *varied.integers(4, vocab, TAIL - 1)]  # the packer lays the smallest first
     return np.concatenate([np.tile(stem, (3, 1)), tails], axis=1)

@@ -101,7 +101,7 @@ def drawn_tokens(run: PreparedRun, key: str) -> int:
 def mean_tokens(run: PreparedRun, task: str) -> float:
     """Tokens of a mean training row."""
     rows = run.tasks[task].tokens["train"]
-    return len(rows.tokens) / max(1, len(rows))
+    return rows.total / max(1, len(rows))
 
 
 def answer_arm(prepared: PreparedRun, subject: Subject, arm: Arm, split: Split) -> dict[str, Answers]:

@@ -241,7 +241,7 @@ def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str,
 
 def _size(item: TaskInput) -> SetSize:
     rows = item.tokens["train"]
-    return SetSize(len(rows), len(rows.tokens) / max(1, len(rows)))
+    return SetSize(len(rows), rows.total / max(1, len(rows)))
 
 
 def _finite(value: float) -> float | None:

@@ -1,8 +1,7 @@
 """A task: rows become prompts and answers, outputs become values, and values become a score."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 from multitune.config.schema import TaskConfig
@@ -70,8 +69,12 @@ class Task:
             for example in examples:
                 self._check_label(example.gold, f"row with id {example.id!r}")
 
-    def examples(self, rows: Sequence[Row], first: int = 0) -> list[Example]:
-        """Render the rows of one split.
+    def examples(self, rows: Iterable[Row], first: int = 0) -> list[Example]:
+        """`render` as a list."""
+        return list(self.render(rows, first))
+
+    def render(self, rows: Iterable[Row], first: int = 0) -> Iterator[Example]:
+        """Render the rows of one split, one after the other.
 
         Args:
             rows: one mapping from column to value per row.
@@ -83,17 +86,27 @@ class Task:
         Raises:
             TaskError: a template needs a column there is not, or a row gives no prompt or no answer of the kind.
         """
-        self.check_columns(rows)
-        times: dict[str, int] = {}
-        return [self._example(row, f"row {number}", times) for number, row in enumerate(rows, start=first + 1)]
+        columns: set[str] = set()
+        ids = _Ids()
 
-    def check_columns(self, rows: Iterable[Row]) -> None:
-        """Compare what the templates need with the columns that the rows have.
+        def noted() -> Iterator[Row]:
+            for row in rows:
+                columns.update(row)
+                yield row
 
-        Raises:
-            TaskError: there is no such column.
-        """
-        columns = {column for row in rows for column in row}
+        remaining = noted()
+        try:
+            for number, row in enumerate(remaining, start=first + 1):
+                yield self._example(row, f"row {number}", ids)
+        except TaskError:
+            for _ in remaining:  # that a column stands in no row says more than that this one lacks it
+                pass
+            self._check_columns(columns)
+            raise
+        self._check_columns(columns)
+
+    def _check_columns(self, columns: Collection[str]) -> None:
+        """Compare what the templates need with the columns that the rows have."""
         if not columns:
             return
         self._prompt.check(columns)
@@ -103,15 +116,6 @@ class Task:
                 raise TaskError(
                     f"{self._place}: {setting} is {column!r}, which is no column. {suggest(column, sorted(columns))}"
                 )
-
-    def example(self, row: Row, number: int) -> Example:
-        """One row on its own, counted from 0; without an `id` column it is named by its number.
-
-        Raises:
-            TaskError: it gives no prompt or no answer of the kind.
-        """
-        example = self._example(row, f"row {number + 1}", {})
-        return example if self.config.id else replace(example, id=f"row {number + 1}")
 
     def read(self, output: str) -> Any:
         """What an output says, by the task's kind.
@@ -150,7 +154,18 @@ class Task:
         extra = {name: METRICS[name].corpus(values, golds) for name in besides}
         return Score(self.metric.name, self.metric.corpus(values, golds), len(predictions), extra)
 
-    def _example(self, row: Row, number: str, times: dict[str, int]) -> Example:
+    def gold(self, answer: str) -> Any:
+        """What an answer of the data says, by the task's kind; None where it is no answer of that kind."""
+        match self.config.kind:
+            case "number" | "regress":
+                return read_number(answer)
+            case "tag":
+                spans = read_spans(answer)
+                return spans if spans is not None and len(spans) == len(span_lines(answer)) else None
+            case "classify" | "generate":
+                return answer
+
+    def _example(self, row: Row, number: str, ids: "_Ids") -> Example:
         given = self._cell(row, self.config.id, number) if self.config.id else ""
         where = f"{number} (id {given!r})" if given else number
         try:
@@ -160,9 +175,9 @@ class Task:
         for part, text in (("prompt", prompt), ("answer", answer)):
             if not text:
                 raise TaskError(f"{self._place}: {where} gives an empty {part}. Mend or remove the row")
-        gold = self._gold(answer, where)
+        gold = self._checked_gold(answer, where)
         group = self._cell(row, self.config.group, where) if self.config.group else ""
-        return Example(self.name, _once(given or _content_id(prompt, answer), times), prompt, answer, gold, group)
+        return Example(self.name, ids.once(given or _content_id(prompt, answer)), prompt, answer, gold, group)
 
     def _cell(self, row: Row, column: str, where: str) -> str:
         value = row.get(column)
@@ -170,28 +185,15 @@ class Task:
             raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Mend or remove the row")
         return str(value)
 
-    def _gold(self, answer: str, where: str) -> Any:
-        match self.config.kind:
-            case "classify":
-                if self._labels is not None:
-                    self._check_label(answer, where)
-                return answer
-            case "number" | "regress":
-                if (number := read_number(answer)) is None:
-                    raise TaskError(
-                        f"{self._place}: {where} has the answer {answer!r}, which is no number. Mend the row"
-                    )
-                return number
-            case "tag":
-                spans = read_spans(answer)
-                if spans is None or len(spans) != len(span_lines(answer)):
-                    raise TaskError(
-                        f"{self._place}: {where} has the answer {answer!r}; each line must be `span, TYPE`, or the "
-                        "whole `none`. Mend the row"
-                    )
-                return spans
-            case "generate":
-                return answer
+    def _checked_gold(self, answer: str, where: str) -> Any:
+        gold = self.gold(answer)
+        if gold is None:
+            lines = self.config.kind == "tag"
+            fault = "; each line must be `span, TYPE`, or the whole `none`" if lines else ", which is no number"
+            raise TaskError(f"{self._place}: {where} has the answer {answer!r}{fault}. Mend the row")
+        if self.config.kind == "classify" and self._labels is not None:
+            self._check_label(answer, where)
+        return gold
 
     def _check_label(self, label: str, where: str) -> None:
         if label in self.labels:
@@ -208,7 +210,18 @@ def _content_id(prompt: str, answer: str) -> str:
     return hashlib.sha256(f"{prompt}{answer}".encode()).hexdigest()[:16]
 
 
-def _once(id_: str, times: dict[str, int]) -> str:
-    """An id not used before: the second `a` is `a-2`; `times` counts each id given so far."""
-    times[id_] = times.get(id_, 0) + 1
-    return id_ if times[id_] == 1 else _once(f"{id_}-{times[id_]}", times)
+@final
+class _Ids:
+    """Ids not used before: the second `a` becomes `a-2`. Of an id, only eight bytes of its hash are kept."""
+
+    def __init__(self) -> None:
+        self._used: set[int] = set()
+        self._times: dict[str, int] = {}  # of those that came more than once
+
+    def once(self, id_: str) -> str:
+        key = int.from_bytes(hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+        if key not in self._used:
+            self._used.add(key)
+            return id_
+        self._times[id_] = self._times.get(id_, 1) + 1
+        return self.once(f"{id_}-{self._times[id_]}")

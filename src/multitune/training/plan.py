@@ -129,8 +129,10 @@ def _members(config: RunConfig, spec: AdapterSpec, tasks: Mapping[str, TaskInput
     for name in names:
         item = tasks[name]
         train = item.tokens["train"]
-        examples = item.data.examples["train"]
-        groups = [examples[i].group for i in train.kept] if config.mixture.share_prefix == "document" else None
+        groups: Sequence[str] | None = None
+        if config.mixture.share_prefix == "document":
+            of_all = [example.group for example in item.data.examples["train"]]
+            groups = [of_all[i] for i in train.kept]
         # With one task there is nothing to share out.
         share = shares[name] if len(names) > 1 else None
         members.append(Member(name, len(train), float(np.mean(train.answer_lengths)), share, groups))
