@@ -87,6 +87,11 @@ def test_a_signature_is_typed_in_full(tree: ast.Module) -> None:
     assert untyped == []
 
 
+def test_every_random_stream_has_a_name(source: Path, tree: ast.Module) -> None:
+    made = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and "default_rng" in ast.unparse(node.func)]
+    assert made == [] or source == architecture.PACKAGE / "core" / "seeds.py", "take core.seeds.generator"
+
+
 def test_what_is_public_has_a_docstring(tree: ast.Module) -> None:
     assert [node.name for node in public(tree) if not ast.get_docstring(node)] == []
 

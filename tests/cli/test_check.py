@@ -8,6 +8,8 @@ import pytest
 from multitune.cli.check import check_run, demand
 from multitune.config.load import load_config
 from multitune.core.results.run import CheckReport
+from multitune.data.tokenizer import ChatFormat
+from multitune.tasks.task import Task
 from multitune.training.prepare import prepare_run
 
 LONG = "copy {{ text }}{% if text == 'w0 w0' %}{% for i in range(40) %} w1{% endfor %}{% endif %}"
@@ -66,3 +68,21 @@ def test_every_adapter_is_sized_by_its_own_rank(run_file: Path) -> None:
     one, both = (check_run(load_config(run_file, [f"adapters={adapters}"])).estimate for adapters in lists)
     assert both.trainable_parameters == 4 * one.trainable_parameters
     assert both.memory_bytes > one.memory_bytes
+
+
+def test_a_second_check_of_the_same_files_renders_and_tokenises_nothing(
+    run_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MULTITUNE_CACHE", str(tmp_path / "cache"))
+    first = check_run(load_config(run_file))
+    made = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.arrow")}
+    assert {file.parent.name for file in made} == {"examples", "tokens"}
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr(Task, "render", refuse)
+    monkeypatch.setattr(ChatFormat, "encode_prompts", refuse)
+    again = check_run(load_config(run_file, ["train.batch_size=3"]))
+    assert again.sets == first.sets and again.notes == first.notes
+    assert made == {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").rglob("*.arrow")}

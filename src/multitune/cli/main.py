@@ -92,20 +92,14 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
     """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
     hush()
     config = _load(file, overrides)
-    from multitune.cli.recall import recalled
+    from rich.console import Console
+
+    from multitune.cli.check import check_run
     from multitune.cli.show import show_check
-    from multitune.core.results.run import CheckReport
+    from multitune.cli.watch import reading
 
-    def make() -> CheckReport:
-        from rich.console import Console
-
-        from multitune.cli.check import check_run
-        from multitune.cli.watch import reading
-
-        with reading(Console(stderr=True)) as progress:
-            return check_run(config, progress)
-
-    report = recalled(config, make)
+    with reading(Console(stderr=True)) as progress:
+        report = check_run(config, progress)
     print_json(report) if as_json else show_check(report, results())
 
 
