@@ -42,8 +42,8 @@ def test_nobody_who_set_no_handler_sees_anything(killed: Path) -> None:
 def test_verbose_logs_to_stderr_and_leaves_stdout_to_the_result(run_file: Path) -> None:
     quiet, loud = run("check", run_file, "--json"), run("--verbose", "check", run_file, "--json")
     assert json.loads(loud.stdout) == json.loads(quiet.stdout)
-    assert "INFO multitune.cli.recall: " not in quiet.stderr
-    assert "INFO multitune.cli.recall: run file, data and program are as they were" in loud.stderr
+    assert "INFO multitune.data.cache: " not in quiet.stderr
+    assert "INFO multitune.data.cache: " in loud.stderr and ".arrow is read again: " in loud.stderr
 
 
 def test_the_package_has_one_handler_that_writes_nothing() -> None:

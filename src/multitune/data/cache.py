@@ -1,8 +1,8 @@
 """Arrow tables that are made once: streamed into a file of the cache and mapped into memory from there."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Generator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,8 @@ from multitune.core.files import new_file, read_json, write_json
 if TYPE_CHECKING:
     import pyarrow
     from datasets import Dataset
+
+_log = logging.getLogger(__name__)
 
 Batches = Generator["pyarrow.RecordBatch", None, str]  # returns what is to be noted beside the table
 
@@ -39,9 +41,12 @@ def cached_table(file: Path | None, schema: "pyarrow.Schema", make: Callable[[],
     """
     if file is not None:
         if (found := _read(file)) is not None:
+            _log.info("%s is read again: %d rows", file, len(found.data))
             return found
-        with suppress(StorageError):
+        try:
             return _written(file, schema, make())
+        except StorageError as error:
+            _log.warning("%s cannot be written (%s): held in memory and not cached", file, error.__cause__)
     import pyarrow
     from datasets import Dataset
 
@@ -74,6 +79,7 @@ def _written(file: Path, schema: "pyarrow.Schema", batches: Batches) -> CachedTa
             digest = _digest(content, note)
     # Last: without it, or with that of another table, the file counts as damaged.
     write_json(file.with_suffix(".json"), {"note": note, "sha256": digest})
+    _log.info("%s is written", file)
     return CachedTable(Dataset.from_file(str(file)), note, digest, True)
 
 
