@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import numpy as np
@@ -84,8 +85,13 @@ def render(task: Task, table: Table) -> tuple[Examples, str]:
 def _key(task: Task, rows: str) -> str:
     config = task.config
     asked = [config.kind, config.prompt, config.answer, config.id, config.group, config.labels]
-    facts = [LAYOUT, versions().packages["multitune"], rows, *asked]
+    facts = [LAYOUT, _version(), rows, *asked]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+@cache
+def _version() -> str | None:
+    return versions().packages["multitune"]
 
 
 def _rendered(task: Task, table: Table) -> Batches:
