@@ -21,7 +21,7 @@ from multitune.config.load import load_config
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
-from multitune.training.job import JobOptions, train_run
+from multitune.training.job import train_run
 from multitune.training.prepare import prepare_run
 
 COMMAND = "make bench PART=forgetting DATA=folder"
@@ -52,7 +52,7 @@ def main() -> None:
         folder = RunFolder(Path(output) / "forgetting")
         started = time.monotonic()
         with Watch(Console()) as watch:
-            train_run(prepared, folder, JobOptions(observe=watch))
+            train_run(prepared, folder, observe=watch)
             trained = time.monotonic()
             scores = evaluate_run(folder, prepared, open_subjects(prepared, folder), watch)
         minutes = {"training": trained - started, "evaluation": time.monotonic() - trained}

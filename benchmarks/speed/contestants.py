@@ -40,7 +40,7 @@ class Timeline:
 
 def multitune(workload: str, steps: int, **options: Any) -> Timeline:
     """A run as `multitune train` makes it."""
-    from multitune.training.job import JobOptions, train_run
+    from multitune.training.job import train_run
 
     run = prepared(workload, steps)
     line = Timeline()
@@ -55,7 +55,7 @@ def multitune(workload: str, steps: int, **options: Any) -> Timeline:
 
     train = run.config.train.model_copy(update=options)
     run = replace(run, config=run.config.model_copy(update={"train": train}))
-    train_run(run, RunFolder(Path(mkdtemp())), JobOptions(observe=watch))
+    train_run(run, RunFolder(Path(mkdtemp())), observe=watch)
     return line
 
 

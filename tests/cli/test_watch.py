@@ -111,6 +111,24 @@ def test_the_time_that_is_left_knows_that_single_task_adapters_end_early() -> No
     assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
 
 
+def test_the_time_that_is_left_forgets_adapters_that_stopped_early() -> None:
+    meter = Meter()
+    for number in range(1, 11):
+        adapters = {"shared": AdapterStep(steps=40, tasks={"a": 1.0}, shares={"a": 1.0})}
+        if number <= 5:  # then it stops, for nothing is gained any more
+            adapters["overfitted"] = AdapterStep(steps=40, tasks={"a": 1.0}, shares={"a": 1.0})
+        meter.take(StepEvent(step=number, steps=40, seconds=len(adapters), tokens=10, adapters=adapters))
+    assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
+
+
+def test_the_time_that_is_left_counts_adapters_that_begin_later() -> None:
+    meter = Meter()
+    for number in range(1, 11):
+        adapters = {"shared": AdapterStep(steps=20, tasks={"a": 1.0}, shares={"a": 1.0})}
+        meter.take(StepEvent(step=number, steps=40, seconds=1.0, tokens=10, adapters=adapters))
+    assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
+
+
 def test_where_a_log_does_not_say_how_long_adapters_take_steps_count_alike() -> None:
     meter = Meter()
     for number in range(1, 11):

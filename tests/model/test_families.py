@@ -11,7 +11,7 @@ from multitune.core.records import Segments
 from multitune.inference.generate import GenerateOptions, generate
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import Backbone
-from multitune.model.bank import AdapterBank
+from multitune.model.bank import FUSED, AdapterBank
 from multitune.model.files import load_adapter, save_adapter
 from tests.greedy import greedy_loop
 
@@ -130,3 +130,19 @@ def test_we_answer_with_pefts_adapter_as_peft_does(wrapped, tiny, tmp_path: Path
     with torch.no_grad():
         assert far(answers(bank, "a"), peft(input_ids=IDS, use_cache=False).logits) < WORST
     assert far(answers(bank, "a"), answers(bank, "base")) > 10 * WORST
+
+
+def test_the_model_types_whose_fused_layers_peft_refuses_are_those_that_we_leave_out() -> None:
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import _check_lora_target_modules_mamba
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    def refused(model_type: str) -> bool:
+        model = SimpleNamespace(config=SimpleNamespace(model_type=model_type))
+        try:
+            _check_lora_target_modules_mamba(LoraConfig(), model, "out_proj")
+        except ValueError:
+            return True
+        return False
+
+    assert sorted(filter(refused, CONFIG_MAPPING_NAMES)) == sorted(FUSED)

@@ -19,7 +19,7 @@ from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.training import checkpoint as checkpoint_module
 from multitune.training import job as job_module
-from multitune.training.job import JobOptions, train_run
+from multitune.training.job import train_run
 from multitune.training.prepare import prepare_run
 
 Configure = Callable[..., RunConfig]
@@ -28,7 +28,7 @@ TASKS = ("colours", "shapes")
 
 def train(config: RunConfig, folder: Path, **options: Any) -> list[Event]:
     """Train, and return the run's diary."""
-    train_run(prepare_run(config), RunFolder(folder), JobOptions(**options))
+    train_run(prepare_run(config), RunFolder(folder), **options)
     return diary(folder)
 
 

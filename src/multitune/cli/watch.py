@@ -92,9 +92,10 @@ class Meter:
         whole = elapsed / max(step - self._first_step, 1) * (steps - step)
         if set(self._taken) != set(self._total):
             return whole
-        left = sum(max(0, total - self._taken[name]) for name, total in self._total.items())
+        # An adapter that takes no part any more stopped early or is done.
+        left = sum(self._total[name] - self._taken[name] for name in self.latest.adapters)
         # Adapters that have not begun, since they stand on others, are not in the log yet: their steps count whole.
-        longest = max((total - self._taken[name] for name, total in self._total.items()), default=0)
+        longest = max((self._total[name] - self._taken[name] for name in self.latest.adapters), default=0)
         unseen = max(0, steps - step - longest) * len(self.latest.adapters)
         return elapsed / max(self._adapter_steps, 1) * (left + unseen)
 

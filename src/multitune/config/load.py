@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.json_schema import JsonSchemaValue
 
 from multitune.config.adapters import adapter_faults
 from multitune.config.faults import fault_lines, section_in
@@ -73,7 +74,7 @@ def dump_config(config: RunConfig) -> str:
     return write_yaml(config.model_dump(mode="json"))
 
 
-def config_schema() -> dict[str, Any]:
+def config_schema() -> JsonSchemaValue:
     """JSON schema of a run file for editors, short forms included."""
     schema = RunConfig.model_json_schema()
     schema["description"] = schema["description"].partition("\n")[0]  # without the examples of its docstring

@@ -6,6 +6,7 @@ from typing import Any
 
 from multitune.config.faults import section_in
 from multitune.config.schema import AdapterConfig, RouterConfig, RunConfig, Section
+from multitune.config.text import Tree
 from multitune.core.errors import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ RETIRED = {
 }
 
 
-def without_retired(tree: Mapping[str, Any], place: str) -> dict[str, Any]:
+def without_retired(tree: Mapping[str, Any], place: str) -> Tree:
     """A run file without its retired fields, and with those that were renamed under the name they have now.
 
     Raises:

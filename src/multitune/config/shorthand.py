@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from multitune.config.schema import RunConfig, TaskConfig
-from multitune.config.text import read_text, read_yaml
+from multitune.config.text import Tree, read_text, read_yaml
 from multitune.core.bases import ALIASES
 from multitune.core.errors import ConfigError, suggest
 from multitune.core.records import SPLITS
@@ -26,7 +26,7 @@ def template_names() -> list[str]:
     return sorted(file.stem for file in LIBRARY.glob("*.yaml"))
 
 
-def read_template(name: str) -> dict[str, Any]:
+def read_template(name: str) -> Tree:
     """A task template as the fields of a task, without its notes for readers; paths in it start at the library.
 
     Raises:
@@ -46,14 +46,14 @@ def template_notes(name: str) -> dict[str, str]:
     return {key: str(template[key]) for key in TEMPLATE_NOTES if key in template}
 
 
-def _template(name: str) -> dict[str, Any]:
+def _template(name: str) -> Tree:
     if name not in template_names():
         raise ConfigError(f"{name!r} is not a task template. {suggest(name, template_names())}")
     file = LIBRARY / f"{name}.yaml"
     return read_yaml(read_text(file), str(file))
 
 
-def expand_short_forms(run: Mapping[str, Any], place: str) -> dict[str, Any]:
+def expand_short_forms(run: Mapping[str, Any], place: str) -> Tree:
     """The run with tasks' templates, sources and limits and adapters' tasks and sweeps written out.
 
     What is wrong in kind is left to validation.
@@ -109,7 +109,7 @@ def _expand_task(task: dict[str, Any], group: str) -> dict[str, Any]:
     return full
 
 
-def locate(run: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def locate(run: Mapping[str, Any], folder: Path) -> Tree:
     """The run with its paths made absolute, starting at `folder`, and its hub ids told from paths."""
     located = {"output": RunConfig.model_fields["output"].default, **run}
     if isinstance(located["output"], str):

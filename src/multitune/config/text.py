@@ -8,6 +8,8 @@ import yaml
 
 from multitune.core.errors import ConfigError, suggest
 
+Tree = dict[str, Any]  # a mapping as YAML reads it, before it is validated
+
 REMEDY = "Indent with spaces, and quote a text that holds ': ' or ' #' or starts with {, [, %, @, * or &"
 
 

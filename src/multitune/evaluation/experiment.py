@@ -13,7 +13,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
-from multitune.training.job import JobOptions, train_run
+from multitune.training.job import train_run
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
 
@@ -54,7 +54,7 @@ def evaluated_run(
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
-        train_run(prepared, folder, JobOptions(resume, watch, log=log))
+        train_run(prepared, folder, resume=resume, observe=watch, log=log)
         log(PhaseEvent(name="evaluate"))
         subjects = open_subjects(prepared, folder)
         evaluate_run(folder, prepared, subjects, log)

@@ -19,7 +19,8 @@ from multitune.model.lora import LoraLinear, LowRank, install
 
 BASE_NUMBER = -1  # by which packs name the base: no layer has a pair of this number
 
-# These read the weights of out_proj and dt_proj past the layer, so that an adapter there could do nothing.
+# With fast kernels these read the weights of out_proj and dt_proj past the layer, so that an adapter there could do
+# nothing. Without the kernels both layers work, so no probe would find them; PEFT refuses the same model types.
 FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 

@@ -18,7 +18,7 @@ from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.study.arms import Answers, Arm, ArmResult
-from multitune.training.job import JobOptions, train_run
+from multitune.training.job import train_run
 from multitune.training.plan import plan_adapters
 from multitune.training.prepare import PreparedRun
 
@@ -51,7 +51,7 @@ def train_job(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched
     run = run_of(prepared, job)
     trained = {key: arm for key, arm in job.arms.items() if arm.steps}
     if trained:
-        train_run(run, folder, JobOptions(resume=_goes_on(run, folder), observe=observe))
+        train_run(run, folder, resume=_goes_on(run, folder), observe=observe)
         subjects = {subject.name: subject for subject in open_subjects(run, folder)}
     else:
         subjects = {BASE: Subject(BASE, _bank(prepared), BASE)}

@@ -26,7 +26,7 @@ from multitune.model.backbone import TOLERANCE, Backbone, load_backbone
 from multitune.model.bank import BASE_NUMBER
 from multitune.model.lora import Routes
 from multitune.study.jobs import StudyJob, clear_job, run_of
-from multitune.training.job import JobOptions, train_run
+from multitune.training.job import train_run
 from multitune.training.plan import plan_adapters
 from multitune.training.prepare import PreparedRun
 
@@ -94,9 +94,8 @@ def proxy_losses(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatc
     del backbone
     folder = RunFolder(job.folder)
     folder.clear()
-    train_run(
-        replace(cut, plans=plan_adapters(cut.config, cut.tasks)), folder, JobOptions(observe=observe, backbone=upper)
-    )
+    run = replace(cut, plans=plan_adapters(cut.config, cut.tasks))
+    train_run(run, folder, observe=observe, backbone=upper)
     chosen = {key: entry.chosen for key, entry in Selection.read(folder.selection).adapters.items()}
     losses: dict[str, dict[str, float]] = {}
     for line in folder.events.read_text("utf-8").splitlines():

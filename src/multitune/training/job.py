@@ -42,23 +42,13 @@ from multitune.training.validation import validation_loss, validation_score
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class JobOptions:
-    """How to run a job, as opposed to what to train."""
-
-    resume: bool = False
-    observe: Observe = unwatched
-    backbone: Backbone | None = None  # None: the run's base
-    log: EventLog | None = None  # of a caller who goes on with it afterwards, and closes it
-
-
 @dataclass(slots=True)
 class Job:
     """A job under way; also the loop's hooks."""
 
     run: PreparedRun
     folder: RunFolder
-    options: JobOptions
+    observe: Observe
     bank: AdapterBank
     learners: list[Learner]
     log: EventLog
@@ -181,37 +171,54 @@ def _copy(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
+def train_run(
+    run: PreparedRun,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    observe: Observe = unwatched,
+    backbone: Backbone | None = None,
+    log: EventLog | None = None,
+) -> None:
     """Train every adapter of a prepared run into its folder; the chosen ones end up under adapters/.
 
     What only training needs is deleted at the end. To resume a run whose training is complete changes nothing.
+
+    Args:
+        run: what to train.
+        folder: of the run; what is there is deleted, unless it is gone on with.
+        resume: go on where the folder's checkpoint stands.
+        observe: gets every event.
+        backbone: to train on; the run's base when None.
+        log: of a caller who goes on with it afterwards and closes it; one of its own when None.
 
     Raises:
         RunFolderError: the folder holds another run, or its data or checkpoint changed.
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
     checkpoint = None
-    if options.resume:
+    if resume:
         _require_same(run, folder)
         if trained := _trained(run, folder):
-            _finish(folder, options, trained)
+            observe(NoteEvent(text="every adapter is trained already"))
+            _finish(folder, trained, log)
             return
         checkpoint = load_checkpoint(folder.checkpoint)
-    options.observe(PhaseEvent(name="load"))
-    bank = AdapterBank(options.backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
+    observe(PhaseEvent(name="load"))
+    bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
     learners = [_learner(bank, run, plan) for plan in run.plans]
-    if not options.resume:  # only now, when nothing of the user's can be wrong any more
+    if not resume:  # only now, when nothing of the user's can be wrong any more
         _start_folder(run, folder)
     folder.selection.unlink(missing_ok=True)  # left by a run whose adapters were deleted
-    log = options.log or EventLog(folder.events, options.observe)
-    job = Job(run, folder, options, bank, learners, log)
+    events = log or EventLog(folder.events, observe)
+    job = Job(run, folder, observe, bank, learners, events)
     try:
-        log.open(keep=checkpoint.state.events if checkpoint else 0)
+        events.open(keep=checkpoint.state.events if checkpoint else 0)
         if bank.backbone.note and not checkpoint:
-            log(NoteEvent(text=bank.backbone.note))
-        options.observe(PhaseEvent(name="train"))
+            events(NoteEvent(text=bank.backbone.note))
+        observe(PhaseEvent(name="train"))
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
@@ -220,8 +227,8 @@ def train_run(run: PreparedRun, folder: RunFolder, options: JobOptions) -> None:
         job.publish_best()
         folder.drop_training()
     finally:
-        if options.log is None:
-            log.close()
+        if log is None:
+            events.close()
 
 
 def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:
@@ -231,12 +238,11 @@ def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:
     return Selection.read(folder.selection)
 
 
-def _finish(folder: RunFolder, options: JobOptions, trained: Selection) -> None:
+def _finish(folder: RunFolder, trained: Selection, log: EventLog | None) -> None:
     """Go on behind the end of a training: its log is cut back to there, and what a kill left over is deleted."""
-    options.observe(NoteEvent(text="every adapter is trained already"))
     folder.drop_training()
-    if options.log is not None:
-        options.log.open(keep=folder.events.stat().st_size if trained.events is None else trained.events)
+    if log is not None:
+        log.open(keep=folder.events.stat().st_size if trained.events is None else trained.events)
 
 
 def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
@@ -284,7 +290,7 @@ def _stop_on_signal(job: Job) -> Generator[None]:
         if job.interrupted:
             raise KeyboardInterrupt
         job.interrupted = True
-        job.options.observe(NoteEvent(text="stopping after this step; press Ctrl-C again to leave at once"))
+        job.observe(NoteEvent(text="stopping after this step; press Ctrl-C again to leave at once"))
 
     try:
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -24,7 +24,7 @@ from multitune.core.locks import only_one
 from multitune.core.results.events import Event, NoteEvent, PhaseEvent, StepEvent, ValidationEvent, parse_event
 from multitune.core.results.study import TrialRecord, TrialsReport
 from multitune.core.run_folder import RunFolder, TuneFolder
-from multitune.training.job import JobOptions, train_run
+from multitune.training.job import train_run
 from multitune.training.plan import plan_adapters
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.progress import ValidationTrack
@@ -176,7 +176,7 @@ class _Search:
 
         goes_on = place.checkpoint.is_dir() or place.selection.is_file()
         try:
-            train_run(run, place, JobOptions(goes_on, watch))
+            train_run(run, place, resume=goes_on, observe=watch)
             value = _standing(place, config, self.options.objective).value
         except TrialPruned:
             self.study.tell(trial, state=TrialState.PRUNED)
