@@ -138,7 +138,8 @@ def _picked(by_name: Mapping[str, Candidate], shared: str, compared: _Comparison
     if chosen != BASE and compared.lead(chosen, BASE) <= over_base:
         lead = f"{chosen} is {compared.lead(chosen, BASE):.3f} ahead of it"
         return BASE, f"{lead}, within the null margin ({_among(over_base, among)})"
-    why = f"{compared.lead(chosen, shared):.3f} ahead of {shared}, beyond the null margin ({_among(margin[chosen], among)})"
+    beyond = f"beyond the null margin ({_among(margin[chosen], among)})"
+    why = f"{compared.lead(chosen, shared):.3f} ahead of {shared}, {beyond}"
     return chosen, why if chosen == best else f"{why}; smaller than {best}, and level with it"
 
 
