@@ -20,6 +20,7 @@ from rich.console import Console
 from multitune.cli import live
 from multitune.cli.live import watch_run
 from multitune.core.errors import RunFolderError
+from multitune.core.locks import only_one
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.event_log import Follower
 
@@ -34,12 +35,12 @@ from multitune.config.load import load_config
 from multitune.pipeline import run_experiment
 
 def observe(event):
-    if event["kind"] == "step" and event["step"] == 3:
+    if event.kind == "step" and event.step == 3:
         deadline = time.monotonic() + float(sys.argv[3])
         while not Path(sys.argv[2]).exists():
             assert time.monotonic() < deadline, "nobody watches"
             time.sleep(0.05)
-    if event["kind"] == "step" and event["step"] == 5:
+    if event.kind == "step" and event.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
 run_experiment(load_config(sys.argv[1]), observe=observe)
@@ -159,9 +160,9 @@ def test_the_terminal_tells_the_same_and_ends_with_the_table(story: Story) -> No
     steps = [int(found) for found in re.findall(r"^step (\d+)/8 \(", story.printed, re.MULTILINE)]
     assert steps == story.reader.steps
     lines = story.printed.splitlines()
-    assert lines.index("back to step 4, from where the run goes on") > lines.index(live.TOLD["stopped"])
+    assert lines.index("back to step 4, from where the run goes on") > lines.index(live.STATES["stopped"])
     assert (
-        lines.count(live.TOLD["stopped"]) == 1
+        lines.count(live.STATES["stopped"]) == 1
         and "evaluating …" in lines
         and lines[-1] == f"run folder: {story.folder}"
     )
@@ -197,10 +198,7 @@ def test_once_shows_the_present_state_of_a_run_that_is_not_finished(story: Story
 
 
 def test_a_second_trainer_is_refused_while_the_first_is_at_work(story: Story, tmp_path: Path) -> None:
-    with (story.folder / "events.jsonl").open("ab") as file:
-        from multitune.core.locks import hold
-
-        hold(file)
+    with only_one(RunFolder(story.folder).lock):
         for option in ("--resume", "--overwrite"):
             command = [*MULTITUNE, "train", story.folder.parents[1] / "run.yaml", option]
             done = subprocess.run(command, capture_output=True, text=True)

@@ -60,14 +60,14 @@ def test_what_was_not_measured_cannot_be_chosen() -> None:
 
 def test_a_rung_that_is_the_truth_correlates_fully_and_regrets_nothing() -> None:
     truth = gains_of(all_members(4), 3)
-    rung = compare_rungs(("cheap", "dear"), 2 * truth + 1, truth, 100 * truth, seed=1)
+    rung = compare_rungs("cheap", "dear", 2 * truth + 1, truth, 100 * truth, seed=1)
     assert rung.rank_correlation == pytest.approx(1.0) and rung.regret == 0.0
     assert rung.pairs == int((~np.isnan(truth)).sum())
 
 
 def test_a_rung_turned_around_correlates_fully_the_other_way_and_regrets_most() -> None:
     truth = gains_of(all_members(4), 3)
-    rung = compare_rungs(("cheap", "dear"), -truth, truth, 100 * truth, seed=1)
+    rung = compare_rungs("cheap", "dear", -truth, truth, 100 * truth, seed=1)
     worst = np.mean([100 * (np.nanmax(truth[:, t]) - np.nanmin(truth[:, t])) for t in range(4)])
     assert rung.rank_correlation == pytest.approx(-1.0) and rung.regret == pytest.approx(worst)
 
@@ -97,20 +97,20 @@ def test_the_matrix_says_what_the_row_gains_from_the_column() -> None:
 
 
 def test_the_interaction_of_three_is_what_the_pairs_do_not_explain() -> None:
-    found = {row["task"]: row["effect"] for row in higher_order(("a", "b", "c"), GAINS)}
+    found = {row.task: row.effect for row in higher_order(("a", "b", "c"), GAINS)}
     assert found == {"a": 2.0 - (3.0 - 2.0), "b": 0.0, "c": 0.5}
 
 
 def test_a_mean_effect_averages_over_the_mixtures_that_a_task_joins() -> None:
-    found = {tuple(row["tasks"]): row for row in mean_effects(("a", "b", "c"), GAINS)}
-    assert found["a", "b"]["effect"] == pytest.approx((3.0 + 4.0) / 2)  # into a alone, and into a with c
-    assert found["a", "b"]["combinations"] == 2
+    found = {row.tasks: row for row in mean_effects(("a", "b", "c"), GAINS)}
+    assert found["a", "b"].effect == pytest.approx((3.0 + 4.0) / 2)  # into a alone, and into a with c
+    assert found["a", "b"].combinations == 2
 
 
 def test_a_group_gains_from_its_own() -> None:
     found = group_effects({"near": ("a", "b")}, GAINS, seed=1)[0]
-    assert found["effect"] == pytest.approx(np.mean([3.0, 1.0, 2.0, 1.0]) - np.mean([-2.0, 0.0]))
-    assert found["low"] <= found["effect"] <= found["high"]
+    assert found.effect == pytest.approx(np.mean([3.0, 1.0, 2.0, 1.0]) - np.mean([-2.0, 0.0]))
+    assert found.low <= found.effect <= found.high
 
 
 def rows(*texts: list[int]) -> list[Segments]:

@@ -10,6 +10,7 @@ import pytest
 import ray
 
 from multitune.core.errors import InputError
+from multitune.core.results.events import Event, NoteEvent
 from multitune.core.run_folder import StudyFolder
 from multitune.study.executors import LocalExecutor, RayExecutor
 from multitune.study.study import StudyOptions, run_study
@@ -46,18 +47,18 @@ def test_a_node_that_is_killed_midway_loses_and_doubles_nothing(
     stored: list[str] = []
     killed = threading.Event()
 
-    def observe(event: Any) -> None:
-        text = str(event.get("text", ""))
+    def observe(event: Event) -> None:
+        text = event.text if isinstance(event, NoteEvent) else ""
         if text.startswith("arm "):
             stored.append(text)
             if len(stored) == 4 and not killed.is_set():
                 killed.set()
                 made.remove_node(nodes[0], allow_graceful=False)
 
-    far = run_study(settings, run, StudyOptions(RayExecutor(made.address, 1, observe), observe))
+    far = run_study(settings, run, StudyOptions(RayExecutor(made.address, 1, observe), observe)).plain()
     assert killed.is_set(), "the node was to die while jobs were left"
     near_settings, _ = study(name="near", **fields)
-    near = run_study(near_settings, run, StudyOptions(LocalExecutor()))
+    near = run_study(near_settings, run, StudyOptions(LocalExecutor())).plain()
     timed = ("seconds", "everything_seconds", "spent_seconds", "estimate_seconds")
     assert [{**arm, "seconds": 0} for arm in far["arms"]] == [{**arm, "seconds": 0} for arm in near["arms"]]
     assert far["comparisons"] == near["comparisons"]

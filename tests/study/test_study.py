@@ -4,12 +4,15 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
 from multitune.config.load import load_config
+from multitune.config.schema import RunConfig
+from multitune.config.study import StudyConfig
 from multitune.core.errors import ConfigError, RunFolderError, TrainingError
 from multitune.core.locks import only_one
 from multitune.core.predictions import read_predictions
@@ -27,6 +30,11 @@ def folder_of(study_folder: Path) -> StudyFolder:
     return StudyFolder(study_folder / "studies" / "study")
 
 
+def studied(settings: StudyConfig, run: RunConfig, options: StudyOptions) -> dict[str, Any]:
+    """The findings, as findings.json holds them."""
+    return run_study(settings, run, options).plain()
+
+
 def trained_keys(folder: StudyFolder) -> set[str]:
     return {place.parent.name for place in folder.path.glob("arms/*/arm.json")}
 
@@ -37,7 +45,7 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
     settings, run = study(
         search="exhaustive", rungs=["proxy_runs", "short_runs"], groups={"start": ["first", "also_first"]}
     )
-    found = run_study(settings, run, StudyOptions())
+    found = studied(settings, run, StudyOptions())
     full = [arm for arm in found["arms"] if arm["budget"] in ("together", "equal_passes")]
     assert {tuple(arm["tasks"]) for arm in full} >= {
         ("first",), ("also_first",), ("last",), TASKS,
@@ -64,7 +72,7 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
 
 def test_a_guided_study_trains_no_more_than_its_budget_and_recommends_only_what_it_trained(study: Study) -> None:
     settings, run = study(budget={"arms": 1})
-    found = run_study(settings, run, StudyOptions())
+    found = studied(settings, run, StudyOptions())
     several = {tuple(arm["tasks"]) for arm in found["arms"] if len(arm["tasks"]) > 1}
     assert TASKS in several and len(several) <= 2
     trained = several | {(task,) for task in TASKS}
@@ -91,9 +99,9 @@ def test_a_study_that_is_run_again_trains_nothing(
     study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, run = study()
-    first = run_study(settings, run, StudyOptions())
-    monkeypatch.setattr(jobs, "train_run", lambda *_: pytest.fail("trained again"))
-    again = run_study(settings, run, StudyOptions())
+    first = studied(settings, run, StudyOptions())
+    monkeypatch.setattr(jobs, "train_run", lambda *_, **__: pytest.fail("trained again"))
+    again = studied(settings, run, StudyOptions())
     for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
         assert again[part] == first[part]
 
@@ -102,25 +110,25 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
     study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, run = study(search="exhaustive", arms_at_once=2)
-    whole = run_study(settings, run, StudyOptions())
+    whole = studied(settings, run, StudyOptions())
     shutil.rmtree(study_folder / "studies")
     real, calls = jobs.train_run, 0
 
-    def stops(*arguments: object) -> None:
+    def stops(*arguments: Any, **options: Any) -> None:
         nonlocal calls
         calls += 1
-        real(*arguments)  # type: ignore[arg-type]
+        real(*arguments, **options)
         if calls == 2:
             raise TrainingError("the power went out")
 
     monkeypatch.setattr(jobs, "train_run", stops)
     with pytest.raises(TrainingError):
-        run_study(settings, run, StudyOptions())
+        studied(settings, run, StudyOptions())
     kept = trained_keys(folder_of(study_folder))
     stamps = {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
     assert kept
     monkeypatch.setattr(jobs, "train_run", real)
-    again = run_study(settings, run, StudyOptions())
+    again = studied(settings, run, StudyOptions())
     assert stamps == {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
     for before, after in zip(whole["arms"], again["arms"], strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
@@ -130,25 +138,24 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
 
 def test_a_second_process_is_kept_out_of_a_study_that_is_under_way(study: Study, study_folder: Path) -> None:
     settings, run = study()
-    with only_one(folder_of(study_folder).path), pytest.raises(RunFolderError, match="another process is at work"):
-        run_study(settings, run, StudyOptions())
+    with only_one(folder_of(study_folder).lock), pytest.raises(RunFolderError, match="another process is at work"):
+        studied(settings, run, StudyOptions())
     assert not trained_keys(folder_of(study_folder))
 
 
 def test_a_wave_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:
     settings, run = study()
-    whole = run_study(settings, run, StudyOptions())
+    whole = studied(settings, run, StudyOptions())
     shutil.rmtree(study_folder / "studies")
     runner = open_runner(settings, run, StudyOptions())
     arm = runner.planner.arm(TASKS)
     job = jobs.StudyJob({runner.key(arm): arm}, runner.folder.jobs / jobs.job_name([runner.key(arm)]))
     jobs.train_job(runner.prepared, job)
     config = job.folder / "config.yaml"
-    config.write_text(config.read_text().replace("turned_away: 0.05", "turned_away: 0.07"))
+    config.write_text(config.read_text().replace("max_abstained: 0.05", "max_abstained: 0.07"))
     runner.train([arm])
-    assert (
-        runner.record(arm)["validation"] == next(a for a in whole["arms"] if a["key"] == runner.key(arm))["validation"]
-    )
+    before = next(one for one in whole["arms"] if one["key"] == runner.key(arm))
+    assert runner.record(arm).plain()["validation"] == before["validation"]
 
 
 def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study, study_folder: Path) -> None:
@@ -156,7 +163,7 @@ def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study,
     two = run.model_copy(update={"tasks": run.tasks[:2]})
     run_study(settings, two, StudyOptions())
     before = trained_keys(folder_of(study_folder))
-    run_study(settings, run, StudyOptions())
+    studied(settings, run, StudyOptions())
     assert before < trained_keys(folder_of(study_folder))
     runner = open_runner(settings, run, StudyOptions())
     assert runner.key(runner.planner.arm(TASKS[:2])) in before
@@ -164,12 +171,12 @@ def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study,
 
 def test_changed_data_stops_a_half_finished_study_and_keeps_its_arms(study: Study, study_folder: Path) -> None:
     settings, run = study()
-    run_study(settings, run, StudyOptions())
+    studied(settings, run, StudyOptions())
     before = trained_keys(folder_of(study_folder))
     file = study_folder / "last.train.jsonl"
     file.write_text(file.read_text() + '{"text": "w1 w2 w3 w4", "said": "red"}\n')
     with pytest.raises(RunFolderError, match=r"rows of 'last' changed .* finished arms are kept"):
-        run_study(settings, run, StudyOptions())
+        studied(settings, run, StudyOptions())
     assert trained_keys(folder_of(study_folder)) == before
 
 
@@ -190,18 +197,18 @@ def test_a_key_follows_what_an_arm_learns_from_and_nothing_else(study: Study) ->
 def test_a_plan_counts_the_tokens_that_training_then_draws(study: Study) -> None:
     settings, run = study(search="exhaustive")
     plan = plan_report(settings, run)
-    found = run_study(settings, run, StudyOptions())
+    found = studied(settings, run, StudyOptions())
     drawn = sum(arm["tokens"] for arm in found["arms"])
-    assert sum(part["tokens"] for part in plan["parts"] if "estimates" not in part["what"]) == pytest.approx(drawn)
+    assert sum(part.tokens for part in plan.parts if "estimates" not in part.what) == pytest.approx(drawn)
     assert found["cost"]["measured_share"] == pytest.approx(1.0, rel=0.05)
-    assert plan["combinations"] == 7
+    assert plan.combinations == 7
 
 
 def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> None:
     settings, run = study(
         seeds=[3, 4], schedules=["proportional", "round_robin"], alone=["equal_passes", "equal_steps"]
     )
-    found = run_study(settings, run, StudyOptions())
+    found = studied(settings, run, StudyOptions())
     assert [variant["schedule"] for variant in found["variants"]] == ["proportional", "round_robin"]
     assert found["variants"][0]["seeds"] == [3, 4] and found["reported"] == "test"
     table = found["comparisons"]["all together against equal_passes"]
@@ -214,7 +221,7 @@ def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> 
 
 def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: Study) -> None:
     settings, run = study(search="listed", combinations=[["first", "last"]], seeds=[3, 4, 5])
-    found = run_study(settings, run, StudyOptions())
+    found = studied(settings, run, StudyOptions())
     alone = [arm for arm in found["arms"] if arm["tasks"] == ["first"] and arm["budget"] == "equal_passes"]
     pair = next(arm for arm in found["arms"] if arm["tasks"] == ["first", "last"] and arm["seed"] == 3)
     scores = {arm["seed"]: arm["validation"]["first"]["score"] for arm in alone}
@@ -239,7 +246,7 @@ def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None
     def loss(task: str, group: tuple[str, ...]) -> float:
         alone = group == (task,)
         arms = base.alone_on(task) if alone else [runner.planner.arm(group, seed) for seed in (4, 5)]
-        return sum(runner.record(arm)["validation"][task]["loss"] for arm in arms) / len(arms)
+        return sum(runner.record(arm).validation[task].loss for arm in arms) / len(arms)
 
     for task, row in zip(TASKS, again.serves, strict=True):
         candidates = [group for group in ((task,), pair, TASKS) if task in group]
@@ -250,7 +257,7 @@ def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None
 
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:
     settings, run = study(alone=["equal_passes", "equal_steps"], worth=0.0)
-    found = run_study(settings, run, StudyOptions())
+    found = studied(settings, run, StudyOptions())
     longer = found["recommended"]["longer_alone"]
     assert longer, "one step alone teaches less than three"
     for budget in ("equal_passes", "equal_steps"):
@@ -296,4 +303,4 @@ def test_a_study_of_one_task_is_refused(study: Study, study_folder: Path) -> Non
 def test_a_budget_below_the_baselines_is_refused_before_anything_is_trained(study: Study, study_folder: Path) -> None:
     settings, run = study(budget={"share": 0.1})
     with pytest.raises(ConfigError, match=r"budget.share is 10% .* baselines .* take"):
-        run_study(settings, run, StudyOptions())
+        studied(settings, run, StudyOptions())

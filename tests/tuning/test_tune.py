@@ -15,8 +15,11 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, Interrupted, RunFolderError, TrainingError
 from multitune.core.locks import only_one
+from multitune.core.results.events import Event as RunEvent
 from multitune.core.run_folder import TuneFolder
+from multitune.training.job import train_run
 from multitune.training.progress import ValidationTrack
+from multitune.tuning import tune as tune_module
 from multitune.tuning.tune import TuneOptions, tune, tune_folder
 
 Configure = Callable[..., RunConfig]
@@ -32,9 +35,9 @@ class Collected(list[Event]):
     ) -> None:
         self._stop, self._error = stop, error
 
-    def __call__(self, event: Event) -> None:
-        self.append(event)
-        if self._stop(event):
+    def __call__(self, event: RunEvent) -> None:
+        self.append(event.plain())
+        if self._stop(self[-1]):
             raise self._error
 
     def steps(self) -> int:
@@ -42,7 +45,8 @@ class Collected(list[Event]):
 
 
 def searched(config: RunConfig, trials: int, **changes: Any) -> dict[str, Any]:
-    return tune(config, TuneOptions(trials, **{"ranges": RANGES, **changes}))
+    """The report, as trials.json holds it."""
+    return tune(config, TuneOptions(trials, **{"ranges": RANGES, **changes})).plain()
 
 
 def values(report: dict[str, Any]) -> list[tuple[str, dict[str, float], float | None]]:
@@ -144,8 +148,9 @@ from multitune.config.load import load_config
 from multitune.tuning.tune import TuneOptions, tune
 def observe(event):
     global trial
-    trial = event["text"] if event.get("text", "").startswith("trial ") else globals().get("trial", "")
-    if trial.startswith("trial 1:") and event["kind"] == "step" and event["step"] == 3:
+    text = getattr(event, "text", "")
+    trial = text if text.startswith("trial ") else globals().get("trial", "")
+    if trial.startswith("trial 1:") and event.kind == "step" and event.step == 3:
         os.kill(os.getpid(), signal.SIGKILL)
 tune(load_config("config.yaml"), TuneOptions(3, ranges={RANGES!r}, observe=observe))
 """
@@ -156,6 +161,21 @@ tune(load_config("config.yaml"), TuneOptions(3, ranges={RANGES!r}, observe=obser
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
     assert values(searched(config, 3)) == values(whole)
+
+
+def test_a_trial_that_was_trained_but_not_recorded_is_not_trained_again(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dies(*arguments: Any, **options: Any) -> None:
+        train_run(*arguments, **options)
+        raise OSError
+
+    whole, config, rest = searched(configure(name="whole"), 1), configure(), Collected()
+    with monkeypatch.context() as patch, pytest.raises(OSError):
+        patch.setattr(tune_module, "train_run", dies)
+        searched(config, 1)
+    assert values(searched(config, 1, observe=rest)) == values(whole)
+    assert rest.steps() == 0
 
 
 def test_half_a_line_in_the_journal_is_left_out(configure: Configure) -> None:
@@ -260,7 +280,7 @@ def test_a_fault_of_the_users_leaves_nothing_behind(configure: Configure, tmp_pa
 
 
 def test_one_process_at_a_time(configure: Configure) -> None:
-    with only_one(tune_folder(configure()).path), pytest.raises(RunFolderError, match="another process is at work"):
+    with only_one(tune_folder(configure()).lock), pytest.raises(RunFolderError, match="another process is at work"):
         searched(configure(), 1)
     assert len(searched(configure(), 1)["trials"]) == 1
 
