@@ -177,6 +177,11 @@ def test_every_test_can_fail(path: Path) -> None:
     assert mute == []
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    names = [path.name for path in TESTS]  # pytest imports them by it, and refuses to collect a second one
+    assert sorted(names) == sorted(set(names))
+
+
 # Whatever keeps a test from running or from failing, as pytest and unittest name it.
 SKIPPING = {
     *("skip", "skipif", "skipIf", "skipUnless", "skipTest", "SkipTest", "Skipped", "importorskip"),
