@@ -19,7 +19,7 @@ class Task:
     """One task of a run, as its configuration describes it.
 
     >>> colours = multitune.Task(multitune.load_config("run.yaml").tasks[0])
-    >>> example = colours.example({"text": "w1 w7", "label": "red"}, 0)
+    >>> (example,) = colours.examples([{"text": "w1 w7", "label": "red"}])
     >>> example.prompt, example.answer
     ('say w1 w7', 'red')
     >>> colours.fit_labels(["red", "blue"])
