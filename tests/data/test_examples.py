@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -63,7 +64,7 @@ def test_examples_are_those_of_the_rows(tmp_path):
     for _ in range(2):  # as they are made, and as they are found
         found = of_file(path)
         assert list(found) == expected and [found[i] for i in (0, -1, 7)] == [expected[i] for i in (0, -1, 7)]
-        assert list(found[5:2000:400]) == expected[5:2000:400]
+        assert found[5:2000:400] == expected[5:2000:400]
         assert found[-1].id == f"{found[2].id}-2"
         with pytest.raises(IndexError):
             found[len(rows)]
@@ -179,8 +180,12 @@ def test_a_column_that_no_row_has_is_told_even_where_a_row_fails_first(tmp_path)
 
 def test_another_choice_of_rows_has_another_digest(tmp_path):
     found = of_file(write(tmp_path / "rows.jsonl", some_rows(20)))
-    assert len({found.digest, found[:10].digest, found[10:].digest, found[:10][:5].digest}) == 4
-    assert found[:10].digest == found[:10].digest
+    few = found.select(np.array([1, 3, 7]))
+    other, fewer = found.select(np.array([1, 3, 8])), few.select(np.array([0, 2]))
+    assert len({one.digest for one in (found, few, other, fewer)}) == 4
+    assert few.digest == found.select(np.array([1, 3, 7])).digest
+    assert list(few) == [found[i] for i in (1, 3, 7)] and list(fewer) == [few[0], few[-1]] == [found[1], found[7]]
+    assert list(few.texts("answer")) == [example.answer for example in few]
 
 
 def test_runs_of_examples_are_short_enough_to_tokenise_at_once():

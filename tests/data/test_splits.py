@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitune.core.records import Split
-from multitune.data.splits import carve, drop_straddlers, text_hash, text_key
+from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash, text_key
 
 SHARES: dict[Split, float] = {"validation": 0.1, "test": 0.2}
 names = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from(["", "", "x", "y", "z"])), min_size=1)
@@ -22,7 +22,7 @@ def carved(
 
 def kept(keys: dict[Split, list[str]]) -> dict[Split, list[int]]:
     hashes = {split: np.array([text_hash(k, 17) for k in some], dtype=np.uint64) for split, some in keys.items()}
-    return {split: rows.tolist() for split, rows in drop_straddlers(hashes).items()}
+    return {split: rows.tolist() for split, rows in drop_cross_split_duplicates(hashes).items()}
 
 
 def membership(keys: list[str], groups: list[str] | None = None, seed: int = 17) -> dict[str, Split]:

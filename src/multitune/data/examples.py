@@ -30,37 +30,44 @@ BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for ea
 class Examples(Sequence[Example]):
     """Examples that lie on disk: each is made when it is asked for, and then forgotten."""
 
-    def __init__(self, task: Task, table: "Dataset", digest: str) -> None:
-        """Wrap a table whose columns are those of `COLUMNS`, all text."""
+    def __init__(self, task: Task, table: "Dataset", digest: str, rows: np.ndarray | None = None) -> None:
+        """Wrap all rows of a table of `COLUMNS`, or those of these numbers, int64 (example,) and ascending."""
         self._task = task
         self._table: Any = table  # the library says of no column what type it has
+        self._rows = np.arange(len(table)) if rows is None else rows
         self.digest = digest  # sha256 hex over the examples
 
-    def select(self, rows: np.ndarray) -> "Examples":
-        """Some of the examples, int64 (example,)."""
-        digest = hashlib.sha256(self.digest.encode() + rows.astype(np.int64).tobytes()).hexdigest()
-        return Examples(self._task, self._table.select(rows), digest)
+    def select(self, places: np.ndarray) -> "Examples":
+        """Some of the examples, int64 (example,) and ascending."""
+        digest = hashlib.sha256(self.digest.encode() + places.astype(np.int64).tobytes()).hexdigest()
+        return Examples(self._task, self._table, digest, self._rows[places])
 
     def texts(self, column: Literal["id", "prompt", "answer", "group"]) -> Iterator[str]:
         """One text of each example."""
-        for batch in self._table.select_columns(column).iter(BATCH_ROWS):
-            yield from batch[column]
+        return (text for (text,) in self._texts(column))
+
+    def _texts(self, *columns: str) -> Iterator[tuple[str, ...]]:
+        start = 0
+        for batch in self._table.data.to_batches():
+            first, last = np.searchsorted(self._rows, [start, start + len(batch)])
+            part = batch.select(columns).take(self._rows[first:last] - start)
+            yield from zip(*(column.to_pylist() for column in part.columns), strict=True)
+            start += len(batch)
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self._rows)
 
     def __iter__(self) -> Iterator[Example]:
-        for batch in self._table.iter(BATCH_ROWS):
-            yield from map(self._example, *(batch[column] for column in COLUMNS))
+        return (self._example(*texts) for texts in self._texts(*COLUMNS))
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
     @overload
-    def __getitem__(self, index: slice) -> "Examples": ...
-    def __getitem__(self, index: int | slice) -> "Example | Examples":
+    def __getitem__(self, index: slice) -> list[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | list[Example]:
         if isinstance(index, slice):
-            return self.select(np.arange(len(self))[index])
-        row = self._table[range(len(self))[index]]
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row = self._table[int(self._rows[index])]
         return self._example(*(row[column] for column in COLUMNS))
 
     def _example(self, id_: str, prompt: str, answer: str, group: str) -> Example:

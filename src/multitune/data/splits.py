@@ -1,4 +1,4 @@
-"""Which row belongs to train, validation and test: by hash of its text, so that duplicates never straddle a split."""
+"""Which row belongs to train, validation and test: by hash of its text, so that duplicates stay in one split."""
 
 import hashlib
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def carve(keys: np.ndarray, groups: np.ndarray, shares: Mapping[Split, float]) -
     return {split: np.flatnonzero(of_row == numbers[split]) for split in SPLITS if split in numbers}
 
 
-def drop_straddlers(keys: Mapping[Split, np.ndarray]) -> dict[Split, np.ndarray]:
+def drop_cross_split_duplicates(keys: Mapping[Split, np.ndarray]) -> dict[Split, np.ndarray]:
     """Row numbers to keep of splits that came apart: what is held out stays, its duplicates before it go.
 
     Train loses the rows whose key stands in validation or test, validation those whose key stands in test.

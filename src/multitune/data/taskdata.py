@@ -11,7 +11,7 @@ from multitune.core.records import SPLITS, Example, Split
 from multitune.core.seeds import generator
 from multitune.data.examples import Examples, render
 from multitune.data.sources import load_rows
-from multitune.data.splits import carve, drop_straddlers, text_hash, text_key
+from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash, text_key
 from multitune.tasks.task import Task
 
 
@@ -53,7 +53,7 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     for split in SPLITS[1:]:
         task.check_labels(named.get(split, []))
     notes: list[str] = []
-    kept = _without_straddlers(marks, place, notes)
+    kept = _without_cross_split_duplicates(marks, place, notes)
     apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
     divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes)
     limited: dict[Split, Sequence[Example]] = {
@@ -106,8 +106,10 @@ class _Marks:
         return _Marks(self.keys[rows], self.groups[rows], self.labels)
 
 
-def _without_straddlers(marks: Mapping[Split, _Marks], place: str, notes: list[str]) -> dict[Split, np.ndarray]:
-    kept = drop_straddlers({split: mark.keys for split, mark in marks.items()})
+def _without_cross_split_duplicates(
+    marks: Mapping[Split, _Marks], place: str, notes: list[str]
+) -> dict[Split, np.ndarray]:
+    kept = drop_cross_split_duplicates({split: mark.keys for split, mark in marks.items()})
     for split, rows in kept.items():
         of = len(marks[split].keys)
         if dropped := of - len(rows):
