@@ -79,7 +79,7 @@ def test_a_model_behind_an_api_answers_the_rows_that_ours_answered(run: Path, ti
         ours = read_predictions(run / "predictions" / adapter / f"{task}.test.jsonl")
         theirs = read_predictions(run / "predictions" / record["subject"] / f"{task}.test.jsonl")
         assert [(p.id, p.gold) for p in theirs] == [(p.id, p.gold) for p in ours]
-        (row,) = [row for row in record["readings"]["strict"]["tasks"] if row["task"] == task]
+        (row,) = [row for row in record["parsing"]["strict"]["tasks"] if row["task"] == task]
         assert row["examples"] == len(ours) and row["difference"] == pytest.approx(row["ours"] - row["theirs"])
     assert (run / "scores.json").read_text("utf-8") == scores_before
     assert json.loads((run / "comparisons" / f"{record['subject']}.json").read_text("utf-8")) == record
@@ -101,12 +101,12 @@ def test_a_perfect_but_chatty_model_loses_strictly_and_wins_leniently(run: Path)
     with serving(chatty) as server:
         record = against(run, server)
     strict, lenient = (
-        {row["task"]: row["theirs"] for row in record["readings"][name]["tasks"]} for name in ("strict", "lenient")
+        {row["task"]: row["theirs"] for row in record["parsing"][name]["tasks"]} for name in ("strict", "lenient")
     )
     assert (strict["colours"], lenient["colours"]) == (0.0, 1.0)
-    rows = record["readings"]["strict"]["tasks"][0]["examples"]
-    assert record["readings"]["strict"]["unread"]["colours"] == {"ours": 0, "theirs": rows}
-    assert record["readings"]["lenient"]["unread"]["colours"] == {"ours": 0, "theirs": 0}
+    rows = record["parsing"]["strict"]["tasks"][0]["examples"]
+    assert record["parsing"]["strict"]["unparsed"]["colours"] == {"ours": 0, "theirs": rows}
+    assert record["parsing"]["lenient"]["unparsed"]["colours"] == {"ours": 0, "theirs": 0}
 
 
 def test_the_second_time_nothing_is_asked_and_the_result_is_the_same(run: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_comparison_that_is_stopped_goes_on_where_it_was(how: signal.Signals, 
         let_go.set()
         assert process.returncode == code and ("answers so far are kept" in told) is (how == signal.SIGINT)
         record = against(run, server)
-    rows = sum(row["examples"] for row in record["readings"]["strict"]["tasks"])
+    rows = sum(row["examples"] for row in record["parsing"]["strict"]["tasks"])
     assert len(server.requests) == 3 + rows - 2
 
 
@@ -157,9 +157,9 @@ def test_prices_become_a_cost_and_a_cap_stops_and_can_be_raised(run: Path) -> No
             against(run, server, *flags, "--max-cost", "0.85", "--max-tokens", "400")
         few = len(server.requests)
         record = against(run, server, *flags, "--max-cost", "99", "--max-tokens", "400")
-    rows = sum(row["examples"] for row in record["readings"]["strict"]["tasks"])
+    rows = sum(row["examples"] for row in record["parsing"]["strict"]["tasks"])
     assert caught.value.exit_code == 2 and 0 < few < rows == len(server.requests)
-    assert record["cost"] == pytest.approx(rows * 0.014)
+    assert record["usage"]["cost"] == pytest.approx(rows * 0.014)
 
 
 def test_nothing_is_sent_before_someone_says_yes(run: Path) -> None:
@@ -170,18 +170,18 @@ def test_nothing_is_sent_before_someone_says_yes(run: Path) -> None:
         assert server.requests == []
 
 
-def test_the_table_shows_both_readings_in_100_columns(run: Path) -> None:
+def test_piped_tables_of_both_ways_to_parse_are_whole(run: Path) -> None:
     with serving(lambda request: completion("red")) as server:
         shown = invoke("eval", run, "--against", "openai:served", "--api-base", server.url, "--yes").stdout
-    assert "strict: " in shown and "lenient: " in shown and "10 prompt tokens" not in shown
+    assert "parsed as the task does" in shown and "whatever their form" in shown and "10 prompt tokens" not in shown
     rows = [line for line in shown.splitlines() if line.startswith(("colours", "copy"))]
-    assert len(rows) == 4 and max(map(len, rows)) <= 100 and "…" not in "".join(rows)
+    assert len(rows) == 4 and "…" not in "".join(rows)
 
 
 def test_a_local_base_is_level_with_itself(run: Path, base_folder: Path) -> None:
     """The run's own base, given by its folder, says what `base` said."""
     record = json.loads(invoke("eval", run, "--against", f"local:{base_folder}", "--adapter", "base", "--json").stdout)
-    rows = [row for part in record["readings"].values() for row in part["tasks"]]
+    rows = [row for part in record["parsing"].values() for row in part["tasks"]]
     assert len(rows) == 4 and {(row["difference"], row["verdict"]) for row in rows} == {(0.0, "cannot tell")}
 
 
@@ -217,7 +217,7 @@ def test_a_task_that_joined_later_is_compared_as_well(run: Path, run_fields: dic
     with serving(lambda request: completion("red")) as server:
         record = against(run, server)
     hues = {p.id for p in read_predictions(run / "added" / "hues" / "predictions" / "base" / "hues.test.jsonl")}
-    assert set(record["ours"]) == {"colours", "copy", "hues"} == set(record["readings"]["strict"]["unread"])
+    assert set(record["ours"]) == {"colours", "copy", "hues"} == set(record["parsing"]["strict"]["unparsed"])
     theirs = read_predictions(run / "predictions" / record["subject"] / "hues.test.jsonl")
     assert {p.id for p in theirs} == hues and {p.output for p in theirs} == {"red"}
 

@@ -82,6 +82,11 @@ def count(value: float | None) -> str:
     return f"{value / 1e6:,.1f} million" if abs(value) >= 1e6 else f"{value:,.0f}"
 
 
+def short_count(value: float | None) -> str:
+    """A whole number for a narrow column: from a million on with a letter, as in 1.2M."""
+    return count(value).replace(" million", "M").replace(" billion", "B")
+
+
 def size(value: float | None) -> str:
     """Bytes in the unit that suits."""
     if value is None:

@@ -1,9 +1,10 @@
 """Routing versions: what each task ships with and why, what the router is worth, and what a change of tasks did."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from multitune.core.bases import BASE
 from multitune.core.results.base import Document, Record, renamed
 from multitune.core.results.scores import Difference
 
@@ -81,6 +82,13 @@ class RoutedTask(Record):
     routed: Difference
     routed_body: Difference
 
+    @model_validator(mode="after")
+    def _scores_are_whole(self) -> Self:
+        missing = {BASE, "oracle", "routed", "routed_body"} - set(self.scores)
+        if missing:
+            raise ValueError(f"no score of {', '.join(sorted(missing))}")
+        return self
+
 
 class UniformBaseline(Record):
     """One average of all adapters that ship, for every text."""
@@ -124,6 +132,14 @@ class RouterReport(Document):
     left_out: dict[str, OutOfDistribution] = Field(default_factory=dict[str, OutOfDistribution])  # by task
     tasks: dict[str, RoutedTask]
     baselines: RouterBaselines = RouterBaselines()
+
+    @model_validator(mode="after")
+    def _baselines_cover_the_tasks(self) -> Self:
+        uniform = self.baselines.uniform
+        missing = set(self.tasks) - set(uniform.scores) if uniform else None
+        if missing:
+            raise ValueError(f"baselines.uniform: no score of {', '.join(sorted(missing))}")
+        return self
 
     @classmethod
     def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:

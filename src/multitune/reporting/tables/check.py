@@ -2,7 +2,7 @@
 
 from multitune.core.results.run import CheckReport
 from multitune.reporting.blocks import Cell, Table, header, number
-from multitune.reporting.formatting import count, percent
+from multitune.reporting.formatting import count, percent, short_count
 
 
 def sets_table(report: CheckReport) -> Table:
@@ -13,7 +13,7 @@ def sets_table(report: CheckReport) -> Table:
             Cell(one.kind),
             Cell(one.metric or "(general)"),
             *(number(rows, count) for rows in one.rows.values()),
-            *(number(value, count) for value in (one.tokens, one.loss_tokens, one.longest)),
+            *(number(value, short_count) for value in (one.tokens, one.loss_tokens, one.longest)),
             number(sum(one.too_long.values()), count),
         ]
         for one in report.sets
