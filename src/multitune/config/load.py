@@ -1,4 +1,4 @@
-"""A run file plus `--set a.b=c` to one validated RunConfig; all faults are told at once, each with its remedy."""
+"""A run file plus `--set a.b=c` to one validated RunConfig; all faults come at once, each with its remedy."""
 
 import json
 import re

@@ -81,7 +81,7 @@ def _outside(config: RunConfig, usual: _Range) -> Iterator[str]:
 
 
 def _values(config: RunConfig, field: Field) -> Iterator[tuple[str, float]]:
-    """Places where the run says a field, with their values; passes are only said where steps are not."""
+    """Places where the run sets a field, with their values; epochs only where no steps are set."""
     train = config.train
     if field == "learning_rate":
         yield "train.learning_rate", learning_rate(config)

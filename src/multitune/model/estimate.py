@@ -1,4 +1,4 @@
-"""What a run will ask of this machine, told before any weight is loaded: parameters, memory and time."""
+"""What a run will ask of this machine, before any weight is loaded: parameters, memory and time."""
 
 import time
 from collections.abc import Sequence

@@ -115,8 +115,8 @@ def _tokens(data: TaskData, chat: ChatFormat, max_length: int, progress: Progres
     tokens: dict[Split, TokenSet] = {}
     rows, before = sum(len(data.examples[split]) for split in SPLITS), 0
     for split in SPLITS:
-        told = partial(_add, progress, data.task.name, before, rows) if progress else None
-        tokens[split] = encode(data.examples[split], chat, max_length, cache_folder() / "tokens", told)
+        report = partial(_add, progress, data.task.name, before, rows) if progress else None
+        tokens[split] = encode(data.examples[split], chat, max_length, cache_folder() / "tokens", report)
         before += len(data.examples[split])
     return tokens
 
