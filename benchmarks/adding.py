@@ -15,8 +15,7 @@ from benchmarks.many_adapters import DEMO
 from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.run_folder import RunFolder
-from multitune.deployment.extend import AddOptions, add_task
+from multitune.deployment.extend import add_task
 from multitune.pipeline import run_experiment
 
 COMMAND = "make bench PART=adding"
@@ -33,12 +32,12 @@ def main() -> None:
             run = run_experiment(run_of(Path(folder), f"of-{size}", range(size), OLDER))
             newcomer = run_of(Path(folder), f"newcomer-{size}", range(max(SIZES), max(SIZES) + 1), NEWCOMER)
             started = time.monotonic()
-            change = add_task(RunFolder(run.path), newcomer, AddOptions())
+            change = add_task(run.folder, newcomer)
             found[str(size)] = {
                 "seconds": round(time.monotonic() - started, 1),
-                "older_files_changed": len(change["files_changed"]),
-                "older_logits_changed": len(change["logits_changed"]),
-                "most_rerouted": max(change["routes_changed"].values()),
+                "older_files_changed": len(change.files_changed),
+                "older_logits_changed": len(change.logits_changed),
+                "most_rerouted": max(change.routes_changed.values()),
             }
             print(size, found[str(size)])
     record("adding", COMMAND, found)

@@ -76,7 +76,7 @@ def main() -> None:
         with Watch(Console()) as watch:
             run = run_experiment(load_config(CONFIG, overrides), observe=watch)
         minutes = (time.monotonic() - started) / 60
-        record("finance8", COMMAND, {"minutes": round(minutes, 1), **read_json(run.scores)})
+        record("finance8", COMMAND, {"minutes": round(minutes, 1), **read_json(run.folder.scores)})
 
 
 def local_sources(config: Path, data: Path, folder: Path) -> list[str]:

@@ -57,10 +57,10 @@ def main() -> None:
             scores = evaluate_run(folder, prepared, open_subjects(prepared, folder), watch)
         minutes = {"training": trained - started, "evaluation": time.monotonic() - trained}
         show_scores(scores, folder.path, Console(width=140))
-        shares = {share: by_share(scores, f"shared.general-{100 * share:g}") for share in SHARES}
+        shares = {share: by_share(scores.plain(), f"shared.general-{100 * share:g}") for share in SHARES}
     figures = {
         "minutes": {name: round(seconds / 60, 1) for name, seconds in minutes.items()},
-        "base": by_share(scores, "base"),
+        "base": by_share(scores.plain(), "base"),
         "shares": {f"{share:g}": found for share, found in shares.items()},
     }
     print(json.dumps(figures, indent=2))

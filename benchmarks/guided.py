@@ -99,11 +99,11 @@ def _in_the_end(runner: StudyRunner, whole: Outcome, first: Outcome) -> dict[str
     found["seeds"] = list(planner.study.seeds[1:])
     for split in SPLITS:
         runner.answer([*whole.base.base, *arms], split)
-        total = compared(runner, pairs, whole.base, split)["summary"]
+        total = compared(runner, pairs, whole.base, split).summary
         found[split] = {
-            "regret_points": total["mean_points"],
-            "low": total["points_low"],
-            "high": total["points_high"],
+            "regret_points": total.mean_points,
+            "low": total.points_low,
+            "high": total.points_high,
         }
     return found
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.finance8 import local_sources
 from benchmarks.record import record
-from multitune.cli.ship import show_routing
+from multitune.cli.show import show_routing
 from multitune.cli.watch import Watch
 from multitune.config.load import load_config
 from multitune.core.files import read_json
@@ -34,12 +34,14 @@ def main() -> None:
         run = RunFolder(Path(output) / "mixture10")
         with Watch(Console()) as watch:
             if run.scores.is_file():
-                select_folder(run.path, watch, SHORT)
+                found = select_folder(run.path, watch, SHORT)
             else:
-                run = run_experiment(load_config(CONFIG, [f"output={output}", *sources]), observe=watch)
-        found = read_version(run)
+                run_experiment(load_config(CONFIG, [f"output={output}", *sources]), observe=watch)
+                found = read_version(run)
+        if not found:
+            raise SystemExit(f"{run.path}: no routing version")
         show_routing(found, run.path, Console(width=140))
-        record("mixture10", COMMAND, figures(read_json(run.scores), found))
+        record("mixture10", COMMAND, figures(read_json(run.scores), found.plain()))
 
 
 def figures(scores: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction
 from multitune.core.run_folder import RunFolder
 from multitune.core.seeds import generator
-from multitune.deployment.deploy import candidates_of
+from multitune.deployment.homes import candidates_of
 from multitune.deployment.select import Candidate, choose
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import corpus_score, resampled
@@ -102,7 +102,7 @@ def taken(said: Said, places: np.ndarray) -> Said:
 
 
 def beyond_luck(metric: Metric, few: Sequence[Candidate], said: Said) -> str:
-    return choose("", metric, few, said, PLAN).adapter
+    return choose(metric, few, said, PLAN).adapter
 
 
 def shared(metric: Metric, few: Sequence[Candidate], said: Said) -> str:

@@ -14,8 +14,7 @@ from benchmarks.finance8 import local_sources
 from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.run_folder import RunFolder
-from multitune.deployment.extend import AddOptions, add_task
+from multitune.deployment.extend import add_task
 from multitune.evaluation.stats import backward_transfer
 from multitune.pipeline import run_experiment
 
@@ -36,7 +35,7 @@ def main() -> None:
         steps: list[dict[str, Any]] = []
         for name in (task.name for task in every.tasks if task.name not in FIRST):
             started = time.monotonic()
-            steps.append(add_task(RunFolder(run.path), only(every, (name,)), AddOptions()))
+            steps.append(add_task(run.folder, only(every, (name,))).plain())
             seconds[name] = round(time.monotonic() - started, 1)
     figures = {"seconds": seconds, **summary(steps), "steps": steps}
     print(json.dumps({key: value for key, value in figures.items() if key != "steps"}, indent=2))

@@ -58,7 +58,7 @@ def _case(runner: StudyRunner, arms: Sequence[dict[str, Any]], task: str, seed: 
     metric = runner.prepared.tasks[task].data.task.metric
     silent = {name: [replace(row, loss=None) for row in rows] for name, rows in held.items()}
     scores = {name: corpus_score(metric, rows) for name, rows in test.items()}
-    by_score, by_both = (choose(task, metric, few, said, PLAN).adapter for said in (silent, held))
+    by_score, by_both = (choose(metric, few, said, PLAN).adapter for said in (silent, held))
     return {
         "task": task,
         "seed": seed,

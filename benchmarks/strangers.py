@@ -142,7 +142,7 @@ def told(score: Score, known: RouterRows, inside: Views, strangers: np.ndarray) 
     return {
         "auroc": float(roc_auc_score(marks, np.concatenate([bodies, others]))),
         "routed": float((others >= least).mean()),
-        "own_turned_away": float((bodies < least).mean()),
+        "own_abstained": float((bodies < least).mean()),
     }
 
 
@@ -156,11 +156,11 @@ def by_router(
     return {
         "right_task": round(seen.accuracy, 3),
         "right_adapter": round(seen.same_adapter, 3),
-        "own_turned_away": round(seen.turned_away, 3),
+        "own_abstained": round(seen.abstained, 3),
         "dolly_auroc": round(strange.auroc, 3),
         "dolly_routed": round(strange.routed, 3),
-        "left_out_auroc": round(float(np.mean([one["auroc"] for one in others.values()])), 3),
-        "left_out_routed": round(float(np.mean([one["routed"] for one in others.values()])), 3),
+        "left_out_auroc": round(float(np.mean([one.auroc for one in others.values()])), 3),
+        "left_out_routed": round(float(np.mean([one.routed for one in others.values()])), 3),
     }
 
 
@@ -191,10 +191,10 @@ def before(rows: RouterRows, test: Views, dolly: np.ndarray, table: Mapping[str,
     return {
         "right_task": round(recorded["views"]["body"]["accuracy"], 3),
         "right_adapter": round(recorded["views"]["body"]["same_adapter"], 3),
-        "own_turned_away": round(1 - float(routed(bodies).mean()), 3),
+        "own_abstained": round(1 - float(routed(bodies).mean()), 3),
         "dolly_auroc": round(recorded["general"]["dolly"]["auroc"], 3),
         "dolly_routed": round(float(routed(dolly).mean()), 3),
-        "left_out_auroc": round(float(np.mean([one["auroc"] for one in recorded["left_out"].values()])), 3),
+        "left_out_auroc": round(float(np.mean([one.auroc for one in recorded["left_out"].values()])), 3),
         "left_out_routed": round(float(np.mean(others)), 3),
     }
 

@@ -43,7 +43,7 @@ def main() -> None:
         found = run_study(study, run, StudyOptions(observe=watch))
     show_findings(found, Path(study.output) / study.name, Console(width=120))
     command = f"make bench PART=studies NAME={name} DATA=folder"
-    write_json(STUDIES / name / "findings.json", {"command": command, "machine": versions(), **found})
+    write_json(STUDIES / name / "findings.json", {"command": command, "machine": versions().plain(), **found.plain()})
 
 
 if __name__ == "__main__":
