@@ -101,32 +101,38 @@ def test_other_events_are_one_line_each() -> None:
     ]
 
 
-def test_the_time_that_is_left_knows_that_single_task_adapters_end_early() -> None:
-    """The shared adapter takes 40 steps of one second, four others the first ten of them at four seconds more."""
+def seconds_left(steps: range, adapters: dict[str, tuple[int, int]], of: int) -> float:
+    """After steps that take a second for each adapter in them: name -> (steps in all, the last that it takes)."""
     meter = Meter()
-    for number in range(1, 11):
-        adapters = {"shared": AdapterStep(steps=40, tasks={"a": 1.0}, shares={"a": 1.0})}
-        adapters |= {f"{i}": AdapterStep(steps=10, tasks={"a": 1.0}, shares={"a": 1.0}) for i in range(4)}
-        meter.take(StepEvent(step=number, steps=40, seconds=5.0, tokens=10, adapters=adapters))
-    assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
+    for number in steps:
+        part = {
+            name: AdapterStep(step=number, steps=total, tasks={"a": 1.0}, shares={"a": 1.0})
+            for name, (total, last) in adapters.items()
+            if number <= last
+        }
+        meter.take(StepEvent(step=number, steps=of, seconds=len(part), tokens=10, adapters=part))
+    return meter.seconds_left()
+
+
+ALONE = {f"alone{i}": (10, 10) for i in range(4)}
+
+
+def test_the_time_that_is_left_knows_that_single_task_adapters_end_early() -> None:
+    assert seconds_left(range(1, 11), {"shared": (40, 40), **ALONE}, of=40) == pytest.approx(30.0, rel=0.05)
+
+
+def test_the_time_that_is_left_of_a_resumed_run_counts_the_steps_of_before_as_taken() -> None:
+    assert seconds_left(range(6, 9), {"shared": (40, 40), **ALONE}, of=40) == pytest.approx(32 + 4 * 2, rel=0.05)
+    assert seconds_left(range(35, 41), {"shared": (40, 40)}, of=40) == 0.0
 
 
 def test_the_time_that_is_left_forgets_adapters_that_stopped_early() -> None:
-    meter = Meter()
-    for number in range(1, 11):
-        adapters = {"shared": AdapterStep(steps=40, tasks={"a": 1.0}, shares={"a": 1.0})}
-        if number <= 5:  # then it stops, for nothing is gained any more
-            adapters["overfitted"] = AdapterStep(steps=40, tasks={"a": 1.0}, shares={"a": 1.0})
-        meter.take(StepEvent(step=number, steps=40, seconds=len(adapters), tokens=10, adapters=adapters))
-    assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
+    stopped = {"shared": (40, 40), "overfitted": (40, 5)}
+    assert seconds_left(range(1, 11), stopped, of=40) == pytest.approx(30.0, rel=0.05)
 
 
 def test_the_time_that_is_left_counts_adapters_that_begin_later() -> None:
-    meter = Meter()
-    for number in range(1, 11):
-        adapters = {"shared": AdapterStep(steps=20, tasks={"a": 1.0}, shares={"a": 1.0})}
-        meter.take(StepEvent(step=number, steps=40, seconds=1.0, tokens=10, adapters=adapters))
-    assert meter.seconds_left() == pytest.approx(30.0, rel=0.05)
+    assert seconds_left(range(1, 11), {"shared": (20, 20)}, of=40) == pytest.approx(30.0, rel=0.05)
 
 
 def test_where_a_log_does_not_say_how_long_adapters_take_steps_count_alike() -> None:

@@ -42,8 +42,6 @@ class Meter:
     def __init__(self) -> None:
         self.latest: StepEvent | None = None  # None before the first
         self._losses: dict[str, dict[str, float]] = {}  # adapter -> task -> smoothed loss
-        self._taken: dict[str, int] = {}  # adapter -> steps seen
-        self._total: dict[str, int] = {}  # adapter -> steps it takes in all, where the log says so
         self._seconds = 0.0
         self._tokens = 0
         self._adapter_steps = 0
@@ -59,9 +57,6 @@ class Meter:
         self._tokens += event.tokens
         self._adapter_steps += len(event.adapters)
         for name, adapter in event.adapters.items():
-            self._taken[name] = self._taken.get(name, 0) + 1
-            if adapter.steps is not None:
-                self._total[name] = adapter.steps
             seen = self._losses.setdefault(name, {})
             for task, loss in adapter.tasks.items():
                 seen[task] = SMOOTHING * seen[task] + (1 - SMOOTHING) * loss if task in seen else loss
@@ -90,14 +85,14 @@ class Meter:
         # Of a run that is read from its log, the steps took longer than the reading.
         elapsed = max(time.monotonic() - self._started, self._seconds)
         whole = elapsed / max(step - self._first_step, 1) * (steps - step)
-        if set(self._taken) != set(self._total):
-            return whole
-        # An adapter that takes no part any more stopped early or is done.
-        left = sum(self._total[name] - self._taken[name] for name in self.latest.adapters)
-        # Adapters that have not begun, since they stand on others, are not in the log yet: their steps count whole.
-        longest = max((self._total[name] - self._taken[name] for name in self.latest.adapters), default=0)
-        unseen = max(0, steps - step - longest) * len(self.latest.adapters)
-        return elapsed / max(self._adapter_steps, 1) * (left + unseen)
+        left: list[int] = []  # steps of each adapter that still takes part
+        for adapter in self.latest.adapters.values():
+            if adapter.step is None or adapter.steps is None:
+                return whole
+            left.append(adapter.steps - adapter.step)
+        # Adapters that have not begun, since they stack on others, are not in the log yet: their steps count whole.
+        unseen = max(0, steps - step - max(left, default=0)) * len(left)
+        return elapsed / max(self._adapter_steps, 1) * (sum(left) + unseen)
 
     def line(self) -> str:
         """All in one line, for a log."""

@@ -160,6 +160,7 @@ def _step_event(
             loss=float(sums.weighted[place]),
             lr=rate,
             grad_norm=norm,
+            step=learner.trained_steps,
             steps=learner.spec.steps,
             tasks={names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
             shares=learner.stream.shares(learner.trained_steps - 1),

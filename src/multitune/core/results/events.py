@@ -27,7 +27,8 @@ class AdapterStep(Record):
     loss: float = 0.0
     lr: float = 0.0
     grad_norm: float = 0.0
-    steps: int | None = None  # that this adapter takes in all; None in logs of older runs
+    step: int | None = None  # of this adapter, from 1; None in logs of older runs
+    steps: int | None = None  # that it takes in all; None in logs of older runs
     tasks: dict[str, float]  # task -> mean loss of its rows in this step
     shares: dict[str, float]  # set -> configured share at this step
     achieved: dict[str, float] = Field(default_factory=dict[str, float])  # set -> rows drawn so far
