@@ -7,7 +7,7 @@ that cannot share prefixes go through transformers' own `generate`.
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import compress, groupby, islice
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,11 @@ from multitune.core.records import Pack, PackRow, Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.labels import answer_losses, not_finite
 from multitune.inference.likelihood import row_sums
+from multitune.model.backbone import Backbone, padded_width
 from multitune.model.bank import AdapterBank
 from multitune.model.likelihood import node_losses
+
+ROWS = 8  # a step is computed for a multiple of so many rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ class _Reader:
         """Let a pack's rows wait for their turn; the loss of each, float64 (row,)."""
         cache = DynamicCache()
         with self.bank.route(pack.slices, len(pack)):
-            logits, which = self.bank.backbone.read(pack, cache)
+            logits, which = self.bank.backbone.read(pack, cache, batch_invariant=True)
         targets = torch.from_numpy(pack.target_token).to(logits.device)
         total, tokens = row_sums(pack, node_losses(logits, which, targets))
         if not np.isfinite(total).all():
@@ -129,85 +132,74 @@ class _Reader:
 
     def _finish(self, begun: Sequence[_Begun]) -> None:
         """Decode a batch to its end; rows that have ended make room."""
-        batch = _Batch.of(begun, self.bank.backbone.device)
+        batch = _Batch.of(begun)
         answers: dict[int, list[int]] = {one.row: [] for one in begun}
-        with self.bank.use(self.adapter) as model:
+        with self.bank.use(self.adapter):
             for left in reversed(range(self.options.max_new_tokens)):
-                batch.keep([token not in self.stops for token in batch.tokens.tolist()])
-                for row, token in zip(batch.rows, batch.tokens.tolist(), strict=True):
+                batch.keep([token not in self.stops for token in batch.tokens])
+                for row, token in zip(batch.rows, batch.tokens, strict=True):
                     answers[row].append(token)
                 if not batch.rows or not left:
                     break
-                batch.step(model)
-        if batch.bad:
-            raise not_finite(self.adapter)
+                if not batch.step(self.bank.backbone):
+                    raise not_finite(self.adapter)
         for row, answer in answers.items():
             self.answers[row] = answer
 
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows that are decoded side by side."""
+    """Rows that are decoded side by side, as branches of one forest that grows by a token each."""
 
     rows: list[int]
-    tokens: torch.Tensor  # int64 (row,) that come next
-    mask: torch.Tensor  # int64 (row, token) 1 where what lies in `cache` is real; prompts are padded on the left
-    cache: DynamicCache
-    bad: torch.Tensor  # bool () whether a logit was not a number; the likeliest token hides that
+    tokens: list[int]  # that come next
+    paths: list[np.ndarray]  # int64 (token,) where a row's tokens lie in `cache`
+    cache: DynamicCache  # keys and values of all of them, prompts that begin alike once
+    size: int  # tokens in `cache`
 
     @classmethod
-    def of(cls, begun: Sequence[_Begun], device: torch.device) -> "_Batch":
+    def of(cls, begun: Sequence[_Begun]) -> "_Batch":
         """A batch at its beginning, with the keys and values of its prompts."""
-        width = max(len(one.path) for one in begun)
-        mask = torch.zeros(len(begun), width, dtype=torch.int64, device=device)
-        for row, one in enumerate(begun):
-            mask[row, width - len(one.path) :] = 1
-        tokens = torch.tensor([one.token for one in begun], device=device)
-        bad = torch.zeros((), dtype=torch.bool, device=device)
-        return cls([one.row for one in begun], tokens, mask, _joined(begun, width), bad)
+        packs: list[tuple[DynamicCache, np.ndarray]] = []
+        paths: list[np.ndarray] = []
+        size = 0
+        for _, group in groupby(begun, key=lambda one: id(one.cache)):
+            rows = list(group)
+            nodes = np.unique(np.concatenate([one.path for one in rows]))
+            paths += [np.searchsorted(nodes, one.path) + size for one in rows]
+            packs.append((rows[0].cache, nodes))
+            size += len(nodes)
+        return cls([one.row for one in begun], [one.token for one in begun], paths, _joined(packs), size)
 
     def keep(self, wanted: Sequence[bool]) -> None:
         """Go on with some of the rows."""
-        if all(wanted):
-            return
-        places = torch.tensor([i for i, want in enumerate(wanted) if want], dtype=torch.int64, device=self.mask.device)
-        self.rows = [self.rows[i] for i in places.tolist()]
-        self.tokens, self.mask = self.tokens[places], self.mask[places]
-        self.cache.batch_select_indices(places)
+        self.rows = list(compress(self.rows, wanted))
+        self.tokens = list(compress(self.tokens, wanted))
+        self.paths = list(compress(self.paths, wanted))
 
-    def step(self, model: Any) -> None:
-        """Read the next tokens, and find those that follow."""
-        position = self.mask.sum(1, keepdim=True)
-        self.mask = torch.cat([self.mask, torch.ones_like(position)], dim=1)
-        output = model(
-            input_ids=self.tokens[:, None],
-            attention_mask=self.mask,
-            position_ids=position,
-            past_key_values=self.cache,
-            use_cache=True,
-        )
-        logits = output.logits[:, -1]  # (row, vocab)
-        self.bad |= logits.isnan().any()
-        self.tokens = logits.argmax(-1)
+    def step(self, backbone: Backbone) -> bool:
+        """Read the next tokens, and find those that follow; False if a logit is not a number."""
+        # Rows are filled up with copies: few of them would be multiplied by kernels that add in another order.
+        filled = [i % len(self.rows) for i in range(-(-len(self.rows) // ROWS) * ROWS)]
+        paths = [np.append(self.paths[i], self.size + place) for place, i in enumerate(filled)]
+        logits = backbone.follow([self.tokens[i] for i in filled], paths, self.cache)[: len(self.rows)]
+        self.size += len(filled)
+        self.paths = paths[: len(self.rows)]
+        self.tokens = logits.argmax(-1).tolist()
+        return not bool(logits.isnan().any())  # the likeliest token would hide it
 
 
-def _joined(begun: Sequence[_Begun], width: int) -> DynamicCache:
-    """Keys and values of prompts side by side, padded on the left up to `width` tokens."""
-    packs: list[tuple[Any, torch.Tensor]] = []  # (cache of a pack, int64 (row, token) places in it)
-    for _, group in groupby(begun, key=lambda one: id(one.cache)):
-        rows = list(group)
-        places = np.stack([np.pad(one.path, (width - len(one.path), 0)) for one in rows])
-        packs.append((rows[0].cache, torch.from_numpy(places)))
+def _joined(packs: Sequence[tuple[DynamicCache, np.ndarray]]) -> DynamicCache:
+    """Keys and values of some tokens of each pack, one pack behind the other."""
 
     def of(layer: int, what: str) -> torch.Tensor | None:
         parts: list[torch.Tensor] = []
-        for cache, places in packs:
+        for cache, nodes in packs:
             stored: torch.Tensor | None = getattr(cache.layers[layer], what, None)  # (1, head, token, width)
             if stored is None:  # a layer that reads another's keys has none of its own
                 return None
-            by_token = stored[0].transpose(0, 1)  # (token, head, width)
-            parts.append(by_token[places.to(stored.device)].transpose(1, 2))  # (row, head, token, width)
-        return torch.cat(parts)
+            parts.append(stored.index_select(2, torch.from_numpy(nodes).to(stored.device)))
+        return torch.cat(parts, dim=2)
 
     return DynamicCache([(of(layer, "keys"), of(layer, "values")) for layer in range(len(packs[0][0].layers))])
 
@@ -235,13 +227,16 @@ def _by_transformers(
     bank: AdapterBank, adapter: str, prompts: Sequence[np.ndarray], chat: ChatFormat, options: GenerateOptions
 ) -> list[list[int]]:
     """The tokens after each prompt, before the one that ends them, for models that keep their own kind of memory."""
-    # Longest first: neighbours need little padding, and what does not fit into memory shows at once.
-    order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    # Longest first: what does not fit into memory shows at once.
+    widths = padded_width(np.array([len(prompt) for prompt in prompts], dtype=np.int64)).tolist()
+    order = sorted(range(len(prompts)), key=lambda i: -widths[i])
     found: list[list[int]] = [[] for _ in prompts]
     size, done = options.batch_size, 0
     with bank.use(adapter) as model, _plain_defaults(model):
         while done < len(order):
-            batch = order[done : done + size]
+            # A row's padding, and with it the order of its sums, must not depend on its neighbours.
+            alike = next(group for _, group in groupby(order[done:], key=lambda i: widths[i]))
+            batch = list(islice(alike, size))
             try:
                 answers = _greedy(model, [prompts[i] for i in batch], chat, options.max_new_tokens)
             except (RuntimeError, MemoryError) as error:
@@ -288,10 +283,11 @@ def _greedy(
     stops = list(chat.stop_ids)
     pad: Any = chat.tokenizer.pad_token_id
     pad = stops[0] if pad is None else pad
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad, dtype=torch.int64)
+    width = int(padded_width(np.array([len(prompt) for prompt in prompts])).max())
+    filled = [*prompts, *[prompts[-1]] * (-len(prompts) % ROWS)]
+    ids = torch.full((len(filled), width), pad, dtype=torch.int64)
     mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
+    for row, prompt in enumerate(filled):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
     check = _NumbersOnly(model.device)
@@ -305,7 +301,7 @@ def _greedy(
     )
     if check.seen_nan:
         return None
-    return [_before_stop(answer, stops) for answer in output[:, width:].tolist()]
+    return [_before_stop(answer, stops) for answer in output[: len(prompts), width:].tolist()]
 
 
 def _before_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:

@@ -19,14 +19,19 @@ def row_sums(pack: Pack, losses: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def row_losses(bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_tokens: int) -> np.ndarray:
-    """Mean negative log-likelihood of each row's answer tokens under one adapter, in nats, float64 (row,)."""
+def row_losses(
+    bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_tokens: int, *, batch_invariant: bool = True
+) -> np.ndarray:
+    """Mean negative log-likelihood of each row's answer tokens under one adapter, in nats, float64 (row,).
+
+    Without `batch_invariant` in the arithmetic of training, in which a row's last digits depend on its neighbours.
+    """
     number = bank.number(adapter)
     packed = [PackRow(segments, adapter=number, task=0) for segments in rows]
     result = np.empty(len(rows))
     for pack in bank.backbone.pack(packed, pack_tokens):
         with bank.route(pack.slices, len(pack)):
-            losses = bank.backbone.losses(pack)  # (target,)
+            losses = bank.backbone.losses(pack, batch_invariant=batch_invariant)  # (target,)
         nats, tokens = row_sums(pack, losses)
         result[list(pack.rows)] = nats / tokens
     return result

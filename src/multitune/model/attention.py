@@ -1,6 +1,6 @@
 """Attention over a pack of token tries: query q sees key k when k <= q < end[k], and nothing else is computed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from multitune.core.records import Pack
 NAME = "multitune_trie"
 CHUNK = 64  # queries side by side; few enough to skip other branches, enough to keep the matmuls busy
 KEYS = 64  # keys come in multiples of this, the last ones masked: kernels are compiled once per shape
+BLOCK = 64  # depths that see one width of keys where neighbours must not matter
+QUERIES = 4  # fewer side by side are multiplied by other kernels, which add in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,32 @@ class TrieAttention:
     )
 
     @classmethod
+    def by_path(cls, pack: Pack, device: torch.device) -> "TrieAttention":
+        """The same, with sums whose order depends on a token's own row alone, whatever else the pack holds.
+
+        A query at depth d sees BLOCK * (d // BLOCK + 1) keys, the one at depth k in place k: queries side by side lie
+        on one path of the trie. In `of` they do not, and the keys of other branches lie among a query's own.
+        """
+        alike: dict[tuple[int, int], list[_Chunk]] = {}
+        for chunk in _path_chunks(pack.position, pack.end):
+            alike.setdefault((len(chunk.queries), chunk.distance.shape[1]), []).append(chunk)
+        return cls(tuple(_stacked(chunks, device) for chunks in alike.values()))
+
+    @classmethod
+    def behind(cls, paths: Sequence[np.ndarray], device: torch.device) -> "TrieAttention":
+        """Query i is the last token of path i, whose tokens lie anywhere among the keys; sums as by `by_path`.
+
+        Args:
+            paths: int64 (token,) places of a row's tokens among all keys, each.
+            device: where the model computes.
+        """
+        alike: dict[int, list[_Chunk]] = {}
+        for query, path in enumerate(paths):
+            chunk = _path_chunk(np.array([query]), np.array([len(path) - 1]), path)
+            alike.setdefault(chunk.distance.shape[1], []).append(chunk)
+        return cls(tuple(_stacked(chunks, device) for chunks in alike.values()))
+
+    @classmethod
     def of(cls, pack: Pack, device: torch.device) -> "TrieAttention":
         """The buckets of a pack; costs O(token * chunk) in the model, never O(token ** 2)."""
         alike: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -99,6 +127,59 @@ def _bucket(pack: Pack, chunks: Sequence[tuple[np.ndarray, np.ndarray]], width: 
         return torch.from_numpy(array).to(device)
 
     return _Bucket(tensor(queries.reshape(-1)), tensor(keys.reshape(-1)), tensor(distance))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Queries on one path of a trie, and the keys they see."""
+
+    queries: np.ndarray  # int64 (query,) the last one repeated up to a power of two
+    keys: np.ndarray  # int64 (key,)
+    distance: np.ndarray  # int64 (query, key) as in _Bucket
+
+
+def _path_chunks(position: np.ndarray, end: np.ndarray) -> Iterator[_Chunk]:
+    """A pack's tokens from leaf to leaf, cut where BLOCK depths end."""
+    leaves = np.flatnonzero(end == np.arange(1, len(end) + 1))
+    lone = leaves[position[leaves] == 0]  # such as what fills a slice up
+    for start in range(0, len(lone), CHUNK):
+        queries = _repeated(lone[start : start + CHUNK])
+        yield _Chunk(queries, _padded(queries, KEYS), np.where(np.eye(len(queries), KEYS, dtype=bool), 0, -1))
+    path = np.empty(int(position.max()) + 1, dtype=np.int64)  # the open one, by depth
+    first = 0
+    for leaf in leaves.tolist():
+        nodes, first = np.arange(first, leaf + 1), leaf + 1
+        depths = position[nodes]
+        path[depths] = nodes
+        if depths[-1] == 0:
+            continue
+        for block in range(int(depths[0]) // BLOCK, int(depths[-1]) // BLOCK + 1):
+            inside = slice(*np.searchsorted(depths, (block * BLOCK, (block + 1) * BLOCK)))
+            yield _path_chunk(nodes[inside], depths[inside], path)
+
+
+def _path_chunk(queries: np.ndarray, depths: np.ndarray, path: np.ndarray) -> _Chunk:
+    """Queries at some depths of one block, and the path they lie on, int64 (depth,)."""
+    width = (int(depths[-1]) // BLOCK + 1) * BLOCK
+    distance = _repeated(depths)[:, None] - np.arange(width)
+    return _Chunk(_repeated(queries), _padded(path[: int(depths[-1]) + 1], width), np.maximum(distance, -1))
+
+
+def _repeated(values: np.ndarray) -> np.ndarray:
+    """With its last value again, up to a power of two and at least QUERIES: few shapes, which all add alike."""
+    return np.pad(values, (0, max(QUERIES, 1 << (len(values) - 1).bit_length()) - len(values)), mode="edge")
+
+
+def _padded(keys: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(keys, (0, width - len(keys)))
+
+
+def _stacked(chunks: Sequence[_Chunk], device: torch.device) -> _Bucket:
+    def tensor(parts: list[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(parts)).to(device)
+
+    queries, keys = tensor([chunk.queries for chunk in chunks]), tensor([chunk.keys for chunk in chunks])
+    return _Bucket(queries.view(-1), keys.view(-1), tensor([chunk.distance for chunk in chunks]))
 
 
 def trie_attention(

@@ -32,6 +32,7 @@ TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.02, torc
 LEAK = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.002, torch.bfloat16: 0.01}
 # Kernels are compiled, and their memory kept, once per shape: slices and predicting nodes come in multiples of these.
 ALIGN, NODES = 64, 32
+WIDTH = 64  # rows that are padded one by one get a multiple of this, so that a row's width is its own
 STEM, TAIL = 9, 7  # tokens that the rows of the probe share, and tokens of each row alone
 
 
@@ -68,17 +69,20 @@ class Backbone:
         logits, which = self.read(pack)
         return logits.float(), which
 
-    def losses(self, pack: Pack) -> torch.Tensor:
-        """Negative log-likelihood of each target in nats, float32 (target,)."""
-        logits, which = self.read(pack)
+    def losses(self, pack: Pack, *, batch_invariant: bool = False) -> torch.Tensor:
+        """Negative log-likelihood of each target in nats, float32 (target,); see `read`."""
+        logits, which = self.read(pack, batch_invariant=batch_invariant)
         return node_losses(logits, which, torch.from_numpy(pack.target_token).to(self.device))
 
-    def read(self, pack: Pack, cache: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+    def read(
+        self, pack: Pack, cache: Any = None, *, batch_invariant: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits where something is predicted, and for each target the row of those logits.
 
         Args:
             pack: made by `pack`.
             cache: a transformers Cache to keep the keys and values of the pack's tokens, where prefixes are shared.
+            batch_invariant: a row's logits are the same, bit for bit, whatever else the pack holds; not for training.
 
         Returns:
             logits (node, vocab) in the compute type, and int64 (target,) that picks a node for each of the targets.
@@ -87,38 +91,83 @@ class Backbone:
         nodes = np.pad(nodes, (0, -len(nodes) % NODES), mode="edge")
         picked = torch.from_numpy(which.reshape(-1)).to(self.device)
         if self.shares_prefixes:
-            return self._trie_logits(pack, nodes, cache), picked
-        return self._row_logits(pack, nodes), picked
+            plan = attention.TrieAttention.by_path if batch_invariant else attention.TrieAttention.of
+            return self._trie_logits(pack.tokens, pack.position, plan(pack, self.device), cache, nodes), picked
+        if batch_invariant:
+            return self._row_logits_by_width(pack, nodes), picked
+        return self._row_logits(pack, np.arange(len(pack)))[torch.from_numpy(nodes).to(self.device)], picked
 
-    def _trie_logits(self, pack: Pack, nodes: np.ndarray, cache: Any) -> torch.Tensor:
+    def follow(self, tokens: Sequence[int], paths: Sequence[np.ndarray], cache: Any) -> torch.Tensor:
+        """Logits behind one more token of each row, (row, vocab); a row's are the same in any company.
+
+        Args:
+            tokens: one of each row; their keys and values are appended to `cache` in this order.
+            paths: int64 (token,) where all tokens of a row lie in `cache` then, the new one last.
+            cache: as `read` has left it.
+        """
+        position = np.array([len(path) - 1 for path in paths])
+        plan = attention.TrieAttention.behind(paths, self.device)
+        return self._trie_logits(np.array(tokens), position, plan, cache, np.arange(len(paths)))
+
+    def _trie_logits(
+        self,
+        tokens: np.ndarray,
+        position: np.ndarray,
+        trie: attention.TrieAttention,
+        cache: Any,
+        nodes: np.ndarray,
+    ) -> torch.Tensor:
         def tensor(array: np.ndarray) -> torch.Tensor:
             return torch.from_numpy(array).to(self.device)
 
         # A mask of four dimensions keeps transformers from building its own; ours travels in `trie`.
         unused = torch.zeros((1, 1, 1, 1), dtype=self.dtype, device=self.device)
         output = self.model(
-            input_ids=tensor(pack.tokens)[None],
-            position_ids=tensor(pack.position)[None],
+            input_ids=tensor(tokens)[None],
+            position_ids=tensor(position)[None],
             attention_mask=unused,
             past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=tensor(nodes),
-            trie=attention.TrieAttention.of(pack, self.device),
+            trie=trie,
         )
         return output.logits[0]  # (node, vocab)
 
-    def _row_logits(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
-        """The same for models that tries cannot serve: rows side by side, padded on the right, one mask each."""
+    def _row_logits(self, pack: Pack, tokens: np.ndarray, width: int | None = None) -> torch.Tensor:
+        """The same for models that tries cannot serve: rows side by side, padded on the right, one mask each.
+
+        Args:
+            pack: made with share=False.
+            tokens: of whole rows.
+            width: of the padded rows, if not that of the longest.
+
+        Returns:
+            (token of `tokens`, vocab)
+        """
         assert len(pack) == pack.logical_tokens, "a pack for this model must be made with share=False"
-        starts = np.flatnonzero(pack.position == 0)
-        lengths = np.diff(np.append(starts, len(pack)))
-        column = torch.arange(int(lengths.max()), device=self.device)
+        starts = tokens[pack.position[tokens] == 0]
+        lengths = np.diff(np.append(np.searchsorted(tokens, starts), len(tokens)))
+        column = torch.arange(width or int(lengths.max()), device=self.device)
         mask = column < torch.from_numpy(lengths).to(self.device)[:, None]  # (row, column)
         ids = torch.zeros(mask.shape, dtype=torch.int64, device=self.device)
-        ids[mask] = torch.from_numpy(pack.tokens).to(self.device)
+        ids[mask] = torch.from_numpy(pack.tokens[tokens]).to(self.device)
         with self.routes.by_row(starts, len(pack)):  # padding moves the tokens, but a row stays one adapter's
             output = self.model(input_ids=ids, attention_mask=mask.long(), use_cache=False)
-        return output.logits[mask][torch.from_numpy(nodes).to(self.device)]
+        return output.logits[mask]
+
+    def _row_logits_by_width(self, pack: Pack, nodes: np.ndarray) -> torch.Tensor:
+        """Logits of some nodes, (node, vocab), each row padded to a width that depends on its length alone."""
+        row = np.cumsum(pack.position == 0) - 1  # (token,)
+        widths = padded_width(np.bincount(row))  # (row,)
+        parts: list[torch.Tensor] = []
+        order: list[np.ndarray] = []
+        for width in np.unique(widths[row[nodes]]).tolist():
+            tokens = np.flatnonzero(widths[row] == width)
+            wanted = np.flatnonzero(widths[row[nodes]] == width)
+            places = torch.from_numpy(np.searchsorted(tokens, nodes[wanted])).to(self.device)
+            parts.append(self._row_logits(pack, tokens, width)[places])
+            order.append(wanted)
+        return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(order))).to(self.device)]
 
 
 def load_backbone(ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto") -> Backbone:
@@ -268,6 +317,11 @@ def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # pyright: ignore[reportPrivateUsage]
         return torch.bfloat16
     return torch.float32
+
+
+def padded_width(lengths: np.ndarray) -> np.ndarray:
+    """Columns that rows of so many tokens are padded to where neighbours must not matter."""
+    return -(-lengths // WIDTH) * WIDTH
 
 
 def fingerprint(model: Any) -> str:
