@@ -12,6 +12,7 @@ from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.generate import GenerateOptions, generate
 from multitune.inference.labels import answer_losses
+from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank
 from tests.greedy import greedy_loop
 
@@ -134,20 +135,26 @@ def test_a_pack_too_large_for_the_memory_is_one_clear_error(
 
 
 def decoded(bank: AdapterBank, monkeypatch: pytest.MonkeyPatch, most: int | None = None) -> list[int]:
-    """Batch sizes that decoding is asked for from now on; above `most` rows it runs out of memory."""
-    model, sizes = bank.backbone.model, list[int]()
-    what = "forward" if bank.backbone.shares_prefixes else "generate"
-    real = getattr(model, what)
+    """How many rows decoding is asked for at once from now on, copies aside; above `most` it runs out of memory."""
+    sizes: list[int] = []
 
-    def limited(*given: Any, **options: Any) -> Any:
-        ids = given[0] if given else options["input_ids"]
-        if options.get("trie") is None:
-            sizes.append(len(ids))
-            if most is not None and len(ids) > most:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(*given, **options)
+    def limited(rows: int) -> None:
+        sizes.append(rows)
+        if most is not None and rows > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(model, what, limited)
+    follow, whole = Backbone.follow, bank.backbone.model.generate
+
+    def step(backbone: Backbone, tokens: Sequence[int], paths: Sequence[np.ndarray], cache: Any) -> torch.Tensor:
+        limited(len({tuple(path[:-1]) for path in paths}))
+        return follow(backbone, tokens, paths, cache)
+
+    def batch(ids: torch.Tensor, **options: Any) -> Any:
+        limited(len(ids.unique(dim=0)))
+        return whole(ids, **options)
+
+    monkeypatch.setattr(Backbone, "follow", step)
+    monkeypatch.setattr(bank.backbone.model, "generate", batch)
     return sizes
 
 

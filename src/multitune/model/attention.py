@@ -15,7 +15,7 @@ from multitune.core.records import Pack
 NAME = "multitune_trie"
 CHUNK = 64  # queries side by side; few enough to skip other branches, enough to keep the matmuls busy
 KEYS = 64  # keys come in multiples of this, the last ones masked: kernels are compiled once per shape
-BLOCK = 64  # depths that see one width of keys where neighbours must not matter
+BLOCK = 64  # depths of queries side by side, where neighbours must not matter
 QUERIES = 4  # fewer side by side are multiplied by other kernels, which add in another order
 
 
@@ -70,8 +70,8 @@ class TrieAttention:
     def by_path(cls, pack: Pack, device: torch.device) -> "TrieAttention":
         """The same, with sums whose order depends on a token's own row alone, whatever else the pack holds.
 
-        A query at depth d sees BLOCK * (d // BLOCK + 1) keys, the one at depth k in place k: queries side by side lie
-        on one path of the trie. In `of` they do not, and the keys of other branches lie among a query's own.
+        How many keys are laid out for a query depends on its depth, and the key at depth k lies in place k, because
+        queries side by side lie on one path of the trie. In `of` they do not, and keys of other branches lie between.
         """
         alike: dict[tuple[int, int], list[_Chunk]] = {}
         for chunk in _path_chunks(pack.position, pack.end):
@@ -160,9 +160,15 @@ def _path_chunks(position: np.ndarray, end: np.ndarray) -> Iterator[_Chunk]:
 
 def _path_chunk(queries: np.ndarray, depths: np.ndarray, path: np.ndarray) -> _Chunk:
     """Queries at some depths of one block, and the path they lie on, int64 (depth,)."""
-    width = (int(depths[-1]) // BLOCK + 1) * BLOCK
+    width = _width(int(depths[-1]))
     distance = _repeated(depths)[:, None] - np.arange(width)
     return _Chunk(_repeated(queries), _padded(path[: int(depths[-1]) + 1], width), np.maximum(distance, -1))
+
+
+def _width(depth: int) -> int:
+    """Keys laid out for a query at some depth: the next multiple of BLOCK, and of a quarter of a power of two."""
+    step = max(BLOCK, (1 << depth.bit_length()) // 4)
+    return (depth // step + 1) * step
 
 
 def _repeated(values: np.ndarray) -> np.ndarray:
