@@ -16,6 +16,7 @@ PARTS = {
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
     "strangers": "texts of no task: who is turned away, by rule and by score (needs the ten tasks' data: DATA=folder)",
     "selection": "what a rule of selection costs and saves, resampled from a finished run (needs RUN=folder)",
+    "batch_invariance": "answers and losses that move with the rows beside them, and what it costs that none does",
     "adapter_memory": "memory of 64 adapters that answer, against the base and their own weights",
     "first_token": "what routing adds to the time to first token, on short and long prompts",
     "adding": "a task that joins a run of 2, 8 and 32 tasks: seconds, and what it moved",

@@ -26,7 +26,7 @@ from tests.conftest import word_tokenizer
 VOCAB = 93
 EOS = 1
 TIED = 99  # tokens from here on are each tied with another behind one row
-ROWS, STEPS = 12, 6
+ROWS, STEPS = 10, 6
 DTYPES = [torch.float32, torch.bfloat16]
 DEMO = Path(__file__).parents[2] / "examples" / "finance" / "demo.yaml"
 
@@ -55,7 +55,7 @@ def deep_model() -> LlamaForCausalLM:
 
 @cache
 def bank_of(dtype: torch.dtype, shares: bool) -> AdapterBank:
-    """A bank under whose first adapter every row has a near tie: token TIED + i is as likely behind row i as the best."""
+    """A bank under whose first adapter row i has a near tie: token TIED + i is as likely behind it as the best."""
     bank = AdapterBank(wrap_model(deep_model().to(dtype), BaseRef("deep", "deep")))
     for seed, name in enumerate(("first", "second")):
         adapter = bank.create(name, 4, 8.0, "all", seed)
@@ -126,8 +126,8 @@ def written_together(dtype: torch.dtype, shares: bool) -> tuple[list[str], list[
 
 @compute
 @sharing
-@pytest.mark.parametrize("tied", [4, ROWS])
-@settings(max_examples=5)
+@pytest.mark.parametrize("tied", [4, 6])
+@settings(max_examples=4)
 @given(order=orders, pack_tokens=st.integers(60, 600))
 def test_a_label_and_its_score_do_not_depend_on_other_rows(
     dtype: torch.dtype, shares: bool, tied: int, order: Sequence[int], pack_tokens: int
@@ -140,7 +140,7 @@ def test_a_label_and_its_score_do_not_depend_on_other_rows(
 
 @compute
 @sharing
-@settings(max_examples=5)
+@settings(max_examples=4)
 @given(order=orders, batch_size=st.integers(1, ROWS), pack_tokens=st.integers(60, 600))
 def test_a_text_and_its_loss_do_not_depend_on_other_rows(
     dtype: torch.dtype, shares: bool, order: Sequence[int], batch_size: int, pack_tokens: int
@@ -194,7 +194,7 @@ def test_the_demo_s_rows_get_the_same_answers_in_any_batch() -> None:
         picked[order] = score_labels(bank, "a", [tweets[i].prompt for i in order], labels, pack_tokens).log_likelihood
         order = shuffle.permutation(12)
         found, _ = generate(
-            bank, "a", [entities[i] for i in order], run.chat, GenerateOptions(16, batch_size, pack_tokens)
+            bank, "a", [entities[i] for i in order], run.chat, GenerateOptions(8, batch_size, pack_tokens)
         )
         for place, text in zip(order, found, strict=True):
             texts[place] = text

@@ -12,7 +12,8 @@ def validation_loss(trainee: Trainee, run: PreparedRun, task: str) -> float:
     tokens, train = run.tasks[task].tokens["validation"], run.config.train
     order = generator(run.config.seed, "validation", task).permutation(len(tokens))
     rows = [tokens[int(i)] for i in order[: train.validate_limit]]
-    return float(row_losses(trainee.bank, trainee.subject, rows, train.pack_tokens).mean())
+    losses = row_losses(trainee.bank, trainee.subject, rows, train.pack_tokens, batch_invariant=False)
+    return float(losses.mean())
 
 
 def validation_score(trainee: Trainee, run: PreparedRun, task: str) -> float:
