@@ -1,11 +1,15 @@
 """What all tests share: one thread, no network, a cache of their own, and a tiny random Llama that reads words."""
 
 import os
+import signal
 
 # Before any test imports numpy, torch or datasets: they read these once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A job in the background of a shell ignores Ctrl-C, and so would the commands that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 from pathlib import Path
