@@ -1,8 +1,8 @@
 """What a guided search costs and misses: held against the exhaustive study of the same tasks, and against chance.
 
 `make bench PART=guided NAME=grouping DATA=folder`, after PART=studies. Chance trains combinations in random order as
-long as the same budget lasts. The exhaustive study picks the luckiest of all its runs, so regret is told twice: by
-the scores of the first pick, and by what both searches recommend in the end, when other seeds had the last word.
+long as the same budget lasts. The exhaustive study picks the best of all its runs, which is partly chance, so regret is
+given twice: by the scores of the first pick, and by what both searches recommend after the other seeds were trained.
 """
 
 import os
@@ -49,20 +49,20 @@ def main() -> None:
         gains, scores = (gains_over_alone(runner, board, full, base, what) for what in ("loss", "score"))
         whole = Outcome(base, full, board, recommend(gains, study.worth))
         last = replace(whole, choice=look_again(runner, board, base, whole.choice))
-        told: dict[str, Any] = {}
+        by_share: dict[str, Any] = {}
         for share in SHARES:
             guided, spent, left = _guided(study, run, share)
             chance = _by_chance(runner, board, (gains, scores), left)
-            told[f"{share:.0%}"] = {
-                **_told(guided, scores),
+            by_share[f"{share:.0%}"] = {
+                **_described(guided, scores),
                 "share_of_everything": spent / runner.planner.everything(),
                 "regret_points": _points(whole.choice, scores) - _points(guided.choice, scores),
                 "regret_loss_gain": whole.choice.gain - guided.choice.gain,
                 "regret_points_of_chance": _points(whole.choice, scores) - chance,
                 "in_the_end": _in_the_end(runner, last, guided),
             }
-    exhaustive = {**_told(whole, scores), "groups_in_the_end": [list(group) for group in last.groups]}
-    found = {"study": name, "combinations": len(board.members), "exhaustive": exhaustive, "guided": told}
+    exhaustive = {**_described(whole, scores), "groups_in_the_end": [list(group) for group in last.groups]}
+    found = {"study": name, "combinations": len(board.members), "exhaustive": exhaustive, "guided": by_share}
     print(found)
     record(f"guided-{name}", COMMAND.format(name), found)
 
@@ -127,7 +127,7 @@ def _by_chance(runner: StudyRunner, board: Board, measured: tuple[np.ndarray, np
     return float(np.mean(points))
 
 
-def _told(found: Outcome, scores: np.ndarray) -> dict[str, Any]:
+def _described(found: Outcome, scores: np.ndarray) -> dict[str, Any]:
     """A grouping, its mean gain in validation loss, and its mean gain in points, by the runs it was picked by."""
     return {
         "groups": [list(group) for group in found.groups],

@@ -42,9 +42,9 @@ def start(folder: str, name: str, *options: str) -> "subprocess.Popen[bytes]":
 def kill_midway(folder: str, name: str, after_checkpoints: int) -> int:
     """Start a run and kill -9 it one step after its n-th checkpoint. Returns the events it had written."""
     process = start(folder, name)
-    diary = Path(folder, name, "events.jsonl")
+    events = Path(folder, name, "events.jsonl")
     while process.poll() is None:
-        kinds = [event["kind"] for event in read_events(diary)]
+        kinds = [event["kind"] for event in read_events(events)]
         if kinds.count("checkpoint") >= after_checkpoints and kinds[-1] == "step":
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -54,7 +54,7 @@ def kill_midway(folder: str, name: str, after_checkpoints: int) -> int:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a diary that may still be written."""
+    """The whole lines of an event log that may still be written."""
     if not path.exists():
         return []
     lines = path.read_text("utf-8").split("\n")[:-1]

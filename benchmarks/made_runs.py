@@ -112,8 +112,15 @@ def _answers(folder: RunFolder, task: str, rows: int, rng: np.random.Generator) 
     for subject, skill in (("base", 0.3), (task, 0.5), ("shared", 0.7)):
         lines: list[str] = []
         for id, gold in zip(ids, golds.tolist(), strict=True):
-            said = gold if rng.random() < skill else str(rng.choice(LABELS))
-            row = {"task": task, "id": id, "output": said, "value": said, "gold": gold, "score": float(said == gold)}
+            output = gold if rng.random() < skill else str(rng.choice(LABELS))
+            row = {
+                "task": task,
+                "id": id,
+                "output": output,
+                "value": output,
+                "gold": gold,
+                "score": float(output == gold),
+            }
             lines.append(json.dumps({**row, "loss": float(rng.gamma(2.0, 0.5))}) + "\n")
         write_text(folder.predictions(subject, task, "test"), "".join(lines))
 
@@ -174,7 +181,7 @@ def _table(names: tuple[str, ...]) -> Facts:
 def _router(names: tuple[str, ...], rows: int) -> Facts:
     even = {"difference": 0.0, "low": 0.0, "high": 0.0}
     confusion = [[rows - 2 if a == b else 1 for b in range(len(names))] for a in range(len(names))]
-    quality = {"accuracy": 0.95, "same_adapter": 0.97, "turned_away": 0.02, "calibration_error": 0.031}
+    quality = {"accuracy": 0.95, "same_adapter": 0.97, "abstained": 0.02, "calibration_error": 0.031}
     scores = {"base": 0.2, "oracle": 0.6, "routed": 0.59, "routed_body": 0.55}
     task = {"metric": "accuracy", "examples": rows, "scores": scores, "routed": even, "routed_body": even}
     return {

@@ -14,7 +14,7 @@ PARTS = {
     "llamacpp": "our GGUF adapter in llama.cpp, logit for logit (needs `pip install llama-cpp-python`)",
     "mixture10": "ten tasks, every kind of adapter, and the router (needs their data: DATA=folder)",
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
-    "strangers": "texts of no task: who is turned away, by rule and by score (needs the ten tasks' data: DATA=folder)",
+    "out_of_distribution": "texts of no task: how many are rejected, by rule and by score (data as of mixture10)",
     "selection": "what a rule of selection costs and saves, resampled from a finished run (needs RUN=folder)",
     "batch_invariance": "answers and losses that move with the rows beside them, and what it costs that none does",
     "adapter_memory": "memory of 64 adapters that answer, against the base and their own weights",
@@ -33,7 +33,7 @@ PARTS = {
 def main() -> None:
     """Run the part that the first argument names."""
     if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
-        print("make bench PART=…, one of:", *(f"  {name:18} {what}" for name, what in PARTS.items()), sep="\n")
+        print("make bench PART=…, one of:", *(f"  {name:20} {what}" for name, what in PARTS.items()), sep="\n")
         sys.exit(0 if len(sys.argv) < 2 else 2)
     package = "benchmarks.speed" if sys.argv[1] in ("training", "answering") else "benchmarks"
     importlib.import_module(f"{package}.{sys.argv[1]}").main()

@@ -2,7 +2,7 @@
 and rows to report on.
 
 `make bench PART=selection RUN=folder`: draws 40 rows of each task to choose by. `noise` draws every candidate's answer
-to a row from all that were given to it, so that eight candidates are equally good: what then ships is luck.
+to a row from all that were given to it, so that eight candidates are equally good: what then ships is chance.
 """
 
 import json
@@ -31,48 +31,48 @@ from multitune.tasks.metrics import METRICS, Metric
 COMMAND = "make bench PART=selection RUN=folder"
 ROWS, DRAWS, NOISE_DRAWS, PLAN = 40, 30, 200, BootstrapPlan(resamples=100)
 MEANS = ("accuracy", "numeric_match")  # metrics that are quickly resampled: noise is drawn for these alone
-Said = dict[str, list[Prediction]]
-Rule = Callable[[Metric, Sequence[Candidate], Said], str]
+Answers = dict[str, list[Prediction]]
+Rule = Callable[[Metric, Sequence[Candidate], Answers], str]
 
 
 def main() -> None:
     """Every rule on every task, as answered and as noise."""
     folder = RunFolder(Path(os.environ["RUN"])).require()
-    answers = {task: (metric, few, said) for task, metric, few, said in tasks_of(folder)}
-    rules: dict[str, Rule] = {"one standard error": one_standard_error, "beyond luck": beyond_luck, "shared": shared}
+    cases = {task: (metric, few, answers) for task, metric, few, answers in tasks_of(folder)}
+    rules: dict[str, Rule] = {"one standard error": one_standard_error, "null margin": null_margin, "shared": shared}
     figures: dict[str, Any] = {"rows": ROWS, "draws": DRAWS, "run": folder.path.name, "rules": {}}
     for label, rule in rules.items():
         figures["rules"][label] = {
-            "as_answered": {task: trial(rule, *found) for task, found in answers.items()},
-            "noise": {task: luck(rule, *found) for task, found in answers.items() if found[0].name in MEANS},
+            "as_answered": {task: trial(rule, *case) for task, case in cases.items()},
+            "noise": {task: by_chance(rule, *case) for task, case in cases.items() if case[0].name in MEANS},
         }
         print(label, json.dumps(figures["rules"][label], indent=2))
     record("selection", COMMAND, figures)
 
 
-def tasks_of(folder: RunFolder) -> list[tuple[str, Metric, list[Candidate], Said]]:
-    """Each task with enough rows, its candidates, and what they said, row by row."""
+def tasks_of(folder: RunFolder) -> list[tuple[str, Metric, list[Candidate], Answers]]:
+    """Each task with enough rows, its candidates, and their answers, row by row."""
     config = load_config(folder.config)
     names = [adapter.name for adapter in expand_adapters(config)]
     sizes = {name: (folder.adapter(name) / WEIGHTS).stat().st_size for name in names}
     scores = json.loads(folder.scores.read_text("utf-8"))
-    found: list[tuple[str, Metric, list[Candidate], Said]] = []
+    found: list[tuple[str, Metric, list[Candidate], Answers]] = []
     for task, row in scores["tasks"].items():
         few = [one for one in candidates_of(config, sizes) if one.name in row["scores"]]
-        said = {one.name: read_predictions(folder.predictions(one.name, task, scores["split"])) for one in few}
-        if len(said[BASE]) > ROWS:
-            found.append((task, METRICS[row["metric"]], few, said))
+        answers = {one.name: read_predictions(folder.predictions(one.name, task, scores["split"])) for one in few}
+        if len(answers[BASE]) > ROWS:
+            found.append((task, METRICS[row["metric"]], few, answers))
     return found
 
 
-def trial(rule: Rule, metric: Metric, few: Sequence[Candidate], said: Said) -> dict[str, float]:
+def trial(rule: Rule, metric: Metric, few: Sequence[Candidate], answers: Answers) -> dict[str, float]:
     """Mean score of what the rule ships on the rows it did not see, against the base's and the best one's."""
     random = generator(17, "selection")
     rows: list[tuple[float, float, float]] = []
     for _ in range(DRAWS):
-        order = random.permutation(len(said[BASE]))
-        chosen = rule(metric, few, taken(said, order[:ROWS]))
-        rest = {name: corpus_score(metric, one) for name, one in taken(said, order[ROWS:]).items()}
+        order = random.permutation(len(answers[BASE]))
+        chosen = rule(metric, few, taken(answers, order[:ROWS]))
+        rest = {name: corpus_score(metric, one) for name, one in taken(answers, order[ROWS:]).items()}
         rows.append((rest[chosen], rest[BASE], max(rest.values())))
     ships, base, best = np.array(rows).T
     return {
@@ -83,40 +83,42 @@ def trial(rule: Rule, metric: Metric, few: Sequence[Candidate], said: Said) -> d
     }
 
 
-def luck(rule: Rule, metric: Metric, few: Sequence[Candidate], said: Said) -> float:
+def by_chance(rule: Rule, metric: Metric, few: Sequence[Candidate], answers: Answers) -> float:
     """How often another than the shared adapter or the base ships where eight candidates are equally good."""
     random = generator(17, "noise")
     many = [*few, *(Candidate(f"extra {i}", "group", few[-1].parameters) for i in range(8 - len(few)))]
     keep = {one.name for one in many if one.role in ("base", "shared")}
-    arms = list(said.values())
+    arms = list(answers.values())
     others = 0
     for _ in range(NOISE_DRAWS):
-        places = random.permutation(len(said[BASE]))[:ROWS]
+        places = random.permutation(len(answers[BASE]))[:ROWS]
         noise = {one.name: [arms[random.integers(len(arms))][place] for place in places] for one in many}
         others += rule(metric, many, noise) not in keep
     return round(others / NOISE_DRAWS, 3)
 
 
-def taken(said: Said, places: np.ndarray) -> Said:
-    return {name: [rows[place] for place in places] for name, rows in said.items()}
+def taken(answers: Answers, places: np.ndarray) -> Answers:
+    return {name: [rows[place] for place in places] for name, rows in answers.items()}
 
 
-def beyond_luck(metric: Metric, few: Sequence[Candidate], said: Said) -> str:
-    return choose(metric, few, said, PLAN).adapter
+def null_margin(metric: Metric, few: Sequence[Candidate], answers: Answers) -> str:
+    return choose(metric, few, answers, PLAN).adapter
 
 
-def shared(metric: Metric, few: Sequence[Candidate], said: Said) -> str:
+def shared(metric: Metric, few: Sequence[Candidate], answers: Answers) -> str:
     return next(one.name for one in few if one.role == "shared")
 
 
-def one_standard_error(metric: Metric, few: Sequence[Candidate], said: Mapping[str, list[Prediction]]) -> str:
+def one_standard_error(metric: Metric, few: Sequence[Candidate], answers: Mapping[str, list[Prediction]]) -> str:
     """The rule before: the shared one if within one standard error of the best, else the smallest that is."""
     stays = next(one.name for one in few if one.role == "shared")
-    score = {one.name: corpus_score(metric, said[one.name]) for one in few}
+    score = {one.name: corpus_score(metric, answers[one.name]) for one in few}
     size = {one.name: one.parameters for one in few}
     best = max(score, key=lambda name: (score[name], name == stays, -size[name]))
     level = [
-        name for name in score if score[best] - score[name] <= resampled(metric, said[name], said[best], PLAN)[0].std()
+        name
+        for name in score
+        if score[best] - score[name] <= resampled(metric, answers[name], answers[best], PLAN)[0].std()
     ]
     return stays if stays in level else min(level, key=lambda name: (size[name], -score[name]))
 

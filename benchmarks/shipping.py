@@ -1,7 +1,7 @@
 """What the rule of selection gains on test: each task and seed of a finished study chooses by validation rows.
 
 `make bench PART=shipping NAME=finance DATA=folder`, after PART=studies: all tasks together stand for the shared
-adapter; other mixtures, and the task alone at both budgets, stand for election. Nothing is trained.
+adapter; other mixtures, and the task alone at both budgets, are the other candidates. Nothing is trained.
 """
 
 import os
@@ -26,7 +26,7 @@ from multitune.study.study import StudyOptions, open_runner
 
 COMMAND = "make bench PART=shipping NAME=finance DATA=folder"
 PLAN = BootstrapPlan(resamples=1000)
-Said = dict[str, list[Prediction]]
+Answers = dict[str, list[Prediction]]
 
 
 def main() -> None:
@@ -58,7 +58,7 @@ def _case(runner: StudyRunner, arms: Sequence[dict[str, Any]], task: str, seed: 
     metric = runner.prepared.tasks[task].data.task.metric
     silent = {name: [replace(row, loss=None) for row in rows] for name, rows in held.items()}
     scores = {name: corpus_score(metric, rows) for name, rows in test.items()}
-    by_score, by_both = (choose(metric, few, said, PLAN).adapter for said in (silent, held))
+    by_score, by_both = (choose(metric, few, answers, PLAN).adapter for answers in (silent, held))
     return {
         "task": task,
         "seed": seed,
@@ -70,7 +70,7 @@ def _case(runner: StudyRunner, arms: Sequence[dict[str, Any]], task: str, seed: 
     }
 
 
-def _answers(runner: StudyRunner, keys: dict[str, str], task: str, split: Any) -> Said:
+def _answers(runner: StudyRunner, keys: dict[str, str], task: str, split: Any) -> Answers:
     """Candidate -> its answers in the order of the rows."""
     return {
         name: sorted(load_predictions(runner.folder, key, task, split), key=lambda row: row.id)

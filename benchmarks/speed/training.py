@@ -1,6 +1,6 @@
 """Speed of training against TRL and PEFT: `make bench PART=training DATA=folder`, about fifty minutes on two cores.
 
-Every contestant runs in a process of its own, in turn, on the same rows with the same LoRA shape, type and threads.
+Every trainer runs in a process of its own, in turn, on the same rows with the same LoRA shape, type and threads.
 A step of multitune has the rows that its workload sets; the others take steps of 16, which costs them nothing, since
 their time is proportional to the rows. The first step of each is a warm-up and is not timed.
 """
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(workload: str, matmul: float) -> dict[str, Any]:
-    """Figures of all contestants on one workload."""
+    """Figures of all trainers on one workload."""
     peers = os.environ["PEERS"].split(",") if "PEERS" in os.environ else EVERYWHERE
     peers = (*peers, *(ONCE if workload == "tweets" else ()))
     lines: dict[str, Any] = {"multitune": one("multitune", workload, OUR_STEPS)}
@@ -62,7 +62,7 @@ def measure(workload: str, matmul: float) -> dict[str, Any]:
     operations += ours["answer_tokens_per_second"] * FLOPS_PER_ANSWER_TOKEN
     fastest = max((n for n in shown if n.startswith("trl") and shown[n]), key=lambda n: shown[n]["rows_per_second"])
     return {
-        "contestants": shown,
+        "trainers": shown,
         "share_of_matmul_rate": round(operations / matmul, 3),
         "ratios": {
             "fastest_trl": fastest,
@@ -73,8 +73,8 @@ def measure(workload: str, matmul: float) -> dict[str, Any]:
 
 
 def one(setup: str, workload: str, steps: int, **environment: str) -> dict[str, Any]:
-    """What one contestant reports; empty where it fails, such as for lack of memory."""
-    command = [sys.executable, "-m", "benchmarks.speed.contestants", setup, workload, str(steps)]
+    """What one trainer reports; empty where it fails, such as for lack of memory."""
+    command = [sys.executable, "-m", "benchmarks.speed.trainers", setup, workload, str(steps)]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
     if result.returncode:
         print(f"{setup} on {workload} failed: {result.stderr.strip()[-400:]}")
@@ -120,11 +120,11 @@ def table() -> str:
     lines = ["| rows | multitune, rows/s | TRL at its fastest | ratio | peak memory, GB | share of matmul rate |"]
     lines.append("|---|---|---|---|---|---|")
     for name, workload in figures.items():
-        contestants, ratios = workload["contestants"], workload["ratios"]
+        trainers, ratios = workload["trainers"], workload["ratios"]
         ours = max(
-            (contestants[key] for key in ("multitune", "multitune again")), key=lambda line: line["rows_per_second"]
+            (trainers[key] for key in ("multitune", "multitune again")), key=lambda line: line["rows_per_second"]
         )
-        trl = contestants[ratios["fastest_trl"]]
+        trl = trainers[ratios["fastest_trl"]]
         lines.append(
             f"| {name.replace('_', ' ')} | {ours['rows_per_second']:.2f} | {trl['rows_per_second']:.2f} "
             f"| {ratios['speed']:.1f} | {ours['peak_memory_gb']:.1f} to {trl['peak_memory_gb']:.1f} "

@@ -1,4 +1,4 @@
-"""The rows of the benchmarks: five kinds and their mix, as one prepared run that every contestant reads."""
+"""The rows of the benchmarks: five kinds and their mix, as one prepared run that every trainer reads."""
 
 import json
 import os

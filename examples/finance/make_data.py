@@ -2,7 +2,7 @@
 
 Every choice is by the SHA-256 of a row's text, so the same originals always give the same files, and no text (case,
 spacing and links aside) stands in two splits. The originals are JSON Lines, named below in SOURCES; where they come
-from, and under which licence, is told in data/README.md.
+from, and under which licence, is stated in data/README.md.
 """
 
 import argparse

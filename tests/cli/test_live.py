@@ -47,7 +47,7 @@ run_experiment(load_config(sys.argv[1]), observe=observe)
 """
 
 
-def diary(folder: Path) -> list[dict[str, Any]]:
+def logged(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
@@ -108,7 +108,7 @@ def story(run_fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     (home / "run.yaml").write_text(yaml.safe_dump(fields), "utf-8")
     folder = home / "runs" / "tiny"
     doomed = subprocess.Popen([sys.executable, "-c", DOOMED, home / "run.yaml", home / "go", str(PATIENCE)])
-    wait_for("the third step", lambda: (folder / "events.jsonl").exists() and '"step": 3' in diary_text(folder))
+    wait_for("the third step", lambda: (folder / "events.jsonl").exists() and '"step": 3' in log_text(folder))
     watching = subprocess.Popen([*MULTITUNE, "watch", folder], stdout=subprocess.PIPE, text=True)
     serving = subprocess.Popen(
         [*MULTITUNE, "watch", folder, "--browser", "--port", "0"], stdout=subprocess.PIPE, text=True
@@ -135,12 +135,12 @@ def story(run_fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) 
     return Story(folder, "".join(printed) + rest, watching.returncode, reader)
 
 
-def diary_text(folder: Path) -> str:
+def log_text(folder: Path) -> str:
     return (folder / "events.jsonl").read_text()
 
 
-def test_the_browser_ends_with_the_diary_of_a_run_that_was_killed_and_resumed(story: Story) -> None:
-    final = diary(story.folder)
+def test_the_browser_ends_with_the_log_of_a_run_that_was_killed_and_resumed(story: Story) -> None:
+    final = logged(story.folder)
     assert [event["kind"] for event in story.reader.events] == [event["kind"] for event in final]
     shown = [(e["step"], e["seconds"], e["tokens"]) for e in story.reader.events if e["kind"] == "step"]
     assert shown == [(e["step"], e["seconds"], e["tokens"]) for e in final if e["kind"] == "step"]
@@ -169,8 +169,8 @@ def test_the_terminal_tells_the_same_and_ends_with_the_table(story: Story) -> No
     assert (story.code, "verdict" in story.printed) == (0, True)
 
 
-def test_the_diary_holds_the_evaluation_too(story: Story) -> None:
-    kinds = [event["kind"] for event in diary(story.folder)]
+def test_the_log_holds_the_evaluation_too(story: Story) -> None:
+    kinds = [event["kind"] for event in logged(story.folder)]
     after = kinds[len(kinds) - 1 - kinds[::-1].index("step") :]
     assert after.count("evaluated") == 4 and after.count("phase") == 2  # base and shared on two tasks; two phases
 
@@ -187,7 +187,7 @@ def watched(folder: Path, once: bool = False) -> str:
 
 
 def test_once_shows_the_present_state_of_a_run_that_is_not_finished(story: Story, tmp_path: Path) -> None:
-    events = [event for event in diary(story.folder) if event.get("step", 0) <= 5]
+    events = [event for event in logged(story.folder) if event.get("step", 0) <= 5]
     (tmp_path / "config.yaml").write_text((story.folder / "config.yaml").read_text())
     (tmp_path / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events) + '{"kind": "st')
     lines = watched(tmp_path, once=True).splitlines()
@@ -224,7 +224,7 @@ def test_what_is_no_run_is_not_watched(tmp_path: Path) -> None:
         watch_run(tmp_path, Console(file=io.StringIO()))
 
 
-def test_a_hostile_diary_moves_no_cursor(tmp_path: Path) -> None:
+def test_a_hostile_log_moves_no_cursor(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("name: x\n")
     shared = {"tasks": {"\x1b[2J": 1.0, "[bold]b": 1.0}, "shares": {}}
     step = {"kind": "step", "step": 1, "steps": 2, "seconds": 1.0, "tokens": 1, "adapters": {"\x1b": shared}}

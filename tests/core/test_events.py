@@ -1,4 +1,4 @@
-"""A diary has one writer at a time, and a lock that dies with him."""
+"""An event log has one writer at a time, and a lock that ends with its process."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def texts(path: Path) -> list[str]:
     return [json.loads(line)["text"] for line in path.read_text().splitlines()]
 
 
-def test_a_diary_goes_on_where_it_stands_or_where_a_checkpoint_left_it(tmp_path: Path) -> None:
+def test_a_log_goes_on_where_it_stands_or_where_a_checkpoint_left_it(tmp_path: Path) -> None:
     path = tmp_path / "events.jsonl"
     for keep, text in ((0, "first"), (10**9, "second"), (10**9, "third")):
         log = opened(path, keep)
@@ -69,5 +69,5 @@ def test_a_writer_that_is_killed_holds_nothing(tmp_path: Path) -> None:
     assert not folder.is_held
 
 
-def test_a_folder_without_a_diary_is_not_held(tmp_path: Path) -> None:
+def test_a_folder_without_a_log_is_not_held(tmp_path: Path) -> None:
     assert not RunFolder(tmp_path).is_held

@@ -37,7 +37,7 @@ def test_every_row_lands_in_one_split(rows: list[tuple[str, str]], seed: int) ->
 
 
 @given(names, st.integers(0, 5))
-def test_neither_a_text_nor_a_document_straddles_a_split(rows: list[tuple[str, str]], seed: int) -> None:
+def test_neither_a_text_nor_a_document_stands_in_two_splits(rows: list[tuple[str, str]], seed: int) -> None:
     parts = carved([key for key, _ in rows], [group for _, group in rows], SHARES, seed)
     split_of = {row: split for split, part in parts.items() for row in part}
     for i, (key, group) in enumerate(rows):

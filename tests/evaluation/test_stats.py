@@ -17,7 +17,7 @@ from multitune.evaluation.stats import (
     mean_interval,
     percentile_interval,
     resampled_scores,
-    tallied_scores,
+    scores_from_statistics,
 )
 from multitune.tasks.metrics import METRICS
 
@@ -150,7 +150,7 @@ ADDS_UP = {"macro_f1": LABELS, "balanced_accuracy": LABELS, "entity_f1": ENTITIE
 
 
 def test_which_metrics_add_up() -> None:
-    assert {name for name, metric in METRICS.items() if metric.tally} == set(ADDS_UP)
+    assert {name for name, metric in METRICS.items() if metric.statistics} == set(ADDS_UP)
 
 
 @pytest.mark.parametrize("name", ADDS_UP)
@@ -160,6 +160,8 @@ def test_a_metric_by_sums_is_the_metric_on_every_resample(name, data):
     pairs = data.draw(st.lists(st.tuples(st.none() | ADDS_UP[name], ADDS_UP[name]), min_size=1, max_size=12))
     values, golds = zip(*pairs, strict=True)
     metric, plan = METRICS[name], BootstrapPlan(resamples=20)
-    tally = metric.tally(values, golds)
-    assert tally.score == pytest.approx(metric.corpus(values, golds))
-    assert tallied_scores(tally, plan) == pytest.approx(resampled_scores(metric.corpus, values, golds, plan))
+    statistics = metric.statistics(values, golds)
+    assert statistics.score == pytest.approx(metric.corpus(values, golds))
+    assert scores_from_statistics(statistics, plan) == pytest.approx(
+        resampled_scores(metric.corpus, values, golds, plan)
+    )

@@ -1,4 +1,4 @@
-"""A diary is followed line by line: whole lines, each once, also where it shrinks, is replaced, or is damaged."""
+"""An event log is followed line by line: whole lines, each once, also where it shrinks, is replaced, or is damaged."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from multitune.reporting.event_log import Entry, Follower, LogReader, finite, un
 
 
 def line(number: int) -> bytes:
-    """All of one length, so that a diary that was cut and grew again ends where it ended before."""
+    """All of one length, so that a log that was cut and grew again ends where it ended before."""
     return json.dumps({"kind": "note", "text": f"{number:06d}"}).encode() + b"\n"
 
 
@@ -52,10 +52,10 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=30))
-def test_whatever_becomes_of_a_diary_its_reader_ends_with_its_lines(
+def test_whatever_becomes_of_a_log_its_reader_ends_with_its_lines(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
-    path = tmp_path_factory.mktemp("diary") / "events.jsonl"
+    path = tmp_path_factory.mktemp("log") / "events.jsonl"
     reader, seen, written = LogReader(path), [], 0
     for what, count in steps:
         held = path.read_bytes() if path.exists() else b""
@@ -97,14 +97,14 @@ def test_only_what_changed_is_told_again_after_a_cut(path: Path) -> None:
     assert [(entry.number, text_of(entry)) for entry in reader.news()] == [(6 + i, f"{20 + i:06d}") for i in range(6)]
 
 
-def test_a_diary_that_is_not_there_yet_is_waited_for(path: Path) -> None:
+def test_a_log_that_is_not_there_yet_is_waited_for(path: Path) -> None:
     reader = LogReader(path)
     assert reader.news() == []
     path.write_bytes(line(0))
     assert len(reader.news()) == 1
 
 
-def test_a_diary_longer_than_the_window_is_followed_through_a_cut(path: Path) -> None:
+def test_a_log_longer_than_the_window_is_followed_through_a_cut(path: Path) -> None:
     first, second = b"".join(map(line, range(4000))), b"".join(map(line, range(9000, 12000)))
     reader, seen = LogReader(path), []
     path.write_bytes(first)
@@ -168,7 +168,7 @@ def test_a_line_that_was_cut_and_written_again_is_another_line(path: Path) -> No
     assert list(unread(after, before[4].key)) == after
 
 
-def test_a_run_is_running_while_its_diary_is_held_and_finished_when_it_has_scores(tmp_path: Path) -> None:
+def test_a_run_is_running_while_its_log_is_held_and_finished_when_it_has_scores(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.config.write_text("name: x")
     follower = Follower(folder)

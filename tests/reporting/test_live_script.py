@@ -1,4 +1,4 @@
-"""The page's script: it ends with what the diary holds, and counts as the terminal does."""
+"""The page's script: it ends with what the event log holds, and counts as the terminal does."""
 
 import json
 import subprocess

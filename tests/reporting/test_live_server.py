@@ -32,7 +32,7 @@ def step(number: int, **losses: float) -> dict[str, Any]:
 
 def write(folder: Path, *events: dict[str, Any], anew: bool = False) -> None:
     lines = b"".join(json.dumps(event).encode() + b"\n" for event in events)
-    if anew:  # in one piece: a reader who looked in between would see a diary that began from nothing
+    if anew:  # in one piece: a reader who looked in between would see a log that began from nothing
         (folder / "new").write_bytes(lines)
         (folder / "new").replace(folder / "events.jsonl")
         return
@@ -176,7 +176,7 @@ def test_the_end_of_a_run_is_told_and_then_whether_there_is_a_report(folder: Pat
     assert (answer.text, answer.headers["content-type"]) == ("<p>the report", "text/html; charset=utf-8")
 
 
-def test_what_a_diary_says_cannot_leave_its_line_of_the_stream(folder: Path) -> None:
+def test_what_a_log_says_cannot_leave_its_line_of_the_stream(folder: Path) -> None:
     forged = "x\n\nid: 7-forged\ndata: {}\n\n\u2028\r\r"
     write(folder, {"kind": "note", "text": forged}, step(1, tweets=float("nan")))
     with served(folder) as url, stream(url) as messages:

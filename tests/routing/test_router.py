@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 from scipy.spatial.distance import cdist
 
 from multitune.core.errors import RouterError
 from multitune.core.files import write_folder
+from multitune.core.results.base import renamed
 from multitune.routing.classifiers import KINDS
 from multitune.routing.discriminant import SHRINKAGE, Discriminant
 from multitune.routing.quality import calibration_error, left_out, outside, quality
-from multitune.routing.router import Router, RouterRows, fit_router, load_router, operating_point
+from multitune.routing.router import OLDER_NAMES, Router, RouterRows, fit_router, load_router, operating_point
 
 TABLE = {"a": "one", "b": "two", "c": "three"}
 RouterOf = Callable[..., Router]
@@ -96,7 +98,7 @@ def test_adding_a_task_is_fitting_with_it_from_the_start(with_general: bool, rou
     grown.add("c", views("c")["c"], views("c", 40, seed=1)["c"])
     asked = cloud(2, 0, 20, seed=5)
     assert np.allclose(grown.probabilities(asked), whole.probabilities(asked), atol=1e-6)
-    assert grown.unfamiliar == pytest.approx(whole.unfamiliar) and grown.lowest == pytest.approx(whole.lowest)
+    assert grown.threshold == pytest.approx(whole.threshold) and grown.lowest == pytest.approx(whole.lowest)
 
 
 def test_adding_a_task_leaves_the_older_prototypes_bit_for_bit(router_of: RouterOf):
@@ -247,6 +249,18 @@ def test_a_router_is_the_same_after_a_trip_to_the_disk(kind: str, router_of: Rou
     assert np.allclose(again.probabilities(asked), router.probabilities(asked), atol=1e-4)
     ours, theirs = router.decide(asked, TABLE), again.decide(asked, TABLE)
     assert [d.adapter for d in ours] == [d.adapter for d in theirs]
+
+
+def test_a_router_of_an_older_version_is_read_under_its_older_names(router_of: RouterOf, tmp_path: Path):
+    router = router_of()
+    save(router, tmp_path / "r")
+    older = {now: before for before, now in OLDER_NAMES.items()}
+    facts, arrays = tmp_path / "r" / "router.json", tmp_path / "r" / "router.safetensors"
+    facts.write_text(json.dumps(renamed(json.loads(facts.read_text()), older)))
+    save_file(renamed(load_file(arrays), older), arrays)
+    again = load_router(tmp_path / "r")
+    assert (again.threshold, again.max_abstained) == (router.threshold, router.max_abstained)
+    assert np.array_equal(again.outside, router.outside)
 
 
 def test_a_router_for_other_features_is_refused(router_of: RouterOf, tmp_path: Path):

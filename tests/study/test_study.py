@@ -240,8 +240,8 @@ def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None
     members = all_members(len(TASKS))
     board = Board(TASKS, members, np.full(members.shape, np.nan))
     pair = ("first", "last")
-    lucky = Grouping((board.row(pair),), (board.row(pair),) * len(TASKS), gain=1.0)
-    again = look_again(runner, board, base, lucky)
+    choice = Grouping((board.row(pair),), (board.row(pair),) * len(TASKS), gain=1.0)
+    again = look_again(runner, board, base, choice)
 
     def loss(task: str, group: tuple[str, ...]) -> float:
         alone = group == (task,)
@@ -252,7 +252,7 @@ def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None
         candidates = [group for group in ((task,), pair, TASKS) if task in group]
         assert board.combination(row) == min(candidates, key=lambda group: loss(task, group))
     one = settings.model_copy(update={"seeds": (3,)})
-    assert look_again(open_runner(one, run, StudyOptions()), board, base, lucky) is lucky
+    assert look_again(open_runner(one, run, StudyOptions()), board, base, choice) is choice
 
 
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:

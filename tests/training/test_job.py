@@ -27,12 +27,12 @@ TASKS = ("colours", "shapes")
 
 
 def train(config: RunConfig, folder: Path, **options: Any) -> list[Event]:
-    """Train, and return the run's diary."""
+    """Train, and return the run's events."""
     train_run(prepare_run(config), RunFolder(folder), **options)
-    return diary(folder)
+    return logged(folder)
 
 
-def diary(folder: Path) -> list[dict[str, Any]]:
+def logged(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
@@ -267,7 +267,7 @@ def test_a_run_that_died_while_it_cleared_up_is_complete(
         patch.setattr(RunFolder, "drop_training", dies)
         train(configure(), tmp_path / "run")
     before = copy_of(tmp_path / "run/adapters")
-    events = diary(tmp_path / "run")
+    events = logged(tmp_path / "run")
     assert train(configure(), tmp_path / "run", resume=True) == events
     assert copy_of(tmp_path / "run/adapters") == before
     assert not (tmp_path / "run/checkpoint").exists() and not (tmp_path / "run/snapshots").exists()

@@ -11,9 +11,9 @@ def word_f1(value: str | None, gold: str) -> float:
 
     Source: Rajpurkar et al. 2016, SQuAD, arXiv:1606.05250, section 6.1.
     """
-    said, right = (Counter((text or "").casefold().split()) for text in (value, gold))
-    shared = (said & right).total()
-    return 2 * shared / (said.total() + right.total()) if shared else 0.0
+    predicted, right = (Counter((text or "").casefold().split()) for text in (value, gold))
+    shared = (predicted & right).total()
+    return 2 * shared / (predicted.total() + right.total()) if shared else 0.0
 
 
 def mean_word_f1(values: Sequence[str | None], golds: Sequence[str]) -> float:

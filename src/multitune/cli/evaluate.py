@@ -1,4 +1,4 @@
-"""`eval`: a finished run scored again, on other rows beside its own evaluation, or held against another model."""
+"""`eval`: a finished run scored again, on other rows beside its own evaluation, or compared with another model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -67,7 +67,7 @@ def evaluate(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.", rich_help_panel=PANEL)] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a finished run again, on another split or other numbers of rows; or hold it against another model."""
+    """Score a finished run again, on another split or other numbers of rows; or compare it with another model."""
     hush()
     if split not in (None, *SPLITS):
         raise ConfigError(f"--split {split}: {suggest(split, SPLITS)}")

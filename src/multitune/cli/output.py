@@ -73,7 +73,7 @@ def print_json(value: "Record | Sequence[Record] | object", **more: object) -> N
 
 
 def write_own_report(path: Path, as_json: bool) -> None:
-    """The page of a run that was just finished or changed; it never spoils what was done."""
+    """The page of a run that was just finished or changed; a fault in it is a note, never a failure."""
     from multitune.reporting.page import write_report
 
     try:

@@ -190,7 +190,7 @@ class Watch:
 
 @contextmanager
 def reading(console: Console) -> Generator[Callable[[str, int, int], None]]:
-    """Within the block, a bar per task that goes with the rows read; yields what `prepare_run` tells them to."""
+    """Within the block, a bar per task that goes with the rows read; yields the callback for `prepare_run`."""
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as bars:
         bar_of: dict[str, TaskID] = {}
 

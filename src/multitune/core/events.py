@@ -15,7 +15,7 @@ Observe = Callable[[Event], None]
 
 
 def unwatched(event: Event) -> None:
-    """The watcher of a run that nobody watches."""
+    """An observer that ignores every event."""
 
 
 class EventLog:

@@ -44,7 +44,7 @@ def load_plugin(group: Group, name: str) -> object | None:
         plugin = entry.load()
     except Exception as error:  # a package's code may raise anything
         _log.info("loading %s", entry, exc_info=True)
-        raise plugin_fault(group, name, f"cannot be loaded from {entry.value} ({_said(error)})") from error
+        raise plugin_fault(group, name, f"cannot be loaded from {entry.value} ({_message(error)})") from error
     _log.info("%s %r comes from %s", group, name, package)
     return plugin
 
@@ -56,7 +56,7 @@ def plugin_fault(group: Group, name: str, fault: str) -> PluginError:
 
 
 def guarded(group: Group, name: str, function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """A function of a plugin, whose faults are told as the plugin's."""
+    """A function of a plugin, whose faults are reported as the plugin's."""
 
     @wraps(function)
     def call(*args: Given.args, **kwargs: Given.kwargs) -> Result:
@@ -66,7 +66,7 @@ def guarded(group: Group, name: str, function: Callable[Given, Result]) -> Calla
             raise
         except Exception as error:
             _log.info("calling %s %r", group, name, exc_info=True)
-            raise plugin_fault(group, name, f"failed ({_said(error)})") from error
+            raise plugin_fault(group, name, f"failed ({_message(error)})") from error
 
     return call
 
@@ -75,5 +75,5 @@ def _package(entry: EntryPoint) -> str:
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

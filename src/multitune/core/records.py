@@ -1,4 +1,4 @@
-"""The nouns that travel between rooms: Example, Segments, Draw, Pack, Prediction, Score."""
+"""The records that pass between rooms: Example, Segments, Draw, Pack, Prediction, Score."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -83,12 +83,12 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What one model said to one example, and what the task made of it."""
+    """One model's output to one example, the value parsed from it, and its score."""
 
     task: str
     id: str
     output: str  # the raw text (or the label chosen)
-    value: Any  # `output` read by the task: label, number, spans; None when it cannot be read
+    value: Any  # `output` parsed by the task: label, number, spans; None when it cannot be parsed
     gold: Any
     score: float  # this example alone: 1/0 for right/wrong metrics, else the metric's per-example value
     loss: float | None = None  # mean over the answer's tokens of the gold answer, in nats

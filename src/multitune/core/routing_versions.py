@@ -1,4 +1,4 @@
-"""The routing versions of a run: the last one is what holds."""
+"""The routing versions of a run: the last one is in force."""
 
 from pathlib import Path
 
@@ -54,6 +54,6 @@ def require_table(folder: RunFolder) -> RoutingTable:
         if choice.path and not (folder.path / choice.path).is_dir():
             raise RouterError(
                 f"{file}: task {task!r} is answered by {choice.path}, which is gone. Put it back, or delete this "
-                "version so that the one before it holds"
+                "version so that the one before it is used"
             )
     return table

@@ -85,7 +85,7 @@ class RunFolder:
         return self.path / "snapshots" / name / f"step-{step:06d}"
 
     def predictions(self, adapter: str, task: str, split: str) -> Path:
-        """What one adapter (or the base) said to one task's rows, one JSON line each."""
+        """Answers of one adapter (or the base) to one task's rows, one JSON line each."""
         return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
 
     def prompts(self, task: str, split: str) -> Path:
@@ -98,7 +98,7 @@ class RunFolder:
 
     @property
     def routing_versions(self) -> list[Path]:
-        """Folders of the routing versions, oldest first; the last one holds."""
+        """Folders of the routing versions, oldest first; the last one is in force."""
         return sorted((self.path / "routing").glob("v[0-9]*"))
 
     def next_routing(self) -> Path:

@@ -10,7 +10,7 @@ from multitune.data.tokens import TokenSet
 
 @dataclass(frozen=True, slots=True)
 class TaskInput:
-    """One member of the run: its examples and their tokens. `general` sets are replay, not tasks to win."""
+    """One member of the run: its examples and their tokens. `general` sets are replay, not tasks."""
 
     data: TaskData
     tokens: Mapping[Split, TokenSet]

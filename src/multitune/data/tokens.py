@@ -77,7 +77,7 @@ def encode(
         chat: what to tokenise with.
         max_length: rows with more tokens, prompt and answer together, are left out and listed in `too_long`.
         cache: folder for the result, keyed by content, format and `max_length`.
-        progress: is told the number of examples done so far.
+        progress: called with the number of examples done so far.
 
     Raises:
         TaskError: an answer turns into no token.

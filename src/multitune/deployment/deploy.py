@@ -1,6 +1,6 @@
 """From a trained run to what can be served: a routing table, a router, and what the two are worth, as one version.
 
-A version is a folder `routing/v0001` of the run, written whole and never changed; the last one holds. In it lie
+A version is a folder `routing/v0001` of the run, written whole and never changed; the last one is in force. In it lie
 table.json, the router's two files (see routing.router), and report.json, or change.json where a task joined or left.
 """
 
@@ -35,7 +35,7 @@ def can_be_routed(config: RunConfig) -> bool:
 def deploy_run(run: OpenRun, observe: Observe) -> RoutingVersion:
     """Choose on validation, fit the router, measure on the rows of the final table, and write the next version.
 
-    Tasks that joined later stand for election like the others.
+    Tasks that joined later take part like the others.
 
     Raises:
         RouterError: the run cannot be routed.

@@ -1,7 +1,7 @@
-"""Tasks that join a finished run or leave it, with the proof that nothing else moved.
+"""Tasks that join a finished run or leave it, with an integrity check that nothing else changed.
 
 A task that joins is a run of its own in `added/TASK`, whose adapter stands on the shared one or on the base; then a
-new routing version names it, beside a change.json that holds the proof.
+new routing version names it, beside a change.json with the integrity check.
 """
 
 import shutil

@@ -41,7 +41,7 @@ def logits_digests(
 ) -> dict[str, str]:
     """Task -> SHA-256 of the logits that its adapter gives for the token behind the end of a prompt.
 
-    The tasks share their passes, so that the proof stays cheap where there are many.
+    The tasks share their forward passes, so that the check stays cheap where there are many.
 
     Args:
         bank: holds the adapters.

@@ -37,7 +37,7 @@ def measure_baselines(run: OpenRun, adapters: Mapping[str, str]) -> RouterBaseli
 
 
 def _uniform(run: OpenRun, adapters: Mapping[str, str], names: Sequence[str]) -> UniformBaseline:
-    """Each task's score under the average of what ships: the floor that a router must beat."""
+    """Each task's score under the average of what ships: the least that a router should reach."""
     bank = run.bank
     average = bank.averaged(UNIFORM, names)
     bank.attach(UNIFORM, average.slots, average.weights.to(bank.backbone.dtype))

@@ -8,7 +8,7 @@ import numpy as np
 
 from multitune.config.schema import RunConfig
 from multitune.core.seeds import generator
-from multitune.tasks.sufficient_statistics import Tally
+from multitune.tasks.sufficient_statistics import SufficientStatistics
 
 Corpus = Callable[[Sequence[Any], Sequence[Any]], float]  # (values, golds) -> the metric over all of them
 
@@ -62,12 +62,12 @@ def resampled_scores(metric: Corpus, values: Sequence[Any], golds: Sequence[Any]
     return np.array([metric([values[row] for row in rows], [golds[row] for row in rows]) for rows in drawn])
 
 
-def tallied_scores(tally: Tally, plan: BootstrapPlan) -> np.ndarray:
+def scores_from_statistics(statistics: SufficientStatistics, plan: BootstrapPlan) -> np.ndarray:
     """`resampled_scores` of a metric that follows from sums: the same numbers without calling it."""
-    examples = len(tally.counts)
+    examples = len(statistics.counts)
     assert examples > 0, "a score needs examples"
     drawn = (np.bincount(rows, minlength=examples) for rows in _resamples(examples, plan))
-    return tally.read(np.stack([times @ tally.counts for times in drawn]))
+    return statistics.read(np.stack([times @ statistics.counts for times in drawn]))
 
 
 def percentile_interval(differences: np.ndarray, difference: float, confidence: float) -> Interval:
@@ -81,7 +81,7 @@ def bootstrap_p(differences: np.ndarray, discordant: int) -> float:
     """Two-sided p that the difference is zero: twice the smaller share of resamples on either side of zero.
 
     Never below 1 / (resamples + 1), which resampling cannot see past, nor below 2 ** (1 − discordant), the least
-    that an exact sign test could give: a handful of examples proves nothing, however they fall.
+    that an exact sign test could give: a handful of examples proves nothing.
 
     Args:
         differences: of the two arms on each resample, (resample,).

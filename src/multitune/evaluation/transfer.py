@@ -21,7 +21,7 @@ from multitune.evaluation.stats import (
     mean_differences,
     percentile_interval,
     resampled_scores,
-    tallied_scores,
+    scores_from_statistics,
 )
 from multitune.tasks.metrics import Metric
 
@@ -207,13 +207,13 @@ def resampled(
 def _drawn(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> np.ndarray:
     """An arm's score on each resample, float64 (resample,)."""
     values, golds = [row.value for row in arm], [row.gold for row in arm]
-    if metric.tally:
-        return tallied_scores(metric.tally(values, golds), plan)
+    if metric.statistics:
+        return scores_from_statistics(metric.statistics(values, golds), plan)
     return resampled_scores(metric.corpus, values, golds, plan)
 
 
 def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> tuple[float, float]:
-    """The ends of the interval of one arm's own score; a difference of two arms is told by `compare`, which pairs."""
+    """The ends of the interval of one arm's own score; for the difference of two arms see `compare`, which pairs."""
     rows = sorted(arm, key=lambda row: row.id)
     scores = [row.score for row in rows]
     score = corpus_score(metric, rows)
@@ -251,10 +251,10 @@ def _in_order(task: str, name: str, arm: Sequence[Prediction]) -> list[Predictio
 
 def _matched(task: str, name: str, arm: Sequence[Prediction], alone: list[Prediction]) -> list[Prediction]:
     rows = _in_order(task, name, arm)
-    strangers = {row.id for row in rows} ^ {row.id for row in alone}
-    if strangers:
+    unmatched = {row.id for row in rows} ^ {row.id for row in alone}
+    if unmatched:
         raise RunFolderError(
             f"task {task!r}: {name!r} ({len(rows)} examples) and 'alone' ({len(alone)}) hold different examples, such "
-            f"as {min(strangers)!r}. Evaluate both on the same split with the same limit"
+            f"as {min(unmatched)!r}. Evaluate both on the same split with the same limit"
         )
     return rows

@@ -98,7 +98,7 @@ class Backbone:
         return self._row_logits(pack, np.arange(len(pack)))[torch.from_numpy(nodes).to(self.device)], picked
 
     def follow(self, tokens: Sequence[int], paths: Sequence[np.ndarray], cache: Any) -> torch.Tensor:
-        """Logits behind one more token of each row, (row, vocab); a row's are the same in any company.
+        """Logits behind one more token of each row, (row, vocab); a row's are the same in any batch.
 
         Args:
             tokens: one of each row; their keys and values are appended to `cache` in this order.
@@ -200,7 +200,7 @@ def _load(location: str, dtype: torch.dtype) -> tuple[Any, list[str]]:
     """The model in a folder or on the hub, and the names of weights that it lacks."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    # Half of such a model would load without a word.
+    # Half of such a model would load without an error.
     if getattr(AutoConfig.from_pretrained(location), "is_encoder_decoder", False):
         raise ValueError("it is an encoder-decoder model, not a causal language model")
     auto: Any = AutoModelForCausalLM  # its type does not know of the pair that comes back
@@ -230,7 +230,7 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
     try:
         model.set_attn_implementation(attention.NAME)
         fault = _sharing_fault(backbone, expected[:, STEM - 1 :])
-    except Exception as error:  # a model of another build may stumble over a pack in any way
+    except Exception as error:  # a model of another architecture may fail on a pack in any way
         fault = f"{type(error).__name__}: {error}".strip().split("\n")[0]
     if fault:
         model.set_attn_implementation(native)

@@ -111,7 +111,7 @@ class AdapterBank:
 
     @property
     def linear_names(self) -> tuple[str, ...]:
-        """Names of the layers an adapter may lean on, in the model's order."""
+        """Names of the layers an adapter may act on, in the model's order."""
         return tuple(self._linears)
 
     def __getitem__(self, name: str) -> Adapter:
@@ -166,7 +166,7 @@ class AdapterBank:
 
         Args:
             name: the adapter on top.
-            parent: the one below, which goes on acting alone for its own rows.
+            parent: the other one, which goes on acting alone for its own rows.
             train_parent: whether rows of the upper adapter give the parent gradients, too.
         """
         adapter = self[name]
@@ -288,7 +288,7 @@ class AdapterBank:
 
 
 def _pairs_of(parts: Sequence[Adapter], module: str) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
-    """A, B and scale of each adapter that leans on a layer."""
+    """A, B and scale of each adapter that acts on a layer."""
     return [(*slot.views(part.weights), slot.scale) for part in parts for slot in part.slots if slot.module == module]
 
 

@@ -155,7 +155,7 @@ def measure_machine(device: Device, dtype: Dtype, widest: tuple[int, int]) -> Ma
 
 
 def _finish(result: torch.Tensor) -> None:
-    """Wait for an accelerator, which computes behind our back."""
+    """Wait for an accelerator, which computes asynchronously."""
     result[0, 0].item()
 
 

@@ -8,7 +8,7 @@ NODES = 16  # logits of so many nodes are worked on at once: they stay in the pr
 
 
 def node_losses(logits: torch.Tensor, node: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-    """How surprised each target's node is by the target's token, in nats.
+    """Negative log-likelihood of each target's token at its node, in nats.
 
     Computed in float32, exactly log(sum(exp(logits))) - logit, in either direction; autograd's own way would make six
     float32 copies of all logits, which cost more time and memory than a layer does.

@@ -71,7 +71,7 @@ class _Route:
 
 
 class LoraLinear(nn.Module):
-    """A frozen nn.Linear that a bank's adapters can lean on.
+    """A frozen nn.Linear that a bank's adapters can act on.
 
     Source: Hu et al. 2021, arXiv:2106.09685; several adapters per batch as in S-LoRA, arXiv:2311.03285.
     """
@@ -81,7 +81,7 @@ class LoraLinear(nn.Module):
         self.weight = linear.weight  # (out, in)
         self.bias = linear.bias  # (out,) or None
         self.in_features, self.out_features = linear.in_features, linear.out_features
-        self.pairs: dict[int, tuple[LowRank, ...]] = {}  # an adapter's own, behind those it stands on
+        self.pairs: dict[int, tuple[LowRank, ...]] = {}  # an adapter's own, behind its parents'
         self._routes = routes
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -104,7 +104,7 @@ class LoraLinear(nn.Module):
         if rest:
             raise ModelError(
                 f"an adapted layer got {tokens} tokens of {self._routes.total}: it sits where the model picks tokens, "
-                "such as in an expert, and one adapter per token cannot be told there. Set lora.targets: attention"
+                "such as in an expert, and one adapter per token is not known there. Set lora.targets: attention"
             )
         return [
             _Route(pair, start * unit, stop * unit)
@@ -177,7 +177,7 @@ def _block_size(stacks: Sequence[Sequence[_Route]], tokens: int) -> int:
 class _Blocks:
     """A pack cut into blocks of equal size, each of one slice: all slices in one batched product.
 
-    Adapters that stand on one another count as one whose rank is the sum of theirs.
+    Adapters that stack on one another count as one whose rank is the sum of theirs.
     """
 
     stacks: Sequence[Sequence[LowRank]]  # the pairs of each slice, parents first; all slices alike

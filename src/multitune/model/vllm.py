@@ -42,7 +42,7 @@ class VllmCheck:
 
 
 def check_vllm(folder: Path, base: Any) -> VllmCheck:
-    """Hold a PEFT folder against vLLM's rules; `base` is the transformers config of the model it is for."""
+    """Check a PEFT folder by vLLM's rules; `base` is the transformers config of the model it is for."""
     try:
         config = read_settings(folder)
         shapes = _shapes(folder)

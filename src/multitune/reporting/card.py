@@ -196,8 +196,8 @@ class _Card:
                 'model = PeftModel.from_pretrained(base, "…")  # this folder or its hub id'
             )
         prompts = [f"`{inert(name)}`\n\n{_fenced(task.prompt)}" for name, task in self.tasks.items()]
-        told = "The model expects the prompts it was trained with, in the base's chat format:"
-        return ["## Use", f"```python\n{code}\n```", told, *prompts]
+        intro = "The model expects the prompts it was trained with, in the base's chat format:"
+        return ["## Use", f"```python\n{code}\n```", intro, *prompts]
 
     def data(self) -> list[str]:
         """Sources, licences as far as the run knows them, rows, and the hash of the training rows."""
@@ -235,7 +235,7 @@ class _Card:
             "The best step was chosen on validation rows.",
         ]
         if open_:
-            lines.append(f"Whether training together helped or hurt cannot be told for {', '.join(open_)}.")
+            lines.append(f"Whether training together helped or hurt is not clear for {', '.join(open_)}.")
         record = DataRecord.read(self.run.folder.data).sets
         cut = {name: sum(map(len, record[name].too_long.values())) for name in self.tasks if name in record}
         lines += [f"{inert(name)}: {n} rows too long for the run were left out." for name, n in cut.items() if n]
@@ -249,7 +249,7 @@ class _Card:
 
     def repeat(self) -> list[str]:
         """The run file without this machine's paths, and the versions."""
-        told = (
+        intro = (
             f"`multitune train run.yaml` with this file and {packages(self.run.folder)}. Paths are cut to their last "
             "part: put your own copies there, and compare the hashes above with those in the new run's "
             f"`{self.run.folder.data.name}`."
@@ -257,7 +257,7 @@ class _Card:
         text = write_yaml(_without_paths(self.config.model_dump(mode="json")))
         return [
             "## How to repeat",
-            told,
+            intro,
             f"<details><summary>run.yaml</summary>\n\n{_fenced(text, 'yaml')}\n\n</details>",
         ]
 

@@ -39,7 +39,7 @@ class Run {
 
   count(event) {
     if (event.kind !== "step") {
-      const line = told(event);
+      const line = sentence(event);
       if (line) this.lines.push(line);
       return;
     }
@@ -83,7 +83,7 @@ class Run {
   }
 }
 
-function told(event) {
+function sentence(event) {
   switch (event.kind) {
     case "phase":
       return `${PHASES[event.name] || event.name} …`;
@@ -208,10 +208,10 @@ function show() {
     later();
   };
   stream.addEventListener("state", (message) => {
-    const told = JSON.parse(message.data);
-    now = told.state;
-    state.textContent = told.state;
-    document.getElementById("report").hidden = !(told.report && told.state === "finished");
+    const news = JSON.parse(message.data);
+    now = news.state;
+    state.textContent = news.state;
+    document.getElementById("report").hidden = !(news.report && news.state === "finished");
     later();
   });
   stream.onerror = () => {

@@ -95,7 +95,7 @@ async def messages(folder: RunFolder, stopping: Callable[[], bool], last: str | 
         last: the id of the last message that the reader has, if any.
     """
     follower = Follower(folder)
-    told: dict[str, Any] = {}
+    sent: dict[str, Any] = {}
     silent = 0.0
     while not stopping():
         news = await asyncio.to_thread(follower.news)
@@ -104,8 +104,8 @@ async def messages(folder: RunFolder, stopping: Callable[[], bool], last: str | 
         for entry in entries:
             yield f"id: {entry.key}\ndata: {_data(entry)}\n\n"  # JSON: one line
         state = {"state": news.state, "report": folder.report.is_file()}
-        if state != told:
-            told = state
+        if state != sent:
+            sent = state
             yield f"event: state\ndata: {json.dumps(state)}\n\n"
         silent = 0.0 if news.entries else silent + PAUSE
         if silent >= KEEPALIVE:  # a comment, so that nothing on the way takes the silence for an end
@@ -135,7 +135,7 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
         path: the run folder.
         host: address to listen on; a local one answers this machine alone.
         port: 0 for any that is free.
-        opened: is told the address of the page.
+        opened: called with the address of the page.
 
     Raises:
         InputError: not a run folder, the extra `serve` is missing, or the port cannot be had.

@@ -87,7 +87,7 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         f"Scores on {scores.split} rows that neither training nor any choice has seen. Difference: together − alone, "
         f"or − base where no adapter learned the task alone; {percent(scores.confidence)} interval from "
         f"{scores.resamples:,} resamples; p adjusted for the number of tasks (Holm). A filled point is a verdict, a "
-        "hollow one cannot be told from chance."
+        "hollow one may be chance."
     )
     return Section(f"{id}-scores", "Task by task", lead, blocks)
 

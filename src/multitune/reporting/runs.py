@@ -45,7 +45,7 @@ def kind_of(path: Path) -> FolderKind | None:
 
 
 def summarise(path: Path) -> RunSummary:
-    """What can be told of a folder, however little of it there is."""
+    """What is known of a folder, however little of it there is."""
     match kind_of(path):
         case "study":
             return _study(StudyFolder(path))
@@ -141,7 +141,7 @@ def _search(folder: TuneFolder) -> RunSummary:
 
 
 def best_verdicts(scores: Scores) -> dict[Verdict, int] | None:
-    """How many tasks were helped, hurt and cannot be told, under the adapter with the most gain; None: no table."""
+    """How many tasks were helped, hurt and "cannot tell", under the adapter with the most gain; None: no table."""
     if not scores.transfer:
         return None
     summaries = [table.summary for table in scores.transfer.values()]

@@ -80,7 +80,7 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
 
 
 def _same_rows(runs: Sequence[RunFacts], tasks: Sequence[str]) -> str:
-    """Whether scores may be held against each other at all."""
+    """Whether scores can be compared at all."""
     differ: list[str] = []
     for task in tasks:
         digests: set[str | None] = set()

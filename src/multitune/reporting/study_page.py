@@ -22,7 +22,7 @@ from multitune.reporting.tables.study import (
     variants_table,
 )
 
-MEASURED = "full runs"  # what the dearest predictor is held against
+MEASURED = "full runs"  # what the most expensive predictor is compared with
 PARTS = {
     "sentence": "the verdict",
     "recommended": "the recommended grouping",
@@ -175,7 +175,7 @@ def _helps(found: Findings, id: str) -> Section | None:
         return None
     lead = (
         "Against the row's task alone at equal passes, on the rows that choose. ▲ helped and ▼ hurt beyond what "
-        "chance explains; without a mark it cannot be told. Blue gains, orange loses, in full colour from 10 points."
+        "chance explains; without a mark it may be chance. Blue gains, orange loses, in full colour from 10 points."
     )
     return Section(f"{id}-helps", "Who helps whom", lead, [helps_table(found.helps, id=f"{id}-")])
 
@@ -203,7 +203,7 @@ def _side(row: Effect) -> str:
 
 
 def _predictors(found: Findings, id: str) -> Section | None:
-    """How well each predictor foretold the one it is held against, and the points behind it."""
+    """How well each predictor agreed with the one it is compared with, and the points behind it."""
     blocks: list[Block] = [rungs_table(found.ladder, id=f"{id}-")] if found.ladder else []
     by_rung: dict[str, list[PredictedGain]] = {}
     for row in found.predictions:

@@ -67,7 +67,9 @@ _FONT = re.compile(r"font(?:-family)?: ?(?:([\d.]+)px )?[^;\"]*'[^;\"]*")
 @contextmanager
 def drawing(width: float, height: float) -> "Generator[tuple[Figure, Axes]]":
     """A figure of so many pixels with one pair of axes, in the page's own style."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells of its font cache, once on every machine
+    logging.getLogger("matplotlib").setLevel(
+        logging.ERROR
+    )  # it logs that it builds its font cache, once on every machine
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Arrow: the adapters themselves say which texts they are for, without any training of a router."""
+"""Arrow: which texts an adapter is for, from its weights alone, without any training of a router."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -39,7 +39,7 @@ class Classifier(Protocol):
         ...
 
     def without(self, task: str) -> "Classifier":
-        """One that never tells of a task; this one stays as it is."""
+        """The same without a task; this one stays as it is."""
         ...
 
     def state(self) -> dict[str, np.ndarray]:
@@ -107,7 +107,7 @@ class DiscriminantClassifier:
         self._around = None
 
     def without(self, task: str) -> "DiscriminantClassifier":
-        """One that never tells of a task."""
+        """The same without a task."""
         mine = {name for name in self.discriminant.means if name.partition("/")[0] == task}
         return DiscriminantClassifier(self.discriminant.without(mine))
 
@@ -168,7 +168,7 @@ class SoftmaxClassifier:
         return Reading(logits, logits.max(1))
 
     def without(self, task: str) -> "SoftmaxClassifier":
-        """One that never tells of a task."""
+        """The same without a task."""
         kept = [i for i, name in enumerate(self._tasks) if name != task]
         arrays = {**self.state(), "weight": self._weight[kept], "bias": self._bias[kept]}
         return SoftmaxClassifier([self._tasks[i] for i in kept], arrays)

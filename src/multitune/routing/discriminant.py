@@ -47,7 +47,7 @@ class Discriminant:
         self._precision = self._points = None
 
     def remove(self, name: str) -> None:
-        """Forget a class; what it taught about the common covariance stays."""
+        """Remove a class; what it added to the common covariance stays."""
         del self.means[name], self.counts[name]
         self._points = None
 

@@ -53,7 +53,7 @@ def outside(router: Router, inside: np.ndarray, others: np.ndarray, table: Mappi
 
 
 def left_out(router: Router, rows: RouterRows, test: Views, table: Mapping[str, str]) -> dict[str, OutOfDistribution]:
-    """Task -> what a router like this one that never heard of it makes of its rows."""
+    """Task -> OOD detection of its rows by a router of the same kind without that task."""
     found: dict[str, OutOfDistribution] = {}
     for task in rows.train if len(rows.train) > 2 else ():
         others = [name for name in rows.train if name != task]

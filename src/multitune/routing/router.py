@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from multitune.core.errors import RouterError
+from multitune.core.results.base import renamed
 from multitune.routing.classifiers import (
     Classifier,
     DiscriminantClassifier,
@@ -24,6 +25,8 @@ UNSURE = 0.2  # part of them that may be rejected as unsure; the rest as out-of-
 SURE = 0.5  # a probability that is always enough
 HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar outside look
 CONFIG, ARRAYS = "router.json", "router.safetensors"
+# What older versions called parts of these files -> the name now.
+OLDER_NAMES = {"turned_away": "max_abstained", "unfamiliar": "threshold", "strangers": "outside"}
 Reason = Literal["routed", "out-of-distribution", "unsure"]
 Texts = Mapping[str, Mapping[str, Sequence[str]]]  # task -> view -> texts
 
@@ -62,7 +65,7 @@ class Router:
     outside: np.ndarray  # float16 (row, width): texts of no task that the classifier did not see; none is fine
     max_abstained: float = MAX_ABSTAINED
     temperature: float = 1.0
-    unfamiliar: float = -np.inf  # below this familiarity a row is out-of-distribution
+    threshold: float = -np.inf  # below this familiarity a row is out-of-distribution
     lowest: float = -np.inf  # nor is it where no task's score reaches this, which every held-out row's does
     _floors: dict[bytes, float] = field(default_factory=dict[bytes, float])  # by which task has which adapter
 
@@ -77,7 +80,7 @@ class Router:
         return weights / weights.sum(1, keepdims=True)
 
     def decide(self, features: np.ndarray, table: Mapping[str, str]) -> list[Decision]:
-        """Where each row goes by a table from task to adapter; look-alike tasks that share one need not be told apart.
+        """Where each row goes by a table from task to adapter; similar tasks that share one need not be distinguished.
 
         Raises:
             RouterError: a task of the router has no row in the table.
@@ -88,7 +91,7 @@ class Router:
         probabilities = self._calibrated(scores)
         adapters, serves = self._served(table)
         tasks, by_adapter = probabilities.argmax(1), probabilities @ serves
-        known = (familiarity >= self.unfamiliar) & (scores.max(1) >= self.lowest)
+        known = (familiarity >= self.threshold) & (scores.max(1) >= self.lowest)
         least = self._floor(serves)
         decisions: list[Decision] = []
         for task, row, familiar in zip(tasks, by_adapter, known, strict=True):
@@ -115,7 +118,7 @@ class Router:
         return self._floors[key]
 
     def calibrate(self) -> None:
-        """Choose the temperature by likelihood, and what is unfamiliar by held-out rows and outside.
+        """Choose the temperature by likelihood, and the threshold of familiarity by held-out rows and outside ones.
 
         Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
         """
@@ -131,7 +134,7 @@ class Router:
 
         self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3.0, 8.0), method="bounded").x))
         most = self._least(familiarity, (1.0 - UNSURE) * self.max_abstained)
-        self.unfamiliar = operating_point(familiarity, self._outside_familiarity(features), most)
+        self.threshold = operating_point(familiarity, self._outside_familiarity(features), most)
         self.lowest = float(scores.max(1).min())
         self._floors.clear()
 
@@ -163,7 +166,7 @@ class Router:
         self.calibrate()
 
     def remove(self, task: str) -> None:
-        """Forget a task.
+        """Remove a task.
 
         Raises:
             RouterError: the task is unknown or the last one, or this kind must be fitted as a whole.
@@ -202,7 +205,7 @@ class Router:
             "names": self.classifier.names(),
             "temperature": self.temperature,
             "max_abstained": self.max_abstained,
-            "unfamiliar": self.unfamiliar,
+            "threshold": self.threshold,
             "lowest": self.lowest,
             "held": {"tasks": self.held.tasks, "views": self.held.views},
         }
@@ -287,15 +290,13 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
     from safetensors.numpy import load_file
 
     try:
-        facts = json.loads((folder / CONFIG).read_text("utf-8"))
-        arrays = load_file(folder / ARRAYS)
-        held = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"])
-        outside = arrays.pop("outside") if "outside" in arrays else arrays.pop("strangers")  # as older versions said
+        facts = renamed(dict(json.loads((folder / CONFIG).read_text("utf-8"))), OLDER_NAMES)
+        arrays = renamed(load_file(folder / ARRAYS), OLDER_NAMES)
+        held, outside = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"]), arrays.pop("outside")
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
         router = Router(facts["features"], classifier, held, outside)
-        most = facts["max_abstained"] if "max_abstained" in facts else facts["turned_away"]  # as older versions said
-        router.max_abstained, router.temperature = float(most), float(facts["temperature"])
-        router.unfamiliar, router.lowest = float(facts["unfamiliar"]), float(facts["lowest"])
+        router.max_abstained, router.temperature = float(facts["max_abstained"]), float(facts["temperature"])
+        router.threshold, router.lowest = float(facts["threshold"]), float(facts["lowest"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error
     if any(not np.isfinite(array).all() for array in arrays.values()):

@@ -57,7 +57,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What an arm said to the rows of one task and split, and the score of it."""
+    """Predictions of an arm for the rows of one task and split, and their score."""
 
     score: float  # the task's metric
     loss: float  # mean over the rows, nats per answer token
@@ -79,7 +79,7 @@ def arm_key(arm: Arm, config: RunConfig, tasks: Mapping[str, TaskInput]) -> str:
     """16 hex digits over all that decides what the arm learns: rows, prompts, adapter, settings and base."""
     general = [task.name for task in config.general] if arm.general else []
     members = [*arm.tasks, *general]
-    # Without defaults: a field that a later version adds must not disown the arms of before.
+    # Without defaults: a field that a later version adds must not change the keys of older arms.
     settings = {
         task.name: task.model_dump(mode="json", exclude={"data"}, exclude_defaults=True)
         for task in (*config.tasks, *config.general)
@@ -112,7 +112,7 @@ def store_result(folder: StudyFolder, result: ArmResult, split: Split, adapter: 
 
 
 def store_answers(folder: StudyFolder, key: str, split: Split, answers: Mapping[str, Answers]) -> None:
-    """Keep what an arm said to one split."""
+    """Keep the answers of an arm to one split."""
     for task, one in answers.items():
         write_predictions(folder.arm(key) / "predictions" / f"{task}.{split}.jsonl", one.predictions)
     scores = {
@@ -139,7 +139,7 @@ def load_record(folder: StudyFolder, key: str) -> ArmRecord:
 
 
 def load_predictions(folder: StudyFolder, key: str, task: str, split: Split) -> list[Prediction]:
-    """What an arm said to one task's rows."""
+    """The answers of an arm to one task's rows."""
     return read_predictions(folder.arm(key) / "predictions" / f"{task}.{split}.jsonl")
 
 

@@ -40,7 +40,7 @@ class LocalExecutor:
 
 
 class RayExecutor:
-    """Waves as Ray tasks: the rows travel once through the object store, and a job whose worker dies is run again.
+    """Jobs as Ray tasks: the rows travel once through the object store, and a job whose worker dies is run again.
 
     The study's folder must be the same on all nodes, as on one machine or a shared disk: a job that is run again
     goes on from the checkpoint that lies there.

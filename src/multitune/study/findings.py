@@ -198,13 +198,13 @@ def _sentence(outcome: Outcome, comparisons: Mapping[str, StudyComparison], budg
         lead = "Train each task alone"
     elif several == [outcome.board.tasks]:
         lead = "Train all tasks together"
-    told: list[str] = []
+    parts: list[str] = []
     for budget in budgets:
         total = comparisons[f"recommended against {budget}"].summary
         moved: tuple[Verdict, ...] = ("helped", "hurt")
         sure = [f"{verdict} {', '.join(total.verdicts[verdict])}" for verdict in moved if total.verdicts[verdict]]
-        told.append(f"{total.points_text} at {budget.replace('_', ' ')} ({'; '.join(sure) or 'no task by itself'})")
-    return f"{lead}: against each alone {' and '.join(told)}."
+        parts.append(f"{total.points_text} at {budget.replace('_', ' ')} ({'; '.join(sure) or 'no task by itself'})")
+    return f"{lead}: against each alone {' and '.join(parts)}."
 
 
 def _task(runner: StudyRunner, outcome: Outcome, task: str) -> StudyTask:
@@ -292,7 +292,7 @@ def _gains_by_mixture(board: Board, points: np.ndarray) -> dict[Combination, dic
 
 
 def _predictions(board: Board, ladder: Mapping[str, np.ndarray], gains: np.ndarray) -> list[PredictedGain]:
-    """What the rungs that speak in gains foretold for every combination that was trained."""
+    """What the rungs that predict gains predicted for every combination that was trained."""
     found: list[PredictedGain] = []
     for rung in ("first-order estimate", "proxy runs", "short runs"):
         values = ladder.get(rung)

@@ -105,21 +105,21 @@ def mean_tokens(run: PreparedRun, task: str) -> float:
 
 
 def answer_arm(prepared: PreparedRun, subject: Subject, arm: Arm, split: Split) -> dict[str, Answers]:
-    """What a subject says to the rows of an arm's tasks."""
+    """A subject's answers to the rows of an arm's tasks."""
     options = predict_options(prepared.config, prepared.config.evaluate.limit)
     answers: dict[str, Answers] = {}
     for task in arm.tasks:
         item = prepared.tasks[task]
-        said = predict_task(subject.bank, subject.adapter, item, split, prepared.chat, options)
-        losses = [row.loss for row in said if row.loss is not None]
-        answers[task] = Answers(item.data.task.score(said).value, sum(losses) / len(losses), tuple(said))
+        predictions = predict_task(subject.bank, subject.adapter, item, split, prepared.chat, options)
+        losses = [row.loss for row in predictions if row.loss is not None]
+        answers[task] = Answers(item.data.task.score(predictions).value, sum(losses) / len(losses), tuple(predictions))
     return answers
 
 
 def answer_again(
     prepared: PreparedRun, arms: Mapping[str, Arm], adapters: Mapping[str, Path], split: Split
 ) -> Iterator[tuple[str, dict[str, Answers]]]:
-    """What finished arms say to another split, one (key, task -> answers) at a time; the base for arms without steps.
+    """Answers of finished arms to another split, one (key, task -> answers) at a time; the base for arms without steps.
 
     Args:
         prepared: the run.

@@ -1,4 +1,4 @@
-"""How well a cheap look predicts a dear one: rank correlation, and what following it would have cost."""
+"""How well a cheap predictor agrees with an expensive one: rank correlation, and what following it would have cost."""
 
 from collections.abc import Mapping
 
@@ -43,7 +43,7 @@ def compare_rungs(
 
 
 def known(value: float) -> float | None:
-    """A number, or None for NaN: what cannot be told."""
+    """A number, or None for NaN: not measured."""
     return None if np.isnan(value) else value
 
 

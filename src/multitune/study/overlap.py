@@ -1,4 +1,4 @@
-"""The cheapest look at which tasks are alike: the words they share, and how near their texts lie."""
+"""The cheapest measure of which tasks are alike: the words they share, and how near their texts lie."""
 
 from collections.abc import Mapping, Sequence
 

@@ -31,7 +31,7 @@ from multitune.training.plan import plan_adapters
 from multitune.training.prepare import PreparedRun
 
 UPPER = 1 / 3  # share of the layers that a proxy run computes
-PROBED = 4  # rows on which a cut model is held against the whole one
+PROBED = 4  # rows on which a cut model is compared with the whole one
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from multitune.training.prepare import PreparedRun
 
 @dataclass(slots=True)
 class StudyRunner:
-    """What a study has at hand."""
+    """The data, models and folder of a study."""
 
     prepared: PreparedRun
     planner: Planner
@@ -102,7 +102,7 @@ class StudyRunner:
         self.observe(NoteEvent(text=f"arm {arm.name} ({arm.steps} steps): {shown}"))
 
     def predictions(self, arm: Arm, task: str, split: Split) -> list[Prediction]:
-        """What a finished arm said."""
+        """The answers of a finished arm."""
         return load_predictions(self.folder, self.key(arm), task, split)
 
     def signatures(self, arm: Arm, split: Split) -> dict[str, Signatures]:

@@ -91,7 +91,7 @@ def measured_values(
     """`loss` or `score` on validation, float (combination, task), NaN where none was measured.
 
     What was trained with several seeds stands at the mean over them; tasks alone, from which all gains are measured,
-    were trained with every seed, since one lucky seed would tilt them all.
+    were trained with every seed, since chance in one seed would bias them all.
 
     Args:
         runner: of the study.
@@ -100,13 +100,15 @@ def measured_values(
         arms: of several tasks.
         what: loss or score.
     """
-    told: dict[tuple[int, int], list[float]] = {}
+    values_at: dict[tuple[int, int], list[float]] = {}
     for arm in dict.fromkeys([*arms, *base.alone, *base.repeats]):
         by_task = runner.record(arm).validation
         for task in arm.tasks:
-            told.setdefault((board.row(arm.tasks), board.tasks.index(task)), []).append(getattr(by_task[task], what))
+            values_at.setdefault((board.row(arm.tasks), board.tasks.index(task)), []).append(
+                getattr(by_task[task], what)
+            )
     found = np.full(board.members.shape, np.nan)
-    for place, values in told.items():
+    for place, values in values_at.items():
         found[place] = np.mean(values)
     return found
 
@@ -227,7 +229,7 @@ def recommend(gains: np.ndarray, worth: float) -> Grouping:
 def look_again(runner: StudyRunner, board: Board, base: Baselines, choice: Grouping) -> Grouping:
     """Choose once more, among what was chosen, all tasks together and each alone, by runs with the other seeds.
 
-    The best of many runs with one seed is lucky as well as good, and the more runs, the luckier; the seeds that the
+    The best of many runs with one seed is best partly by chance, and the more runs, the more so; the seeds that the
     proof needs in any case have chosen nothing yet. A study of one seed has no second look.
     """
     study = runner.planner.study

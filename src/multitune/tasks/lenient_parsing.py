@@ -1,7 +1,7 @@
-"""An output read for what it means, whatever form it has: the second reading, for models that were never taught ours.
+"""Lenient parsing: an output read for what it means, in whatever form, for models that were never taught ours.
 
-The strict reading (tasks.output_parsing) asks for the form that training taught. A model that saw no training row may
-know an answer and miss its form. This reading looks past markdown, quotes, lead-ins such as "The answer is", talk
+Strict parsing (tasks.output_parsing) asks for the form that training taught. A model that saw no training row may
+know an answer and miss its form. Lenient parsing looks past markdown, quotes, lead-ins such as "The answer is", talk
 around a label, and the style of a list. It knows as little of the right answer as the strict one does.
 """
 
@@ -37,10 +37,10 @@ _DENIALS = frozenset({"not", "never", "neither", "nor", "isn", "wasn", "aren", "
 
 @final
 class LenientReader:
-    """The lenient reading of one task's outputs."""
+    """Lenient parsing of one task's outputs."""
 
     def __init__(self, task: Task, golds: Iterable[Any]) -> None:
-        """Take what a prompt would tell any model: the labels, or the types of entities.
+        """Take what a prompt shows any model: the labels, or the types of entities.
 
         Args:
             task: its labels are known.
@@ -63,9 +63,9 @@ class LenientReader:
                 return lenient_text(output)
 
     def reread(self, predictions: Iterable[Prediction]) -> list[Prediction]:
-        """Predictions with their outputs read and scored again.
+        """Predictions with their outputs parsed and scored again.
 
-        Gold texts and the names in gold entities pass through the same clean-up as what is held against them.
+        Gold texts and the names in gold entities pass through the same clean-up as what is compared with them.
         """
         return [self._again(prediction) for prediction in predictions]
 

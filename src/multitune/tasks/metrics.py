@@ -13,7 +13,7 @@ from multitune.config.schema import Kind, TaskConfig
 from multitune.core.errors import PluginError, TaskError, suggest
 from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, plugin_names
 from multitune.tasks import sufficient_statistics as statistics
-from multitune.tasks.sufficient_statistics import Tally, Values, label_numbers
+from multitune.tasks.sufficient_statistics import SufficientStatistics, Values, label_numbers
 
 GROUP: Group = "multitune.metrics"  # of entry points by which other packages add to these
 _CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
@@ -29,7 +29,9 @@ class Metric:
     corpus: Callable[[Values, Values], float]  # (values, golds), both at least one long -> 0..1; correlations -1..1
     example: Callable[[Any, Any], float]  # (value, gold) -> 0..1
     right_wrong: bool  # whether `example` is 1 or 0, so that McNemar's test applies to it
-    tally: Callable[[Values, Values], Tally] | None = None  # the corpus metric by sums, where it follows from these
+    statistics: Callable[[Values, Values], SufficientStatistics] | None = (
+        None  # the corpus metric by sums, where it follows from these
+    )
 
 
 DEFAULTS: Mapping[Kind, str] = {
@@ -76,7 +78,7 @@ def _suited(kind: Kind) -> list[str]:
 
 @cache
 def _plugin(name: str) -> Metric | None:
-    """The metric that another package offers under a name, if any, with its faults told as that package's."""
+    """The metric that another package offers under a name, if any, with its faults reported as that package's."""
     found = load_plugin(GROUP, name)
     if found is None:
         return None
@@ -118,7 +120,7 @@ def _matthews(values: Values, golds: Values) -> float:
     from sklearn.metrics import matthews_corrcoef
 
     predicted, true, _ = label_numbers(values, golds)
-    # Where only one label occurs there is nothing to tell apart, and scikit-learn would warn.
+    # Where only one label occurs there is nothing to distinguish, and scikit-learn would warn.
     return float(matthews_corrcoef(true, predicted)) if np.unique(true).size > 1 else 0.0
 
 
@@ -146,7 +148,7 @@ def _spearman(values: Values, golds: Values) -> float:
 
 
 def _correlation(test: Callable[[np.ndarray, np.ndarray], Any], values: Values, golds: Values) -> float:
-    """0 where a side is constant; an unreadable value stands at the mean of the others, where it says nothing."""
+    """0 where a side is constant; an unreadable value stands at the mean of the others, where it has no influence."""
     readable = [value for value in values if value is not None]
     if len(readable) < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""A model's output read into a value: a label, a number or a list of entities; None when it cannot be read."""
+"""A model's output parsed into a value: a label, a number or a list of entities; None when it cannot be parsed."""
 
 import math
 import re

@@ -14,7 +14,7 @@ Values = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SufficientStatistics:
     """What each example adds, and the metric that the sums make."""
 
     counts: np.ndarray  # float64 (example, count)
@@ -33,27 +33,27 @@ def label_numbers(values: Values, golds: Values) -> tuple[np.ndarray, np.ndarray
     return np.array([number[v] for v in values]), np.array([number[g] for g in golds]), np.arange(len(names))
 
 
-def macro_f1(values: Values, golds: Values) -> Tally:
+def macro_f1(values: Values, golds: Values) -> SufficientStatistics:
     """Mean F1 over the classes that occur on either side."""
 
     def read(sums: np.ndarray) -> np.ndarray:
-        hits, said, true = np.split(sums, 3, axis=-1)
-        return _mean_ratio(2 * hits, said + true)
+        hits, predicted, true = np.split(sums, 3, axis=-1)
+        return _mean_ratio(2 * hits, predicted + true)
 
-    return Tally(_label_counts(values, golds), read)
+    return SufficientStatistics(_label_counts(values, golds), read)
 
 
-def balanced(values: Values, golds: Values) -> Tally:
+def balanced(values: Values, golds: Values) -> SufficientStatistics:
     """Mean recall over the classes that occur."""
 
     def read(sums: np.ndarray) -> np.ndarray:
         hits, _, true = np.split(sums, 3, axis=-1)
         return _mean_ratio(hits, true)
 
-    return Tally(_label_counts(values, golds), read)
+    return SufficientStatistics(_label_counts(values, golds), read)
 
 
-def entities(values: Values, golds: Values) -> Tally:
+def entities(values: Values, golds: Values) -> SufficientStatistics:
     """F1 of entities over all rows: summed first, since a mean of F1 would let rows without entities outweigh."""
     counts = [_entity_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
 
@@ -61,7 +61,7 @@ def entities(values: Values, golds: Values) -> Tally:
         found, total = sums[..., 0], sums[..., 1]
         return np.where(total > 0, 2 * found / np.maximum(total, 1), 1.0)
 
-    return Tally(np.array(counts, dtype=np.float64), read)
+    return SufficientStatistics(np.array(counts, dtype=np.float64), read)
 
 
 def _entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> tuple[int, int]:
@@ -72,10 +72,10 @@ def _entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequenc
 
 
 def _label_counts(values: Values, golds: Values) -> np.ndarray:
-    """Per class: rightly said, said, and true; float64 (example, 3 * class)."""
+    """Per class: correct, predicted, and true; float64 (example, 3 * class)."""
     predicted, true, classes = label_numbers(values, golds)
-    said, so = predicted[:, None] == classes, true[:, None] == classes
-    return np.concatenate([said & so, said, so], axis=1).astype(np.float64)
+    as_predicted, as_true = predicted[:, None] == classes, true[:, None] == classes
+    return np.concatenate([as_predicted & as_true, as_predicted, as_true], axis=1).astype(np.float64)
 
 
 def _mean_ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

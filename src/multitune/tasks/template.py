@@ -1,4 +1,4 @@
-"""Prompts and answers as sandboxed Jinja over a row's columns, with every fault told in the user's terms."""
+"""Prompts and answers as sandboxed Jinja over a row's columns, with every fault in the user's terms."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, cast, final

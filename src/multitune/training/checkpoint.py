@@ -1,4 +1,4 @@
-"""The training state on disk: written whole or not at all, and enough to go on as if nothing had happened."""
+"""The training state on disk: written whole or not at all, and enough to continue to the same bits."""
 
 import json
 from dataclasses import dataclass

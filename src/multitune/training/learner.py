@@ -1,4 +1,4 @@
-"""One adapter on its way: its stream, optimizer and validation track, and what they add up to in a checkpoint."""
+"""One adapter in training: its stream, optimizer and validation track, and what they add up to in a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from multitune.config.schema import RunConfig
 from multitune.core.errors import ConfigError, suggest
 
 Scale = Literal["linear", "log", "powers of two"]
-DIGITS = 3  # of a value that a search proposes: more would pretend to know more
+DIGITS = 3  # of a value that a search proposes: more digits would claim a precision that is not there
 SHARES = "mixture.shares."
 SHARE_FACTOR = 2.0  # a fixed share moves between half and twice what the run file says
 

@@ -150,7 +150,7 @@ class _Search:
         return Trial(self.study, begun[0]._trial_id)  # pyright: ignore[reportPrivateUsage] (it has no other name)
 
     def _one(self, trial: "Trial", is_over: Callable[[], bool]) -> None:
-        """One trial from its proposal, or its checkpoint, to its verdict."""
+        """One trial from its proposal, or its checkpoint, to its result."""
         from optuna.exceptions import TrialPruned
         from optuna.trial import TrialState
 
@@ -189,7 +189,7 @@ class _Search:
             else:
                 trial.set_user_attr("note", "its validation loss is not a number")
                 self.study.tell(trial, state=TrialState.FAIL)
-        place.drop_weights()  # its events tell all that is asked; `best.yaml` trains anew
+        place.drop_weights()  # its events hold all that is needed; `best.yaml` trains anew
 
     def report(self) -> TrialsReport:
         """Write trials.json, and best.yaml where a trial came to its end."""
@@ -234,7 +234,7 @@ class _Standing:
 
 
 def _standing(place: RunFolder, config: RunConfig, objective: Objective) -> _Standing:
-    """The objective, from the diary of a trial: what its best step so far is worth."""
+    """The objective, from the events of a trial: what its best step so far is worth."""
     weights = {task.name: task.weight for task in config.tasks}
     track = ValidationTrack.of(tuple(weights), weights)
     trained, metric = 0, 0.0
@@ -267,7 +267,7 @@ def _for_trials(config: RunConfig, objective: Objective) -> RunConfig:
 
 
 def _proposed(trial: "Trial", setting: Setting) -> float:
-    """What the sampler proposes for a setting; asked again it says the same."""
+    """What the sampler proposes for a setting; asked again it proposes the same."""
     if setting.scale == "powers of two":
         return float(trial.suggest_categorical(setting.field, setting.choices))
     return rounded(trial.suggest_float(setting.field, setting.low, setting.high, log=setting.scale == "log"))

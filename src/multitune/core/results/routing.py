@@ -180,7 +180,7 @@ class TaskChange(Document):
 
 
 class RoutingVersion(Document):
-    """The routing version that holds: what `multitune select --json` prints."""
+    """The routing version in force: what `multitune select --json` prints."""
 
     version: str
     table: RoutingTable

@@ -108,7 +108,7 @@ class Synergy(Record):
 
 
 class Rung(Record):
-    """How well a cheap predictor foretells full runs."""
+    """How well a cheap predictor predicts full runs."""
 
     rung: str
     against: str
@@ -167,7 +167,7 @@ class Findings(Document):
 
     @classmethod
     def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
-        """Older files said null where a study had not got to a part yet."""
+        """Older files have null where a study had not got to a part yet."""
         return {key: part for key, part in value.items() if part is not None}
 
 

@@ -101,7 +101,7 @@ def helps_table(helps: Helps, *, id: str = "") -> Table:
 
 
 def rungs_table(rungs: Sequence[Rung], *, id: str = "") -> Table:
-    """How well each cheap predictor foretells a dearer one."""
+    """How well each cheap predictor predicts a more expensive one."""
     rows: list[list[Cell]] = []
     for rung in rungs:
         correlation = f"{signed(rung.rank_correlation, 2)} {interval(rung.low, rung.high, 2)}".rstrip()

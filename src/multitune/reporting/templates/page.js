@@ -16,7 +16,7 @@ for (const box of document.querySelectorAll(".answers")) {
   const controls = box.querySelector(".controls");
   const [task, outcome] = controls.querySelectorAll("select");
   const search = controls.querySelector("input");
-  const told = controls.querySelector("output");
+  const count = controls.querySelector("output");
   const more = box.querySelector(".more");
   let most = FIRST;
   const show = () => {
@@ -26,7 +26,7 @@ for (const box of document.querySelectorAll(".answers")) {
       (!outcome.value || item.dataset.outcome === outcome.value) && matches(texts[place], asked));
     const shown = new Set(found.slice(0, most));
     for (const item of items) item.hidden = !shown.has(item);
-    told.textContent = `${found.length} of ${items.length} examples`;
+    count.textContent = `${found.length} of ${items.length} examples`;
     more.hidden = found.length <= most;
     more.textContent = `Show ${found.length - most} more`;
   };
@@ -49,7 +49,7 @@ for (const box of document.querySelectorAll(".sortable")) {
   const texts = rows.map((row) => row.textContent.toLowerCase());
   const controls = box.querySelector(".controls");
   const search = controls.querySelector("input");
-  const told = controls.querySelector("output");
+  const count = controls.querySelector("output");
   const filter = () => {
     const asked = words(search);
     let shown = 0;
@@ -57,7 +57,7 @@ for (const box of document.querySelectorAll(".sortable")) {
       row.hidden = !matches(texts[place], asked);
       shown += !row.hidden;
     });
-    told.textContent = `${shown} of ${rows.length} rows`;
+    count.textContent = `${shown} of ${rows.length} rows`;
   };
   search.addEventListener("input", filter);
   const heads = [...box.querySelectorAll("thead th")];

@@ -1,7 +1,7 @@
-"""Texts of no task: how well each score tells them from the tasks' own rows, and how many are routed all the same.
+"""OOD detection: how well each score separates texts of no task from the tasks' own rows, and how many are routed.
 
-`make bench PART=strangers DATA=folder`: features of the ten tasks of mixture10.yaml, no training. Strangers are test
-rows of dolly, and each task in turn to a router that never heard of it. A score's threshold turns away 5% of the
+`make bench PART=out_of_distribution DATA=folder`: features of the ten tasks of mixture10.yaml, no training. Texts of no
+task are test rows of dolly, and each task in turn for a router without it. A score's threshold rejects 5% of the
 held-out rows in each view; `before` and `now` are whole routers: that of commit bcc5100, and ours.
 """
 
@@ -27,7 +27,7 @@ from multitune.routing.router import Router, RouterRows, fit_router, held_rows, 
 from multitune.training.prepare import prepare_run
 
 CONFIG = Path(__file__).parent / "mixture10.yaml"
-COMMAND = "make bench PART=strangers DATA=folder"
+COMMAND = "make bench PART=out_of_distribution DATA=folder"
 BEFORE, NOW = 0.02, 0.05  # shares of held-out rows
 Score = Callable[[DiscriminantClassifier, RouterRows, np.ndarray], np.ndarray]
 
@@ -47,7 +47,7 @@ def main() -> None:
         known = rows if name == "now" else RouterRows(rows.train, rows.held, {})
         figures["routers"][name] = by_router(router, known, test, dolly, table)
     print(json.dumps(figures["routers"], indent=2))
-    record("strangers", COMMAND, figures)
+    record("out_of_distribution", COMMAND, figures)
 
 
 def features() -> tuple[RouterRows, Views, np.ndarray]:
@@ -118,18 +118,18 @@ SCORES: dict[str, Score] = {
 
 def by_score(score: Score, rows: RouterRows, test: Views, dolly: np.ndarray) -> dict[str, float]:
     """AUROC and share above the threshold, for dolly and as a mean over left-out tasks."""
-    found = {"dolly": told(score, rows, test, dolly)}
+    found = {"dolly": detection(score, rows, test, dolly)}
     others: list[dict[str, float]] = []
     for task in rows.train:
         train, held, inside = ({n: v for n, v in of.items() if n != task} for of in (rows.train, rows.held, test))
         others.append(
-            told(score, RouterRows(train, held, rows.general), inside, np.concatenate([*test[task].values()]))
+            detection(score, RouterRows(train, held, rows.general), inside, np.concatenate([*test[task].values()]))
         )
     found["left_out"] = {key: float(np.mean([one[key] for one in others])) for key in others[0]}
     return {f"{name} {key}": round(value, 3) for name, one in found.items() for key, value in one.items()}
 
 
-def told(score: Score, known: RouterRows, inside: Views, strangers: np.ndarray) -> dict[str, float]:
+def detection(score: Score, known: RouterRows, inside: Views, ood: np.ndarray) -> dict[str, float]:
     from sklearn.metrics import roc_auc_score
 
     fitted = fit_classifier("discriminant", known.train, known.general)
@@ -137,7 +137,7 @@ def told(score: Score, known: RouterRows, inside: Views, strangers: np.ndarray) 
     views = [np.concatenate([of[view] for of in known.held.values() if view in of]) for view in ("prompt", "body")]
     least = min(float(np.quantile(score(fitted, known, rows), NOW, method="lower")) for rows in views)
     bodies = score(fitted, known, np.concatenate([of.get("body", of["prompt"]) for of in inside.values()]))
-    others = score(fitted, known, strangers)
+    others = score(fitted, known, ood)
     marks = np.concatenate([np.ones(len(bodies)), np.zeros(len(others))])
     return {
         "auroc": float(roc_auc_score(marks, np.concatenate([bodies, others]))),

@@ -1,4 +1,4 @@
-"""One contestant on one workload, in a process of its own: `… -m benchmarks.speed.contestants SETUP WORKLOAD STEPS`.
+"""One trainer on one workload, in a process of its own: `… -m benchmarks.speed.trainers SETUP WORKLOAD STEPS`.
 
 All start from the same base and the same LoRA weights, and read the same rows in the same order. The last line that
 is printed is a JSON object: seconds and rows of every step, the loss of every step, and the peak memory.
@@ -173,7 +173,7 @@ def _peer_model(workload: str, steps: int) -> Any:
     return PeftModel.from_pretrained(base, folder, is_trainable=True)
 
 
-# name -> (contestant, its options). bf16 is autocast on top of a bf16 model: it casts PEFT's float32 weights.
+# name -> (trainer, its options). bf16 is autocast on top of a bf16 model: it casts PEFT's float32 weights.
 PLAIN = {"gradient_checkpointing": False, "bf16": True}
 CHUNKED = {**PLAIN, "loss_type": "chunked_nll"}  # TRL's loss without the logits of prompts
 SETUPS: dict[str, tuple[Callable[..., Timeline], dict[str, Any]]] = {
@@ -189,8 +189,8 @@ SETUPS: dict[str, tuple[Callable[..., Timeline], dict[str, Any]]] = {
 def main() -> None:
     """Run the setup, workload and number of steps that the arguments name."""
     setup, workload, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    contestant, options = SETUPS[setup]
-    line = contestant(workload, steps, **options)
+    trainer, options = SETUPS[setup]
+    line = trainer(workload, steps, **options)
     line.peak_memory_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if torch.cuda.is_available():
         line.peak_memory_gb = torch.cuda.max_memory_allocated() / 2**30
