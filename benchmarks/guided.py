@@ -1,8 +1,8 @@
 """What a guided search costs and misses: held against the exhaustive study of the same tasks, and against chance.
 
 `make bench PART=guided NAME=grouping DATA=folder`, after PART=studies. Chance trains combinations in random order as
-long as the same budget lasts. The exhaustive study picks the best of all its runs, which is partly chance, so regret is
-given twice: by the scores of the first pick, and by what both searches recommend after the other seeds were trained.
+long as the same budget lasts. The exhaustive study picks the best of all its runs, which is partly chance, so regret
+is given twice: by the scores of the first pick, and by what both searches recommend with other seeds.
 """
 
 import os

@@ -185,6 +185,7 @@ def _router(names: tuple[str, ...], rows: int) -> Facts:
     scores = {"base": 0.2, "oracle": 0.6, "routed": 0.59, "routed_body": 0.55}
     task = {"metric": "accuracy", "examples": rows, "scores": scores, "routed": even, "routed_body": even}
     return {
+        "schema_version": 2,
         "router": "discriminant",
         "features": "embedding",
         "rows": "test",

@@ -1,7 +1,7 @@
 """OOD detection: how well each score separates texts of no task from the tasks' own rows, and how many are routed.
 
-`make bench PART=out_of_distribution DATA=folder`: features of the ten tasks of mixture10.yaml, no training. Texts of no
-task are test rows of dolly, and each task in turn for a router without it. A score's threshold rejects 5% of the
+`make bench PART=out_of_distribution DATA=folder`: features of the ten tasks of mixture10.yaml, no training. Texts of
+no task are test rows of dolly, and each task in turn for a router without it. A score's threshold rejects 5% of the
 held-out rows in each view; `before` and `now` are whole routers: that of commit bcc5100, and ours.
 """
 

@@ -116,6 +116,11 @@ def test_a_term_has_a_home_in_the_code(term: str) -> None:
     assert [(name, file) for name, file in names if name not in defined(GLOSSARY.parent / file)] == []
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=named)
+def test_a_page_links_only_to_names_that_exist(page: Path) -> None:
+    assert [link for link in links(page.read_text("utf-8")) if link[0] not in defined(page.parent / link[1])] == []
+
+
 def test_a_home_that_does_not_exist_is_seen() -> None:
     assert not is_field("router.turned_away", RunConfig) and not is_field("name.first", RunConfig)
     assert links("[`Stranger`](../src/multitune/routing/router.py)") == [

@@ -214,7 +214,7 @@ def test_all_that_the_page_asks_for_is_served_and_nothing_can_be_changed(folder:
             assert client.get(place).status_code == 404
 
 
-def test_another_sites_name_for_this_machine_is_turned_away(folder: Path) -> None:
+def test_another_sites_name_for_this_machine_is_refused(folder: Path) -> None:
     with served(folder) as url:
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
 

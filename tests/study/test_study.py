@@ -143,7 +143,7 @@ def test_a_second_process_is_kept_out_of_a_study_that_is_under_way(study: Study,
     assert not trained_keys(folder_of(study_folder))
 
 
-def test_a_wave_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:
+def test_a_job_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:
     settings, run = study()
     whole = studied(settings, run, StudyOptions())
     shutil.rmtree(study_folder / "studies")

@@ -76,7 +76,7 @@ class BudgetError(InputError, ValueError):
 
 
 class ServerError(MultituneError, ConnectionError):
-    """A model's server cannot be reached, is overloaded, or answers with what is no answer; finished answers are kept."""
+    """A model's server cannot be reached, is overloaded, or answers nonsense; finished answers are kept."""
 
 
 class TrainingError(MultituneError, RuntimeError):

@@ -119,7 +119,7 @@ def answer_arm(prepared: PreparedRun, subject: Subject, arm: Arm, split: Split) 
 def answer_again(
     prepared: PreparedRun, arms: Mapping[str, Arm], adapters: Mapping[str, Path], split: Split
 ) -> Iterator[tuple[str, dict[str, Answers]]]:
-    """Answers of finished arms to another split, one (key, task -> answers) at a time; the base for arms without steps.
+    """Answers of finished arms to another split, one (key, task -> answers) at a time; arms of 0 steps are the base.
 
     Args:
         prepared: the run.
