@@ -1,4 +1,4 @@
-"""The face: the few names a user needs, each loaded when it is first asked for."""
+"""The face: all that a user needs, each name loaded when it is first asked for."""
 
 import logging
 from importlib import import_module
@@ -9,33 +9,45 @@ if TYPE_CHECKING:
     from multitune.config.schema import RunConfig
     from multitune.core.errors import MultituneError
     from multitune.model.bank import AdapterBank
-    from multitune.pipeline import evaluate_folder as evaluate
-    from multitune.pipeline import run_experiment as train
+    from multitune.run import Run, add, check, compare, evaluate, open_run, run_study, select, train, tune
     from multitune.tasks.task import Task
 
-__all__ = ["AdapterBank", "MultituneError", "RunConfig", "Task", "evaluate", "load_config", "train"]
+__all__ = [
+    "AdapterBank",
+    "MultituneError",
+    "Run",
+    "RunConfig",
+    "Task",
+    "add",
+    "check",
+    "compare",
+    "evaluate",
+    "load_config",
+    "open_run",
+    "run_study",
+    "select",
+    "train",
+    "tune",
+]
 __version__ = "0.1.0"
 
 # A library prints nothing of its own: whoever wants its log sets a handler, as `multitune --verbose` does.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# name -> (module, its name there)
+# The module of each name; all that are not listed are in multitune.run.
 _HOMES = {
-    "AdapterBank": ("multitune.model.bank", "AdapterBank"),
-    "MultituneError": ("multitune.core.errors", "MultituneError"),
-    "RunConfig": ("multitune.config.schema", "RunConfig"),
-    "Task": ("multitune.tasks.task", "Task"),
-    "evaluate": ("multitune.pipeline", "evaluate_folder"),
-    "load_config": ("multitune.config.load", "load_config"),
-    "train": ("multitune.pipeline", "run_experiment"),
+    "AdapterBank": "multitune.model.bank",
+    "MultituneError": "multitune.core.errors",
+    "RunConfig": "multitune.config.schema",
+    "Task": "multitune.tasks.task",
+    "load_config": "multitune.config.load",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _HOMES[name]
-    return getattr(import_module(module), attribute)
+    return getattr(import_module(_HOMES.get(name, "multitune.run")), name)
 
 
 def __dir__() -> list[str]:

@@ -16,17 +16,16 @@ from multitune.deployment.homes import open_run_models, read_joined
 from multitune.evaluation.experiment import evaluated_run
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
-from multitune.model.bank import AdapterBank
-from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.model.backbone import Backbone
+from multitune.training.prepare import prepare_run
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run that was just finished, with its data and models still in memory."""
+    """A run that was just finished, with its base still in memory."""
 
     folder: RunFolder
-    prepared: PreparedRun
-    bank: AdapterBank  # its backbone, with every adapter
+    backbone: Backbone  # without a bank
 
 
 def run_experiment(
@@ -43,16 +42,13 @@ def run_experiment(
     Raises:
         InputError: config or data do not fit; nothing was written.
         TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
-
-    >>> run = multitune.train(multitune.load_config("run.yaml", ["name=other", "adapters=shared"]))
-    >>> run.folder.path.name, list(run.folder.adapters)
-    ('other', ['shared'])
     """
     with evaluated_run(config, resume, observe, overwrite) as run:
         bank = run.subjects[0].bank
         if can_be_routed(config):
             deploy_run(open_run_models(run.folder, run.prepared, {}, bank=bank), run.log)
-    return FinishedRun(run.folder, run.prepared, bank)
+    bank.close()
+    return FinishedRun(run.folder, bank.backbone)
 
 
 def evaluate_folder(
@@ -62,6 +58,7 @@ def evaluate_folder(
     split: str | None = None,
     limit: int | None = None,
     name: str | None = None,
+    backbone: Backbone | None = None,
 ) -> tuple[Scores, RunFolder]:
     """Score a finished run again, from its folder alone.
 
@@ -74,32 +71,36 @@ def evaluate_folder(
         split: of the rows; the run's own when None.
         limit: most rows per task; the run's own when None.
         name: of the evaluation on other rows; made of split and limit when None.
+        backbone: the run's base, without a bank, and so it is left; loaded when None.
 
     Returns:
         The scores, and the folder that holds them.
-
-    >>> scores, folder = multitune.evaluate("runs/tiny", split="validation")
-    >>> scores.split, [row.task for row in scores.transfer["shared"].tasks]
-    ('validation', ['colours', 'copy'])
     """
     folder = RunFolder(Path(path)).require()
     own = load_config(folder.config)
     given = {"split": split, "limit": limit}
     changes = {field: value for field, value in given.items() if value not in (None, getattr(own.evaluate, field))}
-    config = load_config(folder.config, tuple(f"evaluate.{field}={value}" for field, value in changes.items()))
+    overrides = tuple(f"evaluate.{field}={value}" for field, value in changes.items())
+    config = load_config(folder.config, overrides)
     if name is not None and not changes:
         raise ConfigError("--name: these are the run's own rows, whose evaluation has no other name. Leave it out")
     target = folder.evaluation(name or _name(config)) if changes else folder
     observe(PhaseEvent(name="prepare"))
-    prepared = prepare_run(config)
-    observe(PhaseEvent(name="evaluate"))
-    scores = evaluate_run(target, prepared, open_subjects(prepared, folder), observe)
+    evaluations = [(folder, target, config)]
     for task in folder.joined:
         joined = folder.added(task)
-        own_config = load_config(joined.config, tuple(f"evaluate.{field}={value}" for field, value in changes.items()))
-        part = prepare_run(own_config)
-        added = evaluate_run(target.added(task), part, open_subjects(part, joined), observe)
-        scores = scores.joined_with(added)
+        evaluations.append((joined, target.added(task), load_config(joined.config, overrides)))
+    scores: Scores | None = None
+    for source, written, settings in evaluations:
+        prepared = prepare_run(settings)
+        if source is folder:
+            observe(PhaseEvent(name="evaluate"))
+        subjects = open_subjects(prepared, source, backbone)
+        backbone = subjects[0].bank.backbone
+        found = evaluate_run(written, prepared, subjects, observe)
+        subjects[0].bank.close()
+        scores = scores.joined_with(found) if scores else found
+    assert scores is not None, "the run itself comes first"
     return scores, target
 
 
@@ -108,7 +109,12 @@ def _name(config: RunConfig) -> str:
     return config.evaluate.split if limit is None else f"{config.evaluate.split}-{limit}"
 
 
-def select_folder(path: Path | str, observe: Observe = unwatched, overrides: tuple[str, ...] = ()) -> RoutingVersion:
+def select_folder(
+    path: Path | str,
+    observe: Observe = unwatched,
+    overrides: tuple[str, ...] = (),
+    backbone: Backbone | None = None,
+) -> RoutingVersion:
     """Choose each task's adapter and fit the router of an evaluated run, from its folder alone.
 
     Tasks that joined later take part.
@@ -117,10 +123,13 @@ def select_folder(path: Path | str, observe: Observe = unwatched, overrides: tup
         path: the run folder.
         observe: gets the phases.
         overrides: as of `--set`, such as `router.kind=softmax`.
+        backbone: the run's base, without a bank, and so it is left; loaded when None.
     """
     folder = RunFolder(Path(path)).require()
     Scores.read(folder.scores)  # evaluated, else an error that says so
     config = load_config(folder.config, overrides)
     observe(PhaseEvent(name="prepare"))
-    prepared = prepare_run(config)
-    return deploy_run(open_run_models(folder, prepared, read_joined(folder)), observe)
+    run = open_run_models(folder, prepare_run(config), read_joined(folder), backbone=backbone)
+    found = deploy_run(run, observe)
+    run.bank.close()
+    return found

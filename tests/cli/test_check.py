@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from multitune.cli.check import check_run, demand
 from multitune.config.load import load_config
 from multitune.core.results.run import CheckReport
 from multitune.data.tokenizer import ChatFormat
+from multitune.planning import check_run, demand
 from multitune.tasks.task import Task
 from multitune.training.prepare import prepare_run
 

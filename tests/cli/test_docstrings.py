@@ -4,6 +4,7 @@ import doctest
 import inspect
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,12 +24,16 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.fixture
 def workspace(
-    finished: Path, run_fields: dict[str, object], base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    finished: Path, run_fields: dict[str, Any], base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The working directory that the examples speak of."""
     shutil.copytree(finished, tmp_path / "runs" / "tiny")
     shutil.copytree(base_folder, tmp_path / "base")
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump({**run_fields, "base": "./base"}), "utf-8")
+    fields = {**run_fields, "base": "./base"}
+    echo = {"name": "joins", "tasks": [{**run_fields["tasks"][1], "name": "echo"}]}
+    study = {"name": "pairs", "run": "run.yaml", "search": "exhaustive", "seeds": [17], "arms_at_once": 4}
+    for name, content in (("run", fields), ("joins", echo), ("study", study)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content), "utf-8")
     monkeypatch.chdir(tmp_path)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from multitune.core.errors import ModelError
-from multitune.model.lora import LoraLinear, LowRank, Routes, install
+from multitune.model.lora import LoraLinear, LowRank, Routes, replace_layers
 
 INPUTS, OUTPUTS, RANK = 6, 5, 2
 SLICES = ((0, 0, 4), (2, 6, 9))  # tokens 4, 5 and 9 belong to no adapter
@@ -125,7 +125,8 @@ def test_routes_come_back_after_an_error():
 def test_installing_keeps_the_weights_as_the_same_objects():
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2))
     weight = model[0].weight
-    layers = install(model, {"0": model[0]}, Routes())
+    layers = {"0": LoraLinear(model[0], Routes())}
+    replace_layers(model, layers)
     assert model[0] is layers["0"] and model[0].weight is weight and type(model[1]) is torch.nn.Linear
 
 

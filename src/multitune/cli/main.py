@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitune.cli.evaluate import evaluate
+from multitune.cli.generate import generate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import hush, log_to_stderr, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(runs, name="runs")
 app.command(name="eval")(evaluate)
+app.command()(generate)
 app.command()(study)
 app.command()(tune)
 
@@ -69,22 +71,19 @@ def train(
     from rich.console import Console
 
     from multitune.cli.watch import Watch
-    from multitune.core.results.scores import Scores
-    from multitune.core.routing_versions import read_version
-    from multitune.pipeline import run_experiment
+    from multitune.run import train as train_run
 
     with Watch(Console(stderr=as_json)) as watch:
-        folder = run_experiment(config, resume, watch, overwrite).folder
-    scores, routing = Scores.read(folder.scores), read_version(folder)
+        run = train_run(config, resume=resume, overwrite=overwrite, observe=watch)
     if as_json:
-        print_json(scores, run=str(folder.path))
+        print_json(run.scores, run=str(run.path))
     else:
         from multitune.cli.show import show_routing, show_scores
 
-        show_scores(scores, folder.path, results())
-        if routing:
-            show_routing(routing, folder.path, results())
-    write_own_report(folder.path, as_json)
+        show_scores(run.scores, run.path, results())
+        if routing := run.routing:
+            show_routing(routing, run.path, results())
+    write_own_report(run.path, as_json)
 
 
 @app.command()
@@ -94,9 +93,9 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
     config = _load(file, overrides)
     from rich.console import Console
 
-    from multitune.cli.check import check_run
     from multitune.cli.show import show_check
     from multitune.cli.watch import reading
+    from multitune.planning import check_run
 
     with reading(Console(stderr=True)) as progress:
         report = check_run(config, progress)

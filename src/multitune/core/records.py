@@ -1,5 +1,6 @@
 """The records that pass between rooms: Example, Segments, Draw, Pack, Prediction, Score."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -7,6 +8,7 @@ import numpy as np
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Message = Mapping[str, str]  # of a chat: {"role": system, user or assistant, "content": text}
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,11 @@ class RunFolder:
         """Answers of one adapter (or the base) to one task's rows, one JSON line each."""
         return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
 
+    def answered(self, task: str, split: str) -> list[str]:
+        """Names of the base and the adapters whose predictions of these rows lie here; other models have a `~`."""
+        found = (path.parent.name for path in (self.path / "predictions").glob(f"*/{task}.{split}.jsonl"))
+        return sorted(name for name in found if "~" not in name)
+
     def prompts(self, task: str, split: str) -> Path:
         """What the subjects were asked, one JSON line of id and prompt for each row."""
         return self.path / "prompts" / f"{task}.{split}.jsonl"

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -15,6 +16,7 @@ import numpy as np
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError, TaskError
 from multitune.core.paths import cache_folder, file_key
+from multitune.core.records import Message
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 LAYOUT = 1  # part of the fingerprint: a change of what this file makes of a row must miss the token cache
 PROBE = "Größe 12,345.67 – naïve\n\tdéjà-vu 東京 🙂"  # shows what a tokenizer does to spaces, digits and accents
 QUESTION, ANSWER = "multitunequestion", "multituneanswer"  # plain words that no template trims or splits
+_ASKED = ({"role": "user", "content": QUESTION},)
 # `enable_thinking` closes the thinking part of Qwen's prompt. Llama's template would print today's date, and a run
 # must see the same tokens tomorrow; this is the date it falls back to itself. Other templates ignore both.
 OPTIONS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
@@ -88,11 +91,10 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self._system = system
         self._templated = bool(tokenizer.chat_template)
-        self._fold_system = bool(system) and self._refuses_system()
         self._lead_in, self._space, self._closing = self._boundary()
         self._bos = [] if self._templated else self._opening_ids()
         # The words that end every prompt. Answers are tokenised behind them and cut off again.
-        self._context = self._render([QUESTION])[0].rpartition(QUESTION)[2]
+        self._context = self._render([_ASKED])[0].rpartition(QUESTION)[2]
         self._context_ids = self._ids([self._context])[0]
         self._closing_ids = self._behind_prompt([self._closing])[0]
         if not self._closing_ids:
@@ -103,7 +105,7 @@ class ChatFormat:
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Tokens up to where the answer begins, the opening of the answering turn included."""
-        return self._prompts([prompt])[0]
+        return self.encode_prompts([prompt])[0].tolist()
 
     def answer_ids(self, answer: str) -> list[int]:
         """Tokens of the answer and of what closes its turn.
@@ -115,7 +117,16 @@ class ChatFormat:
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[np.ndarray]:
         """`prompt_ids` of many at once, int32 (prompt_token,) each."""
-        return [np.array(ids, dtype=np.int32) for ids in self._prompts(prompts)]
+        return self.encode_conversations([[{"role": "user", "content": prompt}] for prompt in prompts])
+
+    def encode_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[np.ndarray]:
+        """Tokens up to where the next answer begins, int32 (prompt_token,) each.
+
+        The run's system text stands before a conversation that has none of its own.
+        """
+        if not conversations:
+            return []
+        return [np.array(self._bos + ids, dtype=np.int32) for ids in self._ids(self._render(conversations))]
 
     def encode_answers(self, answers: Sequence[str], names: Sequence[str] = ()) -> list[np.ndarray]:
         """`answer_ids` of many at once, int32 (answer_token,) each; `names` say in an error whose answer it is.
@@ -129,9 +140,6 @@ class ChatFormat:
                 name = f"{names[i]}: " if names else ""
                 raise TaskError(f"{name}the answer {answer!r} turns into no token. Give the row an answer, or drop it")
         return [np.array(ids, dtype=np.int32) for ids in encoded]
-
-    def _prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        return [self._bos + ids for ids in self._ids(self._render(prompts))] if prompts else []
 
     def _behind_prompt(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts as they stand behind a prompt, yet apart from it: training and inference meet one boundary.
@@ -158,16 +166,23 @@ class ChatFormat:
         ids: Any = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return ids
 
-    def _messages(self, prompt: str) -> list[dict[str, str]]:
-        if self._system and not self._fold_system:
-            return [{"role": "system", "content": self._system}, {"role": "user", "content": prompt}]
-        return [{"role": "user", "content": f"{self._system}\n\n{prompt}" if self._system else prompt}]
+    def _messages(self, conversation: Sequence[Message]) -> list[dict[str, str]]:
+        messages = [dict(message) for message in conversation]
+        if messages[0]["role"] == "system":
+            system: str | None = messages.pop(0)["content"]
+        else:
+            system = self._system
+        if not system:
+            return messages
+        if not self._folds_system:
+            return [{"role": "system", "content": system}, *messages]
+        return [{**messages[0], "content": f"{system}\n\n{messages[0]['content']}"}, *messages[1:]]
 
-    def _render(self, prompts: Sequence[str]) -> list[str]:
+    def _render(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        messages = [self._messages(conversation) for conversation in conversations]
         if not self._templated:
-            return [f"{self._messages(prompt)[-1]['content']}\n" for prompt in prompts]
-        texts = self._apply([self._messages(prompt) for prompt in prompts], add_generation_prompt=True)
-        return [text + self._lead_in for text in texts]
+            return ["".join(f"{message['content']}\n" for message in one) for one in messages]
+        return [text + self._lead_in for text in self._apply(messages, add_generation_prompt=True)]
 
     def _apply(self, conversations: list[list[dict[str, str]]], add_generation_prompt: bool) -> list[str]:
         render: Any = self.tokenizer.apply_chat_template
@@ -179,7 +194,8 @@ class ChatFormat:
                 "Mend chat_template in its tokenizer, or take the instruction-tuned base"
             ) from error
 
-    def _refuses_system(self) -> bool:
+    @cached_property
+    def _folds_system(self) -> bool:
         """Whether system text must go in front of the user's: the template raises on it, leaves it out, or is none."""
         if not self._templated:
             return True
@@ -194,9 +210,10 @@ class ChatFormat:
         eos = str(self.tokenizer.eos_token or "")
         if not self._templated:
             return "", "", eos
-        prompt = self._apply([self._messages(QUESTION)], add_generation_prompt=True)[0]
+        asked = self._messages(_ASKED)
+        prompt = self._apply([asked], add_generation_prompt=True)[0]
         try:
-            full = self._apply([[*self._messages(QUESTION), {"role": "assistant", "content": ANSWER}]], False)[0]
+            full = self._apply([[*asked, {"role": "assistant", "content": ANSWER}]], False)[0]
         except ModelError:
             return "", "", eos
         before, found, after = full.rpartition(ANSWER)
@@ -224,7 +241,14 @@ class ChatFormat:
 
     def _digest(self) -> str:
         vocabulary = sorted(self.tokenizer.get_vocab().items())
-        layout = [LAYOUT, self._bos, self._render([PROBE]), self._closing_ids, self.answer_ids(PROBE), vocabulary]
+        layout = [
+            LAYOUT,
+            self._bos,
+            self._render([[{"role": "user", "content": PROBE}]]),
+            self._closing_ids,
+            self.answer_ids(PROBE),
+            vocabulary,
+        ]
         template = [str(self.tokenizer.chat_template), self._system, self._ids([PROBE])]
         return hashlib.sha256(json.dumps([template, layout]).encode()).hexdigest()[:16]
 

@@ -30,6 +30,7 @@ from multitune.deployment.router_report import FITTED_ON, answers, held_quality,
 from multitune.evaluation.experiment import evaluated_run
 from multitune.evaluation.transfer import corpus_score
 from multitune.inference.predict import chosen_rows, predict_options
+from multitune.model.backbone import Backbone
 from multitune.routing.features import Features, open_features
 from multitune.routing.router import Decision, Router, load_router, vectors
 from multitune.training.prepare import PreparedRun, prepare_run
@@ -59,6 +60,7 @@ def add_task(
     alone: bool = False,
     overwrite: bool = False,
     observe: Observe = unwatched,
+    backbone: Backbone | None = None,
 ) -> TaskChange:
     """Train an adapter for one new task, and write a routing version that knows it.
 
@@ -68,46 +70,50 @@ def add_task(
         alone: learn from the base, also where there is a shared adapter.
         overwrite: start a task over that was begun from another file.
         observe: gets the events of its training.
+        backbone: the run's base, without a bank, and so it is left; loaded when None.
 
     Raises:
         InputError: the task is there already, is for another base, or does not fit; the run folder is unchanged.
         TrainingError, Interrupted: adding the same file again goes on.
     """
-    before = _open(folder)
+    before = _open(folder, backbone=backbone)
+    backbone = before.run.bank.backbone
     before.router.require_growing()
     config = _joining(before, new, alone)
     name = config.tasks[0].name
     began = folder.added(name)
     state, known = _state(before, began.path), before.run
     main, joined = known.main, {task: h.prepared for task, h in known.homes.items() if h.folder != folder}
-    del before, known  # their backbone: training loads its own
+    known.bank.close()
     resume = began.config.is_file() and not overwrite
     try:
-        with evaluated_run(config, resume=resume, observe=observe, overwrite=overwrite):
-            pass
+        with evaluated_run(config, resume, observe, overwrite, backbone) as begun:
+            begun.subjects[0].bank.close()
     except RunFolderError as error:
         if not resume:
             raise
         raise RunFolderError(
             f"{began.path}: task {name!r} was begun from another file. To start over: multitune add --overwrite"
         ) from error
-    now = _open(folder, main, {**joined, name: prepare_run(config)})
+    now = _open(folder, main, {**joined, name: prepare_run(config)}, backbone)
     home = now.run.homes[name]
     choice = elect(home, now.run.candidates(name), now.run.bank)
     router = deepcopy(now.router)
     train, held = (vectors(now.features, {name: task_texts(home.prepared, name, s)})[name] for s in FITTED_ON)
     router.add(name, train, held)
     choices = {**now.table.tasks, name: choice}
-    return _write(now, router, choices, state, added=name)
+    change = _write(now, router, choices, state, added=name)
+    now.run.bank.close()
+    return change
 
 
-def remove_task(folder: RunFolder, name: str) -> TaskChange:
+def remove_task(folder: RunFolder, name: str, backbone: Backbone | None = None) -> TaskChange:
     """Write a routing version without a task, and delete what it brought if it joined later.
 
     Raises:
         RouterError: no such task, or it is the last one; the run folder is unchanged.
     """
-    now = _open(folder)
+    now = _open(folder, backbone=backbone)
     if name not in now.table.tasks:
         raise RouterError(f"{folder.path}: no task {name!r} is routed to. {suggest(name, now.table.tasks)}")
     left = folder.added(name).path
@@ -119,19 +125,23 @@ def remove_task(folder: RunFolder, name: str) -> TaskChange:
     if users:
         raise RouterError(f"{folder.path}: task {users[0]!r} ships with an adapter of {name!r}. Remove that one first")
     done = _write(now, router, choices, state, removed=name)
+    now.run.bank.close()
     shutil.rmtree(left, ignore_errors=True)
     return done
 
 
 def _open(
-    folder: RunFolder, main: PreparedRun | None = None, joined: Mapping[str, PreparedRun] | None = None
+    folder: RunFolder,
+    main: PreparedRun | None = None,
+    joined: Mapping[str, PreparedRun] | None = None,
+    backbone: Backbone | None = None,
 ) -> _RoutedRun:
-    """Load a run from disk; `main` and `joined` are its data where they are at hand."""
+    """Load a run from disk; what is given is at hand already: its data, the data of joined tasks, its base."""
     table = require_table(folder)
     main = main or prepare_run(load_config(folder.config))
     joined = read_joined(folder) if joined is None else joined
     wanted = {*table.adapters.values(), *joined, shared_adapter(folder, main.config)}
-    run = open_run_models(folder, main, joined, only={name for name in wanted if name})
+    run = open_run_models(folder, main, joined, backbone=backbone, only={name for name in wanted if name})
     features = open_features(main.config.router.features, run.bank.backbone, main.chat.tokenizer)
     return _RoutedRun(run, table, load_router(folder.routing_versions[-1], features.key), features)
 

@@ -12,7 +12,7 @@ from multitune.core.results.routing import Role
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.deployment.select import Candidate
-from multitune.model.backbone import load_backbone
+from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.training.prepare import PreparedRun, prepare_run
@@ -79,6 +79,7 @@ def open_run_models(
     main: PreparedRun,
     joined: Mapping[str, PreparedRun],
     *,
+    backbone: Backbone | None = None,
     bank: AdapterBank | None = None,
     only: Collection[str] | None = None,
 ) -> OpenRun:
@@ -88,13 +89,14 @@ def open_run_models(
         folder: of the run.
         main: its data.
         joined: task that joined later -> its data.
+        backbone: the run's base, without a bank; loaded when None.
         bank: with the backbone, and adapters that are loaded already; a new one when None.
         only: the adapters to load; all when None.
 
     Raises:
         AdapterError: an adapter is damaged or gone.
     """
-    bank = bank or AdapterBank(load_backbone(main.ref, main.config.device, main.config.dtype))
+    bank = bank or AdapterBank(backbone or load_backbone(main.ref, main.config.device, main.config.dtype))
     paths = {plan.spec.name: folder.adapter(plan.spec.name) for plan in main.plans}
     paths |= {task: folder.added(task).adapter(task) for task in joined}
     for name, path in paths.items():

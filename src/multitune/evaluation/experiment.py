@@ -13,6 +13,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
+from multitune.model.backbone import Backbone
 from multitune.training.job import train_run
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
@@ -30,7 +31,11 @@ class EvaluatedRun:
 
 @contextmanager
 def evaluated_run(
-    config: RunConfig, resume: bool = False, observe: Observe = unwatched, overwrite: bool = False
+    config: RunConfig,
+    resume: bool = False,
+    observe: Observe = unwatched,
+    overwrite: bool = False,
+    backbone: Backbone | None = None,
 ) -> Generator[EvaluatedRun]:
     """Prepare, train and evaluate; within the block the event log stays open for what follows.
 
@@ -39,6 +44,7 @@ def evaluated_run(
         resume: go on with a run that was stopped.
         observe: gets every event of the run.
         overwrite: start over in a folder that holds a run.
+        backbone: the run's base, without a bank; loaded when None.
 
     Raises:
         InputError: config or data do not fit; nothing was written.
@@ -54,9 +60,9 @@ def evaluated_run(
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
-        train_run(prepared, folder, resume=resume, observe=watch, log=log)
+        backbone = train_run(prepared, folder, resume=resume, observe=watch, backbone=backbone, log=log)
         log(PhaseEvent(name="evaluate"))
-        subjects = open_subjects(prepared, folder)
+        subjects = open_subjects(prepared, folder, backbone)
         evaluate_run(folder, prepared, subjects, log)
         yield EvaluatedRun(folder, prepared, subjects, log)
     finally:

@@ -15,7 +15,7 @@ from multitune.core.bases import BASE
 from multitune.core.errors import AdapterError, ModelError, suggest
 from multitune.core.seeds import generator
 from multitune.model.backbone import Backbone
-from multitune.model.lora import LoraLinear, LowRank, install
+from multitune.model.lora import LoraLinear, LowRank, replace_layers
 
 BASE_NUMBER = -1  # by which packs name the base: no layer has a pair of this number
 
@@ -88,6 +88,8 @@ def lay_out(shapes: Mapping[str, tuple[int, int]], ranks: Mapping[str, tuple[int
 class AdapterBank:
     """Adapters by name on one backbone. Adding, training or removing one never touches another.
 
+    A backbone has one bank at a time; `close` gives it back for the next one.
+
     >>> from multitune.core.bases import resolve_base
     >>> from multitune.model.backbone import load_backbone
     >>> bank = multitune.AdapterBank(load_backbone(resolve_base("base", Path.cwd()), device="cpu"))
@@ -97,12 +99,22 @@ class AdapterBank:
     """
 
     def __init__(self, backbone: Backbone) -> None:
+        assert not any(isinstance(m, LoraLinear) for m in backbone.model.modules()), "its last bank was not closed"
         self.backbone = backbone
         self._routes = backbone.routes
         self._linears = linear_layers(backbone.model)
         self._layers: dict[str, LoraLinear] = {}
         self._adapters: dict[str, Adapter] = {}
         self._numbers: dict[str, int] = {}
+        self._recomputed: list[Any] = []  # layers that keep no activations
+
+    def close(self) -> None:
+        """Take all adapters out and leave the backbone as it was before the bank; the bank is of no more use."""
+        replace_layers(self.backbone.model, {name: self._linears[name] for name in self._layers})
+        self.backbone.model.disable_input_require_grads()
+        for layer in self._recomputed:
+            del layer.forward
+        self._layers, self._adapters, self._numbers, self._recomputed = {}, {}, {}, []
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -157,7 +169,9 @@ class AdapterBank:
         self._adapters[name] = adapter
         self._numbers[name] = max(self._numbers.values(), default=-1) + 1
         missing = {s.module: self._linears[s.module] for s in slots if s.module not in self._layers}
-        self._layers |= install(self.backbone.model, missing, self._routes)
+        layers = {module: LoraLinear(linear, self._routes) for module, linear in missing.items()}
+        replace_layers(self.backbone.model, layers)
+        self._layers |= layers
         self._connect(adapter)
         return adapter
 
@@ -216,12 +230,13 @@ class AdapterBank:
     def train(self, name: str) -> Adapter:
         """Give an adapter a gradient, which backward passes then add to, and a float32 master if it has none."""
         adapter = self[name]
+        if not any(other.grad is not None for other in self._adapters.values()):
+            self.backbone.model.enable_input_require_grads()
         adapter.weights = adapter.weights.float()
         adapter.grad = torch.zeros_like(adapter.weights)
         for other in self._adapters.values():
             if adapter in other.stack:
                 self._connect(other)
-        self.backbone.model.enable_input_require_grads()
         return adapter
 
     def recompute_layers(self) -> None:
@@ -243,6 +258,7 @@ class AdapterBank:
             )
         for layer in layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=self._same_routes)
+        self._recomputed = layers
 
     def _same_routes(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """Contexts of a layer's forward pass and of its second one, which runs after `route` was left."""

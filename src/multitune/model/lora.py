@@ -258,11 +258,8 @@ class _BlockedLinear(torch.autograd.Function):
         return grad_in.view(ctx.shape), None, None, None
 
 
-def install(model: nn.Module, targets: Mapping[str, nn.Linear], routes: Routes) -> dict[str, LoraLinear]:
-    """Put a LoraLinear in the place of each target; the weights stay the same objects."""
-    layers: dict[str, LoraLinear] = {}
-    for name, linear in targets.items():
+def replace_layers(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """Put each layer in the place that its name says."""
+    for name, layer in layers.items():
         parent, _, leaf = name.rpartition(".")
-        layers[name] = LoraLinear(linear, routes)
-        setattr(model.get_submodule(parent), leaf, layers[name])
-    return layers
+        setattr(model.get_submodule(parent), leaf, layer)

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 from multitune.core.errors import InputError, MissingExtraError, MultituneError, TrainingError
 from multitune.core.events import Observe, unwatched
 from multitune.core.results.events import NoteEvent
-from multitune.study.jobs import JobResult, StudyJob, train_job
+from multitune.model.backbone import Backbone
+from multitune.study.jobs import JobResult, StudyJob, load_base, train_job
 from multitune.training.prepare import PreparedRun
 
 RETRIES = 3  # of a job whose worker or node died
@@ -32,11 +33,13 @@ class LocalExecutor:
 
     def __init__(self, observe: Observe = unwatched) -> None:
         self._observe = observe
+        self._backbone: Backbone | None = None
 
     def run(self, prepared: PreparedRun, jobs: Iterable[StudyJob]) -> Iterator[JobResult]:
-        """Results in the order of the jobs."""
+        """Results in the order of the jobs, which train on one backbone."""
         for job in jobs:
-            yield train_job(prepared, job, self._observe)
+            self._backbone = self._backbone or load_base(prepared)
+            yield train_job(prepared, job, self._observe, self._backbone)
 
 
 class RayExecutor:

@@ -14,7 +14,7 @@ from multitune.core.records import Split
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject, predict_options, predict_task
-from multitune.model.backbone import load_backbone
+from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.study.arms import Answers, Arm, ArmResult
@@ -40,8 +40,16 @@ class JobResult:
     arms: tuple[ArmResult, ...]
 
 
-def train_job(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched) -> JobResult:
+def train_job(
+    prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched, backbone: Backbone | None = None
+) -> JobResult:
     """Train the arms of a job, or go on where it was stopped, and let each answer its tasks.
+
+    Args:
+        prepared: the run that the study is of.
+        job: what to train.
+        observe: gets every event.
+        backbone: the run's base, without a bank, and so it is left; loaded when None.
 
     Raises:
         TrainingError, StorageError, Interrupted: what was saved is intact, and the same call goes on.
@@ -51,13 +59,14 @@ def train_job(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched
     run = run_of(prepared, job)
     trained = {key: arm for key, arm in job.arms.items() if arm.steps}
     if trained:
-        train_run(run, folder, resume=_goes_on(run, folder), observe=observe)
-        subjects = {subject.name: subject for subject in open_subjects(run, folder)}
+        backbone = train_run(run, folder, resume=_goes_on(run, folder), observe=observe, backbone=backbone)
+        subjects = {subject.name: subject for subject in open_subjects(run, folder, backbone)}
     else:
-        subjects = {BASE: Subject(BASE, _bank(prepared), BASE)}
+        subjects = {BASE: Subject(BASE, AdapterBank(backbone or load_base(prepared)), BASE)}
     answers = {
         key: answer_arm(prepared, subjects.get(key, subjects[BASE]), arm, job.split) for key, arm in job.arms.items()
     }
+    subjects[BASE].bank.close()
     seconds = time.monotonic() - started
     tokens = {key: drawn_tokens(run, key) if arm.steps else 0 for key, arm in job.arms.items()}
     whole = sum(tokens.values()) or 1
@@ -127,7 +136,7 @@ def answer_again(
         adapters: where the weights of each key lie.
         split: whose rows to answer.
     """
-    bank = _bank(prepared)
+    bank = AdapterBank(load_base(prepared))
     for key, arm in arms.items():
         if arm.steps:
             load_adapter(bank, adapters[key], key)
@@ -160,6 +169,6 @@ def job_name(keys: Sequence[str]) -> str:
     return "job-" + hashlib.sha256(" ".join(keys).encode()).hexdigest()[:12]
 
 
-def _bank(prepared: PreparedRun) -> AdapterBank:
-    config = prepared.config
-    return AdapterBank(load_backbone(prepared.ref, config.device, config.dtype))
+def load_base(prepared: PreparedRun) -> Backbone:
+    """The base of a run."""
+    return load_backbone(prepared.ref, prepared.config.device, prepared.config.dtype)

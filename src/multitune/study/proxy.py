@@ -22,10 +22,10 @@ from multitune.core.records import SPLITS, PackRow, Segments
 from multitune.core.results.run import Selection
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
-from multitune.model.backbone import TOLERANCE, Backbone, load_backbone
+from multitune.model.backbone import TOLERANCE, Backbone
 from multitune.model.bank import BASE_NUMBER
 from multitune.model.lora import Routes
-from multitune.study.jobs import StudyJob, clear_job, run_of
+from multitune.study.jobs import StudyJob, clear_job, load_base, run_of
 from multitune.training.job import train_run
 from multitune.training.plan import plan_adapters
 from multitune.training.prepare import PreparedRun
@@ -89,7 +89,7 @@ def proxy_losses(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatc
         key -> task -> nats per answer token; `seconds` stands beside the tasks, an equal part of the whole.
     """
     started = time.monotonic()
-    backbone = load_backbone(prepared.ref, prepared.config.device, prepared.config.dtype)
+    backbone = load_base(prepared)
     cut, upper = cut_run(run_of(prepared, job), backbone)
     del backbone
     folder = RunFolder(job.folder)

@@ -117,6 +117,18 @@ class Task:
                     f"{self._place}: {setting} is {column!r}, which is no column. {suggest(column, sorted(columns))}"
                 )
 
+    def prompts(self, rows: Iterable[Row]) -> list[str]:
+        """What the model is asked for each row; the rows need no answer.
+
+        Raises:
+            TaskError: the prompt needs a column there is not, or a row gives none.
+        """
+        found: list[str] = []
+        for number, row in enumerate(rows, start=1):
+            self._prompt.check(row)
+            found.append(self._filled(self._prompt, row, f"row {number}"))
+        return found
+
     def read(self, output: str) -> Any:
         """What an output says, by the task's kind.
 
@@ -168,16 +180,20 @@ class Task:
     def _example(self, row: Row, number: str, ids: "_Ids") -> Example:
         given = self._cell(row, self.config.id, number) if self.config.id else ""
         where = f"{number} (id {given!r})" if given else number
-        try:
-            prompt, answer = self._prompt.render(row), self._answer.render(row)
-        except TaskError as error:
-            raise TaskError(f"{error} [{where}]") from error
-        for part, text in (("prompt", prompt), ("answer", answer)):
-            if not text:
-                raise TaskError(f"{self._place}: {where} gives an empty {part}. Mend or remove the row")
+        prompt, answer = (self._filled(template, row, where) for template in (self._prompt, self._answer))
         gold = self._checked_gold(answer, where)
         group = self._cell(row, self.config.group, where) if self.config.group else ""
         return Example(self.name, ids.once(given or _content_id(prompt, answer)), prompt, answer, gold, group)
+
+    def _filled(self, template: Template, row: Row, where: str) -> str:
+        try:
+            text = template.render(row)
+        except TaskError as error:
+            raise TaskError(f"{error} [{where}]") from error
+        if not text:
+            part = "prompt" if template is self._prompt else "answer"
+            raise TaskError(f"{self._place}: {where} gives an empty {part}. Mend or remove the row")
+        return text
 
     def _cell(self, row: Row, column: str, where: str) -> str:
         value = row.get(column)

@@ -179,7 +179,7 @@ def train_run(
     observe: Observe = unwatched,
     backbone: Backbone | None = None,
     log: EventLog | None = None,
-) -> None:
+) -> Backbone | None:
     """Train every adapter of a prepared run into its folder; the chosen ones end up under adapters/.
 
     What only training needs is deleted at the end. To resume a run whose training is complete changes nothing.
@@ -189,8 +189,11 @@ def train_run(
         folder: of the run; what is there is deleted, unless it is gone on with.
         resume: go on where the folder's checkpoint stands.
         observe: gets every event.
-        backbone: to train on; the run's base when None.
+        backbone: to train on, without a bank; the run's base when None.
         log: of a caller who goes on with it afterwards and closes it; one of its own when None.
+
+    Returns:
+        The backbone as it was before, for another bank; None where none was loaded, or training changed its weights.
 
     Raises:
         RunFolderError: the folder holds another run, or its data or checkpoint changed.
@@ -202,7 +205,7 @@ def train_run(
         if trained := _trained(run, folder):
             observe(NoteEvent(text="every adapter is trained already"))
             _finish(folder, trained, log)
-            return
+            return backbone
         checkpoint = load_checkpoint(folder.checkpoint)
     observe(PhaseEvent(name="load"))
     bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
@@ -227,8 +230,10 @@ def train_run(
         job.publish_best()
         folder.drop_training()
     finally:
+        bank.close()
         if log is None:
             events.close()
+    return bank.backbone if run.config.method == "lora" else None
 
 
 def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:

@@ -1,0 +1,220 @@
+"""The adapters of a finished run answer texts that nobody scores: chats, prompts, and rows of its tasks.
+
+Nothing but the run folder and the base is read: a run goes on answering where its data is gone.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from multitune.config.load import load_config
+from multitune.core.bases import BASE, BaseRef, resolve_base
+from multitune.core.errors import InputError, RouterError, suggest
+from multitune.core.records import Message, Segments
+from multitune.core.results.base import Record
+from multitune.core.results.run import DataRecord
+from multitune.core.run_folder import RunFolder
+from multitune.data.tokenizer import ChatFormat, load_tokenizer
+from multitune.evaluation.subjects import shipped_adapters
+from multitune.inference.generate import GenerateOptions, generate
+from multitune.inference.labels import score_labels
+from multitune.inference.predict import LONGEST_ANSWER
+from multitune.model.backbone import Backbone, load_backbone
+from multitune.model.bank import AdapterBank
+from multitune.model.files import load_adapter
+from multitune.routing.features import open_features
+from multitune.routing.router import Decision, load_router
+from multitune.tasks.task import Task
+
+AUTO = "auto"  # in the place of an adapter's name: the one that the router, or the task, picks
+ROLES = ("system", "user", "assistant")
+Conversation = str | Sequence[Message]  # one prompt, or the messages so far
+
+
+class Answer(Record):
+    """What a run answers to one prompt or row."""
+
+    text: str
+    adapter: str  # that answered, or `base`
+    route: Decision | None = None  # why that one, where the router chose
+    value: Any = None  # `text` as the task reads it, for rows of a task
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Answerer:
+    """A run's base with its adapters, each loaded when it is first asked."""
+
+    def __init__(self, folder: RunFolder, backbone: Backbone | None = None) -> None:
+        """Read what the run is.
+
+        Args:
+            folder: of the run.
+            backbone: its base, without a bank; loaded when None.
+
+        Raises:
+            ModelError: the base is not to be had.
+        """
+        self._folder = folder
+        self.config = load_config(folder.require().config)
+        ref = resolve_base(self.config.base)
+        self.chat = ChatFormat(load_tokenizer(ref), self.config.system)
+        self.bank = AdapterBank(backbone or load_backbone(ref, self.config.device, self.config.dtype))
+        self._tuned: dict[str, AdapterBank] = {}  # models that were trained as a whole
+
+    def close(self) -> Backbone:
+        """Give the backbone back without adapters; the answerer is of no more use."""
+        self.bank.close()
+        return self.bank.backbone
+
+    def route(self, texts: Sequence[str]) -> list[Decision]:
+        """Where each text goes.
+
+        Raises:
+            RouterError: the run has no router.
+        """
+        shipped = shipped_adapters(self._folder, self.config)
+        return self._router[0].decide(self._router[1].of(texts), shipped)
+
+    def generate(
+        self, conversations: Sequence[Conversation], adapter: str = AUTO, max_new_tokens: int = LONGEST_ANSWER
+    ) -> list[Answer]:
+        """Greedy answers, in the order of the conversations.
+
+        Args:
+            conversations: a prompt, or messages of which the last is the user's, each.
+            adapter: its name, `base`, or `auto` for the one the router picks by what the user wrote.
+            max_new_tokens: most tokens of an answer.
+
+        Raises:
+            InputError: no such adapter, or a conversation that is none.
+            RouterError: `auto`, and the run has neither a router nor one adapter of all its tasks.
+            MultituneError: a prompt does not fit into memory, or outputs are not finite.
+        """
+        messages = [_checked(one) for one in conversations]
+        prompts = self.chat.encode_conversations(messages)
+        if adapter == AUTO and not self._folder.routing_versions:
+            adapter = self._of_all_tasks()
+        if adapter != AUTO:
+            texts = self._decode(prompts, [adapter] * len(prompts), max_new_tokens)
+            return [Answer(text=text, adapter=adapter) for text in texts]
+        asked = ["\n\n".join(m["content"] for m in one if m["role"] == "user") for one in messages]
+        routes = self.route(asked)
+        texts = self._decode(prompts, [route.adapter for route in routes], max_new_tokens)
+        pairs = zip(texts, routes, strict=True)
+        return [Answer(text=text, adapter=route.adapter, route=route) for text, route in pairs]
+
+    def predict(self, task: str, rows: Sequence[Mapping[str, Any]], adapter: str = AUTO) -> list[Answer]:
+        """Answers to rows as they stand in the data of a task; its own template asks, labels are picked by likelihood.
+
+        Args:
+            task: of the run, or one that joined.
+            rows: with the columns that the prompt of the task needs; no answer.
+            adapter: its name, `base`, or `auto` for the one the task ships with.
+
+        Raises:
+            InputError: no such task or adapter, or a row that lacks a column.
+        """
+        if task not in self._tasks:
+            raise InputError(f"{self._folder.path}: no task {task!r}. {suggest(task, self._tasks)}")
+        asked = self._tasks[task]
+        shipped = shipped_adapters(self._folder, self.config)
+        name = shipped.get(task, task) if adapter == AUTO else adapter
+        prompts = self.chat.encode_prompts(asked.prompts(rows))
+        if asked.config.kind == "classify":
+            bank, inner = self._model(name)
+            labels = self.chat.encode_answers(asked.labels)
+            found = score_labels(bank, inner, prompts, labels, self._room(prompts, labels))
+            texts = [asked.labels[label] for label in found.best]
+        else:
+            most = asked.config.max_new_tokens or LONGEST_ANSWER
+            texts = self._decode(prompts, [name] * len(prompts), most)
+        return [Answer(text=text, adapter=name, value=asked.read(text)) for text in texts]
+
+    def _decode(self, prompts: Sequence[np.ndarray], adapters: Sequence[str], max_new_tokens: int) -> list[str]:
+        texts = [""] * len(prompts)
+        options = GenerateOptions(max_new_tokens, self.config.evaluate.batch_size, self._room(prompts))
+        stop = np.array(self.chat.stop_ids[:1], dtype=np.int32)  # in the place of an answer to score
+        for name in dict.fromkeys(adapters):
+            bank, inner = self._model(name)
+            mine = [at for at, adapter in enumerate(adapters) if adapter == name]
+            found, _ = generate(bank, inner, [Segments(prompts[at], stop) for at in mine], self.chat, options)
+            for at, text in zip(mine, found, strict=True):
+                texts[at] = text
+        return texts
+
+    def _room(self, prompts: Sequence[np.ndarray], labels: Sequence[np.ndarray] = ()) -> int:
+        """Tokens of a pack, which must hold the longest prompt with any label behind it."""
+        longest = max((len(prompt) for prompt in prompts), default=0)
+        most = int(getattr(self.bank.backbone.model.config, "max_position_embeddings", 0) or longest)
+        if longest > most:
+            raise InputError(f"a prompt has {longest:,} tokens, and {self.config.base} reads {most:,}. Shorten it")
+        return max(self.config.train.pack_tokens, longest + max(map(len, labels), default=1))
+
+    def _model(self, name: str) -> tuple[AdapterBank, str]:
+        """The bank that answers as `name`, and what it is called there."""
+        if name == BASE or name in self.bank.names:
+            return self.bank, name
+        paths = self._folder.adapters
+        if name not in paths:
+            raise InputError(f"{self._folder.path}: no adapter {name!r}. {suggest(name, [BASE, *paths])}")
+        if self.config.method == "lora":
+            load_adapter(self.bank, paths[name], name)
+            return self.bank, name
+        if name not in self._tuned:
+            tuned = BaseRef(name, str(paths[name]))
+            self._tuned[name] = AdapterBank(load_backbone(tuned, self.config.device, self.config.dtype))
+        return self._tuned[name], BASE
+
+    def _of_all_tasks(self) -> str:
+        names = set(shipped_adapters(self._folder, self.config).values())
+        if len(names) == 1:
+            return names.pop()
+        raise RouterError(
+            f"{self._folder.path}: has no router that could pick an adapter. Name one ({', '.join(sorted(names))}), "
+            f"or make a router: multitune select {self._folder.path}"
+        )
+
+    @cached_property
+    def _router(self) -> Any:
+        """The router that holds, and the features it reads."""
+        if not self._folder.routing_versions:
+            raise RouterError(
+                f"{self._folder.path}: has no router yet. Make one: multitune select {self._folder.path}"
+            )
+        features = open_features(self.config.router.features, self.bank.backbone, self.chat.tokenizer)
+        return load_router(self._folder.routing_versions[-1], features.key), features
+
+    @cached_property
+    def _tasks(self) -> dict[str, Task]:
+        """The tasks of the run and those that joined, with the labels of their data."""
+        found: dict[str, Task] = {}
+        for folder in (self._folder, *(self._folder.added(task) for task in self._folder.joined)):
+            sets = DataRecord.read(folder.data).sets
+            for config in load_config(folder.config).tasks:
+                found[config.name] = Task(config)
+                found[config.name].fit_labels(sets[config.name].labels)
+        return found
+
+
+def _checked(conversation: Conversation) -> Sequence[Message]:
+    """A conversation as messages.
+
+    Raises:
+        InputError: it is empty, or no chat that an answer could follow.
+    """
+    messages = [{"role": "user", "content": conversation}] if isinstance(conversation, str) else conversation
+    for number, message in enumerate(messages, start=1):
+        role, content = message.get("role"), message.get("content")
+        if role not in ROLES:
+            raise InputError(f"message {number} has the role {role!r}. {suggest(str(role), ROLES)}")
+        if not isinstance(content, str) or not content.strip():
+            raise InputError(f"message {number} has no text. Give `content` as a text that is not empty")
+        if role == "system" and number > 1:
+            raise InputError(f"message {number} is a system message. It may only stand first")
+    if not messages or messages[-1]["role"] != "user":
+        raise InputError("the last message is not the user's, so there is nothing to answer. End with a user message")
+    return messages

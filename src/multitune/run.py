@@ -1,0 +1,375 @@
+"""The front door: train, open a finished run, ask it, and every verb of the command line as a function.
+
+A run that was opened keeps its base in memory: whatever is done with it loads the base once at most.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitune.config.load import dump_config, load_config, parse_config
+from multitune.config.schema import RunConfig
+from multitune.config.study import load_study
+from multitune.config.text import read_yaml
+from multitune.core.errors import RunFolderError, suggest
+from multitune.core.events import Observe, unwatched
+from multitune.core.predictions import read_predictions
+from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.routing import RoutingVersion, TaskChange
+from multitune.core.results.run import CheckReport
+from multitune.core.results.scores import Scores
+from multitune.core.results.study import Findings, TrialsReport
+from multitune.core.routing_versions import read_version
+from multitune.core.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from multitune.deployment.answering import Answer, Answerer, Conversation
+    from multitune.evaluation.external import RemoteOptions
+    from multitune.model.backbone import Backbone
+    from multitune.routing.router import Decision
+
+Config = RunConfig | Mapping[str, Any] | Path | str  # a run, what a run file says, or the path of one
+
+
+class Run:
+    """A finished run: what it found, and its adapters, ready to answer.
+
+    >>> run = multitune.open_run("runs/tiny")
+    >>> run
+    Run('runs/tiny')
+    >>> run.scores.transfer["shared"].tasks[0].task, run.routing.version
+    ('colours', 'v0001')
+    >>> answer = run.generate("say w1 w7", max_new_tokens=3)
+    >>> answer.adapter in run.adapters, answer.route.task
+    (True, 'colours')
+    """
+
+    def __init__(self, path: Path | str, backbone: "Backbone | None" = None) -> None:
+        """Open a run folder; its base is loaded when it is first needed.
+
+        Args:
+            path: the folder that `train` made.
+            backbone: its base, without a bank.
+
+        Raises:
+            RunFolderError: there is no run.
+        """
+        self.folder = RunFolder(Path(path)).require()
+        self._backbone = backbone
+        self._answerer: Answerer | None = None
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """The run folder."""
+        return self.folder.path
+
+    @property
+    def config(self) -> RunConfig:
+        """What was trained."""
+        return load_config(self.folder.config)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of its tasks, those that joined later last."""
+        return (*(task.name for task in self.config.tasks), *self.folder.joined)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """Names of its adapters."""
+        return tuple(self.folder.adapters)
+
+    @property
+    def scores(self) -> Scores:
+        """Scores, verdicts and retention on the run's own rows, joined tasks included."""
+        found = Scores.read(self.folder.scores)
+        for task in self.folder.joined:
+            found = found.joined_with(Scores.read(self.folder.added(task).scores))
+        return found
+
+    @property
+    def routing(self) -> RoutingVersion | None:
+        """What each task ships with, why, and what the router is worth; None where nothing was chosen."""
+        return read_version(self.folder)
+
+    def predictions(
+        self, task: str, adapter: str | None = None, *, split: str | None = None, evaluation: str | None = None
+    ) -> "DataFrame":
+        """What the base and the adapters answered to the rows of a task, one row per answer.
+
+        Args:
+            task: of the run, or one that joined.
+            adapter: `base` or an adapter; all when None.
+            split: of the rows; the one that was scored when None.
+            evaluation: the name of another evaluation; the run's own when None.
+
+        Raises:
+            InputError: there are no such answers.
+        """
+        from pandas import DataFrame
+
+        folder = self.folder.evaluation(evaluation) if evaluation else self.folder
+        folder = folder.added(task) if task in self.folder.joined else folder
+        split = split or Scores.read(folder.scores).split
+        names = [adapter] if adapter else folder.answered(task, split)
+        if not names:
+            raise RunFolderError(f"{folder.path}: no answers to {split} rows of {task!r}. {suggest(task, self.tasks)}")
+        parts = {name: read_predictions(folder.predictions(name, task, split)) for name in names}
+        fields = ("id", "output", "value", "gold", "score", "loss")
+        return DataFrame(
+            [{"adapter": n, **{f: getattr(p, f) for f in fields}} for n, rows in parts.items() for p in rows],
+            columns=["adapter", *fields],
+        )
+
+    def route(self, text: str) -> "Decision":
+        """Which adapter the router picks for a text, how sure it is, and why."""
+        return self._answering().route([text])[0]
+
+    def generate(self, prompt: "Conversation", adapter: str = "auto", max_new_tokens: int | None = None) -> "Answer":
+        """The answer to a prompt, or to the messages of a chat; `generate_all` answers many at once."""
+        return self.generate_all([prompt], adapter, max_new_tokens)[0]
+
+    def generate_all(
+        self, prompts: "Sequence[Conversation]", adapter: str = "auto", max_new_tokens: int | None = None
+    ) -> "list[Answer]":
+        """Greedy answers, in the order of the prompts.
+
+        Args:
+            prompts: texts, or messages of which the last is the user's: `[{"role": "user", "content": "…"}]`.
+            adapter: its name, `base`, or `auto` for the one that the router picks.
+            max_new_tokens: most tokens of an answer; 512 when None.
+        """
+        from multitune.inference.predict import LONGEST_ANSWER
+
+        return self._answering().generate(prompts, adapter, max_new_tokens or LONGEST_ANSWER)
+
+    def predict(self, task: str, rows: "Sequence[Mapping[str, Any]]", adapter: str = "auto") -> "list[Answer]":
+        """Answers to rows as they stand in the data of a task: its template asks, and reads what comes back."""
+        return self._answering().predict(task, rows, adapter)
+
+    def evaluate(
+        self,
+        *,
+        split: str | None = None,
+        limit: int | None = None,
+        name: str | None = None,
+        observe: Observe = unwatched,
+    ) -> Scores:
+        """Score the adapters again; on other rows as an evaluation of its own, beside the run's."""
+        from multitune.pipeline import evaluate_folder
+
+        with self._lent() as backbone:
+            scores, _ = evaluate_folder(self.path, observe, split=split, limit=limit, name=name, backbone=backbone)
+        return scores
+
+    def compare(self, against: str, *, observe: Observe = unwatched, **how: Any) -> ModelComparison:
+        """Hold the run against `openai:MODEL`, `local:BASE` or `adapter:FOLDER`; `how` as of `compare_folder`."""
+        from multitune.evaluation.comparison import compare_folder
+
+        return compare_folder(self.path, against, observe=observe, **how)
+
+    def select(self, overrides: Sequence[str] = (), observe: Observe = unwatched) -> RoutingVersion:
+        """Choose again which adapter each task ships with, and fit the router."""
+        from multitune.pipeline import select_folder
+
+        with self._lent() as backbone:
+            return select_folder(self.path, observe, tuple(overrides), backbone)
+
+    def add(
+        self, config: Config, *, alone: bool = False, overwrite: bool = False, observe: Observe = unwatched
+    ) -> TaskChange:
+        """Train one adapter for a new task and route to it; nothing that was there before changes."""
+        from multitune.deployment.extend import add_task
+
+        new = read_config(config)
+        with self._lent() as backbone:
+            return add_task(self.folder, new, alone=alone, overwrite=overwrite, observe=observe, backbone=backbone)
+
+    def remove(self, task: str) -> TaskChange:
+        """Route to a task no more; one that joined later is deleted."""
+        from multitune.deployment.extend import remove_task
+
+        with self._lent() as backbone:
+            return remove_task(self.folder, task, backbone)
+
+    def export(self, adapter: str, to: Path | str, form: str = "peft") -> str:
+        """Copy an adapter out: `peft` (also for vLLM), `gguf` for llama.cpp, or `merged`; returns how to load it."""
+        from multitune.deployment.export import export_adapter, parse_form
+        from multitune.reporting.card import card_or_none
+
+        card = card_or_none(self.folder, adapter)
+        return export_adapter(self.folder, adapter, Path(to), parse_form(form), card)
+
+    def report(self, output: Path | str | None = None) -> Path:
+        """Write the report as one page for a browser, and return where it is."""
+        from multitune.reporting.page import write_report
+
+        return write_report([self.path], Path(output) if output else None)
+
+    def _answering(self) -> "Answerer":
+        from multitune.deployment.answering import Answerer
+
+        if self._answerer is None:
+            self._answerer, self._backbone = Answerer(self.folder, self._backbone), None
+        return self._answerer
+
+    @contextmanager
+    def _lent(self) -> "Generator[Backbone]":
+        """The base, for work that brings adapters of its own; after a failure it is loaded anew."""
+        backbone = self._answering().close()
+        self._answerer = None
+        yield backbone
+        self._backbone = backbone
+
+
+def read_config(config: Config, overrides: Sequence[str] = ()) -> RunConfig:
+    """A run as the functions here take it: a RunConfig, what a run file says, or the path of one.
+
+    Raises:
+        ConfigError: with one line per fault.
+    """
+    if isinstance(config, RunConfig):
+        return parse_config(read_yaml(dump_config(config), "config"), Path(), overrides) if overrides else config
+    if isinstance(config, Mapping):
+        return parse_config(config, Path(), overrides)
+    return load_config(config, overrides)
+
+
+def open_run(path: Path | str) -> Run:
+    """A finished run, from its folder.
+
+    >>> multitune.open_run("runs/tiny").tasks
+    ('colours', 'copy')
+    """
+    return Run(path)
+
+
+def train(
+    config: Config,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    observe: Observe = unwatched,
+) -> Run:
+    """Train and evaluate; with several tasks also choose what each ships with, and fit the router.
+
+    Args:
+        config: a RunConfig, what a run file says, or the path of one.
+        overrides: as of `--set`, such as `train.epochs=1`.
+        resume: go on with a run that was stopped.
+        overwrite: start over in a folder that holds a run.
+        observe: gets every event of the run.
+
+    Raises:
+        InputError: config or data do not fit; nothing was written.
+        TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
+
+    >>> run = multitune.train("run.yaml", ["name=other", "adapters=shared"])
+    >>> run.path.name, run.adapters
+    ('other', ('shared',))
+    """
+    from multitune.pipeline import run_experiment
+
+    finished = run_experiment(read_config(config, overrides), resume, observe, overwrite)
+    return Run(finished.folder.path, finished.backbone)
+
+
+def check(
+    config: Config, overrides: Sequence[str] = (), progress: Callable[[str, int, int], None] | None = None
+) -> CheckReport:
+    """What a run would do, without loading a weight: data, mixture, steps, memory and time.
+
+    >>> report = multitune.check("run.yaml")
+    >>> [(one.name, one.rows["train"]) for one in report.sets][:2]
+    [('colours', 32), ('copy', 28)]
+    """
+    from multitune.planning import check_run
+
+    return check_run(read_config(config, overrides), progress)
+
+
+def evaluate(
+    run: Run | Path | str, *, split: str | None = None, limit: int | None = None, name: str | None = None
+) -> Scores:
+    """Score a finished run again; on other rows than its own as an evaluation beside the run's.
+
+    >>> scores = multitune.evaluate("runs/tiny", split="validation")
+    >>> scores.split, [row.task for row in scores.transfer["shared"].tasks]
+    ('validation', ['colours', 'copy'])
+    """
+    return _opened(run).evaluate(split=split, limit=limit, name=name)
+
+
+def compare(
+    run: Run | Path | str,
+    against: str,
+    *,
+    adapter: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    remote: "RemoteOptions | None" = None,
+) -> ModelComparison:
+    """Hold a finished run against another model, on the rows that it was scored on.
+
+    >>> found = multitune.compare("runs/tiny", "local:base", limit=4)
+    >>> [row.task for row in found.parsing["strict"].tasks]
+    ['colours', 'copy']
+    """
+    return _opened(run).compare(against, adapter=adapter, split=split, limit=limit, remote=remote)
+
+
+def select(run: Run | Path | str, overrides: Sequence[str] = ()) -> RoutingVersion:
+    """Choose which adapter each task ships with, by validation, and fit the router that finds it by content.
+
+    >>> multitune.select("runs/tiny", ["router.kind=softmax"]).version
+    'v0002'
+    """
+    return _opened(run).select(overrides)
+
+
+def add(run: Run | Path | str, config: Config, *, alone: bool = False, overwrite: bool = False) -> TaskChange:
+    """Train one adapter for a new task and route to it; nothing that was there before changes.
+
+    >>> change = multitune.add("runs/tiny", "joins.yaml")
+    >>> change.added, change.files_changed, change.logits_changed
+    ('echo', (), ())
+    """
+    return _opened(run).add(config, alone=alone, overwrite=overwrite)
+
+
+def run_study(file: Path | str, overrides: Sequence[str] = (), observe: Observe = unwatched) -> Findings:
+    """Find out which tasks belong together, at a part of the cost of training every combination.
+
+    >>> findings = multitune.run_study("study.yaml")
+    >>> sorted(task for group in findings.recommended.groups for task in group)
+    ['colours', 'copy']
+    """
+    from multitune.study.study import StudyOptions
+    from multitune.study.study import run_study as run
+
+    return run(*load_study(Path(file), tuple(overrides)), StudyOptions(observe=observe))
+
+
+def tune(
+    config: Config, overrides: Sequence[str] = (), *, trials: int, observe: Observe = unwatched, **how: Any
+) -> TrialsReport:
+    """Search learning rate, rank, passes and mixture, judged on validation rows alone; `how` as of `TuneOptions`.
+
+    >>> report = multitune.tune("run.yaml", trials=2)
+    >>> len(report.trials)
+    2
+    """
+    from multitune.tuning.tune import TuneOptions
+    from multitune.tuning.tune import tune as search
+
+    return search(read_config(config, overrides), TuneOptions(trials, observe=observe, **how))
+
+
+def _opened(run: Run | Path | str) -> Run:
+    return run if isinstance(run, Run) else Run(run)
