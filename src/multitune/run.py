@@ -1,4 +1,4 @@
-"""The front door: train, open a finished run, ask it, and every verb of the command line as a function.
+"""The public functions: train, open a finished run and let it answer, and every verb of the command line.
 
 A run that was opened keeps its base in memory: whatever is done with it loads the base once at most.
 """
@@ -168,7 +168,7 @@ class Run:
         return scores
 
     def compare(self, against: str, *, observe: Observe = unwatched, **how: Any) -> ModelComparison:
-        """Hold the run against `openai:MODEL`, `local:BASE` or `adapter:FOLDER`; `how` as of `compare_folder`."""
+        """Compare the run with `openai:MODEL`, `local:BASE` or `adapter:FOLDER`; `how` as of `compare_folder`."""
         from multitune.evaluation.comparison import compare_folder
 
         return compare_folder(self.path, against, observe=observe, **how)
@@ -315,7 +315,7 @@ def compare(
     limit: int | None = None,
     remote: "RemoteOptions | None" = None,
 ) -> ModelComparison:
-    """Hold a finished run against another model, on the rows that it was scored on.
+    """Compare a finished run with another model, on the rows that it was scored on.
 
     >>> found = multitune.compare("runs/tiny", "local:base", limit=4)
     >>> [row.task for row in found.parsing["strict"].tasks]

@@ -165,7 +165,7 @@ def test_prices_become_a_cost_and_a_cap_stops_and_can_be_raised(run: Path) -> No
 def test_nothing_is_sent_before_someone_says_yes(run: Path) -> None:
     with serving(lambda request: completion("red")) as server:
         flags = ("--against", "openai:served", "--api-base", server.url)
-        with pytest.raises(MultituneError, match="nothing was sent: there is nobody to ask"):
+        with pytest.raises(MultituneError, match="nothing was sent: there is no terminal to ask on"):
             invoke("eval", run, *flags)
         assert server.requests == []
 

@@ -89,7 +89,7 @@ def test_a_csv_field_may_be_a_megabyte_long(tmp_path: Path) -> None:
         ("a.csv", "text,label\n", "holds no rows"),
         ("a.csv", "text,text\na,b\n", "line 1 must name every column once"),
         ("a.csv", "text,label\nfine,1\none, two,1\n", "line 3 has 3 fields, the header has 2"),
-        ("a.csv", 'text\n"never closed\n', "Mend its quotes"),
+        ("a.csv", 'text\n"never closed\n', "Correct its quotes"),
         ("a.json", '[{"a": 1}, 2]', "item 2 is int"),
         ("a.json", '[{"a": 1},\n {"a" 2}]', "line 2 column 7"),
         ("a.parquet", b"PAR1 but not quite", "is not a whole Parquet file"),

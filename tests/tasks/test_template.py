@@ -34,7 +34,7 @@ def test_a_column_with_a_space_is_reached_through_the_row() -> None:
 
 
 def test_a_syntax_error_names_its_line() -> None:
-    with pytest.raises(TaskError, match=r"task 'x': prompt, line 2: .*Mend the template"):
+    with pytest.raises(TaskError, match=r"task 'x': prompt, line 2: .*Correct the template"):
         Template("fine\n{{ text", "task 'x': prompt")
 
 

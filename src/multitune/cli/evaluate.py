@@ -158,7 +158,7 @@ def _consents(estimate: "Estimate", yes: bool, console: "Console") -> bool:
     if yes:
         return True
     if not console.is_terminal:
-        raise InputError("nothing was sent: there is nobody to ask here. Read the estimate above and give --yes")
+        raise InputError("nothing was sent: there is no terminal to ask on. Read the estimate above and give --yes")
     return typer.confirm("Send them?", err=True)
 
 

@@ -122,7 +122,7 @@ class AdapterConfig(Section):
     rank: int | None = Field(default=None, ge=1, description="Rank; lora.rank when absent.")
     alpha: float | None = Field(default=None, gt=0.0, description="Alpha; scaled like lora.alpha when absent.")
     epochs: float | None = Field(default=None, gt=0.0, description="Passes over its tasks; train.epochs when absent.")
-    steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
+    steps: int | None = Field(default=None, ge=1, description="Optimizer steps; overrides epochs.")
     seed: int | None = Field(default=None, description="Seed of its stream and its start; the run's when absent.")
     schedule: Schedule | None = Field(default=None, description="How its shares move; mixture.schedule when absent.")
 
@@ -141,7 +141,7 @@ class TrainConfig(Section):
     """Length, optimizer, loss and choice of the best."""
 
     epochs: float = Field(default=3.0, gt=0.0, description="Passes over the tasks' training rows, on average.")
-    max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps; wins over epochs.")
+    max_steps: int | None = Field(default=None, ge=1, description="Optimizer steps; overrides epochs.")
     batch_size: int = Field(default=16, ge=1, description="Examples per optimizer step and adapter.")
     pack_tokens: int = Field(default=2048, ge=16, description="Most tokens in one forward pass; sets the memory.")
     max_length: int = Field(default=2048, ge=8, description="Rows with more tokens are left out and reported.")

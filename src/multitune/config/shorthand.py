@@ -110,7 +110,7 @@ def _expand_task(task: dict[str, Any], group: str) -> dict[str, Any]:
 
 
 def locate(run: Mapping[str, Any], folder: Path) -> Tree:
-    """The run with its paths made absolute, starting at `folder`, and its hub ids told from paths."""
+    """The run with its paths made absolute, starting at `folder`, and its hub ids distinguished from paths."""
     located = {"output": RunConfig.model_fields["output"].default, **run}
     if isinstance(located["output"], str):
         located["output"] = _absolute(located["output"], folder)

@@ -57,7 +57,7 @@ class StudyConfig(Section):
     )
     rungs: tuple[Literal["proxy_runs", "short_runs"], ...] = Field(
         default=(),
-        description="Dearer looks to report on: the upper third of the layers alone; a quarter of the steps.",
+        description="Dearer predictors to report on: the upper third of the layers alone; a quarter of the steps.",
     )
     seeds: tuple[int, ...] = Field(
         default=(17,), min_length=1, description="Seeds of what is reported; the first one is what is searched with."

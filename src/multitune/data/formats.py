@@ -108,9 +108,9 @@ def _parse(text: str, where: str, part: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         spot = f"line {error.lineno} column {error.colno}" if part == "the file" else f"column {error.colno}"
-        raise DataError(f"{where} is not valid JSON ({error.msg} at {spot}). Remove or mend {part}") from error
+        raise DataError(f"{where} is not valid JSON ({error.msg} at {spot}). Remove or correct {part}") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
-        raise DataError(f"{where} cannot be read as JSON ({error}). Remove or mend {part}") from error
+        raise DataError(f"{where} cannot be read as JSON ({error}). Remove or correct {part}") from error
     # Valid UTF-8 holds no half pair, so that only an escape can bring one in; no tokenizer could take it.
     if "\\u" in text and HALF_PAIR.search(json.dumps(value, ensure_ascii=False)):
         raise DataError(f"{where} holds half a character (a lone \\ud8… escape). Remove it or complete the pair")
@@ -154,18 +154,18 @@ def _fields(path: Path, where: str, delimiter: str) -> Iterator[list[str]]:
     try:
         header = next(reader, [])
         if "" in header or len(set(header)) < len(header):
-            raise DataError(f"{where} line 1 must name every column once, but is {header}. Mend the header")
+            raise DataError(f"{where} line 1 must name every column once, but is {header}. Correct the header")
         yield header
         for line in reader:
             if line and len(line) != len(header):
                 raise DataError(
                     f"{where} line {reader.line_num} has {len(line)} fields, the header has {len(header)}. "
-                    "Mend the line, or quote the field that holds a separator"
+                    "Correct the line, or quote the field that holds a separator"
                 )
             if line:
                 yield line
     except csv.Error as error:
-        raise DataError(f"{where} line {reader.line_num} cannot be read ({error}). Mend its quotes") from error
+        raise DataError(f"{where} line {reader.line_num} cannot be read ({error}). Correct its quotes") from error
     finally:
         csv.field_size_limit(before)
 

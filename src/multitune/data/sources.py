@@ -154,7 +154,7 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
         for batch in arrow.iter(HUB_ROWS):
             yield from batch.to_pylist()
 
-    fingerprint = getattr(table, "_fingerprint")  # noqa: B009 (protected, yet what tells two tables apart)
+    fingerprint = getattr(table, "_fingerprint")  # noqa: B009 (protected, yet what distinguishes two tables)
     return Table(read, f"hub {fingerprint}", origin, place)
 
 

@@ -117,7 +117,7 @@ def _without_cross_split_duplicates(
             if not len(rows):
                 raise DataError(
                     f"{place}: every {split} row's prompt stands in {later} as well. "
-                    f"Give {split} other rows, or put what tells them apart into the prompt"
+                    f"Give {split} other rows, or put what distinguishes them into the prompt"
                 )
             notes.append(f"{split}: {dropped} of {of} rows left out, as their prompt stands in {later} as well")
     return kept

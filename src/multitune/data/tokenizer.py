@@ -191,7 +191,7 @@ class ChatFormat:
         except Exception as error:  # a template is a program of its author's and raises what it likes
             raise ModelError(
                 f"base: its chat template refuses a plain question ({_first_line(error)}). "
-                "Mend chat_template in its tokenizer, or take the instruction-tuned base"
+                "Correct chat_template in its tokenizer, or take the instruction-tuned base"
             ) from error
 
     @cached_property

@@ -138,7 +138,7 @@ class Stream:
         return {name: draws / self._members[name].size for name, draws in self.expected_draws().items()}
 
     def feedback(self, step: int, losses: Mapping[str, float]) -> None:
-        """Note validation losses measured after `step`; `focus` heeds them in later steps.
+        """Note validation losses measured after `step`; `focus` uses them in later steps.
 
         The first loss of a task counts as its start. Losses that are not finite, or of no member, are left out.
         """
@@ -282,8 +282,10 @@ def _check(members: Sequence[Member], plan: StreamPlan) -> None:
         if names.count(member.name) > 1:
             raise MixtureError(f"{where} names {member.name!r} twice. Drop one of them")
         if member.size < 1:
-            raise MixtureError(f"{where}: {member.name!r} has no training rows. Mend its data or drop it")
+            raise MixtureError(f"{where}: {member.name!r} has no training rows. Correct its data or drop it")
         if not member.mean_loss_tokens > 0.0:
-            raise MixtureError(f"{where}: the answers of {member.name!r} hold no tokens. Mend its `answer` or drop it")
+            raise MixtureError(
+                f"{where}: the answers of {member.name!r} hold no tokens. Fix its `answer` or drop it"
+            )
         if member.groups is not None and len(member.groups) != member.size:
             raise MixtureError(f"{where}: {member.name!r} has {member.size} rows but {len(member.groups)} groups")

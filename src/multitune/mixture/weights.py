@@ -161,7 +161,7 @@ def _checked_sizes(sizes: Mapping[str, float]) -> Mapping[str, float]:
         raise MixtureError("a mixture needs at least one task; this one has none. Name its tasks")
     empty = [name for name, size in sizes.items() if not size > 0.0]
     if empty:
-        raise MixtureError(f"no training rows in {', '.join(map(repr, empty))}. Mend the data or drop the task")
+        raise MixtureError(f"no training rows in {', '.join(map(repr, empty))}. Correct the data or drop the task")
     return sizes
 
 

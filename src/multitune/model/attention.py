@@ -275,7 +275,7 @@ def _require_window(module: torch.nn.Module, options: dict[str, Any]) -> None:
     config: Any = getattr(module, "config", None)
     windowed = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
     if "sliding_window" not in options and (windowed or getattr(config, "attention_chunk_size", None)):
-        raise ValueError("it tells its attention window to its mask alone")
+        raise ValueError("its attention window is in its mask alone")
 
 
 def _causal_or(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

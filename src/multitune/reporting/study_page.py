@@ -213,7 +213,7 @@ def _predictors(found: Findings, id: str) -> Section | None:
     if pictures:
         blocks.append(Charts(pictures))
     lead = (
-        "Each predictor foretells what tasks do to each other, as relative gains in loss. Regret: what its best "
+        "Each predictor predicts what tasks do to each other, as relative gains in loss. Regret: what its best "
         "choice loses against the best one."
     )
     return Section(f"{id}-ladder", "Predicted and measured", lead, blocks) if blocks else None

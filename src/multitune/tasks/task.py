@@ -192,13 +192,13 @@ class Task:
             raise TaskError(f"{error} [{where}]") from error
         if not text:
             part = "prompt" if template is self._prompt else "answer"
-            raise TaskError(f"{self._place}: {where} gives an empty {part}. Mend or remove the row")
+            raise TaskError(f"{self._place}: {where} gives an empty {part}. Correct or remove the row")
         return text
 
     def _cell(self, row: Row, column: str, where: str) -> str:
         value = row.get(column)
         if value is None or value == "":
-            raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Mend or remove the row")
+            raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Correct or remove the row")
         return str(value)
 
     def _checked_gold(self, answer: str, where: str) -> Any:
@@ -206,7 +206,7 @@ class Task:
         if gold is None:
             lines = self.config.kind == "tag"
             fault = "; each line must be `span, TYPE`, or the whole `none`" if lines else ", which is no number"
-            raise TaskError(f"{self._place}: {where} has the answer {answer!r}{fault}. Mend the row")
+            raise TaskError(f"{self._place}: {where} has the answer {answer!r}{fault}. Correct the row")
         if self.config.kind == "classify" and self._labels is not None:
             self._check_label(answer, where)
         return gold
@@ -215,9 +215,9 @@ class Task:
         if label in self.labels:
             return
         remedy = (
-            "Add it to `labels`, or mend the row"
+            "Add it to `labels`, or correct the row"
             if self.config.labels is not None
-            else "No training row carries it: list all labels under `labels`, or mend the row"
+            else "No training row carries it: list all labels under `labels`, or correct the row"
         )
         raise TaskError(f"{self._place}: {where} has the label {label!r}. {suggest(label, self.labels)}. {remedy}")
 

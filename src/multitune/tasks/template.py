@@ -73,7 +73,7 @@ class Template:
             tree = _JINJA.parse(source)
             self._template = _JINJA.from_string(source)
         except TemplateSyntaxError as error:
-            raise TaskError(f"{place}, line {error.lineno}: {error.message}. Mend the template") from error
+            raise TaskError(f"{place}, line {error.lineno}: {error.message}. Correct the template") from error
         looked_up = meta.find_undeclared_variables(tree) - {"row"}
         self.needed = frozenset(looked_up.intersection(_required(tree)))
 
@@ -105,7 +105,9 @@ class Template:
                 f"{self.place}: {(error.message or '').rstrip('.')}. Columns here: {', '.join(row)}"
             ) from error
         except Exception as error:  # an expression of the user's may fail in any way, such as 1 / 0
-            raise TaskError(f"{self.place}: {type(error).__name__}: {error}. Mend the template or the row") from error
+            raise TaskError(
+                f"{self.place}: {type(error).__name__}: {error}. Fix the template or the row"
+            ) from error
 
 
 def _required(node: nodes.Node) -> Iterator[str]:

@@ -111,7 +111,7 @@ def rungs_table(rungs: Sequence[Rung], *, id: str = "") -> Table:
         rows.append([*cells, number(rung.pairs, count), number(rung.seconds, duration)])
     columns = [*header("a cheap look", "predicts")]
     columns += header(numbers=["rank correlation", "regret, points", "pairs", "time"])
-    return Table(f"{id}ladder", "Predictors, from cheap to dear", columns, rows)
+    return Table(f"{id}ladder", "Predictors, from cheap to expensive", columns, rows)
 
 
 def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
