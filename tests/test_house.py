@@ -17,7 +17,10 @@ from scripts import architecture
 ROOT = Path(__file__).parent.parent
 SOURCES = architecture.sources()
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
-FACE = {"AdapterBank", "MultituneError", "RunConfig", "Task", "evaluate", "load_config", "train"}
+FACE = {
+    *("AdapterBank", "MultituneError", "Run", "RunConfig", "Task"),
+    *("add", "check", "compare", "evaluate", "load_config", "open_run", "run_study", "select", "train", "tune"),
+}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

@@ -215,7 +215,7 @@ def test_the_key_is_nowhere_on_disk_nor_in_a_message(store: AnswerStore, tmp_pat
         (429, "quota, insufficient_quota", "insufficient_quota"),
     ],
 )
-def test_what_asking_again_would_not_mend_is_told_at_once(
+def test_what_asking_again_would_not_change_is_reported_at_once(
     status: int, message: str, told: str, store: AnswerStore
 ) -> None:
     with serving(lambda request: failure(status, message)) as server, pytest.raises(RefusedError) as caught:

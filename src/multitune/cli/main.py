@@ -67,7 +67,7 @@ def train(
 ) -> None:
     """Train the adapters of a run, evaluate them, and show what training together did."""
     hush()
-    config = _load(file, overrides)  # a fault in it is told before torch is loaded
+    config = _load(file, overrides)  # a fault in it is reported before torch is loaded
     from rich.console import Console
 
     from multitune.cli.watch import Watch
@@ -248,7 +248,7 @@ def run() -> None:
     except MultituneError as error:
         print(f"multitune: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except Exception:  # ours to mend: keep all that helps to find it
+    except Exception:  # our own bug: keep all that helps to find it
         traceback.print_exc()
         line = (
             "multitune: this is a fault of multitune itself. Please report it with the lines above and your run file"

@@ -118,7 +118,7 @@ def _tasks(
 
 
 def _our_adapters(folder: RunFolder, config: RunConfig, given: str | None) -> dict[str, str]:
-    """Task -> the adapter of ours that is held against the other model."""
+    """Task -> the adapter of ours that is compared with the other model."""
     adapters = expand_adapters(config)
     every = [task.name for task in config.tasks]
     if given == BASE:
@@ -151,16 +151,16 @@ def _task(
     where: RunFolder, run: PreparedRun, *, task: str, adapter: str, split: Split, limit: int | None
 ) -> ComparisonTask:
     item = run.tasks[task]
-    said = {p.id: p for p in read_predictions(where.predictions(adapter, task, split))}
+    predictions = {p.id: p for p in read_predictions(where.predictions(adapter, task, split))}
     kept = item.tokens[split].kept
     place_of = {item.data.examples[split][row].id: place for place, row in enumerate(kept.tolist())}
-    gone = [row for row in said if row not in place_of]
+    gone = [row for row in predictions if row not in place_of]
     if gone:
         raise RunFolderError(
             f"{where.predictions(adapter, task, split)}: row {gone[0]!r} is not among the task's {split} rows "
             "any more. Evaluate the run again"
         )
-    answered = {place_of[row]: prediction for row, prediction in said.items()}
+    answered = {place_of[row]: prediction for row, prediction in predictions.items()}
     drawn = chosen_rows(item, split, PredictOptions(limit, seed=run.config.seed))
     places = tuple(place for place in drawn if place in answered)
     mine = tuple(answered[place] for place in places)

@@ -26,9 +26,7 @@ from multitune.model.files import load_adapter
 from multitune.training.prepare import PreparedRun
 
 KINDS = Literal["openai", "local", "adapter"]
-CHATTER = (
-    128  # tokens an answer may have beyond the longest that the task knows: a model that was not taught is chatty
-)
+CHATTER = 128  # tokens an answer may have beyond the longest that the task knows: other models write more
 ANSWERS = "answers"  # in the cache folder
 
 
@@ -53,7 +51,7 @@ class ComparisonTask:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a comparison will ask of a server, told before anything is sent."""
+    """What a comparison will ask of a server, estimated before anything is sent."""
 
     api_base: str
     model: str
@@ -130,7 +128,7 @@ def _answer_locally(kind: KINDS, name: str, tasks: Sequence[ComparisonTask]) -> 
     if kind == "adapter":
         adapter = "against"
         load_adapter(bank, Path(name), adapter)
-    said: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     for task in tasks:
         options = predict_options(task.run.config, None)
         if kind == "adapter":
@@ -142,8 +140,8 @@ def _answer_locally(kind: KINDS, name: str, tasks: Sequence[ComparisonTask]) -> 
             options = replace(
                 options, pack_tokens=max(options.pack_tokens, longest + max(map(len, labels), default=0))
             )
-        said[task.item.name] = predict_rows(bank, adapter, item, (task.split, places), chat, options)
-    return said
+        predictions[task.item.name] = predict_rows(bank, adapter, item, (task.split, places), chat, options)
+    return predictions
 
 
 def _in_its_tokens(task: ComparisonTask, chat: ChatFormat, bank: AdapterBank) -> TaskInput:

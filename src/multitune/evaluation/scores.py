@@ -34,7 +34,7 @@ from multitune.inference.predict import Subject, chosen_rows, predict_options, p
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
-Said = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
+Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
 
 
 def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe) -> Scores:
@@ -61,17 +61,17 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
     asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
     for name in asked[BASE]:
         _write_prompts(folder, prepared, prepared.sets[name])
-    said = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
+    predictions = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
     scores = Scores(
         split=settings.split,
         confidence=settings.confidence,
         resamples=settings.resamples,
-        tasks={name: _task_scores(prepared.tasks[name], said) for name in every},
-        transfer={name: _transfer(prepared, name, specs, said) for name in compared},
+        tasks={name: _task_scores(prepared.tasks[name], predictions) for name in every},
+        transfer={name: _transfer(prepared, name, specs, predictions) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
-        retention={name: _retention_scores(prepared, item, said) for name, item in prepared.retention.items()},
+        retention={name: _retention_scores(prepared, item, predictions) for name, item in prepared.retention.items()},
     )
     scores.write(folder.scores)
     return scores
@@ -93,21 +93,21 @@ def _answer(
     """One subject's predictions by task, written as they come."""
     settings = prepared.config.evaluate
     options = predict_options(prepared.config, settings.limit)
-    said: dict[str, list[Prediction]] = {}
+    predictions: dict[str, list[Prediction]] = {}
     for name in names:
         item = prepared.sets[name]
-        said[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
-        write_predictions(folder.predictions(subject.name, name, settings.split), said[name])
-        score = item.data.task.score(said[name])
+        predictions[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
+        write_predictions(folder.predictions(subject.name, name, settings.split), predictions[name])
+        score = item.data.task.score(predictions[name])
         observe(EvaluatedEvent(adapter=subject.name, task=name, metric=score.metric, score=score.value))
-    return said
+    return predictions
 
 
-def _task_scores(item: TaskInput, said: Said) -> TaskScores:
+def _task_scores(item: TaskInput, predictions: Predictions) -> TaskScores:
     """One task's score by every subject that answered it."""
     task = item.data.task
     scores: dict[str, SubjectScore] = {}
-    for subject, by_task in said.items():
+    for subject, by_task in predictions.items():
         if item.name in by_task:
             predictions = by_task[item.name]
             score = task.score(predictions)
@@ -116,21 +116,26 @@ def _task_scores(item: TaskInput, said: Said) -> TaskScores:
     return TaskScores(kind=task.config.kind, metric=task.metric.name, scores=scores)
 
 
-def _transfer(prepared: PreparedRun, name: str, specs: Mapping[str, AdapterSpec], said: Said) -> TransferTable:
+def _transfer(
+    prepared: PreparedRun, name: str, specs: Mapping[str, AdapterSpec], predictions: Predictions
+) -> TransferTable:
     """The transfer table of one adapter, and its summary."""
     references: dict[str, str] = {}
     for task in specs[name].tasks:
         alone = [other for other, spec in specs.items() if spec.tasks == (task,) and spec.parent is None]
         references[task] = alone[0] if alone and len(specs[name].tasks) > 1 else BASE
-    arms = {task: Arms(said[other][task], said[name][task], said[BASE][task]) for task, other in references.items()}
+    arms = {
+        task: Arms(predictions[other][task], predictions[name][task], predictions[BASE][task])
+        for task, other in references.items()
+    }
     metrics = {task: prepared.tasks[task].data.task.metric for task in arms}
     table = compare(arms, metrics, bootstrap_plan(prepared.config))
     return table.model_copy(update={"tasks": tuple(row.held_against(references[row.task]) for row in table.tasks)})
 
 
-def _retention_scores(prepared: PreparedRun, item: TaskInput, said: Said) -> RetentionScores:
+def _retention_scores(prepared: PreparedRun, item: TaskInput, predictions: Predictions) -> RetentionScores:
     """The scores on a retention set, and how those of each adapter differ from the base's."""
-    answers = {subject: by_task[item.name] for subject, by_task in said.items() if item.name in by_task}
+    answers = {subject: by_task[item.name] for subject, by_task in predictions.items() if item.name in by_task}
     before = answers[BASE]
     change: dict[str, RetentionChange] = {}
     for subject, after in answers.items():
@@ -138,7 +143,7 @@ def _retention_scores(prepared: PreparedRun, item: TaskInput, said: Said) -> Ret
             arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
             (row,) = compare(arms, metrics, bootstrap_plan(prepared.config)).tasks
             change[subject] = RetentionChange(difference=row.difference, low=row.low, high=row.high, p=row.p)
-    scores = _task_scores(item, said)
+    scores = _task_scores(item, predictions)
     return RetentionScores(**dict(scores), examples=len(before), change=change)
 
 

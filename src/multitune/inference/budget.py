@@ -9,7 +9,7 @@ MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Money per million tokens, in whatever currency the user reckons."""
+    """Money per million tokens, in the currency of the user."""
 
     prompt: float
     answer: float

@@ -1,4 +1,4 @@
-"""What is said to a chat model and what it says back, and a store on disk so that no answer is ever paid for twice."""
+"""Requests to a chat model and its answers, and a response cache on disk, so that no answer is paid for twice."""
 
 import hashlib
 import json
@@ -56,7 +56,7 @@ class Answer:
     finish: str  # the server's reason to stop, such as stop or length
     prompt_tokens: int
     answer_tokens: int
-    counted: bool  # by the server; False where it told no usage and the numbers are estimates
+    counted: bool  # by the server; False where it gave no usage and the numbers are estimates
     model: str  # as the server names the one that answered
 
 

@@ -206,9 +206,9 @@ def _joined(packs: Sequence[tuple[DynamicCache, np.ndarray]]) -> DynamicCache:
 
 def _ran_out_of_memory(error: Exception) -> bool:
     # On the CPU torch raises a plain RuntimeError that says so.
-    told = str(error).lower()
+    message = str(error).lower()
     ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return ran_out or "allocate memory" in told or "not enough memory" in told
+    return ran_out or "allocate memory" in message or "not enough memory" in message
 
 
 def _halved(error: Exception, adapter: str, prompts: Sequence[np.ndarray]) -> int:
@@ -252,7 +252,7 @@ def _by_transformers(
 
 @contextmanager
 def _plain_defaults(model: Any) -> Generator[None]:
-    """Within the block, what the base recommends for sampling has no say.
+    """Within the block, what the base recommends for sampling is ignored.
 
     transformers fills every value that a call leaves open from the model's own generation config, repetition
     penalties included.

@@ -40,7 +40,7 @@ class PredictOptions:
 def predict_task(
     bank: AdapterBank, adapter: str, item: TaskInput, split: Split, chat: ChatFormat, options: PredictOptions
 ) -> list[Prediction]:
-    """What one adapter (or `base`) says to the rows of one task, in the order of the split.
+    """The answers of one adapter (or `base`) to the rows of one task, in the order of the split.
 
     The choice of rows depends on the seed, the task, the split and the limit alone, so that all adapters meet the
     same ones; rows that are too long for the run are not among them.

@@ -1,4 +1,4 @@
-"""Questions to a chat model over HTTP: many at once, patient with a busy server, strict with a broken one."""
+"""Questions to a chat model over HTTP: many at once, with retries where the server is busy."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ Tell = Callable[[int, int], None]  # (answers so far, questions)
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How many requests at once, and how long to bear with a server; times in seconds."""
+    """How many requests at once, and how long to wait for a server; times in seconds."""
 
     concurrency: int = 8
     retries: int = 5  # after the first try, for one question
@@ -58,8 +58,8 @@ def ask(
         questions: what.
         store: answers of earlier calls. They count against the caps as well.
         ledger: what may be used, and was.
-        policy: how to bear with the server.
-        tell: is told after every answer.
+        policy: how long to wait for the server, and how often to try.
+        tell: called after every answer.
 
     Raises:
         RefusedError: a wrong key, an unknown model, or a request that the server does not take.
@@ -107,7 +107,7 @@ class _Conversation:
     tell: Tell | None
     answers: dict[int, Answer]
     fault: MultituneError | None = None
-    settled: asyncio.Condition = field(default_factory=asyncio.Condition)  # told whenever a request has ended
+    settled: asyncio.Condition = field(default_factory=asyncio.Condition)  # notified whenever a request has ended
     waiting: set[Any] = field(default_factory=set[Any])  # tasks that sleep, and may be cancelled
 
     async def run(self) -> None:
@@ -201,19 +201,23 @@ class _Conversation:
             raise RefusedError(f"{url}: not an address ({error}). Check --api-base") from error
         if response.status_code == 200:
             return _read_answer(response, question)
-        told = self._told(response)
-        if response.status_code in BUSY and "insufficient_quota" not in told:
-            raise _AgainError(f"status {response.status_code}{told}", _retry_after(response))
-        raise await self._refusal(client, question, response.status_code, told)
+        detail = self._detail(response)
+        if response.status_code in BUSY and "insufficient_quota" not in detail:
+            raise _AgainError(f"status {response.status_code}{detail}", _retry_after(response))
+        raise await self._refusal(client, question, response.status_code, detail)
 
-    async def _refusal(self, client: httpx2.AsyncClient, question: Question, status: int, told: str) -> RefusedError:
+    async def _refusal(self, client: httpx2.AsyncClient, question: Question, status: int, detail: str) -> RefusedError:
         base = self.endpoint.api_base
         if status in (401, 403):
-            return RefusedError(f"{base}: the key is not accepted (status {status}{told}). Check what --key-env names")
+            return RefusedError(
+                f"{base}: the key is not accepted (status {status}{detail}). Check what --key-env names"
+            )
         if status == 404:
             names = await self._models(client)
             if names is None:
-                return RefusedError(f"{base}: no chat API there (status 404{told}). Check --api-base; most end in /v1")
+                return RefusedError(
+                    f"{base}: no chat API there (status 404{detail}). Check --api-base; most end in /v1"
+                )
             if self.endpoint.model not in names:
                 return RefusedError(
                     f"{base}: has no model {self.endpoint.model!r}. {suggest(self.endpoint.model, names)}"
@@ -221,7 +225,7 @@ class _Conversation:
         if 300 <= status < 400:
             return RefusedError(f"{base}: sends us elsewhere (status {status}). Give the address it ends at")
         return RefusedError(
-            f"{base}: refuses the request (status {status}{told}; {question.place}). Change what it takes offence at "
+            f"{base}: refuses the request (status {status}{detail}; {question.place}). Change what it objects to "
             "by --parameter NAME=VALUE, where null leaves one out"
         )
 
@@ -233,7 +237,7 @@ class _Conversation:
         except (httpx2.HTTPError, ValueError, KeyError, TypeError):
             return None
 
-    def _told(self, response: httpx2.Response) -> str:
+    def _detail(self, response: httpx2.Response) -> str:
         """What a server says of a failure, in one short line that does not hold the key."""
         try:
             fault = response.json()["error"]
@@ -285,11 +289,11 @@ def _usage(body: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
-    """Seconds that a server asks to wait, told as a number or a date; None where it says nothing we understand."""
-    told = response.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", told):
-        return float(told)
+    """Seconds that a server asks to wait, as a number or a date; None where it says nothing we understand."""
+    value = response.headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
     try:
-        return max(0.0, (parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError):
         return None

@@ -284,8 +284,6 @@ def _check(members: Sequence[Member], plan: StreamPlan) -> None:
         if member.size < 1:
             raise MixtureError(f"{where}: {member.name!r} has no training rows. Correct its data or drop it")
         if not member.mean_loss_tokens > 0.0:
-            raise MixtureError(
-                f"{where}: the answers of {member.name!r} hold no tokens. Fix its `answer` or drop it"
-            )
+            raise MixtureError(f"{where}: the answers of {member.name!r} hold no tokens. Fix its `answer` or drop it")
         if member.groups is not None and len(member.groups) != member.size:
             raise MixtureError(f"{where}: {member.name!r} has {member.size} rows but {len(member.groups)} groups")

@@ -105,9 +105,7 @@ class Template:
                 f"{self.place}: {(error.message or '').rstrip('.')}. Columns here: {', '.join(row)}"
             ) from error
         except Exception as error:  # an expression of the user's may fail in any way, such as 1 / 0
-            raise TaskError(
-                f"{self.place}: {type(error).__name__}: {error}. Fix the template or the row"
-            ) from error
+            raise TaskError(f"{self.place}: {type(error).__name__}: {error}. Fix the template or the row") from error
 
 
 def _required(node: nodes.Node) -> Iterator[str]:

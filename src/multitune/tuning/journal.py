@@ -43,7 +43,7 @@ def open_study(folder: TuneFolder, objective: Literal["loss", "metric"], first: 
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    _mend(folder)
+    _clean_up(folder)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(folder.journal))),
         study_name=STUDY,
@@ -56,7 +56,7 @@ def open_study(folder: TuneFolder, objective: Literal["loss", "metric"], first: 
     return study
 
 
-def _mend(folder: TuneFolder) -> None:
+def _clean_up(folder: TuneFolder) -> None:
     """Remove what a process that was killed may leave: Optuna's own lock, and half of a last line."""
     folder.journal.with_name(f"{folder.journal.name}.lock").unlink(missing_ok=True)
     if folder.journal.is_file():
