@@ -44,7 +44,7 @@ def run_experiment(
         TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
     """
     with evaluated_run(config, resume, observe, overwrite) as run:
-        bank = run.subjects[0].bank
+        bank = run.subjects[0].model.bank
         if can_be_routed(config):
             deploy_run(open_run_models(run.folder, run.prepared, {}, bank=bank), run.log)
     bank.close()
@@ -96,9 +96,9 @@ def evaluate_folder(
         if source is folder:
             observe(PhaseEvent(name="evaluate"))
         subjects = open_subjects(prepared, source, backbone)
-        backbone = subjects[0].bank.backbone
+        backbone = subjects[0].model.bank.backbone
         found = evaluate_run(written, prepared, subjects, observe)
-        subjects[0].bank.close()
+        subjects[0].model.bank.close()
         scores = scores.joined_with(found) if scores else found
     assert scores is not None, "the run itself comes first"
     return scores, target

@@ -20,7 +20,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.deployment.homes import OpenRun, open_run_models
 from multitune.deployment.router_baselines import measure_baselines
 from multitune.evaluation.transfer import corpus_score
-from multitune.inference.predict import predict_options, predict_task
+from multitune.inference.predict import predict_task
 from multitune.model.files import load_adapter, save_adapter
 from multitune.training.prepare import prepare_run
 
@@ -40,9 +40,9 @@ def test_the_uniform_average_scores_what_its_exported_form_scores(opened: OpenRu
     save_adapter(bank.averaged("average", found.adapters), tmp_path / "average", bank, {})
     load_adapter(bank, tmp_path / "average", "exported")
     for task, score in found.scores.items():
-        item, options = prepared.tasks[task], predict_options(prepared.config, None)
-        answers = predict_task(bank, "exported", item, prepared.config.evaluate.split, prepared.chat, options)
-        assert corpus_score(item.data.task.metric, answers) == score
+        home, config = opened.homes[task], prepared.config
+        answers = predict_task(home.model(bank, "exported"), home.item, config.evaluate.split, seed=config.seed)
+        assert corpus_score(home.item.data.task.metric, answers) == score
     bank.remove("exported")
 
 

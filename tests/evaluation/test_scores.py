@@ -17,11 +17,13 @@ from multitune.core.files import read_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction
 from multitune.core.run_folder import RunFolder
+from multitune.data.task_input import TaskInput
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.likelihood import row_losses
-from multitune.inference.predict import PredictOptions, Subject, longest_answer, predict_task
+from multitune.inference.local import LocalModel
+from multitune.inference.predict import Subject, longest_answer, predict_task
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.training.prepare import PreparedRun, prepare_run
@@ -102,7 +104,15 @@ def subjects_of(run: PreparedRun) -> list[Subject]:
         adapter = bank.create(plan.spec.name, 4, 8.0, "all", seed)
         adapter.weights.copy_(torch.randn(adapter.weights.shape, generator=torch.Generator().manual_seed(seed)) * 0.3)
         adapter.publish()
-    return [Subject(name, bank, name) for name in (BASE, *bank.names)]
+    return [Subject(name, LocalModel(bank, name, run.chat, run.config)) for name in (BASE, *bank.names)]
+
+
+def models_of(run: PreparedRun) -> dict[str, LocalModel]:
+    return {subject.name: subject.model for subject in subjects_of(run)}
+
+
+def predicted(run: PreparedRun, name: str, item: TaskInput, limit: int | None = None) -> list[Prediction]:
+    return predict_task(models_of(run)[name], item, "test", seed=run.config.seed, limit=limit)
 
 
 @pytest.fixture(scope="session")
@@ -186,22 +196,18 @@ def test_an_adapter_that_changes_nothing_neither_helps_nor_hurts(prepare: Prepar
 
 def test_general_sets_show_the_loss_before_and_after(run: PreparedRun, evaluated: Any) -> None:
     _, scores, _ = evaluated
-    subjects = subjects_of(run)
-    tokens = run.tasks["replay"].tokens["test"]
-    expected = {
-        name: row_losses(subjects[0].bank, name, list(tokens), 64).mean().item() for name in ("base", "shared")
-    }
+    bank, tokens = models_of(run)["base"].bank, run.tasks["replay"].tokens["test"]
+    expected = {name: row_losses(bank, name, list(tokens), 64).mean().item() for name in ("base", "shared")}
     assert scores["general"]["replay"]["loss"] == pytest.approx(expected)
     assert scores["general"]["replay"]["examples"] == ROWS["test"]
 
 
 def test_retention_sets_are_answered_by_the_base_and_compared_adapters(run: PreparedRun, evaluated: Any) -> None:
     _, scores, _ = evaluated
-    bank, options = subjects_of(run)[0].bank, PredictOptions(pack_tokens=64)
     for name, record in scores["retention"].items():
         item = run.retention[name]
         for subject in ("base", "shared"):
-            predictions = predict_task(bank, subject, item, "test", run.chat, options)
+            predictions = predicted(run, subject, item)
             assert record["scores"][subject]["score"] == item.data.task.score(predictions).value
             assert record["scores"][subject]["loss"] == pytest.approx(np.mean([p.loss for p in predictions]))
         assert (list(record["scores"]), record["examples"]) == (["base", "shared"], ROWS["test"])
@@ -228,16 +234,15 @@ def test_a_fully_trained_backbone_is_a_subject_of_its_own(prepare: Prepare, tmp_
     tuned = AdapterBank(load_backbone(run.ref, "cpu", "float32"))
     with torch.no_grad():
         tuned.backbone.model.lm_head.weight.mul_(-1)
-    subjects = [Subject(BASE, base, BASE), Subject("shared", tuned, BASE)]
+    banks = {BASE: base, "shared": tuned}
+    subjects = [Subject(name, LocalModel(bank, BASE, run.chat, run.config)) for name, bank in banks.items()]
     losses = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None).plain()["general"]["replay"]["loss"]
     assert abs(losses["shared"] - losses["base"]) > 0.1
 
 
 def test_all_adapters_meet_the_same_rows_under_a_limit(run: PreparedRun) -> None:
-    bank = subjects_of(run)[0].bank
-    options = PredictOptions(limit=5, pack_tokens=64)
     ids = {
-        adapter: [p.id for p in predict_task(bank, adapter, run.tasks["moods"], "test", run.chat, options)]
+        adapter: [p.id for p in predicted(run, adapter, run.tasks["moods"], limit=5)]
         for adapter in ("base", "shared", "moods")
     }
     in_split = [example.id for example in run.tasks["moods"].data.examples["test"]]
@@ -247,11 +252,7 @@ def test_all_adapters_meet_the_same_rows_under_a_limit(run: PreparedRun) -> None
 
 
 def test_a_larger_limit_keeps_the_rows_of_a_smaller_one(run: PreparedRun) -> None:
-    bank = subjects_of(run)[0].bank
-    few, more = (
-        {p.id for p in predict_task(bank, BASE, run.tasks["moods"], "test", run.chat, PredictOptions(limit, 8, 64))}
-        for limit in (4, 9)
-    )
+    few, more = ({p.id for p in predicted(run, BASE, run.tasks["moods"], limit)} for limit in (4, 9))
     assert few < more
 
 
@@ -259,23 +260,32 @@ def test_rows_too_long_for_the_run_are_left_out(run: PreparedRun) -> None:
     item = run.tasks["moods"]
     shorter = replace(item.tokens["test"], kept=item.tokens["test"].kept[:3], offsets=item.tokens["test"].offsets[:7])
     cut = replace(item, tokens={**item.tokens, "test": shorter})
-    predictions = predict_task(subjects_of(run)[0].bank, BASE, cut, "test", run.chat, PredictOptions())
+    predictions = predicted(run, BASE, cut)
     assert [p.id for p in predictions] == [example.id for example in item.data.examples["test"][:3]]
 
 
 @pytest.mark.parametrize("task", ["moods", "topics", "sums"])
 def test_the_loss_of_a_prediction_is_that_of_the_gold_answer(run: PreparedRun, task: str) -> None:
-    bank, item = subjects_of(run)[0].bank, run.tasks[task]
-    predictions = predict_task(bank, "shared", item, "test", run.chat, PredictOptions(pack_tokens=64))
-    expected = row_losses(bank, "shared", list(item.tokens["test"]), 64)
+    model, item = models_of(run)["shared"], run.tasks[task]
+    predictions = predict_task(model, item, "test", seed=run.config.seed)
+    expected = row_losses(model.bank, "shared", list(item.tokens["test"]), 64)
     np.testing.assert_allclose([p.loss for p in predictions], expected, rtol=1e-4)
 
 
 def test_a_classify_task_is_always_answered_with_one_of_its_labels(run: PreparedRun) -> None:
     item = run.tasks["topics"]
-    predictions = predict_task(subjects_of(run)[0].bank, "shared", item, "test", run.chat, PredictOptions())
+    predictions = predicted(run, "shared", item)
     assert {p.output for p in predictions} <= set(item.data.task.labels)
     assert all(p.value == p.output for p in predictions)
+
+
+def test_a_likelihood_is_the_sum_over_the_tokens_of_an_answer(run: PreparedRun) -> None:
+    model, item = models_of(run)["shared"], run.tasks["topics"]
+    rows = [item.data.examples["test"][place] for place in item.tokens["test"].kept]
+    found = model.loglikelihood(rows)
+    assert found.tokens.tolist() == [len(row.answer) for row in item.tokens["test"]]
+    np.testing.assert_array_equal(found.loss, -found.nats / found.tokens)
+    np.testing.assert_array_equal(found.loss, row_losses(model.bank, "shared", list(item.tokens["test"]), 64))
 
 
 def test_an_answer_may_be_twice_as_long_as_the_longest_seen(run: PreparedRun) -> None:
@@ -291,12 +301,12 @@ def test_a_task_may_say_how_long_its_answers_get(run: PreparedRun) -> None:
 
 
 def test_damaged_weights_are_told_with_adapter_and_task(run: PreparedRun) -> None:
-    bank = subjects_of(run)[0].bank
-    bank["shared"].weights.fill_(float("nan"))
-    bank["shared"].publish()
+    model = models_of(run)["shared"]
+    model.bank["shared"].weights.fill_(float("nan"))
+    model.bank["shared"].publish()
     for task in ("moods", "sums"):
         with pytest.raises(MultituneError, match=f"task '{task}', adapter 'shared': its outputs are not finite"):
-            predict_task(bank, "shared", run.tasks[task], "test", run.chat, PredictOptions())
+            predict_task(model, run.tasks[task], "test", seed=run.config.seed)
 
 
 def test_predictions_come_back_from_a_file_as_they_were(tmp_path: Path) -> None:

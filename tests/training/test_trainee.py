@@ -8,7 +8,8 @@ import torch
 
 from multitune.config.schema import RunConfig
 from multitune.core.bases import BASE
-from multitune.inference.predict import predict_options, predict_task
+from multitune.inference.local import LocalModel
+from multitune.inference.predict import predict_task
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE_NUMBER, AdapterBank
 from multitune.training.prepare import PreparedRun, prepare_run
@@ -67,6 +68,6 @@ def test_a_score_on_validation_is_that_of_the_answers(configure: Configure) -> N
     run = prepare_run(configure(adapters="shared"))
     trainee, item = trainee_of(run), run.tasks["colours"]
     shake(trainee)
-    options = predict_options(run.config, run.config.train.validate_limit)
-    answers = predict_task(trainee.bank, "shared", item, "validation", run.chat, options)
+    model, limit = LocalModel(trainee.bank, "shared", run.chat, run.config), run.config.train.validate_limit
+    answers = predict_task(model, item, "validation", seed=run.config.seed, limit=limit)
     assert validation_score(trainee, run, "colours") == item.data.task.score(answers).value

@@ -91,7 +91,7 @@ def evaluate(
     from multitune.evaluation.comparison import compare_folder
     from multitune.evaluation.external import RemoteOptions
     from multitune.inference.budget import Caps, Prices
-    from multitune.inference.remote import RetryPolicy
+    from multitune.inference.openai_client import RetryPolicy
 
     remote = RemoteOptions(
         api_base,

@@ -21,7 +21,7 @@ from multitune.deployment.router_baselines import measure_baselines
 from multitune.deployment.router_report import FITTED_ON, measure_routing, task_texts
 from multitune.deployment.select import Candidate, choose, costs
 from multitune.evaluation.stats import bootstrap_plan
-from multitune.inference.predict import predict_options, predict_task
+from multitune.inference.predict import chosen_rows, predict_rows
 from multitune.model.bank import AdapterBank
 from multitune.routing.features import Features, open_features
 from multitune.routing.router import Router, RouterRows, fit_router, vectors
@@ -61,12 +61,12 @@ def deploy_run(run: OpenRun, observe: Observe) -> RoutingVersion:
 
 def elect(home: TaskHome, candidates: Sequence[Candidate], bank: AdapterBank) -> RoutingChoice:
     """Let candidates answer the validation rows of a task, keep what they answer, and choose."""
-    prepared, item = home.prepared, home.item
-    options = predict_options(prepared.config, prepared.config.evaluate.select_limit)
-    answered = {c.name: predict_task(bank, c.name, item, "validation", prepared.chat, options) for c in candidates}
+    config, item = home.prepared.config, home.item
+    places = chosen_rows(item, "validation", seed=config.seed, limit=config.evaluate.select_limit)
+    answered = {c.name: predict_rows(home.model(bank, c.name), item, "validation", places) for c in candidates}
     for name, predictions in answered.items():
         write_predictions(home.folder.predictions(name, home.task, "validation"), predictions)
-    return choose(item.data.task.metric, candidates, answered, bootstrap_plan(prepared.config))
+    return choose(item.data.task.metric, candidates, answered, bootstrap_plan(config))
 
 
 def table_of(choices: Mapping[str, RoutingChoice], candidates: Sequence[Candidate], bank: AdapterBank) -> RoutingTable:

@@ -29,7 +29,7 @@ from multitune.deployment.integrity import RunState, file_digests, logits_digest
 from multitune.deployment.router_report import FITTED_ON, answers, held_quality, task_texts, texts_of
 from multitune.evaluation.experiment import evaluated_run
 from multitune.evaluation.transfer import corpus_score
-from multitune.inference.predict import chosen_rows, predict_options
+from multitune.inference.predict import chosen_rows
 from multitune.model.backbone import Backbone
 from multitune.routing.features import Features, open_features
 from multitune.routing.router import Decision, Router, load_router, vectors
@@ -88,7 +88,7 @@ def add_task(
     resume = began.config.is_file() and not overwrite
     try:
         with evaluated_run(config, resume, observe, overwrite, backbone) as begun:
-            begun.subjects[0].bank.close()
+            begun.subjects[0].model.bank.close()
     except RunFolderError as error:
         if not resume:
             raise
@@ -214,8 +214,8 @@ def _rerouted(
 ) -> tuple[float, dict[Literal["before", "after"], float]]:
     """Share of a task's validation rows that now go elsewhere, and its score by the router before and after."""
     home = now.run.homes[task]
-    options = predict_options(home.prepared.config, home.prepared.config.evaluate.select_limit)
-    places = chosen_rows(home.item, "validation", options)
+    config = home.prepared.config
+    places = chosen_rows(home.item, "validation", seed=config.seed, limit=config.evaluate.select_limit)
     features = now.features.of(texts_of(home.item, "validation", places)["prompt"])
     old, new = now.router.decide(features, now.adapters), router.decide(features, adapters)
     files = {name: home.folder.predictions(name, task, "validation") for name in (BASE, *now.run.bank.names)}

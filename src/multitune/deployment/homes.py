@@ -8,10 +8,13 @@ from multitune.config.adapters import adapter_of_all_tasks, expand_adapters
 from multitune.config.load import load_config
 from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.bases import BASE
+from multitune.core.records import Split
 from multitune.core.results.routing import Role
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.deployment.select import Candidate
+from multitune.inference.local import LocalModel
+from multitune.inference.predict import chosen_rows
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
@@ -30,6 +33,16 @@ class TaskHome:
     def item(self) -> TaskInput:
         """Its rows."""
         return self.prepared.tasks[self.task]
+
+    @property
+    def evaluated(self) -> tuple[Split, list[int]]:
+        """The split of the final table, and the places of its rows in it."""
+        config, settings = self.prepared.config, self.prepared.config.evaluate
+        return settings.split, chosen_rows(self.item, settings.split, seed=config.seed, limit=settings.limit)
+
+    def model(self, bank: AdapterBank, adapter: str) -> LocalModel:
+        """An adapter of a bank, as it answers this task."""
+        return LocalModel(bank, adapter, self.prepared.chat, self.prepared.config)
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from multitune.core.results.routing import ArrowBaseline, RouterBaselines, Unifo
 from multitune.deployment.homes import OpenRun
 from multitune.deployment.router_report import texts_of
 from multitune.evaluation.transfer import corpus_score
-from multitune.inference.predict import chosen_rows, predict_options, predict_rows
+from multitune.inference.predict import predict_rows
 from multitune.routing.arrow import arrow_scores
 
 UNIFORM = "uniform average"  # no adapter has a blank in its name
@@ -45,11 +45,8 @@ def _uniform(run: OpenRun, adapters: Mapping[str, str], names: Sequence[str]) ->
     try:
         for task in adapters:
             home = run.homes[task]
-            config, item = home.prepared.config, home.item
-            places = chosen_rows(item, config.evaluate.split, predict_options(config, config.evaluate.limit))
-            chosen = (config.evaluate.split, places)
-            answers = predict_rows(bank, UNIFORM, item, chosen, home.prepared.chat, predict_options(config, None))
-            scores[task] = corpus_score(item.data.task.metric, answers)
+            answers = predict_rows(home.model(bank, UNIFORM), home.item, *home.evaluated)
+            scores[task] = corpus_score(home.item.data.task.metric, answers)
     finally:
         bank.remove(UNIFORM)
     return UniformBaseline(adapters=tuple(names), scores=scores)
@@ -61,9 +58,7 @@ def _arrow(run: OpenRun, adapters: Mapping[str, str], names: Sequence[str]) -> A
     for task, adapter in adapters.items():
         if adapter != BASE:
             home = run.homes[task]
-            config = home.prepared.config
-            places = chosen_rows(home.item, config.evaluate.split, predict_options(config, config.evaluate.limit))
-            texts = texts_of(home.item, config.evaluate.split, places)["prompt"]
+            texts = texts_of(home.item, *home.evaluated)["prompt"]
             best: list[int] = arrow_scores(run.bank, names, home.prepared.chat.tokenizer, texts).argmax(1).tolist()
             picked[adapter] += [names[place] for place in best]
     right = [chosen == adapter for adapter, rows in picked.items() for chosen in rows]

@@ -17,7 +17,7 @@ from multitune.data.task_input import TaskInput
 from multitune.deployment.homes import OpenRun, TaskHome
 from multitune.evaluation.stats import bootstrap_plan, percentile_interval
 from multitune.evaluation.transfer import corpus_score, resampled
-from multitune.inference.predict import chosen_rows, predict_options, predict_rows
+from multitune.inference.predict import predict_rows, rows_at
 from multitune.model.bank import AdapterBank
 from multitune.routing.features import Features
 from multitune.routing.quality import accuracy_by_kind, left_out, outside, quality
@@ -67,7 +67,7 @@ def measure_routing(
         rows: that it was fitted on.
     """
     split = run.config.evaluate.split
-    test = vectors(features, {task: texts_of(run.homes[task].item, *_evaluated(run.homes[task])) for task in adapters})
+    test = vectors(features, {task: texts_of(run.homes[task].item, *run.homes[task].evaluated) for task in adapters})
     seen: dict[View, dict[str, np.ndarray]] = {
         view: {task: views.get(view, views["prompt"]) for task, views in test.items()} for view in VIEWS
     }
@@ -89,13 +89,6 @@ def measure_routing(
     )
 
 
-def _evaluated(home: TaskHome) -> tuple[Split, list[int]]:
-    """The split of the final table, and the places of its rows in it."""
-    config = home.prepared.config
-    split = config.evaluate.split
-    return split, chosen_rows(home.item, split, predict_options(config, config.evaluate.limit))
-
-
 def held_quality(router: Router, adapters: Mapping[str, str]) -> dict[View, RouterQuality]:
     """View -> quality on the held-out rows that the router keeps."""
     found: dict[View, RouterQuality] = {}
@@ -111,7 +104,7 @@ def _routed_task(
 ) -> RoutedTask:
     """One task's scores by every subject that answered it, and under the router."""
     home = run.homes[task]
-    split, places = _evaluated(home)
+    split, places = home.evaluated
     files = {name: home.folder.predictions(name, task, split) for name in home.subjects}
     known = {name: read_predictions(file) for name, file in files.items()}
     metric, plan = home.item.data.task.metric, bootstrap_plan(home.prepared.config)
@@ -158,8 +151,7 @@ def answers(
         adapters: which one answers, for each place.
         known: adapter -> predictions that were made before, of these rows or others.
     """
-    item, prepared = home.item, home.prepared
-    ids = [item.data.examples[split][item.tokens[split].kept[i]].id for i in places]
+    ids = [row.id for row in rows_at(home.item, split, places)]
     found: dict[int, Prediction] = {}
     for adapter in dict.fromkeys(adapters):
         before = {prediction.id: prediction for prediction in known.get(adapter, ())}
@@ -167,7 +159,6 @@ def answers(
         found |= {at: before[ids[at]] for at in mine if ids[at] in before}
         asked = [at for at in mine if ids[at] not in before]
         if asked:
-            options = predict_options(prepared.config, None)
-            chosen = (split, [places[at] for at in asked])
-            found |= dict(zip(asked, predict_rows(bank, adapter, item, chosen, prepared.chat, options), strict=True))
+            model = home.model(bank, adapter)
+            found |= dict(zip(asked, predict_rows(model, home.item, split, [places[at] for at in asked]), strict=True))
     return [found[at] for at in range(len(places))]

@@ -25,7 +25,8 @@ from multitune.data.task_input import TaskInput
 from multitune.evaluation.external import ComparisonTask, RemoteOptions, answer_all, parse_model, subject_name
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare
-from multitune.inference.predict import PredictOptions, chosen_rows, predict_options, predict_task
+from multitune.inference.local import LocalModel
+from multitune.inference.predict import chosen_rows, predict_task
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
@@ -142,8 +143,8 @@ def _answer_now(
     bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
     if adapter != BASE:
         load_adapter(bank, folder.adapter(adapter), adapter)
-    options = predict_options(run.config, run.config.evaluate.limit)
-    answers = predict_task(bank, adapter, run.tasks[task], split, run.chat, options)
+    config, model = run.config, LocalModel(bank, adapter, run.chat, run.config)
+    answers = predict_task(model, run.tasks[task], split, seed=config.seed, limit=config.evaluate.limit)
     write_predictions(where.predictions(adapter, task, split), answers)
 
 
@@ -161,7 +162,7 @@ def _task(
             "any more. Evaluate the run again"
         )
     answered = {place_of[row]: prediction for row, prediction in predictions.items()}
-    drawn = chosen_rows(item, split, PredictOptions(limit, seed=run.config.seed))
+    drawn = chosen_rows(item, split, seed=run.config.seed, limit=limit)
     places = tuple(place for place in drawn if place in answered)
     mine = tuple(answered[place] for place in places)
     base_file = where.predictions(BASE, task, split)

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from multitune.core.bases import BASE, resolve_base
-from multitune.core.errors import ConfigError, DataError, InputError, suggest
+from multitune.core.errors import ConfigError, InputError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.paths import cache_folder
 from multitune.core.records import Example, Prediction, Split
@@ -15,11 +15,13 @@ from multitune.core.results.comparison import ApiUsage
 from multitune.core.results.events import NoteEvent, ProgressEvent
 from multitune.data.task_input import TaskInput
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
-from multitune.data.tokens import encode
+from multitune.inference.api import ApiModel
 from multitune.inference.budget import Caps, Ledger, Prices
-from multitune.inference.chat import Answer, AnswerStore, Endpoint, Question, chat_messages, open_endpoint
-from multitune.inference.predict import longest_answer, predict_options, predict_rows
-from multitune.inference.remote import RetryPolicy, ask
+from multitune.inference.chat import ChatRequest, Endpoint, ResponseCache, open_endpoint, request_key
+from multitune.inference.language_model import LanguageModel
+from multitune.inference.local import LocalModel
+from multitune.inference.openai_client import CachedClient, OpenAIClient, RetryPolicy
+from multitune.inference.predict import longest_answer, predict_rows, rows_at
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
@@ -45,8 +47,7 @@ class ComparisonTask:
     @property
     def examples(self) -> list[Example]:
         """The rows as text, in the order of `places`."""
-        kept = self.item.tokens[self.split].kept
-        return [self.item.data.examples[self.split][kept[i]] for i in self.places]
+        return rows_at(self.item, self.split, self.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,124 +111,80 @@ def answer_all(
 
     Raises:
         InputError: it cannot be loaded or asked as given.
-        MultituneError: see `remote.ask` and `predict.predict_rows`.
+        MultituneError: see `LanguageModel`.
     """
     if kind == "openai":
         return _ask_server(name, tasks, remote, observe)
-    return ModelAnswers(_answer_locally(kind, name, tasks))
+    model = _adapter(name, tasks[0].run) if kind == "adapter" else _base(name, tasks)
+    return ModelAnswers(_answers(model, tasks))
 
 
-def _answer_locally(kind: KINDS, name: str, tasks: Sequence[ComparisonTask]) -> dict[str, list[Prediction]]:
-    run = tasks[0].run
-    ref = run.ref if kind == "adapter" else resolve_base(name, Path.cwd())
-    if kind == "adapter" and not Path(name).is_dir():
-        raise ConfigError(f"--against adapter:{name}: no such folder. Give one with adapter_config.json in it")
-    chat = run.chat if kind == "adapter" else ChatFormat(load_tokenizer(ref), run.config.system)
+def _answers(model: LanguageModel, tasks: Sequence[ComparisonTask]) -> dict[str, list[Prediction]]:
+    return {task.item.name: predict_rows(model, task.item, task.split, task.places) for task in tasks}
+
+
+def _adapter(folder: str, run: PreparedRun) -> LocalModel:
+    if not Path(folder).is_dir():
+        raise ConfigError(f"--against adapter:{folder}: no such folder. Give one with adapter_config.json in it")
+    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
+    load_adapter(bank, Path(folder), "against")
+    return LocalModel(bank, "against", run.chat, run.config)
+
+
+def _base(name: str, tasks: Sequence[ComparisonTask]) -> LocalModel:
+    """Another base, which reads the rows with its own tokenizer."""
+    run, ref = tasks[0].run, resolve_base(name, Path.cwd())
+    chat = ChatFormat(load_tokenizer(ref), run.config.system)
     bank = AdapterBank(load_backbone(ref, run.config.device, run.config.dtype))
-    adapter = BASE
-    if kind == "adapter":
-        adapter = "against"
-        load_adapter(bank, Path(name), adapter)
-    predictions: dict[str, list[Prediction]] = {}
+    model = LocalModel(bank, BASE, chat, run.config)
     for task in tasks:
-        options = predict_options(task.run.config, None)
-        if kind == "adapter":
-            item, places = task.item, task.places
-        else:
-            item, places = _in_its_tokens(task, chat, bank), range(len(task.places))
-            longest = max(len(row.tokens) for row in item.tokens[task.split])
-            labels = chat.encode_answers(item.data.task.labels) if item.data.task.labels else []
-            options = replace(
-                options, pack_tokens=max(options.pack_tokens, longest + max(map(len, labels), default=0))
-            )
-        predictions[task.item.name] = predict_rows(bank, adapter, item, (task.split, places), chat, options)
-    return predictions
+        model.require_readable(task.examples)
+    return model
 
 
-def _in_its_tokens(task: ComparisonTask, chat: ChatFormat, bank: AdapterBank) -> TaskInput:
-    """The rows of a task in another model's tokens; the run's training rows still say how long an answer may be."""
-    limit = int(getattr(bank.backbone.model.config, "max_position_embeddings", 0) or 1 << 20)
-    examples = task.examples
-    rows = encode(examples, chat, limit, cache_folder() / "tokens")
-    if rows.too_long:
-        raise DataError(
-            f"task {task.item.name!r}: row {rows.too_long[0]!r} has more tokens than the {limit:,} that "
-            f"{bank.backbone.ref.name} reads. Take another model, or leave such rows out by train.max_length"
-        )
-    data = replace(task.item.data, examples={**task.item.data.examples, task.split: examples})
-    return TaskInput(data, {**task.item.tokens, task.split: rows}, False)
-
-
-def _ask_server(model: str, tasks: Sequence[ComparisonTask], options: RemoteOptions, observe: Observe) -> ModelAnswers:
-    endpoint = open_endpoint(model, options.api_base, options.key_env)
+def _ask_server(name: str, tasks: Sequence[ComparisonTask], options: RemoteOptions, observe: Observe) -> ModelAnswers:
+    endpoint = open_endpoint(name, options.api_base, options.key_env)
     if options.caps.cost is not None and options.prices is None:
         raise ConfigError("--max-cost needs prices. Give them as --price IN,OUT per million tokens")
     if endpoint.key and endpoint.api_base.startswith("http://") and not endpoint.is_local:
         observe(NoteEvent(text=f"the key goes to {endpoint.api_base} unencrypted; https:// would hide it"))
-    questions = [question for task in tasks for question in _questions(task, options)]
-    store = AnswerStore(cache_folder() / ANSWERS)
-    estimate = _estimate(endpoint, questions, store, options.prices)
+    client = CachedClient(OpenAIClient(endpoint, options.policy), ResponseCache(cache_folder() / ANSWERS))
+    run, ledger = tasks[0].run, Ledger(options.caps, options.prices)
+    model = ApiModel(
+        client,
+        ledger,
+        system=run.config.system,
+        count_tokens=lambda prompt: len(run.chat.prompt_ids(prompt)),
+        parameters=options.parameters,
+        concurrency=options.policy.concurrency,
+        progress=lambda done, of: observe(ProgressEvent(what="answers", done=done, of=of)),
+    )
+    most = {task.item.name: options.max_tokens or longest_answer(task.item) + CHATTER for task in tasks}
+    requests = [one for task in tasks for one in model.requests(task.examples, most[task.item.name])]
+    model.book_known(requests)
+    estimate = _estimate(endpoint, requests, model, options.prices)
     if estimate.stored < estimate.questions and not options.consent(estimate):
         raise InputError("nothing was sent. Say yes, or give --yes, to ask")
-    ledger = Ledger(options.caps, options.prices)
-
-    def progress(done: int, of: int) -> None:
-        observe(ProgressEvent(what="answers", done=done, of=of))
-
-    answers = ask(endpoint, questions, store, ledger, options.policy, progress)
     predictions: dict[str, list[Prediction]] = {}
-    cut_short: dict[str, int] = {}
-    rest = iter(answers)
-    for compared in tasks:
-        own = [next(rest) for _ in compared.places]
-        task = compared.item.data.task
-        rows = zip(compared.examples, own, strict=True)
-        predictions[task.name] = [task.predict(row, answer.text) for row, answer in rows]
-        cut_short[task.name] = sum(answer.finish == "length" for answer in own)
-    return ModelAnswers(predictions, _usage(endpoint, questions, answers, ledger, cut_short))
+    for task in tasks:
+        length = most[task.item.name]
+        predictions[task.item.name] = predict_rows(model, task.item, task.split, task.places, max_new_tokens=length)
+    return ModelAnswers(predictions, _usage(endpoint, requests, model, ledger))
 
 
-def _questions(task: ComparisonTask, options: RemoteOptions) -> list[Question]:
-    """A request for each row: no randomness, and room for an answer with some talk around it."""
-    most = options.max_tokens or longest_answer(task.item) + CHATTER
-    given = {"temperature": 0, "max_tokens": most, **options.parameters}
-    parameters = {name: value for name, value in given.items() if value is not None}
-    limits = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    most = next((limit for limit in limits if isinstance(limit, int)), most)
-    rows = task.item.tokens[task.split]
-    return [
-        Question(
-            place=f"task {task.item.name!r}, row {example.id!r}",
-            messages=chat_messages(example.prompt, task.run.config.system),
-            parameters=parameters,
-            prompt_tokens=len(rows[place].prompt),
-            most_answer_tokens=most,
-        )
-        for place, example in zip(task.places, task.examples, strict=True)
-    ]
-
-
-def _estimate(
-    endpoint: Endpoint, questions: Sequence[Question], store: AnswerStore, prices: Prices | None
-) -> Estimate:
-    different = {store.key(endpoint, question): question for question in questions}
-    new = [question for question in different.values() if store.find(endpoint, question) is None]
-    prompt = sum(question.prompt_tokens for question in new)
-    answer = sum(question.most_answer_tokens for question in new)
+def _estimate(endpoint: Endpoint, requests: Sequence[ChatRequest], model: ApiModel, prices: Prices | None) -> Estimate:
+    different = {request_key(endpoint, request): request for request in requests}
+    new = [request for key, request in different.items() if key not in model.answers]
+    prompt = sum(request.prompt_tokens for request in new)
+    answer = sum(request.most_answer_tokens for request in new)
     cost = prices.cost(prompt, answer) if prices else None
-    stored = len(different) - len(new)
-    return Estimate(endpoint.api_base, endpoint.model, len(different), stored, prompt, answer, cost)
+    return Estimate(endpoint.api_base, endpoint.model, len(different), len(different) - len(new), prompt, answer, cost)
 
 
-def _usage(
-    endpoint: Endpoint,
-    questions: Sequence[Question],
-    answers: Sequence[Answer],
-    ledger: Ledger,
-    cut_short: Mapping[str, int],
-) -> ApiUsage:
+def _usage(endpoint: Endpoint, requests: Sequence[ChatRequest], model: ApiModel, ledger: Ledger) -> ApiUsage:
     """What the answers took, earlier ones included; `api_base` and parameters say how to ask for them again."""
-    asked = [dict(question.parameters) for question in questions]
+    answers = [model.answers[request_key(endpoint, request)] for request in requests]
+    asked = [dict(request.parameters) for request in requests]
     return ApiUsage(
         api_base=endpoint.api_base,
         model=endpoint.model,
@@ -237,7 +194,7 @@ def _usage(
         answer_tokens=ledger.answer_tokens,
         uncounted=sum(not answer.counted for answer in answers),
         cost=ledger.cost,
-        cut_short=dict(cut_short),
+        cut_short=dict(model.cut_short),
     )
 
 

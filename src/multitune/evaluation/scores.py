@@ -29,8 +29,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare
-from multitune.inference.labels import answer_losses
-from multitune.inference.predict import Subject, chosen_rows, predict_options, predict_task
+from multitune.inference.predict import Subject, chosen_rows, predict_task, rows_at
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
@@ -80,9 +79,8 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
 def _write_prompts(folder: RunFolder, prepared: PreparedRun, item: TaskInput) -> None:
     """Keep what is asked, so that a reader of the run needs no data beside it."""
     settings = prepared.config.evaluate
-    split, kept = settings.split, item.tokens[settings.split].kept
-    places = chosen_rows(item, split, predict_options(prepared.config, settings.limit))
-    examples = [item.data.examples[split][kept[place]] for place in places]
+    split = settings.split
+    examples = rows_at(item, split, chosen_rows(item, split, seed=prepared.config.seed, limit=settings.limit))
     rows = [json.dumps({"id": one.id, "prompt": one.prompt}, ensure_ascii=False) + "\n" for one in examples]
     write_text(folder.prompts(item.name, split), "".join(rows))
 
@@ -92,11 +90,11 @@ def _answer(
 ) -> dict[str, list[Prediction]]:
     """One subject's predictions by task, written as they come."""
     settings = prepared.config.evaluate
-    options = predict_options(prepared.config, settings.limit)
+    seed = prepared.config.seed
     predictions: dict[str, list[Prediction]] = {}
     for name in names:
         item = prepared.sets[name]
-        predictions[name] = predict_task(subject.bank, subject.adapter, item, settings.split, prepared.chat, options)
+        predictions[name] = predict_task(subject.model, item, settings.split, seed=seed, limit=settings.limit)
         write_predictions(folder.predictions(subject.name, name, settings.split), predictions[name])
         score = item.data.task.score(predictions[name])
         observe(EvaluatedEvent(adapter=subject.name, task=name, metric=score.metric, score=score.value))
@@ -109,9 +107,9 @@ def _task_scores(item: TaskInput, predictions: Predictions) -> TaskScores:
     scores: dict[str, SubjectScore] = {}
     for subject, by_task in predictions.items():
         if item.name in by_task:
-            predictions = by_task[item.name]
-            score = task.score(predictions)
-            loss = fmean(p.loss for p in predictions if p.loss is not None)
+            answers = by_task[item.name]
+            score = task.score(answers)
+            loss = fmean(p.loss for p in answers if p.loss is not None)
             scores[subject] = SubjectScore(score=score.value, examples=score.examples, loss=loss, extra=score.extra)
     return TaskScores(kind=task.config.kind, metric=task.metric.name, scores=scores)
 
@@ -150,7 +148,7 @@ def _retention_scores(prepared: PreparedRun, item: TaskInput, predictions: Predi
 def _general_loss(prepared: PreparedRun, item: TaskInput, subjects: Sequence[Subject]) -> GeneralLoss:
     """Mean loss of each subject on a general set."""
     settings = prepared.config.evaluate
-    options = predict_options(prepared.config, settings.limit)
-    rows = [item.tokens[settings.split][i] for i in chosen_rows(item, settings.split, options)]
-    losses = {s.name: float(answer_losses(s.bank, s.adapter, rows, options.pack_tokens).mean()) for s in subjects}
+    places = chosen_rows(item, settings.split, seed=prepared.config.seed, limit=settings.limit)
+    rows = rows_at(item, settings.split, places)
+    losses = {subject.name: float(subject.model.loglikelihood(rows).loss.mean()) for subject in subjects}
     return GeneralLoss(examples=len(rows), loss=losses)

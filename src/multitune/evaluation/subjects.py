@@ -6,6 +6,7 @@ from multitune.core.bases import BASE, BaseRef
 from multitune.core.errors import RunFolderError
 from multitune.core.routing_versions import require_table
 from multitune.core.run_folder import RunFolder
+from multitune.inference.local import LocalModel
 from multitune.inference.predict import Subject
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
@@ -26,17 +27,17 @@ def open_subjects(prepared: PreparedRun, folder: RunFolder, backbone: Backbone |
     """
     config = prepared.config
     bank = AdapterBank(backbone or load_backbone(prepared.ref, config.device, config.dtype))
-    subjects = [Subject(BASE, bank, BASE)]
+    subjects = [Subject(BASE, LocalModel(bank, BASE, prepared.chat, config))]
     for plan in prepared.plans:
         name, path = plan.spec.name, folder.adapter(plan.spec.name)
         if not path.is_dir():
             raise RunFolderError(f"{path}: no such adapter; the run was not finished. Go on with --resume")
         if config.method == "full":
             tuned = AdapterBank(load_backbone(BaseRef(name, str(path)), config.device, config.dtype))
-            subjects.append(Subject(name, tuned, BASE))
+            subjects.append(Subject(name, LocalModel(tuned, BASE, prepared.chat, config)))
         else:
             load_adapter(bank, path, name)
-            subjects.append(Subject(name, bank, name))
+            subjects.append(Subject(name, LocalModel(bank, name, prepared.chat, config)))
     return subjects
 
 

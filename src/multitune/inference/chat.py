@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 
 from multitune.core.errors import ConfigError
 from multitune.core.files import write_json
+from multitune.core.records import Message
 
 OPENAI = "https://api.openai.com/v1"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
-
-Message = Mapping[str, str]  # {"role", "content"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +33,8 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """One request: what is asked, and what it may use."""
+class ChatRequest:
+    """What is asked, and what it may use."""
 
     place: str  # whose it is, for messages: task and row
     messages: Sequence[Message]
@@ -43,13 +42,9 @@ class Question:
     prompt_tokens: int  # by the run's own tokenizer: an estimate
     most_answer_tokens: int
 
-    def body(self, endpoint: Endpoint) -> dict[str, Any]:
-        """The request as JSON."""
-        return {"model": endpoint.model, "messages": [dict(m) for m in self.messages], **self.parameters}
-
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ChatAnswer:
     """What came back."""
 
     text: str
@@ -60,36 +55,42 @@ class Answer:
     model: str  # as the server names the one that answered
 
 
-class AnswerStore:
+class ResponseCache:
     """Answers by what was asked: server, model, messages and parameters; one small file each, written whole."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def find(self, endpoint: Endpoint, question: Question) -> Answer | None:
+    def find(self, endpoint: Endpoint, request: ChatRequest) -> ChatAnswer | None:
         """An answer given before; one that is damaged counts as none."""
         try:
-            return Answer(**json.loads(self._file(endpoint, question).read_text("utf-8"))["answer"])
+            return ChatAnswer(**json.loads(self._file(endpoint, request).read_text("utf-8"))["answer"])
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
-    def keep(self, endpoint: Endpoint, question: Question, answer: Answer) -> None:
+    def keep(self, endpoint: Endpoint, request: ChatRequest, answer: ChatAnswer) -> None:
         """Write an answer down.
 
         Raises:
             StorageError: the disk is full or not writable.
         """
-        asked = {"api_base": endpoint.api_base, **question.body(endpoint)}
-        write_json(self._file(endpoint, question), {"asked": asked, "answer": asdict(answer)})
+        asked = {"api_base": endpoint.api_base, **_body(endpoint, request)}
+        write_json(self._file(endpoint, request), {"asked": asked, "answer": asdict(answer)})
 
-    def key(self, endpoint: Endpoint, question: Question) -> str:
-        """32 hex digits over what is asked, and of whom."""
-        asked = json.dumps([endpoint.api_base, question.body(endpoint)], sort_keys=True)
-        return hashlib.sha256(asked.encode()).hexdigest()[:32]
-
-    def _file(self, endpoint: Endpoint, question: Question) -> Path:
-        name = self.key(endpoint, question)
+    def _file(self, endpoint: Endpoint, request: ChatRequest) -> Path:
+        name = request_key(endpoint, request)
         return self._folder / name[:2] / f"{name}.json"
+
+
+def request_key(endpoint: Endpoint, request: ChatRequest) -> str:
+    """32 hex digits over what is asked, and of whom."""
+    asked = json.dumps([endpoint.api_base, _body(endpoint, request)], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()[:32]
+
+
+def _body(endpoint: Endpoint, request: ChatRequest) -> dict[str, Any]:
+    """The request as JSON."""
+    return {"model": endpoint.model, "messages": [dict(m) for m in request.messages], **request.parameters}
 
 
 def chat_messages(prompt: str, system: str | None) -> list[Message]:

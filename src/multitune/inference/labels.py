@@ -103,9 +103,18 @@ def answer_losses(bank: AdapterBank, adapter: str, rows: Sequence[Segments], pac
         MultituneError: the adapter's outputs are not finite.
     """
     losses = row_losses(bank, adapter, rows, pack_tokens)
-    if not np.isfinite(losses).all():
-        raise not_finite(adapter)
+    require_finite(adapter, losses)
     return losses
+
+
+def require_finite(adapter: str, values: np.ndarray) -> None:
+    """Refuse what an adapter computed if any of it is no number.
+
+    Raises:
+        MultituneError: its weights are damaged or training diverged.
+    """
+    if not np.isfinite(values).all():
+        raise not_finite(adapter)
 
 
 def not_finite(adapter: str) -> MultituneError:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from multitune.core.records import Pack, PackRow, Segments
+from multitune.inference.language_model import Likelihoods
 from multitune.model.bank import AdapterBank
 
 
@@ -19,19 +20,26 @@ def row_sums(pack: Pack, losses: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 @torch.no_grad()
-def row_losses(
+def row_likelihoods(
     bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_tokens: int, *, batch_invariant: bool = True
-) -> np.ndarray:
-    """Mean negative log-likelihood of each row's answer tokens under one adapter, in nats, float64 (row,).
+) -> Likelihoods:
+    """How likely the answers of rows are under one adapter.
 
     Without `batch_invariant` in the arithmetic of training, in which a row's last digits depend on its neighbours.
     """
     number = bank.number(adapter)
     packed = [PackRow(segments, adapter=number, task=0) for segments in rows]
-    result = np.empty(len(rows))
+    nats, tokens = np.empty(len(rows)), np.empty(len(rows), dtype=np.int64)
     for pack in bank.backbone.pack(packed, pack_tokens):
         with bank.route(pack.slices, len(pack)):
             losses = bank.backbone.losses(pack, batch_invariant=batch_invariant)  # (target,)
-        nats, tokens = row_sums(pack, losses)
-        result[list(pack.rows)] = nats / tokens
-    return result
+        total, counts = row_sums(pack, losses)
+        nats[list(pack.rows)], tokens[list(pack.rows)] = -total, counts
+    return Likelihoods(nats, tokens)
+
+
+def row_losses(
+    bank: AdapterBank, adapter: str, rows: Sequence[Segments], pack_tokens: int, *, batch_invariant: bool = True
+) -> np.ndarray:
+    """Mean negative log-likelihood of each row's answer tokens, in nats, float64 (row,); see `row_likelihoods`."""
+    return row_likelihoods(bank, adapter, rows, pack_tokens, batch_invariant=batch_invariant).loss

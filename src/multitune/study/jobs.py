@@ -13,7 +13,8 @@ from multitune.core.events import Observe, unwatched
 from multitune.core.records import Split
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.subjects import open_subjects
-from multitune.inference.predict import Subject, predict_options, predict_task
+from multitune.inference.local import LocalModel
+from multitune.inference.predict import Subject, predict_task
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
@@ -62,11 +63,15 @@ def train_job(
         backbone = train_run(run, folder, resume=_goes_on(run, folder), observe=observe, backbone=backbone)
         subjects = {subject.name: subject for subject in open_subjects(run, folder, backbone)}
     else:
-        subjects = {BASE: Subject(BASE, AdapterBank(backbone or load_base(prepared)), BASE)}
+        subjects = {
+            BASE: Subject(
+                BASE, LocalModel(AdapterBank(backbone or load_base(prepared)), BASE, prepared.chat, prepared.config)
+            )
+        }
     answers = {
         key: answer_arm(prepared, subjects.get(key, subjects[BASE]), arm, job.split) for key, arm in job.arms.items()
     }
-    subjects[BASE].bank.close()
+    subjects[BASE].model.bank.close()
     seconds = time.monotonic() - started
     tokens = {key: drawn_tokens(run, key) if arm.steps else 0 for key, arm in job.arms.items()}
     whole = sum(tokens.values()) or 1
@@ -115,11 +120,11 @@ def mean_tokens(run: PreparedRun, task: str) -> float:
 
 def answer_arm(prepared: PreparedRun, subject: Subject, arm: Arm, split: Split) -> dict[str, Answers]:
     """A subject's answers to the rows of an arm's tasks."""
-    options = predict_options(prepared.config, prepared.config.evaluate.limit)
+    seed, limit = prepared.config.seed, prepared.config.evaluate.limit
     answers: dict[str, Answers] = {}
     for task in arm.tasks:
         item = prepared.tasks[task]
-        predictions = predict_task(subject.bank, subject.adapter, item, split, prepared.chat, options)
+        predictions = predict_task(subject.model, item, split, seed=seed, limit=limit)
         losses = [row.loss for row in predictions if row.loss is not None]
         answers[task] = Answers(item.data.task.score(predictions).value, sum(losses) / len(losses), tuple(predictions))
     return answers
@@ -140,8 +145,8 @@ def answer_again(
     for key, arm in arms.items():
         if arm.steps:
             load_adapter(bank, adapters[key], key)
-        subject = Subject(key, bank, key if arm.steps else BASE)
-        yield key, answer_arm(prepared, subject, arm, split)
+        model = LocalModel(bank, key if arm.steps else BASE, prepared.chat, prepared.config)
+        yield key, answer_arm(prepared, Subject(key, model), arm, split)
         if arm.steps:
             bank.remove(key)
 

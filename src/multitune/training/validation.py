@@ -2,7 +2,8 @@
 
 from multitune.core.seeds import generator
 from multitune.inference.likelihood import row_losses
-from multitune.inference.predict import predict_options, predict_task
+from multitune.inference.local import LocalModel
+from multitune.inference.predict import predict_task
 from multitune.training.prepare import PreparedRun
 from multitune.training.trainee import Trainee
 
@@ -22,6 +23,7 @@ def validation_score(trainee: Trainee, run: PreparedRun, task: str) -> float:
     Raises:
         MultituneError: the outputs are not finite, or a single prompt does not fit into memory.
     """
-    item, options = run.tasks[task], predict_options(run.config, run.config.train.validate_limit)
-    predictions = predict_task(trainee.bank, trainee.subject, item, "validation", run.chat, options)
+    item, config = run.tasks[task], run.config
+    model = LocalModel(trainee.bank, trainee.subject, run.chat, config)
+    predictions = predict_task(model, item, "validation", seed=config.seed, limit=config.train.validate_limit)
     return item.data.task.score(predictions).value

@@ -1,36 +1,28 @@
-"""Asking a chat model over HTTP, against a server that limits, stalls, answers rubbish or dies."""
+"""A chat model behind an API, against a server that limits, stalls, answers rubbish or dies."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from multitune.core.errors import BudgetError, ConfigError, RefusedError, ServerError
+from multitune.core.errors import BudgetError, ConfigError, InputError, RefusedError, ServerError
+from multitune.core.records import Example
+from multitune.inference.api import ApiModel
 from multitune.inference.budget import Caps, Ledger, Prices
-from multitune.inference.chat import Answer, AnswerStore, Endpoint, Question, chat_messages, open_endpoint
-from multitune.inference.remote import RetryPolicy, ask
+from multitune.inference.chat import ChatAnswer, Endpoint, ResponseCache, open_endpoint
+from multitune.inference.openai_client import CachedClient, OpenAIClient, RetryPolicy
 from tests.chat_server import ChatServer, Request, Respond, Response, completion, failure, serving
 
 KEY = "sk-secret-1234567890"
 
 
-@dataclass
-class Sleeper:
-    """Sleeps for no time, and remembers how long it should have."""
-
-    naps: list[float] = field(default_factory=list[float])
-
-    async def __call__(self, seconds: float) -> None:
-        self.naps.append(seconds)
-
-
-def question(number: int, **parameters: object) -> Question:
-    most = {"temperature": 0, "max_tokens": 20, **parameters}
-    return Question(f"task 'a', row '{number}'", chat_messages(f"say {number}", "be brief"), most, 10, 20)
+def row(number: int) -> Example:
+    return Example("a", str(number), f"say {number}", "yes", "yes")
 
 
 def echo(request: Request) -> Response:
@@ -39,25 +31,51 @@ def echo(request: Request) -> Response:
 
 @dataclass
 class Asked:
-    """What one call of `ask` used."""
+    """What a call used."""
 
-    store: AnswerStore
+    model: ApiModel
     ledger: Ledger
-    sleeper: Sleeper
+
+    @property
+    def answers(self) -> list[ChatAnswer]:
+        return list(self.model.answers.values())
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> AnswerStore:
-    return AnswerStore(tmp_path / "answers")
+def store(tmp_path: Path) -> ResponseCache:
+    return ResponseCache(tmp_path / "answers")
 
 
-def put(server: ChatServer, store: AnswerStore, count: int = 3, **changes: object) -> tuple[list[Answer], Asked]:
-    """Ask `count` questions, one at a time unless told otherwise."""
+@pytest.fixture(autouse=True)
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long the client would have slept: it sleeps for no time."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
+    return slept
+
+
+def put(
+    server: ChatServer, store: ResponseCache, count: int = 3, *, rows: Sequence[Example] = (), **changes: Any
+) -> tuple[list[str], Asked]:
+    """Ask for `count` rows, one at a time unless told otherwise."""
     fields = {"model": "served", "key": KEY, "caps": Caps(), "prices": None, "concurrency": 1, "retries": 3} | changes
-    asked = Asked(store, Ledger(fields["caps"], fields["prices"]), Sleeper())
-    endpoint = Endpoint(server.url, fields["model"], fields["key"])
-    policy = RetryPolicy(fields["concurrency"], fields["retries"], fields.get("timeout", 30), sleep=asked.sleeper)
-    return ask(endpoint, [question(n) for n in range(count)], store, asked.ledger, policy), asked
+    policy = RetryPolicy(fields["concurrency"], fields["retries"], fields.get("timeout", 30))
+    client = OpenAIClient(Endpoint(server.url, fields["model"], fields["key"]), policy)
+    ledger = Ledger(fields["caps"], fields["prices"])
+    model = ApiModel(
+        CachedClient(client, store),
+        ledger,
+        system="be brief",
+        count_tokens=lambda prompt: 10,
+        parameters=fields.get("parameters", {}),
+        concurrency=policy.concurrency,
+    )
+    completions = model.generate(rows or [row(n) for n in range(count)], 20)
+    return [one.text for one in completions], Asked(model, ledger)
 
 
 def first(*failures: Response) -> Respond:
@@ -65,14 +83,14 @@ def first(*failures: Response) -> Respond:
     return lambda request: failures[request.number] if request.number < len(failures) else echo(request)
 
 
-def test_every_question_gets_its_own_answer_in_order(store: AnswerStore) -> None:
+def test_every_question_gets_its_own_answer_in_order(store: ResponseCache) -> None:
     with serving(echo) as server:
         answers, asked = put(server, store, 40, concurrency=8)
-    assert [answer.text for answer in answers] == [f"said say {n}" for n in range(40)]
+    assert answers == [f"said say {n}" for n in range(40)]
     assert (asked.ledger.prompt_tokens, asked.ledger.answer_tokens, len(server.requests)) == (400, 80, 40)
 
 
-def test_a_request_holds_messages_parameters_and_key(store: AnswerStore) -> None:
+def test_a_request_holds_messages_parameters_and_key(store: ResponseCache) -> None:
     with serving(echo) as server:
         put(server, store, 1)
     (request,) = server.requests
@@ -81,38 +99,45 @@ def test_a_request_holds_messages_parameters_and_key(store: AnswerStore) -> None
     assert request.headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_without_a_key_none_is_sent(store: AnswerStore) -> None:
+def test_without_a_key_none_is_sent(store: ResponseCache) -> None:
     with serving(echo) as server:
         put(server, store, 1, key="")
     assert "authorization" not in server.requests[0].headers
 
 
-def test_a_busy_server_is_given_the_time_it_asks_for(store: AnswerStore) -> None:
+def test_a_busy_server_is_given_the_time_it_asks_for(store: ResponseCache, naps: list[float]) -> None:
     with serving(first(failure(429, "slow down", retry_after="7"), failure(503, "busy", retry_after="0.5"))) as server:
-        answers, asked = put(server, store, 1)
-    assert (answers[0].text, asked.sleeper.naps) == ("said say 0", [7.0, 0.5])
+        answers, _ = put(server, store, 1)
+    assert (answers, naps) == (["said say 0"], [7.0, 0.5])
 
 
-def test_a_server_may_ask_for_a_time_of_day(store: AnswerStore) -> None:
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+def test_a_server_may_ask_for_a_time_of_day(store: ResponseCache, naps: list[float]) -> None:
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=50), usegmt=True)
     with serving(first(failure(429, "slow down", retry_after=later))) as server:
-        _, asked = put(server, store, 1)
-    assert 0 < asked.sleeper.naps[0] <= 90
+        put(server, store, 1)
+    assert 8 < naps[0] <= 50
 
 
-def test_without_a_stated_time_waits_double(store: AnswerStore) -> None:
+def test_without_a_stated_time_waits_grow(store: ResponseCache, naps: list[float]) -> None:
     with serving(first(*[failure(500, "oops")] * 3)) as server:
-        _, asked = put(server, store, 1)
-    assert asked.sleeper.naps == [1.0, 2.0, 4.0]
+        put(server, store, 1)
+    assert len(naps) == 3 and naps[0] < naps[1] < naps[2]
 
 
-def test_a_server_that_asks_for_too_long_is_given_up_at_once(store: AnswerStore) -> None:
+@pytest.mark.parametrize(
+    ("busy", "times"),
+    [
+        (failure(429, "come back tomorrow", retry_after="86400"), "once"),
+        (failure(429, "come back tomorrow"), "4 times"),
+    ],
+)
+def test_a_server_that_stays_busy_is_given_up(busy: Response, times: str, store: ResponseCache) -> None:
     with (
-        serving(first(failure(429, "come back tomorrow", retry_after="86400"))) as server,
-        pytest.raises(ServerError, match=r"86400 s.*come back tomorrow"),
+        serving(lambda request: busy) as server,
+        pytest.raises(ServerError, match=f"status 429: come back tomorrow.*asked {times}"),
     ):
         put(server, store)
-    assert len(server.requests) == 1
+    assert len(server.requests) == int(times.replace("once", "1").split()[0])
 
 
 @pytest.mark.parametrize(
@@ -128,16 +153,16 @@ def test_a_server_that_asks_for_too_long_is_given_up_at_once(store: AnswerStore)
     ],
 )
 def test_rubbish_is_asked_again_and_told_when_it_does_not_end(
-    rubbish: Response, told: str, store: AnswerStore
+    rubbish: Response, told: str, store: ResponseCache
 ) -> None:
     with serving(first(rubbish, rubbish)) as server:
-        assert put(server, store, 1)[0][0].text == "said say 0"
+        assert put(server, store, 1)[0] == ["said say 0"]
     with serving(lambda request: rubbish) as server, pytest.raises(ServerError, match="asked 4 times") as caught:
-        put(server, AnswerStore(Path("/nowhere")), 1)
+        put(server, ResponseCache(Path("/nowhere")), 1)
     assert told in str(caught.value) and "task 'a', row '0'" in str(caught.value)
 
 
-def test_an_answer_that_takes_too_long_is_asked_for_again(store: AnswerStore) -> None:
+def test_an_answer_that_takes_too_long_is_asked_for_again(store: ResponseCache) -> None:
     import threading
 
     let_go = threading.Event()
@@ -148,12 +173,12 @@ def test_an_answer_that_takes_too_long_is_asked_for_again(store: AnswerStore) ->
         return echo(request)
 
     with serving(stall) as server:
-        answers, asked = put(server, store, 1, timeout=0.2)
+        answers, _ = put(server, store, 1, timeout=0.2)
         let_go.set()
-    assert (answers[0].text, asked.sleeper.naps) == ("said say 0", [1.0])
+    assert answers == ["said say 0"] and len(server.requests) == 2
 
 
-def test_a_server_that_dies_midway_leaves_its_answers_and_the_same_call_goes_on(store: AnswerStore) -> None:
+def test_a_server_that_dies_midway_leaves_its_answers_and_the_same_call_goes_on(store: ResponseCache) -> None:
     def dying(request: Request) -> Response:
         return echo(request) if request.number < 2 else Response(drop=True)
 
@@ -161,39 +186,38 @@ def test_a_server_that_dies_midway_leaves_its_answers_and_the_same_call_goes_on(
         put(server, store, 5)
     with serving(echo, port=int(server.url.split(":")[2].split("/")[0])) as again:
         answers, asked = put(again, store, 5)
-    assert [answer.text for answer in answers] == [f"said say {n}" for n in range(5)]
+    assert answers == [f"said say {n}" for n in range(5)]
     assert [request.prompt for request in again.requests] == ["say 2", "say 3", "say 4"]
     assert asked.ledger.prompt_tokens == 50  # those of before count as well
 
 
-def test_no_server_at_all_is_told(store: AnswerStore) -> None:
+def test_no_server_at_all_is_told(store: ResponseCache) -> None:
     with serving(echo) as server:
         pass
     with pytest.raises(ServerError, match=r"is the server up.*0 of 3 answers"):
         put(server, store)
 
 
-def test_an_answer_is_never_paid_for_twice_and_another_request_is_another_answer(store: AnswerStore) -> None:
+def test_an_answer_is_never_paid_for_twice_and_another_request_is_another_answer(store: ResponseCache) -> None:
     with serving(echo) as server:
         put(server, store)
         put(server, store)
         assert len(server.requests) == 3
         put(server, store, model="other")
-        endpoint = Endpoint(server.url, "served", KEY)
-        ask(endpoint, [question(0, seed=1)], store, Ledger(Caps()), RetryPolicy())
+        put(server, store, 1, parameters={"seed": 1})
     assert len(server.requests) == 7
 
 
-def test_a_damaged_answer_on_disk_is_asked_for_again(store: AnswerStore, tmp_path: Path) -> None:
+def test_a_damaged_answer_on_disk_is_asked_for_again(store: ResponseCache, tmp_path: Path) -> None:
     with serving(echo) as server:
         put(server, store, 1)
         (file,) = (tmp_path / "answers").rglob("*.json")
         file.write_text(file.read_text("utf-8")[:40], "utf-8")
-        assert put(server, store, 1)[0][0].text == "said say 0"
+        assert put(server, store, 1)[0] == ["said say 0"]
     assert len(server.requests) == 2
 
 
-def test_the_key_is_nowhere_on_disk_nor_in_a_message(store: AnswerStore, tmp_path: Path) -> None:
+def test_the_key_is_nowhere_on_disk_nor_in_a_message(store: ResponseCache, tmp_path: Path) -> None:
     with serving(echo) as server:
         put(server, store)
     assert all(KEY not in file.read_text("utf-8") for file in tmp_path.rglob("*.json"))
@@ -201,7 +225,7 @@ def test_the_key_is_nowhere_on_disk_nor_in_a_message(store: AnswerStore, tmp_pat
         serving(lambda request: failure(401, f"Incorrect API key provided: {KEY}.")) as server,
         pytest.raises(RefusedError, match=r"key is not accepted.*Incorrect API key") as caught,
     ):
-        put(server, AnswerStore(tmp_path / "other"))
+        put(server, ResponseCache(tmp_path / "other"))
     assert KEY not in str(caught.value) and KEY not in repr(Endpoint("http://x/v1", "m", KEY))
 
 
@@ -212,29 +236,28 @@ def test_the_key_is_nowhere_on_disk_nor_in_a_message(store: AnswerStore, tmp_pat
         (403, "forbidden", "key is not accepted"),
         (422, "temperature", "--parameter NAME=VALUE"),
         (307, "", "sends us elsewhere"),
-        (429, "quota, insufficient_quota", "insufficient_quota"),
     ],
 )
 def test_what_asking_again_would_not_change_is_reported_at_once(
-    status: int, message: str, told: str, store: AnswerStore
+    status: int, message: str, told: str, store: ResponseCache
 ) -> None:
     with serving(lambda request: failure(status, message)) as server, pytest.raises(RefusedError) as caught:
         put(server, store)
     assert told in str(caught.value) and caught.value.exit_code == 2 and len(server.requests) == 1
 
 
-def test_an_unknown_model_is_told_with_the_nearest(store: AnswerStore) -> None:
+def test_an_unknown_model_is_told_with_the_nearest(store: ResponseCache) -> None:
     missing: Callable[[Request], Response] = lambda request: failure(404, "no such model")  # noqa: E731
     with serving(missing, ("llama-3-8b", "qwen-2")) as server, pytest.raises(RefusedError, match="mean 'llama-3-8b'"):
         put(server, store, model="llama-3-8")
 
 
-def test_a_wrong_address_is_told(store: AnswerStore) -> None:
+def test_a_wrong_address_is_told(store: ResponseCache) -> None:
     with serving(echo) as server, pytest.raises(RefusedError, match=r"no chat API there.*most end in /v1"):
         put(ChatServer(server.url.removesuffix("/v1"), []), store)
 
 
-def test_a_cap_on_tokens_stops_before_it_is_broken(store: AnswerStore) -> None:
+def test_a_cap_on_tokens_stops_before_it_is_broken(store: ResponseCache) -> None:
     with (
         serving(echo) as server,
         pytest.raises(BudgetError, match=r"--max-tokens-total 60.*3 of 10 answers") as caught,
@@ -247,7 +270,7 @@ def test_a_cap_on_tokens_stops_before_it_is_broken(store: AnswerStore) -> None:
 
 
 @pytest.mark.parametrize("concurrency", [1, 4, 16])
-def test_a_cap_on_cost_holds_however_many_ask_at_once(concurrency: int, store: AnswerStore) -> None:
+def test_a_cap_on_cost_holds_however_many_ask_at_once(concurrency: int, store: ResponseCache) -> None:
     prices = Prices(1000.0, 2000.0)
     with serving(echo) as server, pytest.raises(BudgetError, match=r"--max-cost"):
         put(server, store, 50, caps=Caps(cost=0.2), prices=prices, concurrency=concurrency)
@@ -255,28 +278,44 @@ def test_a_cap_on_cost_holds_however_many_ask_at_once(concurrency: int, store: A
     assert (len(server.requests), prices.cost(10, 2), prices.cost(10, 20)) == (11, 0.014, 0.05)
 
 
-def test_rows_that_ask_the_same_are_asked_once(store: AnswerStore) -> None:
+def test_rows_that_ask_the_same_are_asked_once(store: ResponseCache) -> None:
     with serving(echo) as server:
-        endpoint, ledger = Endpoint(server.url, "served"), Ledger(Caps())
-        answers = ask(endpoint, [question(n % 3) for n in range(9)], store, ledger, RetryPolicy())
-    assert [answer.text for answer in answers] == [f"said say {n % 3}" for n in range(9)]
-    assert (len(server.requests), ledger.prompt_tokens) == (3, 30)
+        answers, asked = put(server, store, rows=[row(n % 3) for n in range(9)], concurrency=8)
+    assert answers == [f"said say {n % 3}" for n in range(9)]
+    assert (len(server.requests), asked.ledger.prompt_tokens) == (3, 30)
 
 
-def test_without_usage_the_most_is_counted(store: AnswerStore) -> None:
+def test_without_usage_the_most_is_counted(store: ResponseCache) -> None:
     with serving(lambda request: completion("x", usage=None)) as server:
-        answers, asked = put(server, store, 2)
-    assert (asked.ledger.prompt_tokens, asked.ledger.answer_tokens, answers[0].counted) == (20, 40, False)
+        _, asked = put(server, store, 2)
+    used = asked.ledger.prompt_tokens, asked.ledger.answer_tokens
+    assert (used, asked.answers[0].counted) == ((20, 40), False)
 
 
 @pytest.mark.parametrize(
     ("content", "text"), [(None, ""), ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab")]
 )
-def test_content_may_be_nothing_or_parts(content: object, text: str, store: AnswerStore) -> None:
+def test_content_may_be_nothing_or_parts(content: object, text: str, store: ResponseCache) -> None:
     choice = {"message": {"content": content}, "finish_reason": "length"}
     with serving(lambda request: completion("", choices=[choice])) as server:
-        (answer,), _ = put(server, store, 1)
-    assert (answer.text, answer.finish) == (text, "length")
+        answers, asked = put(server, store, 1)
+    assert (answers, asked.answers[0].finish, asked.model.cut_short) == ([text], "length", {"a": 1})
+
+
+def test_a_used_up_quota_is_the_users_to_settle(store: ResponseCache) -> None:
+    broke = failure(429, "You exceeded your quota (insufficient_quota)")
+    with serving(lambda request: broke) as server, pytest.raises(RefusedError, match="insufficient_quota"):
+        put(server, store)
+
+
+def test_a_chat_api_tells_no_likelihoods(store: ResponseCache) -> None:
+    with serving(echo) as server:
+        _, asked = put(server, store, 1)
+    assert not asked.model.tells_likelihood
+    with pytest.raises(InputError, match="served: a chat API tells no likelihoods"):
+        asked.model.loglikelihood([row(0)])
+    with pytest.raises(InputError, match="served: a chat API picks no labels"):
+        asked.model.choose([row(0)], ["yes"])
 
 
 def test_a_key_is_asked_for_unless_the_server_is_here_or_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,89 @@
+"""A model that computes here: a backbone with one of its adapters, or without."""
+
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from multitune.config.schema import RunConfig
+from multitune.core.errors import DataError
+from multitune.core.records import Example, Segments
+from multitune.data.tokenizer import ChatFormat
+from multitune.inference.generate import GenerateOptions, generate
+from multitune.inference.labels import answer_losses, require_finite, score_labels
+from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
+from multitune.inference.likelihood import row_likelihoods
+from multitune.model.bank import AdapterBank
+
+
+@final
+class LocalModel(LanguageModel):
+    """An adapter of a bank (or `base`), which reads rows in its own tokens."""
+
+    tells_likelihood = True
+
+    def __init__(self, bank: AdapterBank, adapter: str, chat: ChatFormat, config: RunConfig) -> None:
+        """Nothing is computed yet.
+
+        Args:
+            bank: holds the adapter.
+            adapter: its name, or `base`.
+            chat: how the backbone reads prompts.
+            config: says how many tokens and rows go side by side.
+        """
+        self.bank, self.adapter, self.chat = bank, adapter, chat
+        self._batch_size, self._pack_tokens = config.evaluate.batch_size, config.train.pack_tokens
+
+    def loglikelihood(self, rows: Sequence[Example]) -> Likelihoods:
+        """By one forward pass over packs that share prefixes."""
+        segments = self._encoded(rows)
+        found = row_likelihoods(self.bank, self.adapter, segments, self._room(segments))
+        require_finite(self.adapter, found.nats)
+        return found
+
+    def generate(self, rows: Sequence[Example], max_new_tokens: int) -> list[Completion]:
+        """By greedy decoding; prompts are read once for the text and for the likelihood of the row's own answer."""
+        segments = self._encoded(rows)
+        options = GenerateOptions(max_new_tokens, self._batch_size, self._room(segments))
+        texts, losses = generate(self.bank, self.adapter, segments, self.chat, options)
+        return [Completion(text, float(loss)) for text, loss in zip(texts, losses, strict=True)]
+
+    def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
+        """By exact search over the full likelihood of the labels."""
+        segments, encoded = self._encoded(rows), self.chat.encode_answers(labels)
+        room = self._room(segments, encoded)
+        scores = score_labels(self.bank, self.adapter, [row.prompt for row in segments], encoded, room)
+        numbers = {tuple(ids.tolist()): number for number, ids in enumerate(encoded)}
+        golds = [numbers[tuple(row.answer.tolist())] for row in segments]
+        places = np.arange(len(rows)), golds
+        losses = -scores.log_likelihood[places] / [len(row.answer) for row in segments]
+        # The search may have ruled out a right label without scoring all of it.
+        missing = np.flatnonzero(~scores.exact[places])
+        losses[missing] = answer_losses(self.bank, self.adapter, [segments[i] for i in missing.tolist()], room)
+        return [Completion(labels[int(best)], float(loss)) for best, loss in zip(scores.best, losses, strict=True)]
+
+    def require_readable(self, rows: Sequence[Example]) -> None:
+        """Refuse rows that are longer than the model was made for.
+
+        Raises:
+            DataError: names the first such row.
+        """
+        limit = int(getattr(self.bank.backbone.model.config, "max_position_embeddings", 0) or 1 << 20)
+        for row, segments in zip(rows, self._encoded(rows), strict=True):
+            if len(segments.tokens) > limit:
+                raise DataError(
+                    f"task {row.task!r}: row {row.id!r} has more tokens than the {limit:,} that "
+                    f"{self.bank.backbone.ref.name} reads. Take another model, or leave such rows out by "
+                    "train.max_length"
+                )
+
+    def _encoded(self, rows: Sequence[Example]) -> list[Segments]:
+        prompts = self.chat.encode_prompts([row.prompt for row in rows])
+        names = [f"task {row.task!r}, row {row.id}" for row in rows]
+        answers = self.chat.encode_answers([row.answer for row in rows], names)
+        return [Segments(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def _room(self, rows: Sequence[Segments], labels: Sequence[np.ndarray] = ()) -> int:
+        """Tokens of a pack, which must hold every row, with any label behind its prompt."""
+        longest = max((len(row.prompt) + max(len(row.answer), *map(len, labels), 0) for row in rows), default=0)
+        return max(self._pack_tokens, longest)
