@@ -23,7 +23,7 @@ from multitune.model.backbone import Backbone, padded_width
 from multitune.model.bank import AdapterBank
 from multitune.model.likelihood import node_losses
 
-ROWS = 8  # a step is computed for a multiple of so many rows
+ROWS = 16  # a step is computed for a multiple of so many rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class TrieAttention:
     """
 
     buckets: tuple[_Bucket, ...]
+    batch_invariant: bool = False
     _biases: dict[tuple[int | None, int, int], tuple[torch.Tensor, ...]] = field(
         default_factory=dict[tuple[int | None, int, int], tuple[torch.Tensor, ...]]
     )
@@ -76,7 +77,7 @@ class TrieAttention:
         alike: dict[tuple[int, int], list[_Chunk]] = {}
         for chunk in _path_chunks(pack.position, pack.end):
             alike.setdefault((len(chunk.queries), chunk.distance.shape[1]), []).append(chunk)
-        return cls(tuple(_stacked(chunks, device) for chunks in alike.values()))
+        return cls(tuple(_stacked(chunks, device) for chunks in alike.values()), batch_invariant=True)
 
     @classmethod
     def behind(cls, paths: Sequence[np.ndarray], device: torch.device) -> "TrieAttention":
@@ -90,7 +91,7 @@ class TrieAttention:
         for query, path in enumerate(paths):
             chunk = _path_chunk(np.array([query]), np.array([len(path) - 1]), path)
             alike.setdefault(chunk.distance.shape[1], []).append(chunk)
-        return cls(tuple(_stacked(chunks, device) for chunks in alike.values()))
+        return cls(tuple(_stacked(chunks, device) for chunks in alike.values()), batch_invariant=True)
 
     @classmethod
     def of(cls, pack: Pack, device: torch.device) -> "TrieAttention":
@@ -240,7 +241,10 @@ class _TrieFunction(torch.autograd.Function):
         for bucket, bias in zip(trie.buckets, biases, strict=True):
             asked, keys, values = bucket.asked(query[0], heads), bucket.seen(key[0]), bucket.seen(value[0])
             # Scaled and masked inside the product, before it is rounded to the compute type.
-            scores = torch.baddbmm(bias, asked, keys.transpose(1, 2), alpha=scale)
+            turned = keys.transpose(1, 2)
+            if trie.batch_invariant:  # for a transposed one MKL picks kernels by the number of queries
+                turned = turned.contiguous()
+            scores = torch.baddbmm(bias, asked, turned, alpha=scale)
             weights.append(torch.softmax(scores, dim=-1))
             out[bucket.queries] = bucket.by_token(weights[-1] @ values, heads)
         ctx.save_for_backward(query, key, value, *weights)
