@@ -53,7 +53,7 @@ def test_comparing_leaves_the_bank_as_it_was(opened: OpenRun) -> None:
     assert bank.names == names and torch.equal(bank["shared"].weights, weights)
 
 
-def test_arrow_is_held_against_the_adapters_that_the_tasks_ship_with(opened: OpenRun) -> None:
+def test_arrow_is_with_reference_the_adapters_that_the_tasks_ship_with(opened: OpenRun) -> None:
     found = measure_baselines(opened, TABLE).arrow
     assert found
     rows = {name: len(opened.main.tasks[task].tokens["test"]) for task, name in TABLE.items()}

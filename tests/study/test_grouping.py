@@ -77,7 +77,7 @@ def test_regret_counts_only_what_was_measured() -> None:
     assert regret(predicted, points) == 4.0
 
 
-def test_each_rung_is_held_against_the_next_and_against_the_full_runs() -> None:
+def test_each_rung_is_with_reference_the_next_and_against_the_full_runs() -> None:
     truth = gains_of(all_members(3), 5)
     found = rungs({"words": truth, "gradients": truth}, truth, truth, 1)
     assert [(r.rung, r.against) for r in found] == [

@@ -33,7 +33,7 @@ from multitune.inference.predict import Subject, chosen_rows, predict_task, rows
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
-Predictions = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
+BySubject = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
 
 
 def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Subject], observe: Observe) -> Scores:
@@ -60,17 +60,17 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
     asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
     for name in asked[BASE]:
         _write_prompts(folder, prepared, prepared.sets[name])
-    predictions = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
+    by_subject = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
     scores = Scores(
         split=settings.split,
         confidence=settings.confidence,
         resamples=settings.resamples,
-        tasks={name: _task_scores(prepared.tasks[name], predictions) for name in every},
-        transfer={name: _transfer(prepared, name, specs, predictions) for name in compared},
+        tasks={name: _task_scores(prepared.tasks[name], by_subject) for name in every},
+        transfer={name: _transfer(prepared, name, specs, by_subject) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
-        retention={name: _retention_scores(prepared, item, predictions) for name, item in prepared.retention.items()},
+        retention={name: _retention_scores(prepared, item, by_subject) for name, item in prepared.retention.items()},
     )
     scores.write(folder.scores)
     return scores
@@ -101,11 +101,11 @@ def _answer(
     return predictions
 
 
-def _task_scores(item: TaskInput, predictions: Predictions) -> TaskScores:
+def _task_scores(item: TaskInput, by_subject: BySubject) -> TaskScores:
     """One task's score by every subject that answered it."""
     task = item.data.task
     scores: dict[str, SubjectScore] = {}
-    for subject, by_task in predictions.items():
+    for subject, by_task in by_subject.items():
         if item.name in by_task:
             answers = by_task[item.name]
             score = task.score(answers)
@@ -115,7 +115,7 @@ def _task_scores(item: TaskInput, predictions: Predictions) -> TaskScores:
 
 
 def _transfer(
-    prepared: PreparedRun, name: str, specs: Mapping[str, AdapterSpec], predictions: Predictions
+    prepared: PreparedRun, name: str, specs: Mapping[str, AdapterSpec], by_subject: BySubject
 ) -> TransferTable:
     """The transfer table of one adapter, and its summary."""
     references: dict[str, str] = {}
@@ -123,17 +123,17 @@ def _transfer(
         alone = [other for other, spec in specs.items() if spec.tasks == (task,) and spec.parent is None]
         references[task] = alone[0] if alone and len(specs[name].tasks) > 1 else BASE
     arms = {
-        task: Arms(predictions[other][task], predictions[name][task], predictions[BASE][task])
+        task: Arms(by_subject[other][task], by_subject[name][task], by_subject[BASE][task])
         for task, other in references.items()
     }
     metrics = {task: prepared.tasks[task].data.task.metric for task in arms}
     table = compare(arms, metrics, bootstrap_plan(prepared.config))
-    return table.model_copy(update={"tasks": tuple(row.held_against(references[row.task]) for row in table.tasks)})
+    return table.model_copy(update={"tasks": tuple(row.with_reference(references[row.task]) for row in table.tasks)})
 
 
-def _retention_scores(prepared: PreparedRun, item: TaskInput, predictions: Predictions) -> RetentionScores:
+def _retention_scores(prepared: PreparedRun, item: TaskInput, by_subject: BySubject) -> RetentionScores:
     """The scores on a retention set, and how those of each adapter differ from the base's."""
-    answers = {subject: by_task[item.name] for subject, by_task in predictions.items() if item.name in by_task}
+    answers = {subject: by_task[item.name] for subject, by_task in by_subject.items() if item.name in by_task}
     before = answers[BASE]
     change: dict[str, RetentionChange] = {}
     for subject, after in answers.items():
@@ -141,7 +141,7 @@ def _retention_scores(prepared: PreparedRun, item: TaskInput, predictions: Predi
             arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
             (row,) = compare(arms, metrics, bootstrap_plan(prepared.config)).tasks
             change[subject] = RetentionChange(difference=row.difference, low=row.low, high=row.high, p=row.p)
-    scores = _task_scores(item, predictions)
+    scores = _task_scores(item, by_subject)
     return RetentionScores(**dict(scores), examples=len(before), change=change)
 
 

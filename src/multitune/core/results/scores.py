@@ -59,7 +59,7 @@ class TransferRow(Difference):
         measured = self.alone if self.alone is not None else self.base
         return self.together - self.difference if measured is None else measured
 
-    def held_against(self, reference: str) -> "TransferRow":
+    def with_reference(self, reference: str) -> "TransferRow":
         """The same comparison with its reference named; the base's score is no score of an adapter alone."""
         if reference != BASE:
             return self.model_copy(update={"reference": reference, "against": "alone"})
