@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from multitune.config.load import load_config
     from multitune.config.schema import RunConfig
     from multitune.core.errors import MultituneError
+    from multitune.functions import add, check, compare, evaluate, run_study, select, train, tune
     from multitune.model.bank import AdapterBank
-    from multitune.run import Run, add, check, compare, evaluate, open_run, run_study, select, train, tune
+    from multitune.run import Run, open_run
     from multitune.tasks.task import Task
 
 __all__ = [
@@ -34,20 +35,22 @@ __version__ = "0.1.0"
 # A library prints nothing of its own: whoever wants its log sets a handler, as `multitune --verbose` does.
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 
-# The module of each name; all that are not listed are in multitune.run.
+# The module of each name; all that are not listed are in multitune.functions.
 _HOMES = {
     "AdapterBank": "multitune.model.bank",
     "MultituneError": "multitune.core.errors",
+    "Run": "multitune.run",
     "RunConfig": "multitune.config.schema",
     "Task": "multitune.tasks.task",
     "load_config": "multitune.config.load",
+    "open_run": "multitune.run",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES.get(name, "multitune.run")), name)
+    return getattr(import_module(_HOMES.get(name, "multitune.functions")), name)
 
 
 def __dir__() -> list[str]:

@@ -187,8 +187,8 @@ def test_without_a_shared_adapter_each_one_is_compared_with_the_base(prepare: Pr
 def test_an_adapter_that_changes_nothing_neither_helps_nor_hurts(prepare: Prepare, tmp_path: Path) -> None:
     run = prepare(adapters="shared", evaluate={"resamples": 100, "limit": 6})
     subjects = subjects_of(run)
-    subjects[1].bank["shared"].weights.zero_()
-    subjects[1].bank["shared"].publish()
+    subjects[1].model.bank["shared"].weights.zero_()
+    subjects[1].model.bank["shared"].publish()
     table = evaluate_run(RunFolder(tmp_path), run, subjects, lambda event: None).plain()["transfer"]["shared"]
     assert {(row["difference"], row["verdict"]) for row in table["tasks"]} == {(0.0, "cannot tell")}
     assert table["summary"]["mean_points"] == 0.0

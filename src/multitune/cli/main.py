@@ -71,7 +71,7 @@ def train(
     from rich.console import Console
 
     from multitune.cli.watch import Watch
-    from multitune.run import train as train_run
+    from multitune.functions import train as train_run
 
     with Watch(Console(stderr=as_json)) as watch:
         run = train_run(config, resume=resume, overwrite=overwrite, observe=watch)

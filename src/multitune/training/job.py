@@ -128,6 +128,7 @@ class Job:
         self.base_losses = dict(checkpoint.state.base_losses)
         for learner in self.learners:
             learner.restore(checkpoint.state.learners[learner.name], checkpoint.of(learner.name))
+        _log.info("%s: the run goes on from here", self.folder.checkpoint)
 
     def run_phases(self) -> None:
         """Train the adapters phase by phase; those of a later one stack on what the earlier ones chose."""
@@ -208,9 +209,7 @@ def train_run(
             return backbone
         checkpoint = load_checkpoint(folder.checkpoint)
     observe(PhaseEvent(name="load"))
-    bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
-    if run.config.train.gradient_checkpointing:
-        bank.recompute_layers()
+    bank = _bank(run, backbone)
     learners = [_learner(bank, run, plan) for plan in run.plans]
     if not resume:  # only now, when nothing of the user's can be wrong any more
         _start_folder(run, folder)
@@ -225,7 +224,6 @@ def train_run(
         with _stop_on_signal(job):
             if checkpoint:
                 job.restore(checkpoint)
-                _log.info("%s: the run goes on from here", folder.checkpoint)
             job.run_phases()
         job.publish_best()
         folder.drop_training()
@@ -234,6 +232,13 @@ def train_run(
         if log is None:
             events.close()
     return bank.backbone if run.config.method == "lora" else None
+
+
+def _bank(run: PreparedRun, backbone: Backbone | None) -> AdapterBank:
+    bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
+    if run.config.train.gradient_checkpointing:
+        bank.recompute_layers()
+    return bank
 
 
 def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:

@@ -1,0 +1,143 @@
+"""Every verb of the command line as a function; a run may be given as an object, or by its folder."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitune.config.study import load_study
+from multitune.core.events import Observe, unwatched
+from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.routing import RoutingVersion, TaskChange
+from multitune.core.results.run import CheckReport
+from multitune.core.results.scores import Scores
+from multitune.core.results.study import Findings, TrialsReport
+from multitune.run import Config, Run, read_config
+
+if TYPE_CHECKING:
+    from multitune.evaluation.external import RemoteOptions
+
+
+def train(
+    config: Config,
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    observe: Observe = unwatched,
+) -> Run:
+    """Train and evaluate; with several tasks also choose what each ships with, and fit the router.
+
+    Args:
+        config: a RunConfig, what a run file says, or the path of one.
+        overrides: as of `--set`, such as `train.epochs=1`.
+        resume: go on with a run that was stopped.
+        overwrite: start over in a folder that holds a run.
+        observe: gets every event of the run.
+
+    Raises:
+        InputError: config or data do not fit; nothing was written.
+        TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
+
+    >>> run = multitune.train("run.yaml", ["name=other", "adapters=shared"])
+    >>> run.path.name, run.adapters
+    ('other', ('shared',))
+    """
+    from multitune.pipeline import run_experiment
+
+    finished = run_experiment(read_config(config, overrides), resume, observe, overwrite)
+    return Run(finished.folder.path, finished.backbone)
+
+
+def check(
+    config: Config, overrides: Sequence[str] = (), progress: Callable[[str, int, int], None] | None = None
+) -> CheckReport:
+    """What a run would do, without loading a weight: data, mixture, steps, memory and time.
+
+    >>> report = multitune.check("run.yaml")
+    >>> [(one.name, one.rows["train"]) for one in report.sets][:2]
+    [('colours', 32), ('copy', 28)]
+    """
+    from multitune.planning import check_run
+
+    return check_run(read_config(config, overrides), progress)
+
+
+def evaluate(
+    run: Run | Path | str, *, split: str | None = None, limit: int | None = None, name: str | None = None
+) -> Scores:
+    """Score a finished run again; on other rows than its own as an evaluation beside the run's.
+
+    >>> scores = multitune.evaluate("runs/tiny", split="validation")
+    >>> scores.split, [row.task for row in scores.transfer["shared"].tasks]
+    ('validation', ['colours', 'copy'])
+    """
+    return _opened(run).evaluate(split=split, limit=limit, name=name)
+
+
+def compare(
+    run: Run | Path | str,
+    against: str,
+    *,
+    adapter: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    remote: "RemoteOptions | None" = None,
+) -> ModelComparison:
+    """Compare a finished run with another model, on the rows that it was scored on.
+
+    >>> found = multitune.compare("runs/tiny", "local:base", limit=4)
+    >>> [row.task for row in found.parsing["strict"].tasks]
+    ['colours', 'copy']
+    """
+    return _opened(run).compare(against, adapter=adapter, split=split, limit=limit, remote=remote)
+
+
+def select(run: Run | Path | str, overrides: Sequence[str] = ()) -> RoutingVersion:
+    """Choose which adapter each task ships with, by validation, and fit the router that finds it by content.
+
+    >>> multitune.select("runs/tiny", ["router.kind=softmax"]).version
+    'v0002'
+    """
+    return _opened(run).select(overrides)
+
+
+def add(run: Run | Path | str, config: Config, *, alone: bool = False, overwrite: bool = False) -> TaskChange:
+    """Train one adapter for a new task and route to it; nothing that was there before changes.
+
+    >>> change = multitune.add("runs/tiny", "joins.yaml")
+    >>> change.added, change.files_changed, change.logits_changed
+    ('echo', (), ())
+    """
+    return _opened(run).add(config, alone=alone, overwrite=overwrite)
+
+
+def run_study(file: Path | str, overrides: Sequence[str] = (), observe: Observe = unwatched) -> Findings:
+    """Find out which tasks belong together, at a part of the cost of training every combination.
+
+    >>> findings = multitune.run_study("study.yaml")
+    >>> sorted(task for group in findings.recommended.groups for task in group)
+    ['colours', 'copy']
+    """
+    from multitune.study.study import StudyOptions
+    from multitune.study.study import run_study as run
+
+    return run(*load_study(Path(file), tuple(overrides)), StudyOptions(observe=observe))
+
+
+def tune(
+    config: Config, overrides: Sequence[str] = (), *, trials: int, observe: Observe = unwatched, **how: Any
+) -> TrialsReport:
+    """Search learning rate, rank, passes and mixture, judged on validation rows alone; `how` as of `TuneOptions`.
+
+    >>> report = multitune.tune("run.yaml", trials=2)
+    >>> len(report.trials)
+    2
+    """
+    from multitune.tuning.tune import TuneOptions
+    from multitune.tuning.tune import tune as search
+
+    return search(read_config(config, overrides), TuneOptions(trials, observe=observe, **how))
+
+
+def _opened(run: Run | Path | str) -> Run:
+    return run if isinstance(run, Run) else Run(run)
