@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
-
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
 from multitune.core.results.scores import Verdict
@@ -23,7 +21,6 @@ class SetRecord(Record):
 class DataRecord(Document):
     """data.json: every set of a run."""
 
-    CURRENT = 1
     REMEDY = "multitune train"
 
     sets: dict[str, SetRecord]
@@ -156,4 +153,4 @@ class RunSummary(Document):
     base: str
     verdicts: dict[Verdict, int] | None  # of its best table: verdict -> tasks
     bytes: int
-    missing: tuple[str, ...] = Field(default=())
+    missing: tuple[str, ...] = ()
