@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -177,19 +177,6 @@ class Part:
     sections: Sequence[Section]
     missing: Sequence[str]
     about: str = ""  # one line: base, tasks, when
-
-
-@dataclass(slots=True)
-class Builder:
-    """Collects sections that have something to show."""
-
-    missing: list[str]
-    sections: list[Section] = field(default_factory=list[Section])
-
-    def add(self, section: Section | None) -> None:
-        """Take in a section, unless there is nothing to show."""
-        if section is not None and section.blocks:
-            self.sections.append(section)
 
 
 def number(

@@ -2,29 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+
+from multitune.core.results.scores import Difference
 
 DASH = "–"
 NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
-
-
-class Spanned(Protocol):
-    """A difference with the ends of its interval."""
-
-    @property
-    def difference(self) -> float | None:
-        """In the metric's unit."""
-        ...
-
-    @property
-    def low(self) -> float | None:
-        """The lower end."""
-        ...
-
-    @property
-    def high(self) -> float | None:
-        """The upper end."""
-        ...
 
 
 def score(value: float | None) -> str:
@@ -38,7 +20,7 @@ def signed(value: float | None, digits: int = 3) -> str:
     return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def span(row: Spanned, digits: int = 3) -> str:
+def span(row: Difference, digits: int = 3) -> str:
     """A difference and its interval."""
     return f"{signed(row.difference, digits)} {interval(row.low, row.high, digits)}".rstrip()
 

@@ -67,6 +67,4 @@ def _repeat(folder: RunFolder) -> str:
 
 def packages(folder: RunFolder) -> str:
     """What the run was made with, in one line."""
-    versions = Versions.read(folder.versions)
-    named = [f"{inert(name)} {inert(number)}" for name, number in versions.packages.items() if number]
-    return ", ".join([*named, f"Python {inert(versions.python)}"])
+    return inert(Versions.read(folder.versions).line)

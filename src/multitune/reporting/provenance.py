@@ -86,9 +86,8 @@ def provenance_section(facts: RunFacts, id: str) -> Section:
     """Settings, versions, data and commands; and what the run noted on its way."""
     items = [("Base", facts.config.base)] if facts.config else []
     if facts.versions:
-        named = [f"{name} {version}" for name, version in facts.versions.packages.items() if version]
         machine = facts.versions.machine
-        items.append(("Made with", f"{', '.join(named)}, Python {facts.versions.python}"))
+        items.append(("Made with", facts.versions.line))
         items.append(("Machine", f"{machine.processor}, {machine.cores} cores, {machine.system}"))
     blocks: list[Block] = [Facts(items)] if items else []
     noted = [

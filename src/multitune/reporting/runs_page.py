@@ -7,12 +7,10 @@ from multitune.reporting import charts
 from multitune.reporting.blocks import (
     Block,
     Cell,
-    Chart,
     Charts,
     Column,
     Part,
     Section,
-    Sheet,
     Table,
     Text,
     header,
@@ -64,15 +62,18 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
     columns = header("task", "metric")
     for name in names:
         columns += [Column(f"{name}, together", number=True), Column("difference to alone or base", number=True)]
-    wide, narrow = (
-        charts.forest(lines, "difference in score, together − alone or base", "compared", wide=w)
-        for w in (True, False)
+    chart = charts.forest_chart(
+        "Side by side",
+        lines,
+        "difference in score, together − alone or base",
+        "compared",
+        what="Differences of each run with intervals",
+        sheet="compared",
+        columns=("task, run", *charts.FOREST[1:]),
     )
-    sheet = Sheet("compared", ["task, run", "difference", "low", "high", "verdict"], charts.rows_of(lines))
-    label = charts.seen(lines, "Differences of each run with intervals")
     blocks: list[Block] = [
         Table("compared", "Every task in each run", columns, rows),
-        Charts([Chart("Side by side", wide, label, sheet, narrow)]),
+        Charts([chart]),
         Text(_same_rows(runs, tasks)),
     ]
     lead = "Each run against its own references; between runs there is no test here, so small gaps mean nothing."

@@ -10,7 +10,7 @@ from multitune.core.results.study import Effect, Findings, PredictedGain, Recomm
 from multitune.core.run_folder import StudyFolder
 from multitune.core.text import without_passwords
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Builder, Chart, Charts, Facts, Part, Section, Sheet, Text
+from multitune.reporting.blocks import Block, Chart, Charts, Facts, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
 from multitune.reporting.formatting import count, duration, listed, score
 from multitune.reporting.tables.study import (
@@ -55,17 +55,15 @@ def study_part(path: Path, id: str) -> Part:
             if getattr(found, key) == getattr(empty, key):
                 name = folder.findings.name
                 missing.append(f"{name}: {what} ({key}) is not there; the study may still be going on")
-    builder = Builder(missing)
-    for make in (_recommended, _comparisons, _helps, _synergy, _predictors, _arms, _cost):
-        builder.add(make(found, id))
-    builder.add(_provenance(folder, missing, id))
+    makers = (_recommended, _comparisons, _helps, _synergy, _predictors, _arms, _cost)
+    made = [*(make(found, id) for make in makers), _provenance(folder, missing, id)]
     return Part(
         id=id,
         kind="study",
         name=found.study,
         verdict=found.sentence or "The study has no verdict yet.",
         answers=_questions(found),
-        sections=builder.sections,
+        sections=[section for section in made if section and section.blocks],
         missing=list(dict.fromkeys(missing)),
         about=f"Study of {len(found.tasks)} tasks in {len(found.arms)} arms",
     )
@@ -232,14 +230,8 @@ def _scatter(rung: str, rows: Sequence[PredictedGain], id: str) -> Chart:
 
 
 def _forest(name: str, lines: Sequence[charts.Line], axis: str, key: str) -> Chart:
-    """A forest plot for wide and for narrow pages."""
-    return Chart(
-        title="Differences with intervals",
-        svg=charts.forest(lines, axis, key),
-        label=charts.seen(lines, "Differences with intervals"),
-        sheet=Sheet(name, ["row", "difference", "low", "high", "verdict"], charts.rows_of(lines)),
-        narrow=charts.forest(lines, axis, key, wide=False),
-    )
+    title, columns = "Differences with intervals", ("row", *charts.FOREST[1:])
+    return charts.forest_chart(title, lines, axis, key, what=title, sheet=name, columns=columns)
 
 
 def _arms(found: Findings, id: str) -> Section | None:
@@ -272,8 +264,7 @@ def _provenance(folder: StudyFolder, missing: list[str], id: str) -> Section:
     versions = part(Versions, folder.versions, folder.path, missing, "what the study was made with is not known")
     blocks: list[Block] = []
     if versions:
-        named = ", ".join(f"{name} {version}" for name, version in versions.packages.items() if version)
-        blocks.append(Facts([("Made with", f"{named}, Python {versions.python}")]))
+        blocks.append(Facts([("Made with", versions.line)]))
     try:
         settings = without_passwords(folder.config.read_text("utf-8", errors="replace"))
         blocks.append(Text(settings, title="The study file as resolved", kind="code"))

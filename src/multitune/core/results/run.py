@@ -48,6 +48,12 @@ class Versions(Document):
     python: str
     machine: Machine = Machine()
 
+    @property
+    def line(self) -> str:
+        """Packages and Python, in one line."""
+        named = [f"{name} {version}" for name, version in self.packages.items() if version]
+        return ", ".join([*named, f"Python {self.python}"])
+
 
 class BestStep(Record):
     """The best value of one criterion (lower is better) and the step it was reached at."""
