@@ -18,14 +18,13 @@ from multitune.config.study import StudyConfig
 from multitune.core.records import Split
 from multitune.study.arms import Arm
 from multitune.study.findings import Outcome, compared
-from multitune.study.grouping import Grouping
+from multitune.study.grouping import Grouping, best_grouping
 from multitune.study.plan import baselines, require_budget, searched, serving
 from multitune.study.runner import StudyRunner
 from multitune.study.search import (
     Board,
     gains_over_alone,
     look_again,
-    recommend,
     survey,
     verify,
 )
@@ -47,7 +46,7 @@ def main() -> None:
         full = [arm for arm in dict.fromkeys(everything) if arm == runner.planner.arm(arm.tasks)]
         board = survey(runner, base)
         gains, scores = (gains_over_alone(runner, board, full, base, what) for what in ("loss", "score"))
-        whole = Outcome(base, full, board, recommend(gains, study.worth))
+        whole = Outcome(base, full, board, best_grouping(gains, study.worth))
         last = replace(whole, choice=look_again(runner, board, base, whole.choice))
         told: dict[str, Any] = {}
         for share in SHARES:
@@ -77,7 +76,7 @@ def _guided(study: StudyConfig, run: RunConfig, share: float) -> tuple[Outcome, 
     runner.train([*base.arms, *base.repeats])
     board = survey(runner, base)
     full = verify(runner, board, base, [])
-    found = Outcome(base, full, board, recommend(gains_over_alone(runner, board, full, base, "loss"), study.worth))
+    found = Outcome(base, full, board, best_grouping(gains_over_alone(runner, board, full, base, "loss"), study.worth))
     trained = [arm for arm in runner.asked.values() if arm.steps and arm not in base.repeats]
     spent = sum(runner.planner.tokens(arm) for arm in trained) + runner.planner.signature_tokens()
     return found, spent, require_budget(runner.planner)
@@ -122,7 +121,7 @@ def _by_chance(runner: StudyRunner, board: Board, measured: tuple[np.ndarray, np
             if cost[row] <= left:
                 left -= cost[row]
                 known[row] = True
-        choice = recommend(np.where(known[:, None], gains, np.nan), planner.study.worth)
+        choice = best_grouping(np.where(known[:, None], gains, np.nan), planner.study.worth)
         points.append(_points(choice, scores))
     return float(np.mean(points))
 

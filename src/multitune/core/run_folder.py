@@ -182,11 +182,12 @@ class StudyFolder(Folder):
     proxies = Part("proxies.json")  # validation losses of proxy runs
     recommended = Part("recommended.yaml")  # the run file of what the study recommends
     report = Part("report.html")  # the report as one page for a browser
-    _arms, _waves = Part("arms"), Part("waves")  # waves: what older versions called jobs
+    arms = Part("arms")  # finished arms, by key
+    _waves = Part("waves")  # jobs of older versions
 
     def arm(self, key: str) -> Path:
         """An arm's folder."""
-        return self._arms / key
+        return self.arms / key
 
     def adapter(self, key: str) -> Path:
         """An arm's weights, in PEFT's format."""

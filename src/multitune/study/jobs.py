@@ -54,7 +54,7 @@ def train_job(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatched
         train_run(run, folder, resume=_goes_on(run, folder), observe=observe)
         subjects = {subject.name: subject for subject in open_subjects(run, folder)}
     else:
-        subjects = {BASE: Subject(BASE, _bank(prepared), BASE)}
+        subjects = {BASE: Subject(BASE, open_bank(prepared), BASE)}
     answers = {
         key: answer_arm(prepared, subjects.get(key, subjects[BASE]), arm, job.split) for key, arm in job.arms.items()
     }
@@ -127,7 +127,7 @@ def answer_again(
         adapters: where the weights of each key lie.
         split: whose rows to answer.
     """
-    bank = _bank(prepared)
+    bank = open_bank(prepared)
     for key, arm in arms.items():
         if arm.steps:
             load_adapter(bank, adapters[key], key)
@@ -160,6 +160,7 @@ def job_name(keys: Sequence[str]) -> str:
     return "job-" + hashlib.sha256(" ".join(keys).encode()).hexdigest()[:12]
 
 
-def _bank(prepared: PreparedRun) -> AdapterBank:
+def open_bank(prepared: PreparedRun) -> AdapterBank:
+    """The base of a run, without adapters."""
     config = prepared.config
     return AdapterBank(load_backbone(prepared.ref, config.device, config.dtype))

@@ -10,9 +10,8 @@ from multitune.core.files import read_json, write_json
 from multitune.core.records import Prediction, Segments, Split
 from multitune.core.results.events import NoteEvent
 from multitune.core.results.study import ArmRecord
-from multitune.core.run_folder import StudyFolder
+from multitune.core.run_folder import RunFolder, StudyFolder
 from multitune.core.seeds import generator
-from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
 from multitune.study.arms import (
@@ -26,7 +25,7 @@ from multitune.study.arms import (
     store_result,
 )
 from multitune.study.executors import Executor
-from multitune.study.jobs import StudyJob, answer_again, clear_job, job_name, unfinished_jobs
+from multitune.study.jobs import StudyJob, answer_again, clear_job, job_name, open_bank, unfinished_jobs
 from multitune.study.plan import Planner
 from multitune.study.proxy import proxy_losses
 from multitune.study.signatures import Signatures, load_signatures, row_signatures, save_signatures
@@ -63,7 +62,7 @@ class StudyRunner:
         ]
         for result in self.executor.run(self.prepared, jobs):
             for one in result.arms:
-                trained = result.job.folder / "adapters" / one.key if one.arm.steps else None
+                trained = RunFolder(result.job.folder).adapter(one.key) if one.arm.steps else None
                 store_result(self.folder, one, result.job.split, trained)
                 self._tell(one.arm, one.answers)
             clear_job(result.job)
@@ -115,7 +114,7 @@ class StudyRunner:
             file = self.folder.signatures / f"{self.key(arm)}.{task}.{split}.{rows}.safetensors"
             if not file.is_file():
                 if bank is None:
-                    bank = AdapterBank(load_backbone(self.prepared.ref, config.device, config.dtype))
+                    bank = open_bank(self.prepared)
                     load_adapter(bank, self.folder.adapter(self.key(arm)), "shared")
                 self.observe(NoteEvent(text=f"gradients of {task}'s {split} rows"))
                 chosen = self.rows(task, split, rows)
@@ -136,8 +135,7 @@ class StudyRunner:
 
     def embedding_table(self) -> np.ndarray:
         """The base's token embeddings, float32 (token, dimension)."""
-        config = self.prepared.config
-        model = load_backbone(self.prepared.ref, config.device, config.dtype).model
+        model = open_bank(self.prepared).backbone.model
         return model.get_input_embeddings().weight.detach().float().cpu().numpy()
 
     def rows(self, task: str, split: Split, most: int) -> list[Segments]:

@@ -20,10 +20,11 @@ from multitune.core.results.run import DataRecord
 from multitune.core.results.study import Findings, PlannedPart, StudyCost, StudyPlan, Variant
 from multitune.core.run_folder import StudyFolder
 from multitune.core.versions import versions
-from multitune.data.task_input import TaskInput
 from multitune.study.arms import Arm, require_same_data
 from multitune.study.executors import Executor, LocalExecutor
 from multitune.study.findings import Outcome, compared, gather, longer_alone
+from multitune.study.grouping import best_grouping
+from multitune.study.jobs import mean_tokens
 from multitune.study.plan import (
     Baselines,
     Planner,
@@ -42,7 +43,6 @@ from multitune.study.search import (
     chosen_by,
     gains_over_alone,
     look_again,
-    recommend,
     survey,
     verify,
 )
@@ -83,7 +83,7 @@ def _studied(runner: StudyRunner) -> Findings:
     full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == runner.planner.arm(arm.tasks)]
     if study.search == "guided":
         full = verify(runner, board, base, full)
-    first = recommend(gains_over_alone(runner, board, full, base, chosen_by(runner)), study.worth)
+    first = best_grouping(gains_over_alone(runner, board, full, base, chosen_by(runner)), study.worth)
     searched_arms = {key: arm for key, arm in runner.asked.items() if arm not in base.repeats}
     outcome = Outcome(base, full, board, look_again(runner, board, base, first))
     split: Split = "test" if study.test else "validation"
@@ -132,7 +132,8 @@ def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> St
 
 def set_sizes(prepared: PreparedRun) -> dict[str, SetSize]:
     """Rows and mean tokens of every task and general set."""
-    return {name: _size(item) for name, item in prepared.tasks.items()}
+    rows = {name: len(item.tokens["train"]) for name, item in prepared.tasks.items()}
+    return {name: SetSize(n, mean_tokens(prepared, name)) for name, n in rows.items()}
 
 
 def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
@@ -165,7 +166,8 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
     estimates = PlannedPart(what=f"estimates of all {combinations:,}", arms=0, tokens=planner.signature_tokens())
     rows.insert(2, estimates)
     if study.search == "guided":
-        rows.insert(4, PlannedPart(what="verification, at most", arms=study.budget.arms, tokens=_finite(verifying)))
+        tokens = verifying if np.isfinite(verifying) else None
+        rows.insert(4, PlannedPart(what="verification, at most", arms=study.budget.arms, tokens=tokens))
     return StudyPlan(
         study=study.name,
         tasks={task: planner.sizes[task].rows for task in planner.tasks},
@@ -189,16 +191,19 @@ def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, 
 
 def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Split) -> list[Variant]:
     """All tasks together under each schedule and share of general data, over the seeds, against each task alone."""
+    planner = runner.planner
     kinds: dict[tuple[str, float], list[Arm]] = {}
     for arm in arms:
         kinds.setdefault((arm.schedule, arm.general), []).append(arm)
     found: list[Variant] = []
     for (schedule, general), seeds in kinds.items():
+        plain = [planner.arm(planner.tasks, arm.seed) for arm in seeds]  # as the finalists train it
         pairs = {
             task: [
-                (runner.planner.alone(task, runner.planner.study.alone[0], _plain(runner, arm)), arm) for arm in seeds
+                (planner.alone(task, planner.study.alone[0], like), arm)
+                for like, arm in zip(plain, seeds, strict=True)
             ]
-            for task in runner.planner.tasks
+            for task in planner.tasks
         }
         validation = [np.mean([one.score for one in runner.record(arm).validation.values()]) for arm in seeds]
         found.append(
@@ -211,11 +216,6 @@ def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Spli
             )
         )
     return found
-
-
-def _plain(runner: StudyRunner, arm: Arm) -> Arm:
-    """All together as the finalists train it, with an arm's seed."""
-    return runner.planner.arm(runner.planner.tasks, arm.seed)
 
 
 def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> StudyCost:
@@ -237,12 +237,3 @@ def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str,
         ratio=everything * rate / spent,
         measured_share=sum(every) / everything,
     )
-
-
-def _size(item: TaskInput) -> SetSize:
-    rows = item.tokens["train"]
-    return SetSize(len(rows), rows.total / max(1, len(rows)))
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
