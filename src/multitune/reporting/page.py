@@ -16,6 +16,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.reporting.blocks import Part
 from multitune.reporting.facts import read_run
 from multitune.reporting.formatting import listed, minus
+from multitune.reporting.renderers import templates
 from multitune.reporting.run_page import run_part
 from multitune.reporting.runs_page import comparison_part
 from multitune.reporting.study_page import is_study, study_part
@@ -49,15 +50,7 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
 
 def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
     """The page as text; every value is escaped but for our own style, script and pictures."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("multitune.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(html=True)
     environment.filters["last_line"] = last_line
     environment.filters["minus"] = minus
     folder = files("multitune.reporting") / "templates"
