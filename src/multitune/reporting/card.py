@@ -1,7 +1,7 @@
 """A model card: README.md for an adapter on its way to a model hub, with metadata that a hub can read."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +162,13 @@ def _data(
     config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskConfig], record: Mapping[str, SetRecord]
 ) -> list[list[str]]:
     """Sets with source, licence as far as the run knows it, rows, and the hash of the rows that count."""
-    sets: list[tuple[TaskConfig, str, Split]] = [(task, "task", "train") for task in tasks.values()]
-    sets += [(task, "replay", "train") for task in (config.general if adapter.general else ())]
-    sets += [(task, "retention, not trained on", "test") for task in config.retention]
+    kinds: list[tuple[str, Split, Iterable[TaskConfig]]] = [
+        ("task", "train", tasks.values()),
+        ("replay", "train", config.general if adapter.general else ()),
+        ("retention, not trained on", "test", config.retention),
+    ]
     rows: list[list[str]] = []
-    for task, role, split in sets:
+    for role, split, task in ((role, split, task) for role, split, sets in kinds for task in sets):
         known = record.get(task.name)  # absent only if the run file was changed since
         numbers = " / ".join(str(known.rows.get(one, "–") if known else "–") for one in SPLITS)
         digest = printable(known.digests.get(split, ""))[:16] if known else ""

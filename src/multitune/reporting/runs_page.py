@@ -4,18 +4,7 @@ from collections.abc import Sequence
 
 from multitune.core.records import Split
 from multitune.reporting import charts
-from multitune.reporting.blocks import (
-    Block,
-    Cell,
-    Charts,
-    Column,
-    Part,
-    Section,
-    Table,
-    Text,
-    header,
-    number,
-)
+from multitune.reporting.blocks import Block, Cell, Charts, Column, Part, Section, Table, Text, header, number
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import DASH, count, listed, percent, span
 from multitune.reporting.verdict import by_verdict

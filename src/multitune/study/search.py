@@ -8,14 +8,7 @@ from typing import Literal
 import numpy as np
 
 from multitune.study.arms import Arm
-from multitune.study.estimate import (
-    Landscape,
-    all_members,
-    estimate_losses,
-    fit_damping,
-    gradient_cosines,
-    landscape,
-)
+from multitune.study.estimate import Landscape, all_members, estimate_losses, fit_damping, gradient_cosines, landscape
 from multitune.study.grouping import Grouping, best_grouping, relative_gains
 from multitune.study.overlap import embedding_similarity, mean_affinity, vocabulary_overlap
 from multitune.study.plan import Baselines, Combination, require_budget

@@ -37,15 +37,7 @@ from multitune.study.plan import (
     variants,
 )
 from multitune.study.runner import StudyRunner
-from multitune.study.search import (
-    MOST_TASKS,
-    Board,
-    chosen_by,
-    gains_over_alone,
-    look_again,
-    survey,
-    verify,
-)
+from multitune.study.search import MOST_TASKS, Board, chosen_by, gains_over_alone, look_again, survey, verify
 from multitune.training.prepare import PreparedRun, prepare_run
 
 
