@@ -1,7 +1,7 @@
 """A model card: README.md for an adapter on its way to a model hub, with metadata that a hub can read."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -161,19 +161,19 @@ def _own_scores(run: ScoredRun, adapter: str, tasks: Mapping[str, TaskConfig]) -
 def _data(
     config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskConfig], record: Mapping[str, SetRecord]
 ) -> list[list[str]]:
-    """Sets with source, licence as far as the run knows it, rows, and the hash of the rows that count."""
-    kinds: list[tuple[str, Split, Iterable[TaskConfig]]] = [
-        ("task", "train", tasks.values()),
-        ("replay", "train", config.general if adapter.general else ()),
-        ("retention, not trained on", "test", config.retention),
-    ]
-    rows: list[list[str]] = []
-    for role, split, task in ((role, split, task) for role, split, sets in kinds for task in sets):
-        known = record.get(task.name)  # absent only if the run file was changed since
-        numbers = " / ".join(str(known.rows.get(one, "–") if known else "–") for one in SPLITS)
-        digest = printable(known.digests.get(split, ""))[:16] if known else ""
-        rows.append([inert(task.name), role, *_source(task), numbers, f"`{digest or '–'}`"])
-    return rows
+    """Every set with its role; of training sets the hash of the training rows counts."""
+    replayed = config.general if adapter.general else ()
+    rows = [_set(task, "task", "train", record) for task in tasks.values()]
+    rows += [_set(task, "replay", "train", record) for task in replayed]
+    return rows + [_set(task, "retention, not trained on", "test", record) for task in config.retention]
+
+
+def _set(task: TaskConfig, role: str, split: Split, record: Mapping[str, SetRecord]) -> list[str]:
+    """A set with source, licence as far as the run knows it, rows, and the hash of those of one split."""
+    known = record.get(task.name)  # absent only if the run file was changed since
+    numbers = " / ".join(str(known.rows.get(one, "–") if known else "–") for one in SPLITS)
+    digest = printable(known.digests.get(split, ""))[:16] if known else ""
+    return [inert(task.name), role, *_source(task), numbers, f"`{digest or '–'}`"]
 
 
 def _hub_metric(name: str) -> str:
