@@ -28,7 +28,7 @@ from multitune.study.search import (
     survey,
     verify,
 )
-from multitune.study.study import StudyOptions, open_runner
+from multitune.study.study import open_runner
 
 COMMAND = "make bench PART=guided NAME={} DATA=folder"
 SHARES = (0.1, 0.2)
@@ -40,7 +40,7 @@ def main() -> None:
     """Search within shares of the cost of everything; arms that the exhaustive study trained are not trained again."""
     name = os.environ["NAME"]
     with recorded_study(name) as (study, run):
-        runner = open_runner(study, run, StudyOptions())
+        runner = open_runner(study, run)
         base, everything = baselines(runner.planner), searched(runner.planner)
         runner.train([*base.arms, *base.repeats, *everything])
         full = [arm for arm in dict.fromkeys(everything) if arm == runner.planner.arm(arm.tasks)]
@@ -69,9 +69,7 @@ def main() -> None:
 def _guided(study: StudyConfig, run: RunConfig, share: float) -> tuple[Outcome, float, float]:
     """What a guided search finds, the tokens it spent, and those it had for verifying."""
     budget = study.budget.model_copy(update={"share": share})
-    runner = open_runner(
-        study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run, StudyOptions()
-    )
+    runner = open_runner(study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run)
     base = baselines(runner.planner)
     runner.train([*base.arms, *base.repeats])
     board = survey(runner, base)

@@ -46,8 +46,8 @@ class Draw:
 class PackRow:
     """One row on its way into a pack: its tokens, and whose it is.
 
-    `weight` multiplies the loss of each answer token; `key` comes back in Pack.target_row as the row's place
-    in the list that was packed.
+    `weight` multiplies the loss of each answer token. The row's place in the list that was packed comes back in
+    Pack.target_row.
     """
 
     segments: Segments

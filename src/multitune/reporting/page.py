@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from markupsafe import Markup
 from multitune.core.errors import InputError
 from multitune.core.files import write_text
 from multitune.core.run_folder import RunFolder
+from multitune.core.versions import installed
 from multitune.reporting.blocks import Part
 from multitune.reporting.facts import read_run
 from multitune.reporting.formatting import listed, minus
@@ -62,7 +62,7 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
         parts=parts,
         paths=[str(path) for path in paths],
         made=f"{datetime.now().astimezone():%d %B %Y, %H:%M %Z}",
-        version=_version(),
+        version=installed("multitune") or "from source",
         style=Markup((folder / "style.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
@@ -72,10 +72,3 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
 def last_line(text: str) -> str:
     """The last line of a prompt that holds words, which is where the row's own text mostly stands."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")[:160]
-
-
-def _version() -> str:
-    try:
-        return version("multitune")
-    except PackageNotFoundError:
-        return "from source"

@@ -1,7 +1,6 @@
 """A study from its file to its findings: baselines, estimates of all combinations, a search, the proof on test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,21 +40,16 @@ from multitune.study.search import MOST_TASKS, Board, chosen_by, gains_over_alon
 from multitune.training.prepare import PreparedRun, prepare_run
 
 
-@dataclass(frozen=True, slots=True)
-class StudyOptions:
-    """How to run a study, as opposed to what to study."""
-
-    executor: Executor | None = None  # None: this process
-    observe: Observe = unwatched
-
-
-def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Findings:
+def run_study(
+    study: StudyConfig, run: RunConfig, executor: Executor | None = None, observe: Observe = unwatched
+) -> Findings:
     """Train what is missing, and write down what was found; the same call goes on after a kill.
 
     Args:
         study: of `load_study`.
         run: the same.
-        options: who trains, and who watches.
+        executor: who trains; this process when None.
+        observe: gets every event.
 
     Raises:
         InputError: the study does not fit its data or its budget, the data changed since it began, or another
@@ -63,7 +57,7 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Find
         TrainingError, StorageError, Interrupted: finished arms are kept.
     """
     with only_one(study_folder(study).lock):
-        return _studied(open_runner(study, run, options))
+        return _studied(open_runner(study, run, executor, observe))
 
 
 def _studied(runner: StudyRunner) -> Findings:
@@ -96,7 +90,9 @@ def study_folder(study: StudyConfig) -> StudyFolder:
     return StudyFolder((Path(study.output) / study.name).absolute())
 
 
-def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> StudyRunner:
+def open_runner(
+    study: StudyConfig, run: RunConfig, executor: Executor | None = None, observe: Observe = unwatched
+) -> StudyRunner:
     """Read the data, and begin the study's folder or find what it holds.
 
     Raises:
@@ -107,7 +103,7 @@ def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> St
             f"run: {study.run} has {len(run.tasks)} tasks; combinations of at most {MOST_TASKS} can be estimated. "
             "Leave some out, or join those that are alike"
         )
-    options.observe(PhaseEvent(name="prepare"))
+    observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
     folder = study_folder(study)
     record = prepared.data_record()
@@ -116,10 +112,8 @@ def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> St
     versions().write(folder.versions)
     before = DataRecord.read(folder.data).sets if folder.data.is_file() else {}
     DataRecord(sets={**before, **record.sets}).write(folder.data)
-    executor = options.executor or LocalExecutor(options.observe)
-    return StudyRunner(
-        prepared, Planner(study, prepared.config, set_sizes(prepared)), folder, executor, options.observe
-    )
+    planner = Planner(study, prepared.config, set_sizes(prepared))
+    return StudyRunner(prepared, planner, folder, executor or LocalExecutor(observe), observe)
 
 
 def set_sizes(prepared: PreparedRun) -> dict[str, SetSize]:
