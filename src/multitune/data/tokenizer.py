@@ -101,10 +101,6 @@ class ChatFormat:
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(end for end in ends if isinstance(end, int)))
         self.fingerprint: str = self._digest()
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Tokens up to where the answer begins, the opening of the answering turn included."""
-        return self._prompts([prompt])[0]
-
     def answer_ids(self, answer: str) -> list[int]:
         """Tokens of the answer and of what closes its turn.
 
@@ -114,8 +110,9 @@ class ChatFormat:
         return self.encode_answers([answer])[0].tolist()
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[np.ndarray]:
-        """`prompt_ids` of many at once, int32 (prompt_token,) each."""
-        return [np.array(ids, dtype=np.int32) for ids in self._prompts(prompts)]
+        """Tokens up to where the answer begins, the answering turn's opening included; int32 (prompt_token,) each."""
+        ids = self._ids(self._render(prompts)) if prompts else []
+        return [np.array(self._bos + one, dtype=np.int32) for one in ids]
 
     def encode_answers(self, answers: Sequence[str], names: Sequence[str] = ()) -> list[np.ndarray]:
         """`answer_ids` of many at once, int32 (answer_token,) each; `names` say in an error whose answer it is.
@@ -129,9 +126,6 @@ class ChatFormat:
                 name = f"{names[i]}: " if names else ""
                 raise TaskError(f"{name}the answer {answer!r} turns into no token. Give the row an answer, or drop it")
         return [np.array(ids, dtype=np.int32) for ids in encoded]
-
-    def _prompts(self, prompts: Sequence[str]) -> list[list[int]]:
-        return [self._bos + ids for ids in self._ids(self._render(prompts))] if prompts else []
 
     def _behind_prompt(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts as they stand behind a prompt, yet apart from it: training and inference meet one boundary.

@@ -180,10 +180,12 @@ class Part:
 
 
 def number(
-    value: float | None, shown: Callable[[float | None], str] = score, *, strength: float | None = None
+    value: float | None, shown: Callable[..., str] = score, *digits: int, strength: float | None = None
 ) -> Cell:
-    """A cell for a number; a dash where it was not measured."""
-    return Cell(shown(value), value=DASH if value is None else value, strength=strength)
+    """A cell for a number, to so many digits; a dash where it was not measured."""
+    if value is None:
+        return Cell(DASH, value=DASH, strength=strength)
+    return Cell(shown(value, *digits), value=value, strength=strength)
 
 
 def header(*titles: str, numbers: Iterable[str] = ()) -> list[Column]:

@@ -9,9 +9,9 @@ DASH = "–"
 NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
 
 
-def score(value: float | None) -> str:
+def score(value: float | None, digits: int = 3) -> str:
     """Three decimals; a dash where nothing was measured."""
-    return DASH if value is None else f"{value:.3f}"
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:

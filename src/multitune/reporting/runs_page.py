@@ -96,7 +96,7 @@ def _costs(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
         cells = [Cell(name), Cell(config.base if config else DASH)]
         cells.append(Cell(config.mixture.schedule if config else DASH))
         cells.append(number(config.lora.rank if config else None, count))
-        cells.append(number(config.train.epochs if config else None, lambda value: f"{value:g}"))
+        cells.append(number(config.train.epochs if config else None, "{:g}".format))
         rate = config.train.learning_rate if config else None
         cells.append(Cell(f"{rate:g}" if rate else "default"))
         cells += [number(cost.together if cost else None, count), number(cost.ratio if cost else None, percent)]

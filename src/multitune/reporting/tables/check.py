@@ -2,7 +2,7 @@
 
 from multitune.core.results.run import CheckReport
 from multitune.reporting.blocks import Cell, Table, header, number
-from multitune.reporting.formatting import count, percent, short_count
+from multitune.reporting.formatting import count, percent, score, short_count
 
 
 def sets_table(report: CheckReport) -> Table:
@@ -29,8 +29,8 @@ def adapters_table(report: CheckReport) -> Table:
     for adapter in report.adapters:
         head = [Cell(adapter.name), number(adapter.steps, count)]
         for one in adapter.sets:
-            shares = [number(share, lambda value: percent(value, 1)) for share in one.shares]
-            draws = number(one.draws, count), number(one.passes, lambda value: f"{value:.1f}")
+            shares = [number(share, percent, 1) for share in one.shares]
+            draws = number(one.draws, count), number(one.passes, score, 1)
             rows.append([*head, Cell(one.name), *shares, *draws])
             head = [Cell(""), Cell("")]
     columns = [*header("adapter"), *header(numbers=["steps"]), *header("draws from")]

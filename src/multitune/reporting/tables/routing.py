@@ -73,7 +73,7 @@ def change_table(change: TaskChange, *, id: str = "") -> Table:
     rows = [
         [
             Cell(task),
-            number(share, lambda value: percent(value, 1)),
+            number(share, percent, 1),
             number(change.scores[task]["before"]),
             number(change.scores[task]["after"]),
         ]

@@ -107,7 +107,7 @@ def rungs_table(rungs: Sequence[Rung], *, id: str = "") -> Table:
         correlation = f"{signed(rung.rank_correlation, 2)} {interval(rung.low, rung.high, 2)}".rstrip()
         cells = [Cell(rung.rung), Cell(rung.against)]
         cells.append(Cell(correlation if rung.low is not None else "cannot tell", value=rung.rank_correlation))
-        cells.append(number(rung.regret, lambda value: DASH if value is None else f"{value:.1f}"))
+        cells.append(number(rung.regret, score, 1))
         rows.append([*cells, number(rung.pairs, count), number(rung.seconds, duration)])
     columns = [*header("a cheap look", "predicts")]
     columns += header(numbers=["rank correlation", "regret, points", "pairs", "time"])
@@ -122,7 +122,7 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
             [
                 Cell(effect.name or " + ".join(effect.tasks)),
                 Cell(listed(effect.tasks, 8)),
-                number(effect.effect, _points),
+                number(effect.effect, signed, 2),
                 Cell(interval(effect.low, effect.high, 2), tone="quiet"),
                 number(effect.combinations, count),
             ]
@@ -140,7 +140,7 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
                 [
                     Cell(" + ".join(effect.tasks)),
                     Cell(effect.task or ""),
-                    number(effect.effect, _points),
+                    number(effect.effect, signed, 2),
                     number(effect.combinations, count),
                 ]
                 for effect in sorted(effects, key=lambda effect: -abs(effect.effect or 0.0))
@@ -148,10 +148,6 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
             columns = [*header("tasks", "effect on"), *header(numbers=["points", "combinations"])]
             tables.append(Table(f"{id}synergy-{key}", caption, columns, rows, sortable=len(rows) > 8))
     return tables
-
-
-def _points(value: float | None) -> str:
-    return signed(value, 2)
 
 
 def arms_table(found: Findings, *, id: str = "") -> Table:
@@ -170,9 +166,9 @@ def _arm_row(arm: ArmRecord, tasks: Sequence[str]) -> list[Cell]:
         Cell(listed(arm.tasks, 4), value=" + ".join(arm.tasks), tone="quiet"),
         Cell((arm.budget or DASH).replace("_", " ")),
         Cell(arm.schedule or DASH),
-        Cell(str(len(arm.tasks)), value=len(arm.tasks)),
+        number(len(arm.tasks), str),
         number(arm.general, percent),
-        Cell(str(arm.seed), value=arm.seed),
+        number(arm.seed, str),
         number(arm.steps, count),
         number(arm.tokens, count),
         number(arm.seconds, duration),
@@ -202,10 +198,10 @@ def trials_table(report: TrialsReport) -> Table:
     fields = list(trials[0].values) if trials else []
     rows: list[list[Cell]] = []
     for trial in trials:
-        cells = [Cell(str(trial.number), value=trial.number)]
-        cells.append(number(trial.value, lambda value: DASH if value is None else f"{value:.4f}"))
+        cells = [number(trial.number, str)]
+        cells.append(number(trial.value, score, 4))
         values = [trial.values[field] for field in fields]
-        cells += [number(value, lambda value: DASH if value is None else f"{value:g}") for value in values]
+        cells += [number(value, "{:g}".format) for value in values]
         best = trial.number == report.best
         rows.append([*cells, Cell(f"{trial.state}, best" if best else trial.state, tone="helped" if best else "")])
     numbers = ["trial", report.objective, *(field.rpartition(".")[2] for field in fields)]
