@@ -73,7 +73,6 @@ class Pack:
     target_weight: np.ndarray  # float32 (target,)
     target_row: np.ndarray  # int64 (target,) index into `rows`
     rows: tuple[int, ...]  # index of each row in the list given to the packer
-    row_adapter: np.ndarray  # int64 (row,)
     row_task: np.ndarray  # int64 (row,)
     logical_tokens: int  # tokens of the same rows laid out one by one
 
