@@ -1,14 +1,11 @@
 """A run against other models, such as one behind an API: who is better task by task, and what asking it cost."""
 
-from multitune.core.results.comparison import ApiUsage, Better, ModelComparison, Parsing
-from multitune.core.results.scores import Verdict
+from multitune.core.results.comparison import ApiUsage, ModelComparison, Parsing
 from multitune.reporting import charts
 from multitune.reporting.blocks import Block, Chart, Charts, Facts, Section
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import count, listed
-from multitune.reporting.tables.comparison import model_table
-
-VERDICTS: dict[Better, Verdict] = {"better": "helped", "worse": "hurt", "cannot tell": "cannot tell"}  # for colours
+from multitune.reporting.tables.comparison import VERDICTS, model_table
 
 
 def comparisons_section(facts: RunFacts, id: str) -> Section | None:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from multitune.core.results.scores import Difference
+from multitune.core.results.scores import Difference, Verdict
 
 DASH = "–"
 NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
@@ -28,6 +28,13 @@ def span(row: Difference, digits: int = 3) -> str:
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """`[low, high]`, or nothing where there is none."""
     return "" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def side(low: float | None, high: float | None) -> Verdict:
+    """What an interval says by itself, not adjusted for others."""
+    if low is not None and low > 0:
+        return "helped"
+    return "hurt" if high is not None and high < 0 else "cannot tell"
 
 
 def score_interval(value: float, low: float, high: float) -> str:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 from multitune.core.errors import InputError
 from multitune.core.results.run import Versions
-from multitune.core.results.scores import VERDICTS
-from multitune.core.results.study import Effect, Findings, PredictedGain, Recommendation, StudyComparison
+from multitune.core.results.study import Findings, PredictedGain, Recommendation, StudyComparison
 from multitune.core.run_folder import StudyFolder
 from multitune.core.text import without_passwords
 from multitune.reporting import charts
 from multitune.reporting.blocks import Block, Chart, Charts, Facts, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
-from multitune.reporting.formatting import count, duration, listed, score
+from multitune.reporting.formatting import count, duration, listed, score, side
 from multitune.reporting.tables.study import (
     arms_table,
     comparison_table,
@@ -21,6 +20,7 @@ from multitune.reporting.tables.study import (
     rungs_table,
     variants_table,
 )
+from multitune.reporting.verdict import by_verdict
 
 MEASURED = "full runs"  # what the dearest predictor is held against
 PARTS = {
@@ -104,8 +104,7 @@ def _effects(comparisons: dict[str, StudyComparison]) -> str:
     for name, table in comparisons.items():
         if not name.startswith("recommended against "):
             continue
-        by = {verdict: [row.task for row in table.tasks if row.verdict == verdict] for verdict in VERDICTS}
-        words = [f"{verdict} {listed(names)}" for verdict, names in by.items() if names]
+        words = [f"{verdict} {listed(names)}" for verdict, names in by_verdict(table.tasks).items() if names]
         sentences.append(f"At {_budget(name)}: {'; '.join(words)}.")
     return " ".join(sentences)
 
@@ -184,20 +183,15 @@ def _synergy(found: Findings, id: str) -> Section | None:
     if groups := found.synergy.groups:
         axis = "points with related tasks in the mixture, against without"
         lines = [
-            charts.Line(row.name or " + ".join(row.tasks), row.effect or 0.0, row.low, row.high, _side(row))
+            charts.Line(
+                row.name or " + ".join(row.tasks), row.effect or 0.0, row.low, row.high, side(row.low, row.high)
+            )
             for row in groups
         ]
         blocks.append(Charts([_forest("synergy-groups", lines, axis, f"{id} synergy")]))
     blocks += effect_tables(found.synergy, id=f"{id}-")
     lead = "In points of each task's metric, on the rows that choose, over the combinations that were measured."
     return Section(f"{id}-synergy", "Synergy", lead, blocks) if blocks else None
-
-
-def _side(row: Effect) -> str:
-    """What the interval says by itself; it is not adjusted."""
-    if row.low is not None and row.low > 0:
-        return "helped"
-    return "hurt" if row.high is not None and row.high < 0 else "cannot tell"
 
 
 def _predictors(found: Findings, id: str) -> Section | None:

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from multitune.core.bases import BASE
 from multitune.core.results.scores import RetentionScores, Scores, TransferRow
 from multitune.reporting.blocks import TONES, Cell, Sheet, Table, header, number
-from multitune.reporting.formatting import chance, count, score, signed, span
+from multitune.reporting.formatting import chance, count, score, side, signed, span
 
 More = Mapping[str, Callable[[TransferRow], float | None]]  # title of a further column of scores -> its value
 
@@ -65,9 +65,8 @@ def retention_table(sets: Mapping[str, RetentionScores], adapter: str | None = N
             if adapter not in (None, subject):
                 continue
             after = kept.scores[subject]
-            side = "hurt" if change.high < 0 else "helped" if change.low > 0 else "cannot tell"
             cells = [head[0], Cell(kept.metric, tone="quiet"), head[1], number(base.score), Cell(subject)]
-            difference = Cell(span(change), value=change.difference, tone=TONES[side])
+            difference = Cell(span(change), value=change.difference, tone=TONES[side(change.low, change.high)])
             rows.append([*cells, number(after.score), difference, number(change.p, chance)])
             if kept.kind == "generate":
                 cells = [head[0], Cell("loss", tone="quiet"), head[1], number(base.loss), Cell(subject)]
