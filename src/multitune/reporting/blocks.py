@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -188,6 +188,9 @@ def number(
     return Cell(shown(value, *digits), value=value, strength=strength)
 
 
-def header(*titles: str, numbers: Iterable[str] = ()) -> list[Column]:
-    """Columns of text, then columns of numbers."""
-    return [*(Column(title) for title in titles), *(Column(title, number=True) for title in numbers)]
+def header(*titles: str | Sequence[str]) -> list[Column]:
+    """Columns of text; those in a list hold numbers."""
+    columns: list[Column] = []
+    for title in titles:
+        columns += [Column(title)] if isinstance(title, str) else [Column(one, number=True) for one in title]
+    return columns

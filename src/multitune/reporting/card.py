@@ -154,7 +154,7 @@ def _own_scores(run: ScoredRun, adapter: str, tasks: Mapping[str, TaskConfig]) -
         shown = score_interval(answers.score, *answers.interval(run.own.plan))
         cells = [Cell(task), Cell(answers.metric.name), number(len(answers.predictions), count)]
         rows.append([*cells, number(base.score if base else None), Cell(shown)])
-    columns = [*header("task", "metric"), *header(numbers=["n", "base", f"this ({run.own.plan.confidence:.0%})"])]
+    columns = header("task", "metric", ["n", "base", f"this ({run.own.plan.confidence:.0%})"])
     return Table("scores", "Scores", columns, rows)
 
 

@@ -53,5 +53,5 @@ def _counts(compared: list[ExampleComparison], id: str) -> Table:
         + [number(len(found.telling), count)]
         for found in compared
     ]
-    columns = [*header("task", "against"), *header(numbers=["rows", *OUTCOMES, "shown below"])]
+    columns = header("task", "against", ["rows", *OUTCOMES, "shown below"])
     return Table(f"{id}-won", "Rows won and lost", columns, rows)

@@ -124,7 +124,7 @@ def _data(data: DataRecord, id: str) -> Table:
         cells = [Cell(name), Cell("general" if row.general else "task")]
         cells += [number(row.rows.get(split), count) for split in SPLITS]
         rows.append([*cells, Cell(short, value=json.dumps(row.digests), tone="quiet")])
-    columns = [*header("set", "kind"), *header(numbers=SPLITS), *header("SHA-256 of the rows")]
+    columns = header("set", "kind", SPLITS, "SHA-256 of the rows")
     return Table(f"{id}-data", "Rows, and hashes of their content", columns, rows)
 
 

@@ -125,7 +125,7 @@ def evaluations_section(facts: RunFacts, id: str) -> Section | None:
     ]
     if not rows:
         return None
-    columns = [*header("evaluation", "split"), *header(numbers=["most rows"]), *header("adapter", "summary")]
+    columns = header("evaluation", "split", ["most rows"], "adapter", "summary")
     lead = "Everything else on this page is about the run's own evaluation; these stand beside it."
     table = Table(f"{id}-evaluations", "The same adapters on other rows", columns, rows)
     return Section(f"{id}-evaluations", "Other evaluations", lead, [table])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from multitune.core.records import Split
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Cell, Charts, Column, Part, Section, Table, Text, header, number
+from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table, Text, header, number
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import DASH, count, listed, percent, span
 from multitune.reporting.verdict import by_verdict
@@ -50,7 +50,7 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
         rows.append(cells)
     columns = header("task", "metric")
     for name in names:
-        columns += [Column(f"{name}, together", number=True), Column("difference to alone or base", number=True)]
+        columns += header([f"{name}, together", "difference to alone or base"])
     chart = charts.forest_chart(
         "Side by side",
         lines,
@@ -102,7 +102,7 @@ def _costs(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
         cells += [number(cost.together if cost else None, count), number(cost.ratio if cost else None, percent)]
         rows.append(cells)
     numbers = ["rank", "epochs", "learning rate", "parameters to serve", "of a model per task"]
-    columns = [*header("run", "base", "schedule"), *header(numbers=numbers)]
+    columns = header("run", "base", "schedule", numbers)
     return Section(
         "compared-costs", "What they differ in", "", [Table("settings", "Settings and size", columns, rows)]
     )

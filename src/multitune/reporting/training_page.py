@@ -82,8 +82,8 @@ def _chosen(selection: Selection, id: str) -> Table:
         cells += [number(one.step if one else None, count) for one in best]
         own = [f"{key.removeprefix('task:')} {one.step}" for key, one in kept.best.items() if key.startswith("task:")]
         rows.append([*cells, Cell(listed(own, 8), tone="quiet")])
-    columns = [*header("adapter", numbers=["kept step"]), *header("because")]
-    columns += [*header(numbers=["best by mean", "by worst", "by weighted"]), *header("best step per task")]
+    numbers = ["best by mean", "by worst", "by weighted"]
+    columns = header("adapter", ["kept step"], "because", numbers, "best step per task")
     return Table(f"{id}-chosen", "Checkpoints: the kept one, and the best by every criterion", columns, rows)
 
 
@@ -131,5 +131,5 @@ def _totals(facts: RunFacts, adapter: str, lines: Sequence[Shares], id: str) -> 
         passes = drawn / size if size else None
         cells = [Cell(line.name), number(asked, percent, 1), number(drawn / total, percent, 1)]
         rows.append([*cells, number(drawn, count), number(size, count), number(passes, score, 2)])
-    columns = header("set", numbers=["asked, mean", "drawn", "rows drawn", "rows there", "passes"])
+    columns = header("set", ["asked, mean", "drawn", "rows drawn", "rows there", "passes"])
     return Table(f"{id}-totals-{adapter}", f"{adapter} over the whole run", columns, rows)

@@ -18,8 +18,8 @@ def sets_table(report: CheckReport) -> Table:
         ]
         for one in report.sets
     ]
-    columns = header("set", "kind", "metric")
-    columns += header(numbers=["train", "valid.", "test", "tokens", "with loss", "longest", "left out"])
+    numbers = ["train", "valid.", "test", "tokens", "with loss", "longest", "left out"]
+    columns = header("set", "kind", "metric", numbers)
     return Table("sets", "Rows and tokens of every set", columns, rows)
 
 
@@ -33,6 +33,6 @@ def adapters_table(report: CheckReport) -> Table:
             draws = number(one.draws, count), number(one.passes, score, 1)
             rows.append([*head, Cell(one.name), *shares, *draws])
             head = [Cell(""), Cell("")]
-    columns = [*header("adapter"), *header(numbers=["steps"]), *header("draws from")]
-    columns += header(numbers=["share at start", "middle", "end", "draws", "passes"])
+    numbers = ["share at start", "middle", "end", "draws", "passes"]
+    columns = header("adapter", ["steps"], "draws from", numbers)
     return Table("adapters", "What every adapter draws", columns, rows)

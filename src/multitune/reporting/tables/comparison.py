@@ -27,8 +27,8 @@ def model_table(found: ModelComparison, parsing: Parsing, *, id: str = "") -> Ta
         unparsed = part.unparsed.get(row.task)
         cells.append(Cell(f"{unparsed.ours}/{unparsed.theirs}" if unparsed else ""))
         rows.append([*cells, Cell(row.verdict, tone=TONES[VERDICTS[row.verdict]])])
-    columns = [*header("task", "metric", "our adapter"), *header(numbers=["n", "base", "theirs", "ours"])]
-    columns += [*header(numbers=["difference", "p", "unparsed"]), *header("ours is")]
+    numbers = ["n", "base", "theirs", "ours", "difference", "p", "unparsed"]
+    columns = header("task", "metric", "our adapter", numbers, "ours is")
     return Table(f"{id}{parsing}", f"Ours against {found.against}, {PARSING[parsing]}", columns, rows)
 
 
@@ -56,7 +56,7 @@ def runs_table(found: RunComparison) -> Table:
             else:
                 cells += [Cell(""), Cell(""), Cell("")]
             rows.append(cells)
-    columns = [*header("task", "run", "adapter"), *header(numbers=["score", "difference", "p"]), *header("verdict")]
+    columns = header("task", "run", "adapter", ["score", "difference", "p"], "verdict")
     return Table("runs", "Runs on the same rows", columns, rows)
 
 

@@ -42,7 +42,7 @@ def plan_table(plan: StudyPlan) -> Table:
         share = "" if part.tokens is None else percent(part.tokens / plan.everything_tokens, 1)
         rows.append([Cell(part.what), Cell(f"{part.arms:,}" if part.arms else ""), Cell(tokens), Cell(share)])
     rows.append([Cell("sum"), Cell(""), Cell(f"{total:,.0f}"), Cell(percent(total / plan.everything_tokens, 1))])
-    columns = [*header("part"), *header(numbers=["arms", "tokens", "of everything"])]
+    columns = header("part", ["arms", "tokens", "of everything"])
     return Table("plan", "What would be trained", columns, rows)
 
 
@@ -55,8 +55,8 @@ def comparison_table(rows: Sequence[StudyRow], caption: str, *, id: str = "compa
         cells += [number(row.examples, count), *(number(value) for value in (row.base, row.alone, row.together))]
         cells += [Cell(span(row), value=row.difference), number(row.p_holm, chance)]
         shown.append([*cells, Cell(row.verdict, tone=TONES[row.verdict])])
-    columns = [*header("task", "metric", "trained with")]
-    columns += [*header(numbers=["n", "base", "alone", "together", "difference", "p"]), *header("verdict")]
+    numbers = ["n", "base", "alone", "together", "difference", "p"]
+    columns = header("task", "metric", "trained with", numbers, "verdict")
     return Table(id, caption, columns, shown)
 
 
@@ -72,7 +72,7 @@ def variants_table(found: Findings, *, id: str = "") -> Table:
         ]
         for row in found.variants
     ]
-    columns = [*header("schedule"), *header(numbers=["general data", "mean on validation", *VERDICTS, "mean"])]
+    columns = header("schedule", ["general data", "mean on validation", *VERDICTS, "mean"])
     return Table(f"{id}variants", "All tasks together, otherwise mixed", columns, rows)
 
 
@@ -94,7 +94,7 @@ def helps_table(helps: Helps, *, id: str = "") -> Table:
             if place != at:
                 numbers.append([task, other, points, low, high, verdict])
         rows.append(cells)
-    columns = [*header("task"), *header(numbers=[f"with {task}" for task in helps.tasks])]
+    columns = header("task", [f"with {task}" for task in helps.tasks])
     full = Sheet("helps", ["task", "with", "points", "low", "high", "verdict"], numbers)
     caption = "Points that a row's task gains when trained with a column's task"
     return Table(f"{id}helps", caption, columns, rows, heat=True, full=full)
@@ -109,8 +109,7 @@ def rungs_table(rungs: Sequence[Rung], *, id: str = "") -> Table:
         cells.append(Cell(correlation if rung.low is not None else "cannot tell", value=rung.rank_correlation))
         cells.append(number(rung.regret, score, 1))
         rows.append([*cells, number(rung.pairs, count), number(rung.seconds, duration)])
-    columns = [*header("a cheap look", "predicts")]
-    columns += header(numbers=["rank correlation", "regret, points", "pairs", "time"])
+    columns = header("a cheap look", "predicts", ["rank correlation", "regret, points", "pairs", "time"])
     return Table(f"{id}ladder", "Predictors, from cheap to dear", columns, rows)
 
 
@@ -128,7 +127,7 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
             ]
             for effect in synergy.groups
         ]
-        columns = [*header("group", "tasks"), *header(numbers=["effect, points", "interval", "combinations"])]
+        columns = header("group", "tasks", ["effect, points", "interval", "combinations"])
         caption = "What related tasks are worth to a group"
         tables.append(Table(f"{id}synergy-groups", caption, columns, rows))
     for key, effects, caption in (
@@ -145,7 +144,7 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
                 ]
                 for effect in sorted(effects, key=lambda effect: -abs(effect.effect or 0.0))
             ]
-            columns = [*header("tasks", "effect on"), *header(numbers=["points", "combinations"])]
+            columns = header("tasks", "effect on", ["points", "combinations"])
             tables.append(Table(f"{id}synergy-{key}", caption, columns, rows, sortable=len(rows) > 8))
     return tables
 
@@ -154,8 +153,8 @@ def arms_table(found: Findings, *, id: str = "") -> Table:
     """Arms as rows: tasks, budget, and the score of every task on the rows that choose; the sheet holds all."""
     tasks = list(found.tasks or dict.fromkeys(task for arm in found.arms for task in arm.tasks))
     rows = [_arm_row(arm, tasks) for arm in found.arms]
-    columns = [*header("arm", "tasks", "budget", "schedule")]
-    columns += header(numbers=["tasks", "general", "seed", "steps", "tokens", "time", *tasks])
+    numbers = ["tasks", "general", "seed", "steps", "tokens", "time", *tasks]
+    columns = header("arm", "tasks", "budget", "schedule", numbers)
     caption = f"{len(rows)} arms, with scores on validation rows"
     return Table(f"{id}arms", caption, columns, rows, sortable=True, full=_arm_sheet(found.arms, tasks))
 
@@ -205,4 +204,4 @@ def trials_table(report: TrialsReport) -> Table:
         best = trial.number == report.best
         rows.append([*cells, Cell(f"{trial.state}, best" if best else trial.state, tone="helped" if best else "")])
     numbers = ["trial", report.objective, *(field.rpartition(".")[2] for field in fields)]
-    return Table("trials", "Trials, best first", [*header(numbers=numbers), *header("state")], rows)
+    return Table("trials", "Trials, best first", header(numbers, "state"), rows)
