@@ -78,7 +78,7 @@ def one_task(
 @torch.no_grad()
 def first_token(prepared: PreparedRun, bank: AdapterBank, text: str) -> int:
     """Tokenise a request, run its prompt with a cache for what follows, pick the likeliest token; its tokens."""
-    ids = prepared.chat.prompt_ids(text)
+    ids = prepared.chat.encode_prompts([text])[0].tolist()
     with bank.use("adapter") as model:
         logits = model(input_ids=torch.tensor([ids]), use_cache=True, logits_to_keep=1).logits
     int(logits[0, -1].argmax())

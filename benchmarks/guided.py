@@ -18,18 +18,17 @@ from multitune.config.study import StudyConfig
 from multitune.core.records import Split
 from multitune.study.arms import Arm
 from multitune.study.findings import Outcome, compared
-from multitune.study.grouping import Grouping
+from multitune.study.grouping import Grouping, best_grouping
 from multitune.study.plan import baselines, require_budget, searched, serving
 from multitune.study.runner import StudyRunner
 from multitune.study.search import (
     Board,
     gains_over_alone,
     look_again,
-    recommend,
     survey,
     verify,
 )
-from multitune.study.study import StudyOptions, open_runner
+from multitune.study.study import open_runner
 
 COMMAND = "make bench PART=guided NAME={} DATA=folder"
 SHARES = (0.1, 0.2)
@@ -41,13 +40,13 @@ def main() -> None:
     """Search within shares of the cost of everything; arms that the exhaustive study trained are not trained again."""
     name = os.environ["NAME"]
     with recorded_study(name) as (study, run):
-        runner = open_runner(study, run, StudyOptions())
+        runner = open_runner(study, run)
         base, everything = baselines(runner.planner), searched(runner.planner)
         runner.train([*base.arms, *base.repeats, *everything])
         full = [arm for arm in dict.fromkeys(everything) if arm == runner.planner.arm(arm.tasks)]
         board = survey(runner, base)
         gains, scores = (gains_over_alone(runner, board, full, base, what) for what in ("loss", "score"))
-        whole = Outcome(base, full, board, recommend(gains, study.worth))
+        whole = Outcome(base, full, board, best_grouping(gains, study.worth))
         last = replace(whole, choice=look_again(runner, board, base, whole.choice))
         by_share: dict[str, Any] = {}
         for share in SHARES:
@@ -70,14 +69,12 @@ def main() -> None:
 def _guided(study: StudyConfig, run: RunConfig, share: float) -> tuple[Outcome, float, float]:
     """What a guided search finds, the tokens it spent, and those it had for verifying."""
     budget = study.budget.model_copy(update={"share": share})
-    runner = open_runner(
-        study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run, StudyOptions()
-    )
+    runner = open_runner(study.model_copy(update={"search": "guided", "rungs": (), "budget": budget}), run)
     base = baselines(runner.planner)
     runner.train([*base.arms, *base.repeats])
     board = survey(runner, base)
     full = verify(runner, board, base, [])
-    found = Outcome(base, full, board, recommend(gains_over_alone(runner, board, full, base, "loss"), study.worth))
+    found = Outcome(base, full, board, best_grouping(gains_over_alone(runner, board, full, base, "loss"), study.worth))
     trained = [arm for arm in runner.asked.values() if arm.steps and arm not in base.repeats]
     spent = sum(runner.planner.tokens(arm) for arm in trained) + runner.planner.signature_tokens()
     return found, spent, require_budget(runner.planner)
@@ -122,7 +119,7 @@ def _by_chance(runner: StudyRunner, board: Board, measured: tuple[np.ndarray, np
             if cost[row] <= left:
                 left -= cost[row]
                 known[row] = True
-        choice = recommend(np.where(known[:, None], gains, np.nan), planner.study.worth)
+        choice = best_grouping(np.where(known[:, None], gains, np.nan), planner.study.worth)
         points.append(_points(choice, scores))
     return float(np.mean(points))
 

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.deployment.extend import add_task
-from multitune.evaluation.stats import backward_transfer
 from multitune.pipeline import run_experiment
 
 CONFIG = Path(__file__).parent / "mixture10.yaml"
@@ -67,6 +67,15 @@ def summary(steps: list[dict[str, Any]]) -> dict[str, Any]:
         "older_files_changed": sum(len(step["files_changed"]) for step in steps),
         "older_logits_changed": sum(len(step["logits_changed"]) for step in steps),
     }
+
+
+def backward_transfer(first: Mapping[str, float], last: Mapping[str, float]) -> float:
+    """Mean over tasks of the score at the end of a sequence minus the score when the task had just been learned.
+
+    Source: Lopez-Paz & Ranzato 2017, arXiv:1706.08840.
+    """
+    assert first and first.keys() == last.keys(), "every task has a score at both ends"
+    return sum(last[task] - first[task] for task in first) / len(first)
 
 
 if __name__ == "__main__":

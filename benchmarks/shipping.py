@@ -22,7 +22,7 @@ from multitune.evaluation.transfer import corpus_score
 from multitune.study.arms import load_predictions
 from multitune.study.plan import baselines
 from multitune.study.runner import StudyRunner
-from multitune.study.study import StudyOptions, open_runner
+from multitune.study.study import open_runner
 
 COMMAND = "make bench PART=shipping NAME=finance DATA=folder"
 PLAN = BootstrapPlan(resamples=1000)
@@ -32,7 +32,7 @@ Answers = dict[str, list[Prediction]]
 def main() -> None:
     """Every task and seed under three rules."""
     with recorded_study(os.environ["NAME"]) as (study, run):
-        runner = open_runner(study, run, StudyOptions())
+        runner = open_runner(study, run)
     arms = [arm for arm in read_json(runner.folder.findings)["arms"] if arm.get("test")]
     cases = [
         case for task in runner.planner.tasks for seed in study.seeds if (case := _case(runner, arms, task, seed))

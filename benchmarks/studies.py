@@ -17,7 +17,7 @@ from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig, load_study
 from multitune.core.files import write_json
 from multitune.core.versions import versions
-from multitune.study.study import StudyOptions, run_study
+from multitune.study.study import run_study
 
 STUDIES = Path(__file__).parent.parent / "studies"
 
@@ -40,7 +40,7 @@ def main() -> None:
     """Run the study that NAME names."""
     name = os.environ["NAME"]
     with recorded_study(name) as (study, run), Watch(Console()) as watch:
-        found = run_study(study, run, StudyOptions(observe=watch))
+        found = run_study(study, run, observe=watch)
     show_findings(found, Path(study.output) / study.name, Console(width=120))
     command = f"make bench PART=studies NAME={name} DATA=folder"
     write_json(STUDIES / name / "findings.json", {"command": command, "machine": versions().plain(), **found.plain()})

@@ -118,10 +118,9 @@ def run_study(file: Path | str, overrides: Sequence[str] = (), observe: Observe 
     >>> sorted(task for group in findings.recommended.groups for task in group)
     ['colours', 'copy']
     """
-    from multitune.study.study import StudyOptions
     from multitune.study.study import run_study as run
 
-    return run(*load_study(Path(file), tuple(overrides)), StudyOptions(observe=observe))
+    return run(*load_study(file, overrides), observe=observe)
 
 
 def tune(

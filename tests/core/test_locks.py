@@ -23,10 +23,10 @@ time.sleep(600)
 
 
 def test_a_second_holder_is_refused_with_the_given_words_until_the_first_lets_go(tmp_path: Path) -> None:
-    lock = hold(tmp_path / "lock", "in use", attempts=1)
+    lock = hold(tmp_path / "lock", "in use", patience=0)
     assert lock is not None
     with pytest.raises(RunFolderError, match="in use by me"):
-        hold(tmp_path / "lock", "in use by me", attempts=2)
+        hold(tmp_path / "lock", "in use by me", patience=0.1)
     lock.release()
     assert not is_locked(tmp_path / "lock")
 

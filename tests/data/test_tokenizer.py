@@ -41,6 +41,10 @@ LINE_BREAKS_TOGETHER = (
 )
 
 
+def prompt_ids(chat: ChatFormat, prompt: str) -> list[int]:
+    return chat.encode_prompts([prompt])[0].tolist()
+
+
 def member(tokenizer: Any, family: str) -> Any:
     other = copy.deepcopy(tokenizer)
     other.add_tokens(MARKS, special_tokens=True)
@@ -77,14 +81,14 @@ def test_prompt_and_answer_join_to_the_conversation_that_the_template_writes(
             date_string="26 Jul 2024",
             return_dict=False,
         )
-        joined = chat.prompt_ids(PROMPT) + chat.answer_ids(answer)
+        joined = prompt_ids(chat, PROMPT) + chat.answer_ids(answer)
         assert joined == full[: len(joined)]
         assert tokenizer.decode(joined[-1:]) == CLOSING[name]
 
 
 def test_the_prompt_carries_the_system_text_once(family: tuple[str, Any]) -> None:
     _, tokenizer = family
-    assert tokenizer.decode(ChatFormat(tokenizer, SYSTEM).prompt_ids(PROMPT)).count(SYSTEM) == 1
+    assert tokenizer.decode(prompt_ids(ChatFormat(tokenizer, SYSTEM), PROMPT)).count(SYSTEM) == 1
 
 
 def test_an_answer_stops_at_the_token_that_closes_its_turn(family: tuple[str, Any]) -> None:
@@ -110,13 +114,13 @@ def test_a_system_text_that_only_the_last_question_shows_keeps_the_answers_space
 
 def test_a_template_that_prints_the_date_prints_the_same_one_every_day(tokenizer: Any) -> None:
     other = member(tokenizer, "llama3.1")
-    assert "Today Date: 26 Jul 2024" in other.decode(ChatFormat(other).prompt_ids(PROMPT))
+    assert "Today Date: 26 Jul 2024" in other.decode(prompt_ids(ChatFormat(other), PROMPT))
 
 
 def test_without_a_template_the_prompt_is_a_line_of_plain_text(tokenizer: Any) -> None:
     other = copy.deepcopy(tokenizer)
     other.chat_template = None
-    assert other.decode(ChatFormat(other, SYSTEM).prompt_ids("Say it")) == f"{SYSTEM}\n\nSay it\n"
+    assert other.decode(prompt_ids(ChatFormat(other, SYSTEM), "Say it")) == f"{SYSTEM}\n\nSay it\n"
     assert ChatFormat(other).answer_ids("four")[-1] == other.eos_token_id
 
 
@@ -137,19 +141,19 @@ def sentencepiece() -> Any:
 
 def test_plain_text_joins_as_if_it_had_been_one(sentencepiece: Any) -> None:
     chat = ChatFormat(sentencepiece)
-    joined = chat.prompt_ids("what is it") + chat.answer_ids("four")
+    joined = prompt_ids(chat, "what is it") + chat.answer_ids("four")
     assert joined == [1, *sentencepiece("what is it\nfour</s>", add_special_tokens=False)["input_ids"]]
 
 
 def test_nothing_but_a_begin_token_comes_to_a_plain_prompt(sentencepiece: Any) -> None:
-    ids = ChatFormat(sentencepiece).prompt_ids("what is it")
+    ids = prompt_ids(ChatFormat(sentencepiece), "what is it")
     assert ids[0] == 1
     assert not {1, 2} & set(ids[1:])
 
 
 def test_many_at_once_are_tokenised_as_one_by_one(chat: ChatFormat) -> None:
     prompts = ["short", "a much longer prompt " * 20, PROMPT]
-    assert [ids.tolist() for ids in chat.encode_prompts(prompts)] == [chat.prompt_ids(p) for p in prompts]
+    assert [ids.tolist() for ids in chat.encode_prompts(prompts)] == [prompt_ids(chat, p) for p in prompts]
     assert [ids.tolist() for ids in chat.encode_answers(ANSWERS)] == [chat.answer_ids(a) for a in ANSWERS]
     assert chat.encode_prompts([]) == []
 

@@ -11,6 +11,10 @@ from multitune.data.tokenizer import ChatFormat
 from multitune.data.tokens import TokenSet, encode
 
 
+def prompt_ids(chat: ChatFormat, prompt: str) -> list[int]:
+    return chat.encode_prompts([prompt])[0].tolist()
+
+
 def example(number: int, prompt: str = "", answer: str = "") -> Example:
     return Example("tweets", f"id{number}", prompt or f"What is {number}?", answer or f"number {number}", "gold")
 
@@ -31,7 +35,7 @@ def test_each_row_holds_its_prompt_and_its_answer(chat: ChatFormat) -> None:
     tokens = encode(ROWS, chat, 100)
     assert len(tokens) == 50
     for row, segments in zip(ROWS, tokens, strict=True):
-        assert segments.prompt.tolist() == chat.prompt_ids(row.prompt)
+        assert segments.prompt.tolist() == prompt_ids(chat, row.prompt)
         assert segments.answer.tolist() == chat.answer_ids(row.answer)
 
 
@@ -52,11 +56,11 @@ def test_rows_over_the_length_are_left_out_and_named(chat: ChatFormat) -> None:
     tokens = encode(rows, chat, 100)
     assert tokens.kept.tolist() == [0, 2]
     assert tokens.too_long == ["id1", "id3"]
-    assert tokens[1].prompt.tolist() == chat.prompt_ids(rows[2].prompt)
+    assert tokens[1].prompt.tolist() == prompt_ids(chat, rows[2].prompt)
 
 
 def test_a_row_of_the_very_length_is_kept(chat: ChatFormat) -> None:
-    length = len(chat.prompt_ids(ROWS[0].prompt) + chat.answer_ids(ROWS[0].answer))
+    length = len(prompt_ids(chat, ROWS[0].prompt) + chat.answer_ids(ROWS[0].answer))
     assert len(encode(ROWS[:1], chat, length)) == 1
     with pytest.raises(DataError, match=f"all 1 rows have more tokens than train.max_length, which is {length - 1}"):
         encode(ROWS[:1], chat, length - 1)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.sequence import backward_transfer
+from multitune.core.results.scores import Difference
 from multitune.evaluation.stats import (
     BootstrapPlan,
-    Interval,
-    backward_transfer,
     bootstrap_p,
     holm,
     mcnemar,
-    mean_interval,
+    mean_differences,
     percentile_interval,
     resampled_scores,
     scores_from_statistics,
@@ -32,9 +32,13 @@ def paired_differences(metric, a, b, golds, plan) -> np.ndarray:
     return resampled_scores(metric, b, golds, plan) - resampled_scores(metric, a, golds, plan)
 
 
-def paired_interval(metric, a, b, golds, plan) -> Interval:
+def paired_interval(metric, a, b, golds, plan) -> Difference:
     difference = metric(b, golds) - metric(a, golds)
     return percentile_interval(paired_differences(metric, a, b, golds, plan), difference, plan.confidence)
+
+
+def mean_interval(a, b, plan) -> Difference:
+    return percentile_interval(mean_differences(a, b, plan), fmean(b) - fmean(a), plan.confidence)
 
 
 def two_arms(examples=200):

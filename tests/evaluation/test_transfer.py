@@ -7,8 +7,8 @@ import pytest
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
-from multitune.core.results.scores import TransferRow
-from multitune.evaluation.stats import BootstrapPlan, Interval, mean_interval
+from multitune.core.results.scores import Difference, TransferRow
+from multitune.evaluation.stats import BootstrapPlan, mean_differences, percentile_interval
 from multitune.evaluation.transfer import (
     Arms,
     adjusted,
@@ -112,7 +112,8 @@ def test_a_mean_of_scores_that_are_neither_right_nor_wrong_has_no_mcnemar():
 
 def test_the_interval_of_a_mean_is_that_of_its_scores():
     alone, together = [True, False] * 20, [True] * 30 + [False] * 10
-    row, interval = transfer(alone, together), mean_interval(alone, together, PLAN)
+    row = transfer(alone, together)
+    interval = percentile_interval(mean_differences(alone, together, PLAN), 0.25, PLAN.confidence)
     assert (row.low, row.high, row.difference) == pytest.approx((interval.low, interval.high, interval.difference))
 
 
@@ -134,10 +135,10 @@ def test_one_task_that_is_compared_ten_times_is_adjusted_for_all_ten():
 
 
 def test_a_verdict_needs_both_the_interval_and_p():
-    assert verdict(Interval(0.1, 0.3, 0.2), 0.01, 0.95) == "helped"
-    assert verdict(Interval(-0.3, -0.1, -0.2), 0.01, 0.95) == "hurt"
-    assert verdict(Interval(0.1, 0.3, 0.2), 0.06, 0.95) == "cannot tell"
-    assert verdict(Interval(0.0, 0.3, 0.2), 0.01, 0.95) == "cannot tell"
+    assert verdict(Difference(low=0.1, high=0.3, difference=0.2), 0.01, 0.95) == "helped"
+    assert verdict(Difference(low=-0.3, high=-0.1, difference=-0.2), 0.01, 0.95) == "hurt"
+    assert verdict(Difference(low=0.1, high=0.3, difference=0.2), 0.06, 0.95) == "cannot tell"
+    assert verdict(Difference(low=0.0, high=0.3, difference=0.2), 0.01, 0.95) == "cannot tell"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
             ("d", 0.01, 0.3, "cannot tell"),
         ]
     ]
-    total = summary(rows, Interval(0.05, 0.2, 0.13))
+    total = summary(rows, Difference(low=0.05, high=0.2, difference=0.13))
     assert total.delta_m == pytest.approx((0.2 - 0.1 + 0.4) / 3)
     assert total.median_change == pytest.approx(0.2)
     assert (total.mean_points, total.points_low, total.points_high) == pytest.approx((13.0, 5.0, 20.0))
@@ -173,7 +174,10 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
 
 
 def test_a_summary_without_a_baseline_to_divide_by_has_no_relative_change():
-    total = summary([transfer([True] * 5, [True] * 5).model_copy(update={"alone": 0.0})], Interval(0.0, 0.0, 0.0))
+    total = summary(
+        [transfer([True] * 5, [True] * 5).model_copy(update={"alone": 0.0})],
+        Difference(low=0.0, high=0.0, difference=0.0),
+    )
     assert (total.delta_m, total.median_change, total.left_out) == (None, None, ("tweets",))
 
 

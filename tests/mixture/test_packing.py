@@ -99,7 +99,7 @@ def test_slices_cover_a_pack_in_order_and_name_each_tokens_adapter(rows, budget,
         owner = [adapter for adapter, start, stop in pack.slices for _ in range(start, stop)]
         assert [start for _, start, _ in pack.slices] == [0, *(stop for _, _, stop in pack.slices[:-1])]
         assert len(owner) == len(pack)
-        assert [owner[node] for node in pack.target_node] == pack.row_adapter[pack.target_row].tolist()
+        assert [owner[node] for node in pack.target_node] == [rows[pack.rows[at]].adapter for at in pack.target_row]
 
 
 @given(rows_of_a_step, budgets)

@@ -17,7 +17,7 @@ import pytest
 import uvicorn
 
 from multitune.core.errors import InputError, MissingExtraError, RunFolderError
-from multitune.reporting.live import LOCAL, Server, create_app, serve
+from multitune.reporting.live import LOCAL, create_app, serve
 
 PATIENCE = 60.0  # seconds until a stream that says nothing fails a test
 HOSTILE = "</script><script>alert(1)</script>&\"'"
@@ -51,7 +51,7 @@ def folder(tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def served(folder: Path) -> Generator[str]:
     """The address of a server of this folder on a free port."""
-    app = create_app(folder, Server(LOCAL, lambda: server.should_exit))
+    app = create_app(folder, LOCAL, lambda: server.should_exit)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -183,6 +183,13 @@ def test_runs_side_by_side_show_each_and_say_that_the_rows_are_the_same(run: Run
     assert "All tasks were measured on the same rows" in page.text
 
 
+def test_runs_side_by_side_show_a_dash_for_settings_that_cannot_be_read(run: RunFolder, tmp_path: Path) -> None:
+    other = made_run(tmp_path / "other", seed=2)
+    other.config.write_text("{")
+    epochs = {row["run"]: row["epochs"] for row in page_of(run.path, other.path).table("Settings and size")}
+    assert epochs == {"demo": "2", "other": "–"}
+
+
 def test_runs_on_different_rows_are_not_to_be_compared(run: RunFolder, tmp_path: Path) -> None:
     other = made_run(tmp_path / "other", seed=2)
     data = read_json(other.data)

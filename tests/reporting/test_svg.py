@@ -2,9 +2,11 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 
 from multitune.reporting import svg
-from multitune.reporting.charts import Line, against, forest, loss_curves, seen, share_lines
+from multitune.reporting.blocks import Chart
+from multitune.reporting.charts import Line, against, forest_chart, loss_curves, share_lines
 from multitune.reporting.training_curves import Curve, Shares
 
 ODD = "$x_1$ <b>&amp;</b> 日本"
@@ -15,25 +17,27 @@ def texts(picture: str) -> list[str]:
     return ["".join(node.itertext()) for node in ElementTree.fromstring(picture).iter() if node.tag.endswith("text")]
 
 
+def forest(key: str = "a", lines: Sequence[Line] = LINES) -> Chart:
+    return forest_chart("Title", lines, "difference", key, what="Differences", sheet="numbers")
+
+
 def test_names_are_text_and_no_formula_or_markup() -> None:
-    assert ODD in texts(forest(LINES, "difference", "a")) and ODD in texts(
-        forest(LINES, "difference", "a", wide=False)
-    )
+    assert ODD in texts(forest().svg) and ODD in texts(forest().narrow)
 
 
 def test_the_figures_stand_beside_the_intervals() -> None:
-    shown = " ".join(texts(forest(LINES, "difference", "a")))
+    shown = " ".join(texts(forest().svg))
     assert "+0.100  [+0.050, +0.200]" in shown and "−0.100" in shown
 
 
 def test_colours_are_the_pages() -> None:
-    picture = forest(LINES, "difference", "a")
+    picture = forest().svg
     assert "var(--blue)" in picture and "var(--grey)" in picture
     assert not any(stand_in in picture for stand_in in svg.VARIABLES)
 
 
 def test_pictures_share_no_id() -> None:
-    pictures = [forest(LINES, "difference", key) for key in ("a", "b")]
+    pictures = [forest(key).svg for key in ("a", "b")]
     ids = [set(re.findall(r' id="([^"]+)"', picture)) for picture in pictures]
     assert ids[0] and not ids[0] & ids[1]
     for own, picture in zip(ids, pictures, strict=True):
@@ -41,7 +45,7 @@ def test_pictures_share_no_id() -> None:
 
 
 def test_the_same_facts_give_the_same_picture() -> None:
-    assert forest(LINES, "difference", "a") == forest(LINES, "difference", "a")
+    assert forest() == forest()
 
 
 def test_lines_are_labelled_where_they_end_and_the_kept_checkpoint_is_ringed() -> None:
@@ -66,4 +70,4 @@ def test_points_that_are_all_zero_are_drawn() -> None:
 
 def test_words_say_what_a_forest_plot_shows() -> None:
     lines = [Line("a", 0.1, 0.0, 0.2, "helped"), Line("b", -0.2, -0.3, -0.1, "hurt")]
-    assert seen(lines, "Differences") == "Differences. helped: a +0.100; hurt: b −0.200."
+    assert forest(lines=lines).label == "Differences. helped: a +0.100; hurt: b −0.200."

@@ -10,7 +10,7 @@ from multitune.core.records import PackRow
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.study.proxy import PrefixTrie, cut_run
-from multitune.study.study import StudyOptions, open_runner
+from multitune.study.study import open_runner
 from multitune.training.loss import pack_loss
 from tests.study.conftest import Study
 
@@ -24,7 +24,7 @@ def test_rows_share_the_numbers_of_the_prefixes_they_share() -> None:
 
 def test_losses_and_gradients_of_the_upper_layers_are_those_of_the_whole_model(study: Study) -> None:
     settings, run = study()
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     whole = load_backbone(runner.prepared.ref, "cpu", "float32")
     paths, cut = cut_run(runner.prepared, load_backbone(runner.prepared.ref, "cpu", "float32"), upper=0.5)
     rows = [runner.prepared.tasks["first"].tokens["train"][i] for i in range(6)]
@@ -53,7 +53,7 @@ def test_losses_and_gradients_of_the_upper_layers_are_those_of_the_whole_model(s
 
 def test_the_whole_model_is_left_as_it_was(study: Study) -> None:
     settings, run = study()
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     backbone = load_backbone(runner.prepared.ref, "cpu", "float32")
     before = backbone.fingerprint
     _, cut = cut_run(runner.prepared, backbone)

@@ -13,7 +13,7 @@ from multitune.core.errors import InputError
 from multitune.core.results.events import Event, NoteEvent
 from multitune.core.run_folder import StudyFolder
 from multitune.study.executors import LocalExecutor, RayExecutor
-from multitune.study.study import StudyOptions, run_study
+from multitune.study.study import run_study
 from tests.study.conftest import Study
 
 pytestmark = [
@@ -55,10 +55,10 @@ def test_a_node_that_is_killed_midway_loses_and_doubles_nothing(
                 killed.set()
                 made.remove_node(nodes[0], allow_graceful=False)
 
-    far = run_study(settings, run, StudyOptions(RayExecutor(made.address, 1, observe), observe)).plain()
+    far = run_study(settings, run, RayExecutor(made.address, 1, observe), observe).plain()
     assert killed.is_set(), "the node was to die while jobs were left"
     near_settings, _ = study(name="near", **fields)
-    near = run_study(near_settings, run, StudyOptions(LocalExecutor())).plain()
+    near = run_study(near_settings, run, LocalExecutor()).plain()
     timed = ("seconds", "everything_seconds", "spent_seconds", "estimate_seconds")
     assert [{**arm, "seconds": 0} for arm in far["arms"]] == [{**arm, "seconds": 0} for arm in near["arms"]]
     assert far["comparisons"] == near["comparisons"]

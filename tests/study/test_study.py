@@ -22,7 +22,7 @@ from multitune.study.estimate import all_members
 from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget
 from multitune.study.search import Board, look_again, survey, verify
-from multitune.study.study import StudyOptions, open_runner, plan_report, run_study
+from multitune.study.study import open_runner, plan_report, run_study
 from tests.study.conftest import TASKS, Study
 
 
@@ -30,9 +30,9 @@ def folder_of(study_folder: Path) -> StudyFolder:
     return StudyFolder(study_folder / "studies" / "study")
 
 
-def studied(settings: StudyConfig, run: RunConfig, options: StudyOptions) -> dict[str, Any]:
+def studied(settings: StudyConfig, run: RunConfig) -> dict[str, Any]:
     """The findings, as findings.json holds them."""
-    return run_study(settings, run, options).plain()
+    return run_study(settings, run).plain()
 
 
 def trained_keys(folder: StudyFolder) -> set[str]:
@@ -45,7 +45,7 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
     settings, run = study(
         search="exhaustive", rungs=["proxy_runs", "short_runs"], groups={"start": ["first", "also_first"]}
     )
-    found = studied(settings, run, StudyOptions())
+    found = studied(settings, run)
     full = [arm for arm in found["arms"] if arm["budget"] in ("together", "equal_passes")]
     assert {tuple(arm["tasks"]) for arm in full} >= {
         ("first",), ("also_first",), ("last",), TASKS,
@@ -72,7 +72,7 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
 
 def test_a_guided_study_trains_no_more_than_its_budget_and_recommends_only_what_it_trained(study: Study) -> None:
     settings, run = study(budget={"arms": 1})
-    found = studied(settings, run, StudyOptions())
+    found = studied(settings, run)
     several = {tuple(arm["tasks"]) for arm in found["arms"] if len(arm["tasks"]) > 1}
     assert TASKS in several and len(several) <= 2
     trained = several | {(task,) for task in TASKS}
@@ -85,7 +85,7 @@ def test_a_guided_search_keeps_within_its_share_short_runs_included(study: Study
     settings, run = study()
     # Of three tasks the baselines are half of everything: only a copy, which is not checked, may go beyond the whole.
     settings = settings.model_copy(update={"budget": settings.budget.model_copy(update={"share": share})})
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     base = baselines(runner.planner)
     runner.train(base.arms)
     board = survey(runner, base)
@@ -99,9 +99,9 @@ def test_a_study_that_is_run_again_trains_nothing(
     study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, run = study()
-    first = studied(settings, run, StudyOptions())
+    first = studied(settings, run)
     monkeypatch.setattr(jobs, "train_run", lambda *_, **__: pytest.fail("trained again"))
-    again = studied(settings, run, StudyOptions())
+    again = studied(settings, run)
     for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
         assert again[part] == first[part]
 
@@ -110,7 +110,7 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
     study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings, run = study(search="exhaustive", arms_at_once=2)
-    whole = studied(settings, run, StudyOptions())
+    whole = studied(settings, run)
     shutil.rmtree(study_folder / "studies")
     real, calls = jobs.train_run, 0
 
@@ -123,12 +123,12 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
 
     monkeypatch.setattr(jobs, "train_run", stops)
     with pytest.raises(TrainingError):
-        studied(settings, run, StudyOptions())
+        studied(settings, run)
     kept = trained_keys(folder_of(study_folder))
     stamps = {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
     assert kept
     monkeypatch.setattr(jobs, "train_run", real)
-    again = studied(settings, run, StudyOptions())
+    again = studied(settings, run)
     assert stamps == {key: (folder_of(study_folder).arm(key) / "arm.json").stat().st_mtime_ns for key in kept}
     for before, after in zip(whole["arms"], again["arms"], strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
@@ -139,15 +139,15 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
 def test_a_second_process_is_kept_out_of_a_study_that_is_under_way(study: Study, study_folder: Path) -> None:
     settings, run = study()
     with only_one(folder_of(study_folder).lock), pytest.raises(RunFolderError, match="another process is at work"):
-        studied(settings, run, StudyOptions())
+        studied(settings, run)
     assert not trained_keys(folder_of(study_folder))
 
 
 def test_a_job_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:
     settings, run = study()
-    whole = studied(settings, run, StudyOptions())
+    whole = studied(settings, run)
     shutil.rmtree(study_folder / "studies")
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     arm = runner.planner.arm(TASKS)
     job = jobs.StudyJob({runner.key(arm): arm}, runner.folder.jobs / jobs.job_name([runner.key(arm)]))
     jobs.train_job(runner.prepared, job)
@@ -161,43 +161,43 @@ def test_a_job_that_another_version_began_is_begun_again(study: Study, study_fol
 def test_a_study_that_grows_by_a_task_keeps_the_arms_of_the_others(study: Study, study_folder: Path) -> None:
     settings, run = study(search="exhaustive")
     two = run.model_copy(update={"tasks": run.tasks[:2]})
-    run_study(settings, two, StudyOptions())
+    run_study(settings, two)
     before = trained_keys(folder_of(study_folder))
-    studied(settings, run, StudyOptions())
+    studied(settings, run)
     assert before < trained_keys(folder_of(study_folder))
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     assert runner.key(runner.planner.arm(TASKS[:2])) in before
 
 
 def test_changed_data_stops_a_half_finished_study_and_keeps_its_arms(study: Study, study_folder: Path) -> None:
     settings, run = study()
-    studied(settings, run, StudyOptions())
+    studied(settings, run)
     before = trained_keys(folder_of(study_folder))
     file = study_folder / "last.train.jsonl"
     file.write_text(file.read_text() + '{"text": "w1 w2 w3 w4", "said": "red"}\n')
     with pytest.raises(RunFolderError, match=r"rows of 'last' changed .* finished arms are kept"):
-        studied(settings, run, StudyOptions())
+        studied(settings, run)
     assert trained_keys(folder_of(study_folder)) == before
 
 
 def test_a_key_follows_what_an_arm_learns_from_and_nothing_else(study: Study) -> None:
     settings, run = study()
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     arm = runner.planner.arm(("first", "last"))
     key = runner.key(arm)
     others = [replace(arm, seed=1), replace(arm, steps=arm.steps + 1), replace(arm, schedule="sqrt")]
     others.append(runner.planner.arm(("first", "also_first")))
     assert len({key, *map(runner.key, others)}) == 5
     elsewhere = settings.model_copy(update={"name": "other"}), run.model_copy(update={"name": "other", "track": ()})
-    assert open_runner(*elsewhere, StudyOptions()).key(arm) == key
+    assert open_runner(*elsewhere).key(arm) == key
     slower = run.model_copy(update={"train": run.train.model_copy(update={"learning_rate": 0.02})})
-    assert open_runner(settings, slower, StudyOptions()).key(arm) != key
+    assert open_runner(settings, slower).key(arm) != key
 
 
 def test_a_plan_counts_the_tokens_that_training_then_draws(study: Study) -> None:
     settings, run = study(search="exhaustive")
     plan = plan_report(settings, run)
-    found = studied(settings, run, StudyOptions())
+    found = studied(settings, run)
     drawn = sum(arm["tokens"] for arm in found["arms"])
     assert sum(part.tokens for part in plan.parts if "estimates" not in part.what) == pytest.approx(drawn)
     assert found["cost"]["measured_share"] == pytest.approx(1.0, rel=0.05)
@@ -208,7 +208,7 @@ def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> 
     settings, run = study(
         seeds=[3, 4], schedules=["proportional", "round_robin"], alone=["equal_passes", "equal_steps"]
     )
-    found = studied(settings, run, StudyOptions())
+    found = studied(settings, run)
     assert [variant["schedule"] for variant in found["variants"]] == ["proportional", "round_robin"]
     assert found["variants"][0]["seeds"] == [3, 4] and found["reported"] == "test"
     table = found["comparisons"]["all together against equal_passes"]
@@ -221,7 +221,7 @@ def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> 
 
 def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: Study) -> None:
     settings, run = study(search="listed", combinations=[["first", "last"]], seeds=[3, 4, 5])
-    found = studied(settings, run, StudyOptions())
+    found = studied(settings, run)
     alone = [arm for arm in found["arms"] if arm["tasks"] == ["first"] and arm["budget"] == "equal_passes"]
     pair = next(arm for arm in found["arms"] if arm["tasks"] == ["first", "last"] and arm["seed"] == 3)
     scores = {arm["seed"]: arm["validation"]["first"]["score"] for arm in alone}
@@ -234,7 +234,7 @@ def test_gains_are_measured_from_the_mean_of_a_task_alone_over_the_seeds(study: 
 
 def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None:
     settings, run = study(seeds=[3, 4, 5], worth=0.0)
-    runner = open_runner(settings, run, StudyOptions())
+    runner = open_runner(settings, run)
     base = baselines(runner.planner)
     runner.train([*base.arms, *base.repeats])
     members = all_members(len(TASKS))
@@ -252,12 +252,12 @@ def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None
         candidates = [group for group in ((task,), pair, TASKS) if task in group]
         assert board.combination(row) == min(candidates, key=lambda group: loss(task, group))
     one = settings.model_copy(update={"seeds": (3,)})
-    assert look_again(open_runner(one, run, StudyOptions()), board, base, choice) is choice
+    assert look_again(open_runner(one, run), board, base, choice) is choice
 
 
 def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: Study, study_folder: Path) -> None:
     settings, run = study(alone=["equal_passes", "equal_steps"], worth=0.0)
-    found = studied(settings, run, StudyOptions())
+    found = studied(settings, run)
     longer = found["recommended"]["longer_alone"]
     assert longer, "one step alone teaches less than three"
     for budget in ("equal_passes", "equal_steps"):
@@ -266,7 +266,7 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
         assert f"] at {budget.replace('_', ' ')}" in found["sentence"]
     losses = {(tuple(arm["tasks"]), arm["steps"]): arm["validation"] for arm in found["arms"]}
     trained = {(one.tasks, one.steps) for one in load_config(folder_of(study_folder).recommended).adapters}
-    planner = open_runner(settings, run, StudyOptions()).planner
+    planner = open_runner(settings, run).planner
     for task in TASKS:
         group = found["recommended"]["tasks"][task]["group"]
         served = planner.arm(group)
@@ -303,4 +303,4 @@ def test_a_study_of_one_task_is_refused(study: Study, study_folder: Path) -> Non
 def test_a_budget_below_the_baselines_is_refused_before_anything_is_trained(study: Study, study_folder: Path) -> None:
     settings, run = study(budget={"share": 0.1})
     with pytest.raises(ConfigError, match=r"budget.share is 10% .* baselines .* take"):
-        studied(settings, run, StudyOptions())
+        studied(settings, run)

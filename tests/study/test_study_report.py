@@ -4,14 +4,14 @@ from pathlib import Path
 
 from multitune.core.files import read_json
 from multitune.reporting.page import write_report
-from multitune.study.study import StudyOptions, run_study
+from multitune.study.study import run_study
 from tests.reporting.conftest import Page
 from tests.study.conftest import Study
 
 
 def test_a_finished_study_has_a_page_that_misses_nothing(study: Study, study_folder: Path) -> None:
     settings, run = study(search="exhaustive", rungs=["proxy_runs"], groups={"start": ["first", "also_first"]})
-    run_study(settings, run, StudyOptions())
+    run_study(settings, run)
     folder = study_folder / "studies" / "study"
     page = Page(write_report([folder]))
     found = read_json(folder / "findings.json")

@@ -40,7 +40,7 @@ def study(
     settings, run = load_study(file, overrides or ())
     from multitune.cli.watch import Watch
     from multitune.study.executors import RayExecutor
-    from multitune.study.study import StudyOptions, plan_report, run_study
+    from multitune.study.study import plan_report, run_study
 
     if plan:
         planned = plan_report(settings, run)
@@ -48,7 +48,7 @@ def study(
         return
     with Watch(Console(stderr=as_json)) as watch:
         workers = RayExecutor(ray_address, ray_cpus, watch) if executor == "ray" else None
-        found = run_study(settings, run, StudyOptions(workers, watch))
+        found = run_study(settings, run, workers, watch)
     folder = Path(settings.output) / settings.name
     print_json(found, folder=str(folder)) if as_json else show_findings(found, folder, results())
 

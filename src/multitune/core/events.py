@@ -1,7 +1,7 @@
 """The event log of a run: every event is appended to events.jsonl and passed on to whoever watches."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -9,13 +9,23 @@ from filelock import BaseFileLock
 
 from multitune.core.files import storage
 from multitune.core.locks import hold
-from multitune.core.results.events import Event
+from multitune.core.results.events import Event, parse_line
 
 Observe = Callable[[Event], None]
 
 
 def unwatched(event: Event) -> None:
     """An observer that ignores every event."""
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Every line of a log as an event; nothing where the file is missing."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                yield parse_line(line)
+    except OSError:
+        return
 
 
 class EventLog:

@@ -1,7 +1,6 @@
 """One process at a time in a folder: locks that go with the process, however it ends."""
 
 import logging
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,33 +36,28 @@ def is_locked(path: Path) -> bool:
         return False
 
 
-def hold(path: Path, refusal: str, attempts: int = 20) -> BaseFileLock | None:
+def hold(path: Path, refusal: str, patience: float = 2.0) -> BaseFileLock | None:
     """Take a lock until it is released or the process ends; None where the file system knows no locks.
 
-    Whoever asks `is_locked` holds the lock for an instant too, hence the attempts, a tenth of a second apart.
+    Whoever asks `is_locked` holds the lock for an instant too, hence the patience.
 
     Args:
         path: of the lock file, in a folder that exists.
         refusal: what to say where another process holds it.
-        attempts: before giving up.
+        patience: seconds before giving up.
 
     Raises:
         RunFolderError: another process holds it.
     """
     lock = _lock(path)
-    for attempt in range(attempts):
-        try:
-            lock.acquire()
-        except Timeout as error:
-            if attempt == attempts - 1:
-                raise RunFolderError(refusal) from error
-            time.sleep(PAUSE)
-        except (OSError, NotImplementedError) as error:
-            _log.warning("%s cannot be locked (%s): nothing keeps a second process out", path, error)
-            return None
-        else:
-            return lock
-    raise AssertionError("the last attempt returns or raises")
+    try:
+        lock.acquire(timeout=patience, poll_interval=PAUSE)
+    except Timeout as error:
+        raise RunFolderError(refusal) from error
+    except (OSError, NotImplementedError) as error:
+        _log.warning("%s cannot be locked (%s): nothing keeps a second process out", path, error)
+        return None
+    return lock
 
 
 @contextmanager

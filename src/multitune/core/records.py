@@ -48,8 +48,8 @@ class Draw:
 class PackRow:
     """One row on its way into a pack: its tokens, and whose it is.
 
-    `weight` multiplies the loss of each answer token; `key` comes back in Pack.target_row as the row's place
-    in the list that was packed.
+    `weight` multiplies the loss of each answer token. The row's place in the list that was packed comes back in
+    Pack.target_row.
     """
 
     segments: Segments
@@ -75,7 +75,6 @@ class Pack:
     target_weight: np.ndarray  # float32 (target,)
     target_row: np.ndarray  # int64 (target,) index into `rows`
     rows: tuple[int, ...]  # index of each row in the list given to the packer
-    row_adapter: np.ndarray  # int64 (row,)
     row_task: np.ndarray  # int64 (row,)
     logical_tokens: int  # tokens of the same rows laid out one by one
 

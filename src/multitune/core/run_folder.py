@@ -11,82 +11,76 @@ from multitune.core.locks import is_locked
 ROUTING_TABLE, ROUTING_REPORT, ROUTING_CHANGE = "table.json", "report.json", "change.json"
 
 
-def _foreign(folder: Path, ours: set[str]) -> list[str]:
-    """Names in a folder that are not ours; parts of unfinished writes are."""
-    names = [path.name for path in folder.iterdir() if not path.name.startswith((".part-", ".old-"))]
-    return sorted(name for name in names if name not in ours)
+class Part:
+    """A file or folder that has the same name in every folder of its kind."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "Folder", kind: type) -> Path:
+        return folder.path / self.name
 
 
 @dataclass(frozen=True, slots=True)
-class RunFolder:
-    """Names of the parts of a run's folder."""
+class Folder:
+    """A folder of ours: its parts are what its class names, and `foreign` is what else lies there."""
 
     path: Path
+    lock = Part("lock")  # held by the process that is at work in it
 
     @property
-    def config(self) -> Path:
-        """The resolved run file."""
-        return self.path / "config.yaml"
+    def is_held(self) -> bool:
+        """Whether a process is at work in it now."""
+        return is_locked(self.lock)
 
     @property
-    def versions(self) -> Path:
-        """Versions of the packages and the machine."""
-        return self.path / "versions.json"
+    def foreign(self) -> list[str]:
+        """Names in the folder that are not ours; parts of unfinished writes are."""
+        ours = {part.name for kind in type(self).__mro__ for part in vars(kind).values() if isinstance(part, Part)}
+        names = [path.name for path in self.path.iterdir() if not path.name.startswith((".part-", ".old-"))]
+        return sorted(name for name in names if name not in ours)
 
-    @property
-    def data(self) -> Path:
-        """Content hashes, counts and notes of every task's data."""
-        return self.path / "data.json"
+    def clear(self) -> None:
+        """Delete it, with all that it holds."""
+        shutil.rmtree(self.path)
 
-    @property
-    def events(self) -> Path:
-        """One JSON line per step, validation and decision."""
-        return self.path / "events.jsonl"
 
-    @property
-    def lock(self) -> Path:
-        """Held by the process that trains or evaluates the run."""
-        return self.path / "lock"
+@dataclass(frozen=True, slots=True)
+class RunFolder(Folder):
+    """Names of the parts of a run's folder."""
 
-    @property
-    def checkpoint(self) -> Path:
-        """The last complete training state."""
-        return self.path / "checkpoint"
-
-    @property
-    def selection(self) -> Path:
-        """Which step won, per adapter and criterion."""
-        return self.path / "selection.json"
-
-    @property
-    def scores(self) -> Path:
-        """The final table as data."""
-        return self.path / "scores.json"
-
-    @property
-    def report(self) -> Path:
-        """The report as one page for a browser."""
-        return self.path / "report.html"
+    config = Part("config.yaml")  # the resolved run file
+    versions = Part("versions.json")  # of the packages, and the machine
+    data = Part("data.json")  # content hashes, counts and notes of every task's data
+    events = Part("events.jsonl")  # one JSON line per step, validation and decision
+    checkpoint = Part("checkpoint")  # the last complete training state
+    selection = Part("selection.json")  # which step won, per adapter and criterion
+    scores = Part("scores.json")  # the final table as data
+    report = Part("report.html")  # the report as one page for a browser
+    _adapters, _snapshots = Part("adapters"), Part("snapshots")
+    _predictions, _prompts, _comparisons = Part("predictions"), Part("prompts"), Part("comparisons")
+    _routing, _added, _evaluations = Part("routing"), Part("added"), Part("evaluations")
+    _tracking = Part("tracking")  # what trackers write
 
     def adapter(self, name: str) -> Path:
         """A finished adapter, in PEFT's format."""
-        return self.path / "adapters" / name
+        return self._adapters / name
 
     @property
     def adapters(self) -> dict[str, Path]:
         """Name -> folder of every finished adapter, those of tasks that joined later among them."""
-        own = {path.name: path for path in sorted((self.path / "adapters").glob("[!.]*")) if path.is_dir()}
+        own = {path.name: path for path in sorted(self._adapters.glob("[!.]*")) if path.is_dir()}
         for task in self.joined:
             own |= self.added(task).adapters
         return own
 
     def snapshot(self, name: str, step: int) -> Path:
         """An adapter as it was after `step` optimizer steps."""
-        return self.path / "snapshots" / name / f"step-{step:06d}"
+        return self._snapshots / name / f"step-{step:06d}"
 
     def predictions(self, adapter: str, task: str, split: str) -> Path:
         """Answers of one adapter (or the base) to one task's rows, one JSON line each."""
-        return self.path / "predictions" / adapter / f"{task}.{split}.jsonl"
+        return self._predictions / adapter / f"{task}.{split}.jsonl"
 
     def answered(self, task: str, split: str) -> list[str]:
         """Names of the base and the adapters whose predictions of these rows lie here; other models have a `~`."""
@@ -95,65 +89,53 @@ class RunFolder:
 
     def prompts(self, task: str, split: str) -> Path:
         """What the subjects were asked, one JSON line of id and prompt for each row."""
-        return self.path / "prompts" / f"{task}.{split}.jsonl"
+        return self._prompts / f"{task}.{split}.jsonl"
 
     def comparison(self, subject: str) -> Path:
         """How the run's adapters compare with another model on the same rows."""
-        return self.path / "comparisons" / f"{subject}.json"
+        return self._comparisons / f"{subject}.json"
 
     @property
     def routing_versions(self) -> list[Path]:
         """Folders of the routing versions, oldest first; the last one is in force."""
-        return sorted((self.path / "routing").glob("v[0-9]*"))
+        return sorted(self._routing.glob("v[0-9]*"))
 
     def next_routing(self) -> Path:
         """The folder of the version after the last one."""
-        return self.path / "routing" / f"v{len(self.routing_versions) + 1:04d}"
+        return self._routing / f"v{len(self.routing_versions) + 1:04d}"
 
     def added(self, task: str) -> "RunFolder":
         """The run that a task joined with later."""
-        return RunFolder(self.path / "added" / task)
+        return RunFolder(self._added / task)
 
     @property
     def joined(self) -> list[str]:
         """Tasks that joined later and were trained to the end, by name."""
-        return sorted(path.parent.name for path in (self.path / "added").glob("*/scores.json"))
+        return sorted(path.parent.name for path in self._added.glob("*/scores.json"))
 
     def evaluation(self, name: str) -> "RunFolder":
         """Another evaluation of the same adapters: its scores, predictions and prompts lie as a run's do."""
-        return RunFolder(self.path / "evaluations" / name)
+        return RunFolder(self._evaluations / name)
 
     @property
     def evaluations(self) -> list[str]:
         """Names of the other evaluations."""
-        return sorted(path.parent.name for path in (self.path / "evaluations").glob("*/scores.json"))
+        return sorted(path.parent.name for path in self._evaluations.glob("*/scores.json"))
 
     @property
     def comparisons(self) -> list[Path]:
         """Files of the comparisons with other models."""
-        return sorted((self.path / "comparisons").glob("*.json"))
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a process trains or evaluates this run now; see `hold`."""
-        return is_locked(self.lock)
-
-    @property
-    def foreign(self) -> list[str]:
-        """Names in the folder that no run writes."""
-        files = self.config, self.versions, self.data, self.events, self.selection, self.scores, self.report, self.lock
-        folders = "checkpoint adapters snapshots predictions prompts comparisons routing added evaluations tracking"
-        return _foreign(self.path, {*(file.name for file in files), *folders.split()})
+        return sorted(self._comparisons.glob("*.json"))
 
     def drop_training(self) -> None:
         """Delete what only training needs: checkpoint and snapshots."""
-        for part in (self.checkpoint, self.path / "snapshots"):
+        for part in (self.checkpoint, self._snapshots):
             shutil.rmtree(part, ignore_errors=True)
 
     def drop_weights(self) -> None:
         """Delete checkpoint, snapshots and adapters; the event log and the results stay."""
         self.drop_training()
-        shutil.rmtree(self.path / "adapters", ignore_errors=True)
+        shutil.rmtree(self._adapters, ignore_errors=True)
 
     def clear(self) -> None:
         """Delete a run that is to be started over; anything that is not a run folder is refused.
@@ -178,131 +160,39 @@ class RunFolder:
 
 
 @dataclass(frozen=True, slots=True)
-class TuneFolder:
+class TuneFolder(Folder):
     """Names of the parts of a tuning's folder."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved run file that the search started from."""
-        return self.path / "config.yaml"
-
-    @property
-    def journal(self) -> Path:
-        """Every trial, as Optuna's journal."""
-        return self.path / "journal.log"
-
-    @property
-    def report(self) -> Path:
-        """The table of trials as data."""
-        return self.path / "trials.json"
-
-    @property
-    def best(self) -> Path:
-        """The run file with the chosen settings."""
-        return self.path / "best.yaml"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that searches."""
-        return self.path / "lock"
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a process searches now."""
-        return is_locked(self.lock)
-
-    @property
-    def foreign(self) -> list[str]:
-        """Names in the folder that no search writes."""
-        files = self.config, self.journal, self.report, self.best, self.lock
-        return _foreign(self.path, {*(file.name for file in files), "trials", f"{self.journal.name}.lock"})
-
-    def clear(self) -> None:
-        """Delete the search."""
-        shutil.rmtree(self.path)
+    config = Part("config.yaml")  # the resolved run file that the search started from
+    journal = Part("journal.log")  # every trial, as Optuna's journal
+    report = Part("trials.json")  # the table of trials as data
+    best = Part("best.yaml")  # the run file with the chosen settings
+    _trials, _journal_lock = Part("trials"), Part("journal.log.lock")
 
     def trial(self, number: int) -> RunFolder:
         """The run of one trial, counted from 0."""
-        return RunFolder(self.path / "trials" / f"{number:04d}")
+        return RunFolder(self._trials / f"{number:04d}")
 
 
 @dataclass(frozen=True, slots=True)
-class StudyFolder:
+class StudyFolder(Folder):
     """Names of the parts of a study's folder; an arm's folder is written once and never changed."""
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The study file as it was understood."""
-        return self.path / "study.yaml"
-
-    @property
-    def versions(self) -> Path:
-        """Versions of the packages and the machine."""
-        return self.path / "versions.json"
-
-    @property
-    def data(self) -> Path:
-        """Content hashes of every set."""
-        return self.path / "data.json"
-
-    @property
-    def findings(self) -> Path:
-        """What the study found (see study.findings)."""
-        return self.path / "findings.json"
-
-    @property
-    def jobs(self) -> Path:
-        """Run folders of arms that are being trained."""
-        return self.path / "jobs"
-
-    @property
-    def signatures(self) -> Path:
-        """Projected gradients of rows, by key."""
-        return self.path / "signatures"
-
-    @property
-    def proxies(self) -> Path:
-        """Validation losses of proxy runs."""
-        return self.path / "proxies.json"
-
-    @property
-    def recommended(self) -> Path:
-        """The run file of what the study recommends."""
-        return self.path / "recommended.yaml"
-
-    @property
-    def report(self) -> Path:
-        """The report as one page for a browser."""
-        return self.path / "report.html"
-
-    @property
-    def lock(self) -> Path:
-        """Held by the process that is at work on the study."""
-        return self.path / "lock"
-
-    @property
-    def is_held(self) -> bool:
-        """Whether a process is at work on it now."""
-        return is_locked(self.lock)
-
-    @property
-    def foreign(self) -> list[str]:
-        """Names in the folder that no study writes."""
-        files = self.config, self.versions, self.data, self.findings, self.proxies, self.recommended, self.report
-        parts = self.lock, self.jobs, self.signatures, self.path / "arms"
-        return _foreign(self.path, {path.name for path in (*files, *parts)} | {"waves"})
-
-    def clear(self) -> None:
-        """Delete the study."""
-        shutil.rmtree(self.path)
+    config = Part("study.yaml")  # the study file as it was understood
+    versions = Part("versions.json")  # of the packages, and the machine
+    data = Part("data.json")  # content hashes of every set
+    findings = Part("findings.json")  # what the study found (see study.findings)
+    jobs = Part("jobs")  # run folders of arms that are being trained
+    signatures = Part("signatures")  # projected gradients of rows, by key
+    proxies = Part("proxies.json")  # validation losses of proxy runs
+    recommended = Part("recommended.yaml")  # the run file of what the study recommends
+    report = Part("report.html")  # the report as one page for a browser
+    arms = Part("arms")  # finished arms, by key
+    _waves = Part("waves")  # jobs of older versions
 
     def arm(self, key: str) -> Path:
         """An arm's folder."""
-        return self.path / "arms" / key
+        return self.arms / key
 
     def adapter(self, key: str) -> Path:
         """An arm's weights, in PEFT's format."""

@@ -10,15 +10,16 @@ from multitune.core.results.run import Machine, Versions
 PACKAGES = ("multitune", "torch", "transformers", "datasets", "scikit-learn", "scipy", "numpy", "sacrebleu")
 
 
+def installed(package: str) -> str | None:
+    """Version of a package; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 def versions() -> Versions:
     """Packages, Python and machine of this process."""
-
-    def installed(name: str) -> str | None:
-        try:
-            return version(name)
-        except PackageNotFoundError:
-            return None
-
     return Versions(
         packages={name: installed(name) for name in (*PACKAGES, *plugin_packages())},
         python=platform.python_version(),

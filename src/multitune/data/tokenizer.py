@@ -103,10 +103,6 @@ class ChatFormat:
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(end for end in ends if isinstance(end, int)))
         self.fingerprint: str = self._digest()
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Tokens up to where the answer begins, the opening of the answering turn included."""
-        return self.encode_prompts([prompt])[0].tolist()
-
     def answer_ids(self, answer: str) -> list[int]:
         """Tokens of the answer and of what closes its turn.
 
@@ -116,11 +112,11 @@ class ChatFormat:
         return self.encode_answers([answer])[0].tolist()
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[np.ndarray]:
-        """`prompt_ids` of many at once, int32 (prompt_token,) each."""
+        """Tokens up to where the answer begins, the answering turn's opening included; int32 (prompt_token,) each."""
         return self.encode_conversations([[{"role": "user", "content": prompt}] for prompt in prompts])
 
     def encode_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[np.ndarray]:
-        """Tokens up to where the next answer begins, int32 (prompt_token,) each.
+        """`encode_prompts` of messages so far, the last of them the user's.
 
         The run's system text stands before a conversation that has none of its own.
         """

@@ -154,7 +154,7 @@ def _ask_server(name: str, tasks: Sequence[ComparisonTask], options: RemoteOptio
         client,
         ledger,
         system=run.config.system,
-        count_tokens=lambda prompt: len(run.chat.prompt_ids(prompt)),
+        count_tokens=lambda prompt: len(run.chat.encode_prompts([prompt])[0]),
         parameters=options.parameters,
         concurrency=options.policy.concurrency,
         progress=lambda done, of: observe(ProgressEvent(what="answers", done=done, of=of)),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from multitune.config.schema import RunConfig
+from multitune.core.results.scores import Difference
 from multitune.core.seeds import generator
 from multitune.tasks.sufficient_statistics import SufficientStatistics
 
@@ -25,21 +26,6 @@ class BootstrapPlan:
 def bootstrap_plan(config: RunConfig) -> BootstrapPlan:
     """Resamples, confidence and seed of a run's intervals."""
     return BootstrapPlan(config.evaluate.resamples, config.evaluate.confidence, config.seed)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """The difference b − a of a metric, with the ends of its confidence interval, in the metric's unit."""
-
-    low: float
-    high: float
-    difference: float
-
-
-def mean_interval(scores_a: Sequence[float], scores_b: Sequence[float], plan: BootstrapPlan) -> Interval:
-    """Percentile interval of the difference b − a of a metric that is the mean of per-example scores."""
-    difference = float(np.mean(scores_b) - np.mean(scores_a))
-    return percentile_interval(mean_differences(scores_a, scores_b, plan), difference, plan.confidence)
 
 
 def mean_differences(scores_a: Sequence[float], scores_b: Sequence[float], plan: BootstrapPlan) -> np.ndarray:
@@ -70,11 +56,11 @@ def scores_from_statistics(statistics: SufficientStatistics, plan: BootstrapPlan
     return statistics.read(np.stack([times @ statistics.counts for times in drawn]))
 
 
-def percentile_interval(differences: np.ndarray, difference: float, confidence: float) -> Interval:
+def percentile_interval(differences: np.ndarray, difference: float, confidence: float) -> Difference:
     """Interval between the two tails of resampled differences, each (1 − confidence) / 2."""
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(differences, [tail, 1.0 - tail])
-    return Interval(float(low), float(high), difference)
+    return Difference(difference=difference, low=float(low), high=float(high))
 
 
 def bootstrap_p(differences: np.ndarray, discordant: int) -> float:
@@ -102,15 +88,6 @@ def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
     only_a = sum(a and not b for a, b in pairs)
     only_b = sum(b and not a for a, b in pairs)
     return float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
-
-
-def backward_transfer(first: Mapping[str, float], last: Mapping[str, float]) -> float:
-    """Mean over tasks of the score at the end of a sequence minus the score when the task had just been learned.
-
-    Source: Lopez-Paz & Ranzato 2017, arXiv:1706.08840.
-    """
-    assert first and first.keys() == last.keys(), "every task has a score at both ends"
-    return sum(last[task] - first[task] for task in first) / len(first)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

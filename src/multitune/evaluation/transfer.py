@@ -10,11 +10,10 @@ import numpy as np
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
-from multitune.core.results.scores import VERDICTS, TransferRow, TransferSummary, TransferTable, Verdict
+from multitune.core.results.scores import VERDICTS, Difference, TransferRow, TransferSummary, TransferTable, Verdict
 from multitune.core.seeds import generator
 from multitune.evaluation.stats import (
     BootstrapPlan,
-    Interval,
     bootstrap_p,
     holm,
     mcnemar,
@@ -78,7 +77,7 @@ def adjusted(rows: Sequence[TransferRow], confidence: float) -> list[TransferRow
     """The rows with p adjusted by Holm for their number, and the verdicts that follow; a task may come repeatedly."""
     p_values = holm({str(place): row.p for place, row in enumerate(rows)}).values()  # in the given order
     return [
-        row.model_copy(update={"p_holm": p, "verdict": verdict(_interval(row), p, confidence)})
+        row.model_copy(update={"p_holm": p, "verdict": verdict(row, p, confidence)})
         for row, p in zip(rows, p_values, strict=True)
     ]
 
@@ -101,8 +100,7 @@ def _over_seeds(
     seeds = generator(plan.seed, "seeds").integers(0, len(pairs), (plan.resamples, len(pairs)))  # (resample, seed)
     differences = drawn[seeds.T, np.arange(plan.resamples)].mean(axis=0)
     bases = [row.base for row in rows if row.base is not None]
-    difference = fmean(row.difference for row in rows)
-    interval = percentile_interval(differences, difference, plan.confidence)
+    interval = percentile_interval(differences, fmean(row.difference for row in rows), plan.confidence)
     discordant = sum(
         any(a.value != b.value for a, b in both)
         for both in zip(*(list(zip(*_ordered(task, pair), strict=True)) for pair in pairs), strict=True)
@@ -113,9 +111,7 @@ def _over_seeds(
             "base": fmean(bases) if bases else None,
             "alone": fmean(row.before for row in rows),
             "together": fmean(row.together for row in rows),
-            "difference": difference,
-            "low": interval.low,
-            "high": interval.high,
+            **dict(interval),
             "p": p,
             "p_holm": p,
             "p_mcnemar": None,
@@ -129,7 +125,7 @@ def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]
     return alone, _matched(task, "together", pair.together, alone)
 
 
-def verdict(interval: Interval, p: float, confidence: float) -> Verdict:
+def verdict(interval: Difference, p: float, confidence: float) -> Verdict:
     """helped or hurt where the interval leaves out zero and p is below 1 − confidence; else cannot tell."""
     if p < 1.0 - confidence:
         if interval.low > 0.0:
@@ -139,7 +135,7 @@ def verdict(interval: Interval, p: float, confidence: float) -> Verdict:
     return "cannot tell"
 
 
-def summary(transfers: Sequence[TransferRow], mean: Interval) -> TransferSummary:
+def summary(transfers: Sequence[TransferRow], mean: Difference) -> TransferSummary:
     """Mean and median relative change and mean points over the tasks, and who was helped or hurt.
 
     Args:
@@ -178,9 +174,7 @@ def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tup
         base=None if arms.base is None else corpus_score(metric, _matched(task, "base", arms.base, alone)),
         alone=before,
         together=after,
-        difference=interval.difference,
-        low=interval.low,
-        high=interval.high,
+        **dict(interval),
         p=p,
         p_holm=p,
         verdict=verdict(interval, p, plan.confidence),
@@ -228,10 +222,6 @@ def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPla
 def corpus_score(metric: Metric, arm: Sequence[Prediction]) -> float:
     """The metric over all predictions of an arm."""
     return float(metric.corpus([row.value for row in arm], [row.gold for row in arm]))
-
-
-def _interval(row: TransferRow) -> Interval:
-    return Interval(row.low, row.high, row.difference)
 
 
 def _right(arm: list[Prediction]) -> list[bool]:

@@ -131,7 +131,6 @@ class _PackBuilder:
             target_weight=np.repeat([w for _, _, w, _ in self._targets], lengths).astype(np.float32),
             target_row=np.repeat([r for _, _, _, r in self._targets], lengths),
             rows=tuple(members),
-            row_adapter=np.array([self._rows[i].adapter for i in members], dtype=np.int64),
             row_task=np.array([self._rows[i].task for i in members], dtype=np.int64),
             logical_tokens=self._logical,
         )

@@ -2,8 +2,8 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -179,26 +179,18 @@ class Part:
     about: str = ""  # one line: base, tasks, when
 
 
-@dataclass(slots=True)
-class Builder:
-    """Collects sections that have something to show."""
-
-    missing: list[str]
-    sections: list[Section] = field(default_factory=list[Section])
-
-    def add(self, section: Section | None) -> None:
-        """Take in a section, unless there is nothing to show."""
-        if section is not None and section.blocks:
-            self.sections.append(section)
-
-
 def number(
-    value: float | None, shown: Callable[[float | None], str] = score, *, strength: float | None = None
+    value: float | None, shown: Callable[..., str] = score, *digits: int, strength: float | None = None
 ) -> Cell:
-    """A cell for a number; a dash where it was not measured."""
-    return Cell(shown(value), value=DASH if value is None else value, strength=strength)
+    """A cell for a number, to so many digits; a dash where it was not measured."""
+    if value is None:
+        return Cell(DASH, value=DASH, strength=strength)
+    return Cell(shown(value, *digits), value=value, strength=strength)
 
 
-def header(*titles: str, numbers: Iterable[str] = ()) -> list[Column]:
-    """Columns of text, then columns of numbers."""
-    return [*(Column(title) for title in titles), *(Column(title, number=True) for title in numbers)]
+def header(*titles: str | Sequence[str]) -> list[Column]:
+    """Columns of text; those in a list hold numbers."""
+    columns: list[Column] = []
+    for title in titles:
+        columns += [Column(title)] if isinstance(title, str) else [Column(one, number=True) for one in title]
+    return columns

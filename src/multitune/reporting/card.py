@@ -13,16 +13,15 @@ from multitune.config.shorthand import read_template, template_notes
 from multitune.config.text import write_yaml
 from multitune.core.bases import ALIASES, BASE, ORIGINS
 from multitune.core.errors import ConfigError, InputError, suggest
-from multitune.core.records import SPLITS
-from multitune.core.results.run import DataRecord, Versions
+from multitune.core.records import SPLITS, Split
+from multitune.core.results.run import DataRecord, SetRecord, Versions
 from multitune.core.run_folder import RunFolder
 from multitune.core.text import printable
-from multitune.evaluation.stats import BootstrapPlan
 from multitune.reporting.answers import ScoredRun
 from multitune.reporting.blocks import Cell, Table, header, number
 from multitune.reporting.formatting import count, score_interval
-from multitune.reporting.markdown import kept_parts, packages, routing_parts
-from multitune.reporting.renderers import inert, markdown_table
+from multitune.reporting.markdown import kept_parts, routing_parts
+from multitune.reporting.renderers import inert, markdown_table, templates
 from multitune.reporting.tables.scores import transfer_note, transfer_table
 
 HOME = "https://github.com/multitune/multitune"
@@ -51,10 +50,36 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         InputError: no such adapter; the run was not evaluated, is damaged, or is of another version.
     """
     run = ScoredRun(folder)
-    card = _Card(run, _adapter(run, adapter))
-    metadata = card.metadata().to_yaml(line_break="\n")
-    sections = [card.intro(), *card.results(), *card.use(), *card.data(), *card.limits(), *card.repeat()]
-    return f"---\n{metadata}\n---\n\n" + "\n\n".join(sections) + "\n"
+    one = _adapter(run, adapter)
+    config, scores = run.own.config, run.own.scores
+    tasks = {task.name: task for task in config.tasks if task.name in one.tasks}
+    versions, record = Versions.read(folder.versions), DataRecord.read(folder.data).sets
+    table = scores.transfer.get(one.name)
+    card = templates(html=False)
+    card.filters.update(inert=inert, fenced=_fenced, last_part=_last_part)
+    return card.get_template("card.md.j2").render(
+        metadata=_metadata(run, one, tasks).to_yaml(line_break="\n"),
+        config=config,
+        adapter=one,
+        full=config.method == "full",
+        base=_hub_base(config),
+        tasks=tasks,
+        home=HOME,
+        version=versions.packages.get("multitune") or "",
+        scores=scores,
+        own=markdown_table(_own_scores(run, one.name, tasks)),
+        transfer=markdown_table(transfer_table(scores, [one.name])) if table else "",
+        note=transfer_note(scores),
+        kept=kept_parts(scores, one.name),
+        routing=routing_parts(folder),
+        data=_data(config, one, tasks, record),
+        smallest=min(scores.tasks[task].scores[one.name].examples for task in tasks),
+        undecided=[row.task for row in (table.tasks if table else ()) if row.verdict == "cannot tell"],
+        left_out={name: sum(map(len, record[name].too_long.values())) for name in tasks if name in record},
+        copied=config.base.endswith(".gguf") or config.base in ALIASES,
+        packages=inert(versions.line),
+        settings=write_yaml(_without_paths(config.model_dump(mode="json"))),
+    )
 
 
 def card_or_none(folder: RunFolder, adapter: str) -> str | None:
@@ -78,188 +103,77 @@ def _adapter(run: ScoredRun, adapter: str | None) -> AdapterConfig:
     return adapters[name]
 
 
-class _Card:
-    """The sections of a card, from what the run folder says."""
+def _hub_base(config: RunConfig) -> str | None:
+    """The hub id of the base, if it has one: a folder or a file has none."""
+    name = config.base
+    if name in ALIASES:
+        return ORIGINS.get(name)
+    return name if HUB_ID.fullmatch(name) and not name.endswith(".gguf") and not Path(name).exists() else None
 
-    def __init__(self, run: ScoredRun, adapter: AdapterConfig) -> None:
-        self.run, self.adapter = run, adapter
-        self.config: RunConfig = run.own.config
-        self.scores = run.own.scores
-        self.plan: BootstrapPlan = run.own.plan
-        self.tasks = {task.name: task for task in self.config.tasks if task.name in adapter.tasks}
-        general = {task.name: task for task in self.config.general} if adapter.general else {}
-        retention = {task.name: task for task in self.config.retention}
-        self.sets = {"task": self.tasks, "replay": general, "retention, not trained on": retention}
-        self.full = self.config.method == "full"
 
-    @property
-    def base(self) -> str | None:
-        """The hub id of the base, if it has one: a folder or a file has none."""
-        name = self.config.base
-        if name in ALIASES:
-            return ORIGINS.get(name)
-        return name if HUB_ID.fullmatch(name) and not name.endswith(".gguf") and not Path(name).exists() else None
+def _metadata(run: ScoredRun, adapter: AdapterConfig, tasks: Mapping[str, TaskConfig]) -> ModelCardData:
+    """The front matter; results only of tasks whose data a hub can be asked for."""
+    config, full = run.own.config, run.own.config.method == "full"
+    trained = [*tasks.values(), *(config.general if adapter.general else ())]
+    results = [_result(run, adapter.name, task) for task in tasks.values() if task.data.hub]
+    return ModelCardData(
+        base_model=_hub_base(config),
+        datasets=sorted({task.data.hub for task in trained if task.data.hub}) or None,
+        library_name="transformers" if full else "peft",
+        pipeline_tag="text-generation",
+        tags=["multitune", "multi-task" if len(tasks) > 1 else "single-task", *([] if full else ["lora"])],
+        metrics=sorted({_hub_metric(run.own.scores.tasks[task].metric) for task in tasks}),
+        model_name=f"{config.name}-{adapter.name}" if results else None,
+        eval_results=results or None,
+    )
 
-    def metadata(self) -> ModelCardData:
-        """The front matter; results only of tasks whose data a hub can be asked for."""
-        hub = sorted({task.data.hub for task in self._trained() if task.data.hub})
-        results = [self._result(task) for task in self.tasks.values() if task.data.hub]
-        name = f"{self.config.name}-{self.adapter.name}"
-        return ModelCardData(
-            base_model=self.base,
-            datasets=hub or None,
-            library_name="transformers" if self.full else "peft",
-            pipeline_tag="text-generation",
-            tags=[
-                "multitune",
-                "multi-task" if len(self.tasks) > 1 else "single-task",
-                *([] if self.full else ["lora"]),
-            ],
-            metrics=sorted({_hub_metric(self._metric(task)) for task in self.tasks}),
-            model_name=name if results else None,
-            eval_results=results or None,
-        )
 
-    def _trained(self) -> list[TaskConfig]:
-        return [*self.sets["task"].values(), *self.sets["replay"].values()]
+def _result(run: ScoredRun, adapter: str, task: TaskConfig) -> EvalResult:
+    found, split = run.own.scores.tasks[task.name], run.own.scores.split
+    assert task.data.hub
+    return EvalResult(
+        task_type=HUB_TASKS.get(task.kind, "text-generation"),
+        dataset_type=task.data.hub,
+        dataset_name=task.name,
+        dataset_config=task.data.config,
+        dataset_split=getattr(task.data, split) or task.data.train,
+        dataset_revision=task.data.revision,
+        metric_type=_hub_metric(found.metric),
+        metric_name=found.metric,
+        metric_value=round(found.scores[adapter].score, 4),
+        source_name="multitune",
+        source_url=HOME,
+    )
 
-    def _metric(self, task: str) -> str:
-        return self.scores.tasks[task].metric
 
-    def _result(self, task: TaskConfig) -> EvalResult:
-        metric, split = self._metric(task.name), self.scores.split
-        assert task.data.hub
-        return EvalResult(
-            task_type=HUB_TASKS.get(task.kind, "text-generation"),
-            dataset_type=task.data.hub,
-            dataset_name=task.name,
-            dataset_config=task.data.config,
-            dataset_split=getattr(task.data, split) or task.data.train,
-            dataset_revision=task.data.revision,
-            metric_type=_hub_metric(metric),
-            metric_name=metric,
-            metric_value=round(self._score(task.name, self.adapter.name) or 0.0, 4),
-            source_name="multitune",
-            source_url=HOME,
-        )
+def _own_scores(run: ScoredRun, adapter: str, tasks: Mapping[str, TaskConfig]) -> Table:
+    """Scores with intervals, beside those of the base."""
+    rows: list[list[Cell]] = []
+    for task in tasks:
+        answers, base = run.answers(task, adapter), run.own.scores.tasks[task].scores.get(BASE)
+        shown = score_interval(answers.score, *answers.interval(run.own.plan))
+        cells = [Cell(task), Cell(answers.metric.name), number(len(answers.predictions), count)]
+        rows.append([*cells, number(base.score if base else None), Cell(shown)])
+    columns = header("task", "metric", ["n", "base", f"this ({run.own.plan.confidence:.0%})"])
+    return Table("scores", "Scores", columns, rows)
 
-    def _score(self, task: str, subject: str) -> float | None:
-        found = self.scores.tasks[task].scores.get(subject)
-        return None if found is None else found.score
 
-    def intro(self) -> str:
-        """What it is, in a sentence or two."""
-        kind = "All weights" if self.full else "A LoRA adapter"
-        origin = f" ([{self.base}](https://huggingface.co/{self.base}))" if self.base else ""
-        several = "together " if len(self.tasks) > 1 else ""
-        version = Versions.read(self.run.folder.versions).packages.get("multitune")
-        return (
-            f"# {inert(self.config.name)}, {inert(self.adapter.name)}\n\n"
-            f"{kind} for `{_last_part(self.config.base)}`{origin}, trained {several}on "
-            f"{', '.join(map(inert, self.tasks))} with [multitune]({HOME}) "
-            f"{inert(version or '')}."
-        )
+def _data(
+    config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskConfig], record: Mapping[str, SetRecord]
+) -> list[list[str]]:
+    """Every set with its role; of training sets the hash of the training rows counts."""
+    replayed = config.general if adapter.general else ()
+    rows = [_set(task, "task", "train", record) for task in tasks.values()]
+    rows += [_set(task, "replay", "train", record) for task in replayed]
+    return rows + [_set(task, "retention, not trained on", "test", record) for task in config.retention]
 
-    def results(self) -> list[str]:
-        """Scores with intervals, differences with verdicts, what was kept, and the router."""
-        name, split = self.adapter.name, self.scores.split
-        rows: list[list[Cell]] = []
-        for task in self.tasks:
-            answers = self.run.answers(task, name)
-            shown = score_interval(answers.score, *answers.interval(self.plan))
-            cells = [Cell(task), Cell(answers.metric.name), number(len(answers.predictions), count)]
-            rows.append([*cells, number(self._score(task, BASE)), Cell(shown)])
-        columns = [*header("task", "metric"), *header(numbers=["n", "base", f"this ({self.plan.confidence:.0%})"])]
-        table = Table("scores", "Scores", columns, rows)
-        parts = ["## Results", f"On {split} rows that were not trained on:", markdown_table(table)]
-        if name in self.scores.transfer:
-            parts += [
-                "Against what each task had alone, or the base where no adapter learned it alone:",
-                markdown_table(transfer_table(self.scores, [name])),
-                inert(transfer_note(self.scores)),
-            ]
-        kept = kept_parts(self.scores, name)
-        nothing = ["Not measured: the run names neither retention sets nor general data."]
-        parts += ["## What was kept of the base", *(kept or nothing)]
-        routing = routing_parts(self.run.folder)
-        return [*parts, "## Routing", *routing] if routing else parts
 
-    def use(self) -> list[str]:
-        """How it is loaded."""
-        if self.full:
-            code = 'from transformers import AutoModelForCausalLM\n\nmodel = AutoModelForCausalLM.from_pretrained("…")'
-        else:
-            base = self.base or "the base named above"
-            code = (
-                "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n"
-                f'base = AutoModelForCausalLM.from_pretrained("{base}")\n'
-                'model = PeftModel.from_pretrained(base, "…")  # this folder or its hub id'
-            )
-        prompts = [f"`{inert(name)}`\n\n{_fenced(task.prompt)}" for name, task in self.tasks.items()]
-        intro = "The model expects the prompts it was trained with, in the base's chat format:"
-        return ["## Use", f"```python\n{code}\n```", intro, *prompts]
-
-    def data(self) -> list[str]:
-        """Sources, licences as far as the run knows them, rows, and the hash of the training rows."""
-        record = DataRecord.read(self.run.folder.data).sets
-        lines = [
-            "| set | role | source | licence | rows (train / validation / test) | SHA-256 |",
-            "|---|---|---|---|---:|---|",
-        ]
-        for role, sets in self.sets.items():
-            for name, task in sets.items():
-                known = record.get(name)  # absent only if the run file was changed since
-                counts = known.rows if known else {}
-                digest = known.digests.get("test" if role.startswith("retention") else "train", "") if known else ""
-                source, licence = _source(task)
-                numbers = " / ".join(str(counts.get(split, "–")) for split in SPLITS)
-                hashed = f"`{printable(digest)[:16] or '–'}`"
-                lines.append(f"| {inert(name)} | {role} | {source} | {licence} | {numbers} | {hashed} |")
-        shown = "\n".join(lines)
-        note = (
-            "Licences are those that multitune's task templates name; of own data the run does not know them. This "
-            "card states no licence of the adapter: choose one that the base's and the data's allow."
-        )
-        return ["## Data", shown, note]
-
-    def limits(self) -> list[str]:
-        """What the numbers do not say."""
-        table = self.scores.transfer.get(self.adapter.name)
-        open_ = [inert(row.task) for row in (table.tasks if table else ()) if row.verdict == "cannot tell"]
-        smallest = min(self.scores.tasks[task].scores[self.adapter.name].examples for task in self.tasks)
-        lines = [
-            f"One training run with one seed ({self.config.seed}); intervals cover the choice of test rows, not that "
-            "of the seed.",
-            f"The smallest task was measured on {smallest} rows, all from the sources that the run names; nothing is "
-            "known of texts from elsewhere.",
-            "The best step was chosen on validation rows.",
-        ]
-        if open_:
-            lines.append(f"Whether training together helped or hurt is not clear for {', '.join(open_)}.")
-        record = DataRecord.read(self.run.folder.data).sets
-        cut = {name: sum(map(len, record[name].too_long.values())) for name in self.tasks if name in record}
-        lines += [f"{inert(name)}: {n} rows too long for the run were left out." for name, n in cut.items() if n]
-        if self.config.base.endswith(".gguf") or self.config.base in ALIASES:
-            lines.append("Trained on a GGUF copy of the base; on the original weights, scores may differ.")
-        audit = (
-            "Not made. This run holds no measurement of bias, safety, privacy, memorised training text, or test rows "
-            "that the base may have seen in its own training."
-        )
-        return ["## Limits", "\n".join(f"- {line}" for line in lines), "## Audit", audit]
-
-    def repeat(self) -> list[str]:
-        """The run file without this machine's paths, and the versions."""
-        intro = (
-            f"`multitune train run.yaml` with this file and {packages(self.run.folder)}. Paths are cut to their last "
-            "part: put your own copies there, and compare the hashes above with those in the new run's "
-            f"`{self.run.folder.data.name}`."
-        )
-        text = write_yaml(_without_paths(self.config.model_dump(mode="json")))
-        return [
-            "## How to repeat",
-            intro,
-            f"<details><summary>run.yaml</summary>\n\n{_fenced(text, 'yaml')}\n\n</details>",
-        ]
+def _set(task: TaskConfig, role: str, split: Split, record: Mapping[str, SetRecord]) -> list[str]:
+    """A set with source, licence as far as the run knows it, rows, and the hash of those of one split."""
+    known = record.get(task.name)  # absent only if the run file was changed since
+    numbers = " / ".join(str(known.rows.get(one, "–") if known else "–") for one in SPLITS)
+    digest = printable(known.digests.get(split, ""))[:16] if known else ""
+    return [inert(task.name), role, *_source(task), numbers, f"`{digest or '–'}`"]
 
 
 def _hub_metric(name: str) -> str:

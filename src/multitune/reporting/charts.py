@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from multitune.reporting import svg
+from multitune.reporting.blocks import Chart, Sheet
 from multitune.reporting.formatting import interval, minus, signed
 from multitune.reporting.training_curves import Curve, Shares, smoothed, thinned
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 VERDICTS = {"helped": svg.BLUE, "hurt": svg.VERMILION}
 LETTER = 6.9  # pixels that a letter takes on average
 SMALL = (330.0, 210.0)  # a picture among many, in pixels
+FOREST = ("task", "difference", "low", "high", "verdict")  # columns of its numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,25 @@ class Line:
     verdict: str = "cannot tell"
 
 
-def forest(lines: Sequence[Line], axis: str, key: str, wide: bool = True) -> str:
+def forest_chart(
+    title: str, lines: Sequence[Line], axis: str, key: str, *, what: str, sheet: str, columns: Sequence[str] = FOREST
+) -> Chart:
+    """A forest plot for wide and for narrow pages; `what` it shows is for those who cannot see it."""
+    by: dict[str, list[str]] = {}
+    for line in lines:
+        by.setdefault(line.verdict, []).append(f"{line.label} {minus(signed(line.difference))}")
+    parts = [f"{verdict}: {', '.join(rows)}" for verdict, rows in by.items()]
+    numbers = [[line.label, line.difference, line.low, line.high, line.verdict] for line in lines]
+    return Chart(
+        title=title,
+        svg=_forest(lines, axis, key),
+        label=f"{what}. {'; '.join(parts)}.",
+        sheet=Sheet(sheet, columns, numbers),
+        narrow=_forest(lines, axis, key, wide=False),
+    )
+
+
+def _forest(lines: Sequence[Line], axis: str, key: str, wide: bool = True) -> str:
     """Differences with their intervals around zero, one row each, coloured by verdict, with the figures to the right.
 
     On a narrow picture the label stands above its interval.
@@ -185,17 +205,3 @@ def sizes(bars: Sequence[tuple[str, float, str]], key: str, strong: int = 0) -> 
         axes.set_ylim(-0.5, len(bars) - 0.4)
         axes.axis("off")
         return svg.finished(figure, f"sizes {key}")
-
-
-def seen(lines: Sequence[Line], what: str) -> str:
-    """What a forest plot shows, in words."""
-    by: dict[str, list[str]] = {}
-    for line in lines:
-        by.setdefault(line.verdict, []).append(f"{line.label} {minus(signed(line.difference))}")
-    parts = [f"{verdict}: {', '.join(rows)}" for verdict, rows in by.items()]
-    return f"{what}. " + "; ".join(parts) + "."
-
-
-def rows_of(lines: Sequence[Line]) -> list[list[Any]]:
-    """The numbers of a forest plot."""
-    return [[line.label, line.difference, line.low, line.high, line.verdict] for line in lines]

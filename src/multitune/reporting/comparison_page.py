@@ -1,14 +1,11 @@
 """A run against other models, such as one behind an API: who is better task by task, and what asking it cost."""
 
-from multitune.core.results.comparison import ApiUsage, Better, ModelComparison, Parsing
-from multitune.core.results.scores import Verdict
+from multitune.core.results.comparison import ApiUsage, ModelComparison, Parsing
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Chart, Charts, Facts, Section, Sheet
+from multitune.reporting.blocks import Block, Chart, Charts, Facts, Section
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import count, listed
-from multitune.reporting.tables.comparison import model_table
-
-VERDICTS: dict[Better, Verdict] = {"better": "helped", "worse": "hurt", "cannot tell": "cannot tell"}  # for colours
+from multitune.reporting.tables.comparison import VERDICTS, model_table
 
 
 def comparisons_section(facts: RunFacts, id: str) -> Section | None:
@@ -32,11 +29,15 @@ def _chart(found: ModelComparison, parsing: Parsing, key: str) -> Chart:
     rows = found.parsing[parsing].tasks
     lines = [charts.Line(row.task, row.difference, row.low, row.high, VERDICTS[row.verdict]) for row in rows]
     name, axis = found.subject, f"difference in score, ours − {found.subject}"
-    wide, narrow = (charts.forest(lines, axis, f"{key} {parsing}", wide=wide) for wide in (True, False))
-    columns = ["task", "difference", "low", "high", "ours"]
-    sheet = Sheet(f"against-{name}-{parsing}", columns, charts.rows_of(lines))
-    label = charts.seen(lines, f"Ours against {name}, {parsing}")
-    return Chart(f"Against {name}, {parsing}", wide, label, sheet, narrow)
+    return charts.forest_chart(
+        f"Against {name}, {parsing}",
+        lines,
+        axis,
+        f"{key} {parsing}",
+        what=f"Ours against {name}, {parsing}",
+        sheet=f"against-{name}-{parsing}",
+        columns=["task", "difference", "low", "high", "ours"],
+    )
 
 
 def _usage(usage: ApiUsage) -> list[tuple[str, str]]:

@@ -1,14 +1,13 @@
 """The event log of a run, read as a whole or followed as it grows: each line once, also where a resume cut it back."""
 
 import hashlib
-import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multitune.core.results.events import DamagedEvent, Event, parse_event
+from multitune.core.results.events import Event, parse_line
 from multitune.core.results.run import State
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.run_state import state_of
@@ -84,28 +83,11 @@ class LogReader:
 
     def _take(self, line: bytes) -> Entry:
         self._advance(line)
-        return Entry(len(self._marks) - 1, self._marks[-1], _event(line))
+        return Entry(len(self._marks) - 1, self._marks[-1], parse_line(line))
 
 
 def _short(digest: Any) -> str:
     return digest.hexdigest()[:16]
-
-
-def _event(line: bytes) -> Event:
-    try:
-        return parse_event(json.loads(line))
-    except (ValueError, RecursionError):
-        return DamagedEvent()
-
-
-def read_events(path: Path) -> Iterator[Event]:
-    """Every line of a log as an event; nothing where the file is missing."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                yield _event(line)
-    except OSError:
-        return
 
 
 def unread(entries: Sequence[Entry], key: str | None) -> Sequence[Entry]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from multitune.core.results.scores import TransferRow
-from multitune.reporting.blocks import Answers, Block, Cell, Section, Shown, Table, Text, header
+from multitune.reporting.blocks import Answers, Block, Cell, Section, Shown, Table, Text, header, number
 from multitune.reporting.example_comparison import OUTCOMES, ExampleComparison, compare_examples
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import count
@@ -48,10 +48,10 @@ def _interleaved(compared: Sequence[ExampleComparison]) -> list[Shown]:
 
 def _counts(compared: list[ExampleComparison], id: str) -> Table:
     rows = [
-        [Cell(found.task), Cell(found.reference), Cell(count(found.counts.total()), value=found.counts.total())]
-        + [Cell(count(found.counts[name]), value=found.counts[name]) for name in OUTCOMES]
-        + [Cell(count(len(found.telling)), value=len(found.telling))]
+        [Cell(found.task), Cell(found.reference), number(found.counts.total(), count)]
+        + [number(found.counts[name], count) for name in OUTCOMES]
+        + [number(len(found.telling), count)]
         for found in compared
     ]
-    columns = [*header("task", "against"), *header(numbers=["rows", *OUTCOMES, "shown below"])]
+    columns = header("task", "against", ["rows", *OUTCOMES, "shown below"])
     return Table(f"{id}-won", "Rows won and lost", columns, rows)

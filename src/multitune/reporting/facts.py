@@ -9,6 +9,7 @@ from typing import TypeVar
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, RunFolderError
+from multitune.core.events import read_events
 from multitune.core.results.base import Document
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.events import DamagedEvent, Event
@@ -17,7 +18,6 @@ from multitune.core.results.run import DataRecord, Selection, Versions
 from multitune.core.results.scores import Scores, TransferRow, TransferTable
 from multitune.core.routing_versions import read_about
 from multitune.core.run_folder import ROUTING_REPORT, ROUTING_TABLE, RunFolder
-from multitune.reporting.event_log import read_events
 from multitune.reporting.run_scores import with_joined
 
 Read = TypeVar("Read")

@@ -2,34 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+
+from multitune.core.results.scores import Difference, Verdict
 
 DASH = "–"
 NEGATIVE = re.compile(r"(?<![\w-])-(?=\d)")
 
 
-class Spanned(Protocol):
-    """A difference with the ends of its interval."""
-
-    @property
-    def difference(self) -> float | None:
-        """In the metric's unit."""
-        ...
-
-    @property
-    def low(self) -> float | None:
-        """The lower end."""
-        ...
-
-    @property
-    def high(self) -> float | None:
-        """The upper end."""
-        ...
-
-
-def score(value: float | None) -> str:
+def score(value: float | None, digits: int = 3) -> str:
     """Three decimals; a dash where nothing was measured."""
-    return DASH if value is None else f"{value:.3f}"
+    return DASH if value is None else f"{value:.{digits}f}"
 
 
 def signed(value: float | None, digits: int = 3) -> str:
@@ -38,7 +20,7 @@ def signed(value: float | None, digits: int = 3) -> str:
     return DASH if value is None else f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
-def span(row: Spanned, digits: int = 3) -> str:
+def span(row: Difference, digits: int = 3) -> str:
     """A difference and its interval."""
     return f"{signed(row.difference, digits)} {interval(row.low, row.high, digits)}".rstrip()
 
@@ -46,6 +28,13 @@ def span(row: Spanned, digits: int = 3) -> str:
 def interval(low: float | None, high: float | None, digits: int = 3) -> str:
     """`[low, high]`, or nothing where there is none."""
     return "" if low is None or high is None else f"[{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def side(low: float | None, high: float | None) -> Verdict:
+    """What an interval says by itself, not adjusted for others."""
+    if low is not None and low > 0:
+        return "helped"
+    return "hurt" if high is not None and high < 0 else "cannot tell"
 
 
 def score_interval(value: float, low: float, high: float) -> str:

@@ -4,8 +4,7 @@ import asyncio
 import ipaddress
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,28 +29,26 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
+PAGE = {**HEADERS, "Content-Security-Policy": POLICY}
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Whom the app answers, and when it stops."""
-
-    hosts: tuple[str, ...] = ("*",)  # names it may be asked under; another site's script knows no other way in
-    stopping: Callable[[], bool] = lambda: False
-
-
-def create_app(path: Path, server: Server | None = None) -> "FastAPI":
+def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[], bool] = lambda: False) -> "FastAPI":
     """The app of one run: `/` the page, `/events` the stream, `/report` the finished report.
 
     The stream holds messages whose data is ``{"number": place in the log, "event": {...}}`` and whose id names that
     line; a message replaces what was received from its number on. Between them come events of type `state`, with
     ``{"state": of run_state.state_of, "report": whether there is one}``.
 
+    Args:
+        path: the run folder.
+        hosts: names it may be asked under; another site's script knows no other way in.
+        stopping: whether the server is about to stop.
+
     Raises:
         RunFolderError: not a run folder.
         MissingExtraError: the extra `serve` is not installed.
     """
-    folder, server = RunFolder(path).require(), server or Server()
+    folder = RunFolder(path).require()
     try:
         from fastapi import FastAPI, Header
         from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
@@ -61,25 +58,25 @@ def create_app(path: Path, server: Server | None = None) -> "FastAPI":
 
     def page() -> HTMLResponse:
         template = Environment(autoescape=True).from_string(_part("live.html"))
-        return HTMLResponse(template.render(name=printable(folder.path.resolve().name)), headers=_headers())
+        return HTMLResponse(template.render(name=printable(folder.path.resolve().name)), headers=PAGE)
 
     def script() -> Response:
-        return Response(_part("live.js"), media_type="text/javascript", headers=_headers())
+        return Response(_part("live.js"), media_type="text/javascript", headers=PAGE)
 
     def style() -> Response:
-        return Response(_part("live.css"), media_type="text/css", headers=_headers())
+        return Response(_part("live.css"), media_type="text/css", headers=PAGE)
 
     def report() -> Response:
         if folder.report.is_file():
             return FileResponse(folder.report, media_type="text/html", headers=HEADERS)
-        return HTMLResponse("No report yet: multitune report RUN writes it.", status_code=404, headers=_headers())
+        return HTMLResponse("No report yet: multitune report RUN writes it.", status_code=404, headers=PAGE)
 
     def events(last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
-        stream = messages(folder, server.stopping, last_event_id)
-        return StreamingResponse(stream, media_type="text/event-stream", headers=_headers())
+        stream = messages(folder, stopping, last_event_id)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=PAGE)
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(server.hosts))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
     answers = {"/": page, "/live.js": script, "/live.css": style, "/events": events, "/report": report}
     for route, answer in answers.items():
         app.add_api_route(route, answer, methods=["GET"], response_model=None)
@@ -146,7 +143,7 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
         raise _missing() from error
     state: list[uvicorn.Server] = []
     hosts = LOCAL if _is_local(host) else ("*",)
-    app = create_app(path, Server(hosts, lambda: bool(state) and state[0].should_exit))
+    app = create_app(path, hosts, lambda: bool(state) and state[0].should_exit)
     listener = _listen(host, port)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
@@ -180,10 +177,6 @@ def _is_local(host: str) -> bool:
 
 def _missing() -> MissingExtraError:
     return MissingExtraError("a run in the browser needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'")
-
-
-def _headers() -> dict[str, str]:
-    return {**HEADERS, "Content-Security-Policy": POLICY}
 
 
 def _part(name: str) -> str:

@@ -62,11 +62,5 @@ def routing_parts(folder: RunFolder) -> list[str]:
 
 
 def _repeat(folder: RunFolder) -> str:
-    return f"Repeat: `multitune train` on the run's `{folder.config.name}`, with {packages(folder)}."
-
-
-def packages(folder: RunFolder) -> str:
-    """What the run was made with, in one line."""
-    versions = Versions.read(folder.versions)
-    named = [f"{inert(name)} {inert(number)}" for name, number in versions.packages.items() if number]
-    return ", ".join([*named, f"Python {inert(versions.python)}"])
+    made_with = inert(Versions.read(folder.versions).line)
+    return f"Repeat: `multitune train` on the run's `{folder.config.name}`, with {made_with}."

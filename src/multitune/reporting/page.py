@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,9 +12,11 @@ from markupsafe import Markup
 from multitune.core.errors import InputError
 from multitune.core.files import write_text
 from multitune.core.run_folder import RunFolder
+from multitune.core.versions import installed
 from multitune.reporting.blocks import Part
 from multitune.reporting.facts import read_run
 from multitune.reporting.formatting import listed, minus
+from multitune.reporting.renderers import templates
 from multitune.reporting.run_page import run_part
 from multitune.reporting.runs_page import comparison_part
 from multitune.reporting.study_page import is_study, study_part
@@ -49,15 +50,7 @@ def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
 
 def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
     """The page as text; every value is escaped but for our own style, script and pictures."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("multitune.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(html=True)
     environment.filters["last_line"] = last_line
     environment.filters["minus"] = minus
     folder = files("multitune.reporting") / "templates"
@@ -69,7 +62,7 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
         parts=parts,
         paths=[str(path) for path in paths],
         made=f"{datetime.now().astimezone():%d %B %Y, %H:%M %Z}",
-        version=_version(),
+        version=installed("multitune") or "from source",
         style=Markup((folder / "style.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
@@ -79,10 +72,3 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
 def last_line(text: str) -> str:
     """The last line of a prompt that holds words, which is where the row's own text mostly stands."""
     return next((line for line in reversed(text.splitlines()) if line.strip()), "")[:160]
-
-
-def _version() -> str:
-    try:
-        return version("multitune")
-    except PackageNotFoundError:
-        return "from source"

@@ -86,9 +86,8 @@ def provenance_section(facts: RunFacts, id: str) -> Section:
     """Settings, versions, data and commands; and what the run noted on its way."""
     items = [("Base", facts.config.base)] if facts.config else []
     if facts.versions:
-        named = [f"{name} {version}" for name, version in facts.versions.packages.items() if version]
         machine = facts.versions.machine
-        items.append(("Made with", f"{', '.join(named)}, Python {facts.versions.python}"))
+        items.append(("Made with", facts.versions.line))
         items.append(("Machine", f"{machine.processor}, {machine.cores} cores, {machine.system}"))
     blocks: list[Block] = [Facts(items)] if items else []
     noted = [
@@ -125,7 +124,7 @@ def _data(data: DataRecord, id: str) -> Table:
         cells = [Cell(name), Cell("general" if row.general else "task")]
         cells += [number(row.rows.get(split), count) for split in SPLITS]
         rows.append([*cells, Cell(short, value=json.dumps(row.digests), tone="quiet")])
-    columns = [*header("set", "kind"), *header(numbers=SPLITS), *header("SHA-256 of the rows")]
+    columns = header("set", "kind", SPLITS, "SHA-256 of the rows")
     return Table(f"{id}-data", "Rows, and hashes of their content", columns, rows)
 
 

@@ -7,11 +7,26 @@ from multitune.core.text import printable
 from multitune.reporting.blocks import Table, Tone
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from rich.table import Table as RichTable
 
 STYLES: dict[Tone, str] = {"helped": "bold green", "hurt": "bold red", "unsure": "dim", "quiet": "", "": ""}
 # What Markdown would act upon; an underscore within a word does nothing and stays.
 _ACTIVE = re.compile(r"[\\`*{}\[\]<>#|~!&]|(?<!\w)_|_(?!\w)")
+
+
+def templates(html: bool) -> "Environment":
+    """The folder `templates`; in HTML every value is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    return Environment(
+        loader=PackageLoader("multitune.reporting"),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=not html,
+    )
 
 
 def rich_table(table: Table) -> "RichTable":

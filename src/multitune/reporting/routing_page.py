@@ -5,13 +5,7 @@ from multitune.reporting.blocks import Block, Facts, Lines, Section
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import listed, percent, score
 from multitune.reporting.sentences import change_lines
-from multitune.reporting.tables.routing import (
-    ROUTED_NOTE,
-    change_table,
-    choices_table,
-    confusion_table,
-    routed_table,
-)
+from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, confusion_table, routed_table
 
 # The rule of deployment.select, in two sentences.
 RULE = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from multitune.core.bases import BASE
 from multitune.core.results.scores import Scores, TransferRow
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Builder, Cell, Chart, Charts, Part, Section, Sheet, Table, header, number
+from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table, header, number
 from multitune.reporting.comparison_page import comparisons_section
 from multitune.reporting.examples_page import answers_section
 from multitune.reporting.facts import RunFacts, read_run
@@ -29,8 +29,7 @@ def run_part(path: Path, id: str) -> Part:
         RunFolderError: there is no run in this folder.
     """
     facts = read_run(path)
-    builder = Builder(facts.missing)
-    for make in (
+    makers = (
         scores_section,
         matrix_section,
         evaluations_section,
@@ -42,8 +41,8 @@ def run_part(path: Path, id: str) -> Part:
         answers_section,
         cost_section,
         provenance_section,
-    ):
-        builder.add(make(facts, id))
+    )
+    sections = [section for make in makers if (section := make(facts, id))]
     asked = questions(facts, curves(facts.events, facts.selection), spent(facts.events))
     return Part(
         id=id,
@@ -51,7 +50,7 @@ def run_part(path: Path, id: str) -> Part:
         name=facts.name,
         verdict=verdict(facts),
         answers=asked,
-        sections=builder.sections,
+        sections=sections,
         missing=list(dict.fromkeys(facts.missing)),
         about=_about(facts),
     )
@@ -73,16 +72,9 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         lines = [charts.Line(r.task, r.difference, r.low, r.high, r.verdict) for r in table.tasks]
         against = " or ".join(sorted({row.against for row in table.tasks}))
         axis = f"difference in score, {name} − {against}"
-        chart = Chart(
-            title=f"{name} against {against}",
-            svg=charts.forest(lines, axis, f"{id} {name}"),
-            label=charts.seen(lines, f"Differences of {name} with intervals"),
-            sheet=Sheet(
-                f"differences-{name}", ["task", "difference", "low", "high", "verdict"], charts.rows_of(lines)
-            ),
-            narrow=charts.forest(lines, axis, f"{id} {name}", wide=False),
-        )
-        blocks.append(Charts([chart]))
+        what, title = f"Differences of {name} with intervals", f"{name} against {against}"
+        key, sheet = f"{id} {name}", f"differences-{name}"
+        blocks.append(Charts([charts.forest_chart(title, lines, axis, key, what=what, sheet=sheet)]))
     lead = (
         f"Scores on {scores.split} rows that neither training nor any choice has seen. Difference: together − alone, "
         f"or − base where no adapter learned the task alone; {percent(scores.confidence)} interval from "
@@ -133,7 +125,7 @@ def evaluations_section(facts: RunFacts, id: str) -> Section | None:
     ]
     if not rows:
         return None
-    columns = [*header("evaluation", "split"), *header(numbers=["most rows"]), *header("adapter", "summary")]
+    columns = header("evaluation", "split", ["most rows"], "adapter", "summary")
     lead = "Everything else on this page is about the run's own evaluation; these stand beside it."
     table = Table(f"{id}-evaluations", "The same adapters on other rows", columns, rows)
     return Section(f"{id}-evaluations", "Other evaluations", lead, [table])

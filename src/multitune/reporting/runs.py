@@ -1,7 +1,7 @@
 """Runs, studies and searches as they lie in folders: the state of each, what is missing of it, and removal."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,10 @@ from typing import Any
 from multitune.config.text import read_text, read_yaml
 from multitune.core.errors import ConfigError, RunFolderError
 from multitune.core.results.run import DataRecord, FolderKind, RunSummary, State, Versions
-from multitune.core.results.scores import Scores, Verdict
+from multitune.core.results.scores import Scores, TransferSummary, Verdict
 from multitune.core.results.study import Findings, TrialsReport
 from multitune.core.routing_versions import read_version
-from multitune.core.run_folder import RunFolder, StudyFolder, TuneFolder
+from multitune.core.run_folder import Folder, RunFolder, StudyFolder, TuneFolder
 from multitune.core.text import printable
 from multitune.reporting.run_scores import read_run_scores
 from multitune.reporting.run_state import state_of
@@ -70,24 +70,13 @@ def _run(folder: RunFolder) -> RunSummary:
             state = "damaged" if state == "finished" else state
     missing += _gaps(folder, config, state)
     parts = [folder.config, folder.events, folder.scores, folder.selection, *folder.routing_versions[-1:]]
-    return RunSummary(
-        path=str(folder.path),
-        name=printable(config.get("name") or folder.path.name),
-        kind="run",
-        state=state,
-        changed=_changed(parts),
-        tasks=(*_tasks(config), *folder.joined),
-        base=_named(config.get("base")),
-        verdicts=verdicts,
-        bytes=folder_size(folder.path),
-        missing=tuple(missing),
-    )
+    found = _summary(folder, "run", state, missing, config, parts)
+    return found.model_copy(update={"tasks": (*found.tasks, *folder.joined), "verdicts": verdicts})
 
 
 def _study(folder: StudyFolder) -> RunSummary:
     missing: list[str] = []
     config = _config(folder.config, folder.path, missing)
-    run, study = _mapping(config.get("run")), _mapping(config.get("study"))
     state: State = "running" if folder.is_held else "stopped"
     if folder.findings.is_file():
         try:
@@ -98,18 +87,8 @@ def _study(folder: StudyFolder) -> RunSummary:
             state = "damaged"
     if state == "stopped":
         missing.append("not finished: the same `multitune study FILE` goes on")
-    return RunSummary(
-        path=str(folder.path),
-        name=printable(study.get("name") or folder.path.name),
-        kind="study",
-        state=state,
-        changed=_changed([folder.config, folder.findings, folder.data]),
-        tasks=tuple(_tasks(run)),
-        base=_named(run.get("base")),
-        verdicts=None,
-        bytes=folder_size(folder.path),
-        missing=tuple(missing),
-    )
+    run = {**_mapping(config.get("run")), "name": _mapping(config.get("study")).get("name")}
+    return _summary(folder, "study", state, missing, run, [folder.config, folder.findings, folder.data])
 
 
 def _search(folder: TuneFolder) -> RunSummary:
@@ -126,12 +105,24 @@ def _search(folder: TuneFolder) -> RunSummary:
             state = "damaged"
     if state == "stopped":
         missing.append("not finished: the same `multitune tune FILE` goes on")
+    return _summary(folder, "search", state, missing, config, [folder.config, folder.journal, folder.report])
+
+
+def _summary(
+    folder: Folder,
+    kind: FolderKind,
+    state: State,
+    missing: Sequence[str],
+    config: Mapping[str, Any],
+    parts: list[Path],
+) -> RunSummary:
+    """A line about a folder; the last write to one of `parts` is when it changed."""
     return RunSummary(
         path=str(folder.path),
         name=printable(config.get("name") or folder.path.name),
-        kind="search",
+        kind=kind,
         state=state,
-        changed=_changed([folder.config, folder.journal, folder.report]),
+        changed=_changed(parts),
         tasks=tuple(_tasks(config)),
         base=_named(config.get("base")),
         verdicts=None,
@@ -144,13 +135,12 @@ def best_verdicts(scores: Scores) -> dict[Verdict, int] | None:
     """How many tasks were helped, hurt and "cannot tell", under the adapter with the most gain; None: no table."""
     if not scores.transfer:
         return None
-    summaries = [table.summary for table in scores.transfer.values()]
 
-    def gain(place: int) -> tuple[int, float]:
-        verdicts = summaries[place].verdicts
-        return len(verdicts.get("helped", ())) - len(verdicts.get("hurt", ())), summaries[place].mean_points
+    def gain(summary: TransferSummary) -> tuple[int, float]:
+        verdicts = summary.verdicts
+        return len(verdicts.get("helped", ())) - len(verdicts.get("hurt", ())), summary.mean_points
 
-    best = summaries[max(range(len(summaries)), key=gain)]
+    best = max((table.summary for table in scores.transfer.values()), key=gain)
     return {verdict: len(tasks) for verdict, tasks in best.verdicts.items()}
 
 

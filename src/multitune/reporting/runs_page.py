@@ -4,20 +4,7 @@ from collections.abc import Sequence
 
 from multitune.core.records import Split
 from multitune.reporting import charts
-from multitune.reporting.blocks import (
-    Block,
-    Cell,
-    Chart,
-    Charts,
-    Column,
-    Part,
-    Section,
-    Sheet,
-    Table,
-    Text,
-    header,
-    number,
-)
+from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table, Text, header, number
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import DASH, count, listed, percent, span
 from multitune.reporting.verdict import by_verdict
@@ -63,16 +50,19 @@ def _scores(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
         rows.append(cells)
     columns = header("task", "metric")
     for name in names:
-        columns += [Column(f"{name}, together", number=True), Column("difference to alone or base", number=True)]
-    wide, narrow = (
-        charts.forest(lines, "difference in score, together − alone or base", "compared", wide=w)
-        for w in (True, False)
+        columns += header([f"{name}, together", "difference to alone or base"])
+    chart = charts.forest_chart(
+        "Side by side",
+        lines,
+        "difference in score, together − alone or base",
+        "compared",
+        what="Differences of each run with intervals",
+        sheet="compared",
+        columns=("task, run", *charts.FOREST[1:]),
     )
-    sheet = Sheet("compared", ["task, run", "difference", "low", "high", "verdict"], charts.rows_of(lines))
-    label = charts.seen(lines, "Differences of each run with intervals")
     blocks: list[Block] = [
         Table("compared", "Every task in each run", columns, rows),
-        Charts([Chart("Side by side", wide, label, sheet, narrow)]),
+        Charts([chart]),
         Text(_same_rows(runs, tasks)),
     ]
     lead = "Each run against its own references; between runs there is no test here, so small gaps mean nothing."
@@ -106,13 +96,13 @@ def _costs(runs: Sequence[RunFacts], names: Sequence[str]) -> Section | None:
         cells = [Cell(name), Cell(config.base if config else DASH)]
         cells.append(Cell(config.mixture.schedule if config else DASH))
         cells.append(number(config.lora.rank if config else None, count))
-        cells.append(number(config.train.epochs if config else None, lambda value: f"{value:g}"))
+        cells.append(number(config.train.epochs if config else None, "{:g}".format))
         rate = config.train.learning_rate if config else None
         cells.append(Cell(f"{rate:g}" if rate else "default"))
         cells += [number(cost.together if cost else None, count), number(cost.ratio if cost else None, percent)]
         rows.append(cells)
     numbers = ["rank", "epochs", "learning rate", "parameters to serve", "of a model per task"]
-    columns = [*header("run", "base", "schedule"), *header(numbers=numbers)]
+    columns = header("run", "base", "schedule", numbers)
     return Section(
         "compared-costs", "What they differ in", "", [Table("settings", "Settings and size", columns, rows)]
     )

@@ -5,14 +5,13 @@ from pathlib import Path
 
 from multitune.core.errors import InputError
 from multitune.core.results.run import Versions
-from multitune.core.results.scores import VERDICTS
-from multitune.core.results.study import Effect, Findings, PredictedGain, Recommendation, StudyComparison
+from multitune.core.results.study import Findings, PredictedGain, Recommendation, StudyComparison
 from multitune.core.run_folder import StudyFolder
 from multitune.core.text import without_passwords
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Builder, Chart, Charts, Facts, Part, Section, Sheet, Text
+from multitune.reporting.blocks import Block, Chart, Charts, Facts, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
-from multitune.reporting.formatting import count, duration, listed, score
+from multitune.reporting.formatting import count, duration, listed, score, side
 from multitune.reporting.tables.study import (
     arms_table,
     comparison_table,
@@ -21,6 +20,7 @@ from multitune.reporting.tables.study import (
     rungs_table,
     variants_table,
 )
+from multitune.reporting.verdict import by_verdict
 
 MEASURED = "full runs"  # what the most expensive predictor is compared with
 PARTS = {
@@ -55,17 +55,15 @@ def study_part(path: Path, id: str) -> Part:
             if getattr(found, key) == getattr(empty, key):
                 name = folder.findings.name
                 missing.append(f"{name}: {what} ({key}) is not there; the study may still be going on")
-    builder = Builder(missing)
-    for make in (_recommended, _comparisons, _helps, _synergy, _predictors, _arms, _cost):
-        builder.add(make(found, id))
-    builder.add(_provenance(folder, missing, id))
+    makers = (_recommended, _comparisons, _helps, _synergy, _predictors, _arms, _cost)
+    made = [*(make(found, id) for make in makers), _provenance(folder, missing, id)]
     return Part(
         id=id,
         kind="study",
         name=found.study,
         verdict=found.sentence or "The study has no verdict yet.",
         answers=_questions(found),
-        sections=builder.sections,
+        sections=[section for section in made if section and section.blocks],
         missing=list(dict.fromkeys(missing)),
         about=f"Study of {len(found.tasks)} tasks in {len(found.arms)} arms",
     )
@@ -106,8 +104,7 @@ def _effects(comparisons: dict[str, StudyComparison]) -> str:
     for name, table in comparisons.items():
         if not name.startswith("recommended against "):
             continue
-        by = {verdict: [row.task for row in table.tasks if row.verdict == verdict] for verdict in VERDICTS}
-        words = [f"{verdict} {listed(names)}" for verdict, names in by.items() if names]
+        words = [f"{verdict} {listed(names)}" for verdict, names in by_verdict(table.tasks).items() if names]
         sentences.append(f"At {_budget(name)}: {'; '.join(words)}.")
     return " ".join(sentences)
 
@@ -186,20 +183,15 @@ def _synergy(found: Findings, id: str) -> Section | None:
     if groups := found.synergy.groups:
         axis = "points with related tasks in the mixture, against without"
         lines = [
-            charts.Line(row.name or " + ".join(row.tasks), row.effect or 0.0, row.low, row.high, _side(row))
+            charts.Line(
+                row.name or " + ".join(row.tasks), row.effect or 0.0, row.low, row.high, side(row.low, row.high)
+            )
             for row in groups
         ]
         blocks.append(Charts([_forest("synergy-groups", lines, axis, f"{id} synergy")]))
     blocks += effect_tables(found.synergy, id=f"{id}-")
     lead = "In points of each task's metric, on the rows that choose, over the combinations that were measured."
     return Section(f"{id}-synergy", "Synergy", lead, blocks) if blocks else None
-
-
-def _side(row: Effect) -> str:
-    """What the interval says by itself; it is not adjusted."""
-    if row.low is not None and row.low > 0:
-        return "helped"
-    return "hurt" if row.high is not None and row.high < 0 else "cannot tell"
 
 
 def _predictors(found: Findings, id: str) -> Section | None:
@@ -232,14 +224,8 @@ def _scatter(rung: str, rows: Sequence[PredictedGain], id: str) -> Chart:
 
 
 def _forest(name: str, lines: Sequence[charts.Line], axis: str, key: str) -> Chart:
-    """A forest plot for wide and for narrow pages."""
-    return Chart(
-        title="Differences with intervals",
-        svg=charts.forest(lines, axis, key),
-        label=charts.seen(lines, "Differences with intervals"),
-        sheet=Sheet(name, ["row", "difference", "low", "high", "verdict"], charts.rows_of(lines)),
-        narrow=charts.forest(lines, axis, key, wide=False),
-    )
+    title, columns = "Differences with intervals", ("row", *charts.FOREST[1:])
+    return charts.forest_chart(title, lines, axis, key, what=title, sheet=name, columns=columns)
 
 
 def _arms(found: Findings, id: str) -> Section | None:
@@ -272,8 +258,7 @@ def _provenance(folder: StudyFolder, missing: list[str], id: str) -> Section:
     versions = part(Versions, folder.versions, folder.path, missing, "what the study was made with is not known")
     blocks: list[Block] = []
     if versions:
-        named = ", ".join(f"{name} {version}" for name, version in versions.packages.items() if version)
-        blocks.append(Facts([("Made with", f"{named}, Python {versions.python}")]))
+        blocks.append(Facts([("Made with", versions.line)]))
     try:
         settings = without_passwords(folder.config.read_text("utf-8", errors="replace"))
         blocks.append(Text(settings, title="The study file as resolved", kind="code"))

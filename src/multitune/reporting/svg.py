@@ -17,23 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Roles, each with its stand-in and the variable of style.css that it becomes.
-INK, MUTED, RULE = "#010201", "#010202", "#010203"
-BLUE, ORANGE, VERMILION, GREEN, GREY = "#010204", "#010205", "#010206", "#010207", "#010208"
-PURPLE, SKY, PAPER = "#010209", "#01020a", "#01020b"
-VARIABLES = {
-    INK: "ink",
-    MUTED: "muted",
-    RULE: "rule",
-    BLUE: "blue",
-    ORANGE: "orange",
-    VERMILION: "vermilion",
-    GREEN: "green",
-    GREY: "grey",
-    PURPLE: "purple",
-    SKY: "sky",
-    PAPER: "paper",
-}
+# Roles, each a variable of style.css; a figure is drawn in the colour that stands in for it.
+ROLES = ("ink", "muted", "rule", "blue", "orange", "vermilion", "green", "grey", "purple", "sky", "paper")
+VARIABLES = {f"#0102{place:02x}": role for place, role in enumerate(ROLES, start=1)}  # stand-in -> variable
+INK, MUTED, RULE, BLUE, ORANGE, VERMILION, GREEN, GREY, PURPLE, SKY, PAPER = VARIABLES
 FONT = 12.0  # points; a picture's unit is one point, and a page shows it as one pixel
 SETTINGS: dict[str, Any] = {
     "svg.fonttype": "none",

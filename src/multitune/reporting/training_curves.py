@@ -10,6 +10,9 @@ from multitune.core.results.run import Selection
 POINTS = 160  # of a line at most: a page has no room for more
 WINDOWS = 24  # in which achieved shares are counted
 
+Point = tuple[int, int, float]  # step, rows of the task seen, loss
+Share = tuple[int, float]  # step, share
+
 
 @dataclass(slots=True)
 class Curve:
@@ -17,8 +20,8 @@ class Curve:
 
     adapter: str
     task: str
-    train: list[tuple[int, int, float]] = field(default_factory=list[tuple[int, int, float]])  # (step, rows, loss)
-    validation: list[tuple[int, int, float]] = field(default_factory=list[tuple[int, int, float]])
+    train: list[Point] = field(default_factory=list[Point])
+    validation: list[Point] = field(default_factory=list[Point])
     chosen: int | None = None  # step of the checkpoint that the run kept
 
 
@@ -28,10 +31,8 @@ class Shares:
 
     adapter: str
     name: str
-    configured: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
-    achieved: list[tuple[int, float]] = field(
-        default_factory=list[tuple[int, float]]
-    )  # within a window that ends here
+    configured: list[Share] = field(default_factory=list[Share])
+    achieved: list[Share] = field(default_factory=list[Share])  # within a window that ends here
 
 
 @dataclass(slots=True)
@@ -116,10 +117,10 @@ def thinned(points: Sequence[Any]) -> list[Any]:
     return [points[round(place * stride)] for place in range(POINTS)]
 
 
-def smoothed(points: Sequence[tuple[int, int, float]], width: int = 0) -> list[tuple[int, int, float]]:
+def smoothed(points: Sequence[Point], width: int = 0) -> list[Point]:
     """Means of loss over `width` neighbours (a fifteenth of the curve where 0), which single noisy steps hide."""
     width = width or max(1, len(points) // 15)
-    out: list[tuple[int, int, float]] = []
+    out: list[Point] = []
     running = 0.0
     for place, (step, rows, loss) in enumerate(points):
         running += loss

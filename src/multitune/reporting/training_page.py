@@ -7,7 +7,7 @@ from multitune.core.results.run import Selection
 from multitune.reporting import charts
 from multitune.reporting.blocks import Block, Cell, Chart, Charts, Section, Sheet, Table, header, number
 from multitune.reporting.facts import RunFacts
-from multitune.reporting.formatting import DASH, count, listed, percent, score
+from multitune.reporting.formatting import count, listed, percent, score
 from multitune.reporting.training_curves import Curve, Shares, curves, shares, steps_of
 
 MOST_LINES = 5  # adapters on one picture
@@ -82,8 +82,8 @@ def _chosen(selection: Selection, id: str) -> Table:
         cells += [number(one.step if one else None, count) for one in best]
         own = [f"{key.removeprefix('task:')} {one.step}" for key, one in kept.best.items() if key.startswith("task:")]
         rows.append([*cells, Cell(listed(own, 8), tone="quiet")])
-    columns = [*header("adapter", numbers=["kept step"]), *header("because")]
-    columns += [*header(numbers=["best by mean", "by worst", "by weighted"]), *header("best step per task")]
+    numbers = ["best by mean", "by worst", "by weighted"]
+    columns = header("adapter", ["kept step"], "because", numbers, "best step per task")
     return Table(f"{id}-chosen", "Checkpoints: the kept one, and the best by every criterion", columns, rows)
 
 
@@ -129,12 +129,7 @@ def _totals(facts: RunFacts, adapter: str, lines: Sequence[Shares], id: str) -> 
         known = facts.data.sets.get(line.name) if facts.data else None
         size = known.rows.get("train") if known else None
         passes = drawn / size if size else None
-        cells = [Cell(line.name), number(asked, _tenths), number(drawn / total, _tenths)]
-        cells += [number(drawn, count), number(size, count)]
-        rows.append([*cells, number(passes, lambda value: f"{value:.2f}" if value is not None else DASH)])
-    columns = header("set", numbers=["asked, mean", "drawn", "rows drawn", "rows there", "passes"])
+        cells = [Cell(line.name), number(asked, percent, 1), number(drawn / total, percent, 1)]
+        rows.append([*cells, number(drawn, count), number(size, count), number(passes, score, 2)])
+    columns = header("set", ["asked, mean", "drawn", "rows drawn", "rows there", "passes"])
     return Table(f"{id}-totals-{adapter}", f"{adapter} over the whole run", columns, rows)
-
-
-def _tenths(share: float | None) -> str:
-    return percent(share, 1)

@@ -158,11 +158,8 @@ def require_same_data(folder: StudyFolder, record: DataRecord) -> None:
     before = DataRecord.read(folder.data).sets
     changed = [name for name, now in record.sets.items() if name in before and before[name] != now]
     if changed:
+        finished = sum(1 for _ in folder.arms.glob("*/arm.json"))
         raise RunFolderError(
             f"{folder.data}: the rows of {changed[0]!r} changed since the study began, so its arms could not be "
-            f"compared. Put them back, or give the study another `name`; its {_arms(folder)} finished arms are kept"
+            f"compared. Put them back, or give the study another `name`; its {finished} finished arms are kept"
         )
-
-
-def _arms(folder: StudyFolder) -> int:
-    return sum(1 for _ in (folder.path / "arms").glob("*/arm.json"))

@@ -62,7 +62,8 @@ def gather(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm], spl
     loss_gains = gains_over_alone(runner, board, outcome.full, outcome.base, "loss")
     score_gains = 100 * gains_over_alone(runner, board, outcome.full, outcome.base, "score")
     ladder = {**board.rungs, **_dearer_rungs(runner, board, outcome)}
-    steps = rungs(ladder, _several(board, loss_gains), _several(board, score_gains), runner.prepared.config.seed)
+    gains = board.of_several(loss_gains), board.of_several(score_gains)
+    steps = rungs(ladder, *gains, runner.prepared.config.seed)
     by_mixture = _gains_by_mixture(board, score_gains)
     comparisons = _comparisons(runner, outcome, split)
     recommended = _recommended(runner, outcome, loss_gains, comparisons)
@@ -273,14 +274,10 @@ def _dearer_rungs(runner: StudyRunner, board: Board, outcome: Outcome) -> dict[s
 def _gains(board: Board, arms: Sequence[Arm], losses: Mapping[Arm, Mapping[str, float]]) -> np.ndarray:
     """Relative gains over each task alone, float (combination, task), of combinations of several tasks."""
     values = np.full(board.members.shape, np.nan)
-    alone = np.full(len(board.tasks), np.nan)
     for arm in arms:
         for task in arm.tasks:
-            column = board.tasks.index(task)
-            values[board.row(arm.tasks), column] = losses[arm][task]
-            if len(arm.tasks) == 1:
-                alone[column] = losses[arm][task]
-    return _several(board, relative_gains(values, alone))
+            values[board.row(arm.tasks), board.tasks.index(task)] = losses[arm][task]
+    return board.of_several(relative_gains(values, board.alone(values)))
 
 
 def _gains_by_mixture(board: Board, points: np.ndarray) -> dict[Combination, dict[str, float]]:
@@ -309,8 +306,3 @@ def _predictions(board: Board, ladder: Mapping[str, np.ndarray], gains: np.ndarr
                 )
             )
     return found
-
-
-def _several(board: Board, values: np.ndarray) -> np.ndarray:
-    """Only combinations of several tasks; a task alone gains nothing over itself."""
-    return np.where(board.members.sum(axis=1, keepdims=True) > 1, values, np.nan)

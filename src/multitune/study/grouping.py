@@ -1,6 +1,5 @@
 """From the gain of every task in every combination to the few adapters that serve all tasks best."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,24 +14,21 @@ class Grouping:
     gain: float  # mean gain over the tasks
 
 
-def best_grouping(gains: np.ndarray, worth: float, first: int | None = None, most: int | None = None) -> Grouping:
+def best_grouping(gains: np.ndarray, worth: float) -> Grouping:
     """Add the combination that gains most over those chosen, as long as it gains at least `worth`.
 
     The mean of the best gain per task is submodular in the set of combinations, so the greedy choice reaches at
     least 1 - 1/e of the best one of its size (Nemhauser et al. 1978); the best set itself is NP-hard to find.
 
     Args:
-        gains: float (combination, task) relative gain over training the task alone; NaN where it cannot serve.
+        gains: float (combination, task) relative gain over training the task alone; NaN where it cannot serve or was
+            not measured.
         worth: least mean gain over all tasks for one more adapter.
-        first: a combination that is chosen in any case, such as all tasks together.
-        most: adapters at most.
     """
     usable = np.where(np.isnan(gains), -np.inf, gains)
     chosen: list[int] = []
     best = np.full(gains.shape[1], -np.inf)
-    if first is not None:
-        chosen, best = [first], usable[first].copy()
-    while most is None or len(chosen) < most:
+    while True:
         after = np.maximum(best, usable).mean(axis=1)
         if np.isneginf(after).all():
             # No single combination serves everything: begin with the one that serves most tasks, best gain first.
@@ -49,12 +45,8 @@ def best_grouping(gains: np.ndarray, worth: float, first: int | None = None, mos
         chosen.append(pick)
         best = np.maximum(best, usable[pick])
     serves = [max(chosen, key=lambda row: (usable[row, task], -chosen.index(row))) for task in range(gains.shape[1])]
-    return Grouping(_used(chosen, serves), tuple(serves), float(best.mean()))
-
-
-def _used(chosen: Sequence[int], serves: Sequence[int]) -> tuple[int, ...]:
-    """An early choice that later ones have made idle is dropped."""
-    return tuple(row for row in chosen if row in serves)
+    used = tuple(row for row in chosen if row in serves)  # an early choice that later ones have made idle is dropped
+    return Grouping(used, tuple(serves), float(best.mean()))
 
 
 def relative_gains(losses: np.ndarray, alone: np.ndarray) -> np.ndarray:

@@ -63,11 +63,8 @@ def train_job(
         backbone = train_run(run, folder, resume=_goes_on(run, folder), observe=observe, backbone=backbone)
         subjects = {subject.name: subject for subject in open_subjects(run, folder, backbone)}
     else:
-        subjects = {
-            BASE: Subject(
-                BASE, LocalModel(AdapterBank(backbone or load_base(prepared)), BASE, prepared.chat, prepared.config)
-            )
-        }
+        bank = AdapterBank(backbone or load_base(prepared))
+        subjects = {BASE: Subject(BASE, LocalModel(bank, BASE, prepared.chat, prepared.config))}
     answers = {
         key: answer_arm(prepared, subjects.get(key, subjects[BASE]), arm, job.split) for key, arm in job.arms.items()
     }

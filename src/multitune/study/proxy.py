@@ -6,7 +6,6 @@ and adapted. A proxy run is for comparing combinations, and its weights are thro
 """
 
 import copy
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ import torch
 from torch import nn
 
 from multitune.core.errors import ModelError
-from multitune.core.events import Observe, unwatched
+from multitune.core.events import Observe, read_events, unwatched
 from multitune.core.records import SPLITS, PackRow, Segments
+from multitune.core.results.events import ValidationEvent
 from multitune.core.results.run import Selection
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
@@ -98,10 +98,9 @@ def proxy_losses(prepared: PreparedRun, job: StudyJob, observe: Observe = unwatc
     train_run(run, folder, observe=observe, backbone=upper)
     chosen = {key: entry.chosen for key, entry in Selection.read(folder.selection).adapters.items()}
     losses: dict[str, dict[str, float]] = {}
-    for line in folder.events.read_text("utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "validation" and event["step"] == chosen[event["adapter"]]:
-            losses[event["adapter"]] = {task: one["loss"] for task, one in event["tasks"].items()}
+    for event in read_events(folder.events):
+        if isinstance(event, ValidationEvent) and event.step == chosen[event.adapter]:
+            losses[event.adapter] = {task: one.loss for task, one in event.tasks.items()}
     clear_job(job)
     part = (time.monotonic() - started) / len(losses)
     return {key: {**by_task, "seconds": part} for key, by_task in losses.items()}

@@ -10,7 +10,7 @@ from multitune.core.files import read_json, write_json
 from multitune.core.records import Prediction, Segments, Split
 from multitune.core.results.events import NoteEvent
 from multitune.core.results.study import ArmRecord
-from multitune.core.run_folder import StudyFolder
+from multitune.core.run_folder import RunFolder, StudyFolder
 from multitune.core.seeds import generator
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
@@ -62,7 +62,7 @@ class StudyRunner:
         ]
         for result in self.executor.run(self.prepared, jobs):
             for one in result.arms:
-                trained = result.job.folder / "adapters" / one.key if one.arm.steps else None
+                trained = RunFolder(result.job.folder).adapter(one.key) if one.arm.steps else None
                 store_result(self.folder, one, result.job.split, trained)
                 self._tell(one.arm, one.answers)
             clear_job(result.job)

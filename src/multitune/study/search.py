@@ -8,14 +8,7 @@ from typing import Literal
 import numpy as np
 
 from multitune.study.arms import Arm
-from multitune.study.estimate import (
-    Landscape,
-    all_members,
-    estimate_losses,
-    fit_damping,
-    gradient_cosines,
-    landscape,
-)
+from multitune.study.estimate import Landscape, all_members, estimate_losses, fit_damping, gradient_cosines, landscape
 from multitune.study.grouping import Grouping, best_grouping, relative_gains
 from multitune.study.overlap import embedding_similarity, mean_affinity, vocabulary_overlap
 from multitune.study.plan import Baselines, Combination, require_budget
@@ -46,6 +39,14 @@ class Board:
         """The tasks of a row."""
         return tuple(task for task, inside in zip(self.tasks, self.members[row], strict=True) if inside)
 
+    def alone(self, values: np.ndarray) -> np.ndarray:
+        """Of values by combination and task, those of each task alone, float (task,)."""
+        return np.array([values[self.row((task,)), column] for column, task in enumerate(self.tasks)])
+
+    def of_several(self, values: np.ndarray) -> np.ndarray:
+        """Only values of combinations of several tasks; a task alone gains nothing over itself."""
+        return np.where(self.members.sum(axis=1, keepdims=True) > 1, values, np.nan)
+
 
 def survey(runner: StudyRunner, base: Baselines) -> Board:
     """The cheap rungs of the ladder: size, overlap, gradient cosines, and a first-order estimate of every combination.
@@ -56,7 +57,7 @@ def survey(runner: StudyRunner, base: Baselines) -> Board:
     members = all_members(len(tasks))
     board = Board(tasks, members, np.full(members.shape, np.nan))
     sizes = np.array([runner.planner.sizes[task].rows for task in tasks])
-    board.rungs["rows in the mixture"] = _of_several(np.where(members, (members @ sizes)[:, None], np.nan), members)
+    board.rungs["rows in the mixture"] = board.of_several(np.where(members, (members @ sizes)[:, None], np.nan))
     started = time.monotonic()
     rows = {task: runner.rows(task, "train", OVERLAP_ROWS) for task in tasks}
     board.rungs["shared vocabulary"] = mean_affinity(vocabulary_overlap(rows), members)
@@ -72,8 +73,8 @@ def survey(runner: StudyRunner, base: Baselines) -> Board:
     land = landscape(train, held, {task: runner.planner.sizes[task].rows for task in tasks})
     losses = estimate_losses(land, members, _damping(runner, base, board, land))
     board.estimated = np.where(members, losses, np.nan)
-    alone = np.array([board.estimated[board.row((task,)), i] for i, task in enumerate(tasks)])
-    board.rungs["first-order estimate"] = _of_several(relative_gains(board.estimated, alone), members)
+    estimated = relative_gains(board.estimated, board.alone(board.estimated))
+    board.rungs["first-order estimate"] = board.of_several(estimated)
     board.seconds["first-order estimate"] = time.monotonic() - started + runner.signature_seconds
     return board
 
@@ -118,7 +119,7 @@ def gains_over_alone(
 ) -> np.ndarray:
     """Relative gain in loss, or points of the metric over 100, over each task alone; float (combination, task)."""
     values = measured_values(runner, board, base, arms, what)
-    alone = np.array([values[board.row((task,)), column] for column, task in enumerate(board.tasks)])
+    alone = board.alone(values)
     return relative_gains(values, alone) if what == "loss" else values - alone
 
 
@@ -203,8 +204,8 @@ def promising(board: Board, tokens: np.ndarray) -> list[Combination]:
     Source: the cost-benefit greedy choice of Leskovec et al. 2007, Cost-effective outbreak detection in networks.
     """
     count = len(board.tasks)
-    alone = np.array([board.estimated[board.row((task,)), i] for i, task in enumerate(board.tasks)])
-    gains = np.nan_to_num(relative_gains(board.estimated, alone), nan=-np.inf).astype(np.float32)
+    gains = relative_gains(board.estimated, board.alone(board.estimated))
+    gains = np.nan_to_num(gains, nan=-np.inf).astype(np.float32)
     rows: list[int] = []
     reached = np.maximum(gains[board.row(board.tasks)], 0.0)
     while len(rows) < FEW * count:
@@ -221,11 +222,6 @@ def promising(board: Board, tokens: np.ndarray) -> list[Combination]:
     return [group for group in chosen if len(group) > 1]
 
 
-def recommend(gains: np.ndarray, worth: float) -> Grouping:
-    """The grouping to ship, by measured gains alone; what was not measured is NaN and cannot be chosen."""
-    return best_grouping(gains, worth)
-
-
 def look_again(runner: StudyRunner, board: Board, base: Baselines, choice: Grouping) -> Grouping:
     """Choose once more, among what was chosen, all tasks together and each alone, by runs with the other seeds.
 
@@ -238,13 +234,9 @@ def look_again(runner: StudyRunner, board: Board, base: Baselines, choice: Group
     groups = [board.tasks, *(board.combination(row) for row in choice.chosen)]
     arms = [runner.planner.arm(group, seed) for group in groups if len(group) > 1 for seed in study.seeds[1:]]
     runner.train(arms)
-    return recommend(gains_over_alone(runner, board, arms, base, chosen_by(runner)), study.worth)
+    return best_grouping(gains_over_alone(runner, board, arms, base, chosen_by(runner)), study.worth)
 
 
 def chosen_by(runner: StudyRunner) -> Chosen:
     """The key of an arm's validation record that decides: loss or score."""
     return "loss" if runner.planner.study.choose_by == "loss" else "score"
-
-
-def _of_several(values: np.ndarray, members: np.ndarray) -> np.ndarray:
-    return np.where(members.sum(axis=1, keepdims=True) > 1, values, np.nan)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from multitune.core.files import storage
+from multitune.core.files import new_file
 from multitune.core.records import PackRow, Segments
 from multitune.core.seeds import generator
 from multitune.model.bank import AdapterBank
@@ -84,12 +84,9 @@ def save_signatures(file: Path, signatures: Signatures) -> None:
     """Write them as one safetensors file, whole or not at all."""
     from safetensors.numpy import save_file
 
-    with storage(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".part-{file.name}")
-        seconds = np.array([signatures.seconds])
+    seconds = np.array([signatures.seconds])
+    with new_file(file) as part:
         save_file({"losses": signatures.losses, "gradients": signatures.gradients, "seconds": seconds}, part)
-        part.replace(file)
 
 
 def load_signatures(file: Path) -> Signatures:

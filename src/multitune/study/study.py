@@ -1,7 +1,6 @@
 """A study from its file to its findings: baselines, estimates of all combinations, a search, the proof on test."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,11 @@ from multitune.core.results.run import DataRecord
 from multitune.core.results.study import Findings, PlannedPart, StudyCost, StudyPlan, Variant
 from multitune.core.run_folder import StudyFolder
 from multitune.core.versions import versions
-from multitune.data.task_input import TaskInput
 from multitune.study.arms import Arm, require_same_data
 from multitune.study.executors import Executor, LocalExecutor
 from multitune.study.findings import Outcome, compared, gather, longer_alone
+from multitune.study.grouping import best_grouping
+from multitune.study.jobs import mean_tokens
 from multitune.study.plan import (
     Baselines,
     Planner,
@@ -36,34 +36,20 @@ from multitune.study.plan import (
     variants,
 )
 from multitune.study.runner import StudyRunner
-from multitune.study.search import (
-    MOST_TASKS,
-    Board,
-    chosen_by,
-    gains_over_alone,
-    look_again,
-    recommend,
-    survey,
-    verify,
-)
+from multitune.study.search import MOST_TASKS, Board, chosen_by, gains_over_alone, look_again, survey, verify
 from multitune.training.prepare import PreparedRun, prepare_run
 
 
-@dataclass(frozen=True, slots=True)
-class StudyOptions:
-    """How to run a study, as opposed to what to study."""
-
-    executor: Executor | None = None  # None: this process
-    observe: Observe = unwatched
-
-
-def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Findings:
+def run_study(
+    study: StudyConfig, run: RunConfig, executor: Executor | None = None, observe: Observe = unwatched
+) -> Findings:
     """Train what is missing, and write down what was found; the same call goes on after a kill.
 
     Args:
         study: of `load_study`.
         run: the same.
-        options: who trains, and who watches.
+        executor: who trains; this process when None.
+        observe: gets every event.
 
     Raises:
         InputError: the study does not fit its data or its budget, the data changed since it began, or another
@@ -71,7 +57,7 @@ def run_study(study: StudyConfig, run: RunConfig, options: StudyOptions) -> Find
         TrainingError, StorageError, Interrupted: finished arms are kept.
     """
     with only_one(study_folder(study).lock):
-        return _studied(open_runner(study, run, options))
+        return _studied(open_runner(study, run, executor, observe))
 
 
 def _studied(runner: StudyRunner) -> Findings:
@@ -83,7 +69,7 @@ def _studied(runner: StudyRunner) -> Findings:
     full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == runner.planner.arm(arm.tasks)]
     if study.search == "guided":
         full = verify(runner, board, base, full)
-    first = recommend(gains_over_alone(runner, board, full, base, chosen_by(runner)), study.worth)
+    first = best_grouping(gains_over_alone(runner, board, full, base, chosen_by(runner)), study.worth)
     searched_arms = {key: arm for key, arm in runner.asked.items() if arm not in base.repeats}
     outcome = Outcome(base, full, board, look_again(runner, board, base, first))
     split: Split = "test" if study.test else "validation"
@@ -104,7 +90,9 @@ def study_folder(study: StudyConfig) -> StudyFolder:
     return StudyFolder((Path(study.output) / study.name).absolute())
 
 
-def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> StudyRunner:
+def open_runner(
+    study: StudyConfig, run: RunConfig, executor: Executor | None = None, observe: Observe = unwatched
+) -> StudyRunner:
     """Read the data, and begin the study's folder or find what it holds.
 
     Raises:
@@ -115,7 +103,7 @@ def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> St
             f"run: {study.run} has {len(run.tasks)} tasks; combinations of at most {MOST_TASKS} can be estimated. "
             "Leave some out, or join those that are alike"
         )
-    options.observe(PhaseEvent(name="prepare"))
+    observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
     folder = study_folder(study)
     record = prepared.data_record()
@@ -124,15 +112,14 @@ def open_runner(study: StudyConfig, run: RunConfig, options: StudyOptions) -> St
     versions().write(folder.versions)
     before = DataRecord.read(folder.data).sets if folder.data.is_file() else {}
     DataRecord(sets={**before, **record.sets}).write(folder.data)
-    executor = options.executor or LocalExecutor(options.observe)
-    return StudyRunner(
-        prepared, Planner(study, prepared.config, set_sizes(prepared)), folder, executor, options.observe
-    )
+    planner = Planner(study, prepared.config, set_sizes(prepared))
+    return StudyRunner(prepared, planner, folder, executor or LocalExecutor(observe), observe)
 
 
 def set_sizes(prepared: PreparedRun) -> dict[str, SetSize]:
     """Rows and mean tokens of every task and general set."""
-    return {name: _size(item) for name, item in prepared.tasks.items()}
+    rows = {name: len(item.tokens["train"]) for name, item in prepared.tasks.items()}
+    return {name: SetSize(n, mean_tokens(prepared, name)) for name, n in rows.items()}
 
 
 def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
@@ -165,7 +152,8 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
     estimates = PlannedPart(what=f"estimates of all {combinations:,}", arms=0, tokens=planner.signature_tokens())
     rows.insert(2, estimates)
     if study.search == "guided":
-        rows.insert(4, PlannedPart(what="verification, at most", arms=study.budget.arms, tokens=_finite(verifying)))
+        tokens = verifying if np.isfinite(verifying) else None
+        rows.insert(4, PlannedPart(what="verification, at most", arms=study.budget.arms, tokens=tokens))
     return StudyPlan(
         study=study.name,
         tasks={task: planner.sizes[task].rows for task in planner.tasks},
@@ -189,16 +177,19 @@ def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, 
 
 def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Split) -> list[Variant]:
     """All tasks together under each schedule and share of general data, over the seeds, against each task alone."""
+    planner = runner.planner
     kinds: dict[tuple[str, float], list[Arm]] = {}
     for arm in arms:
         kinds.setdefault((arm.schedule, arm.general), []).append(arm)
     found: list[Variant] = []
     for (schedule, general), seeds in kinds.items():
+        plain = [planner.arm(planner.tasks, arm.seed) for arm in seeds]  # as the finalists train it
         pairs = {
             task: [
-                (runner.planner.alone(task, runner.planner.study.alone[0], _plain(runner, arm)), arm) for arm in seeds
+                (planner.alone(task, planner.study.alone[0], like), arm)
+                for like, arm in zip(plain, seeds, strict=True)
             ]
-            for task in runner.planner.tasks
+            for task in planner.tasks
         }
         validation = [np.mean([one.score for one in runner.record(arm).validation.values()]) for arm in seeds]
         found.append(
@@ -211,11 +202,6 @@ def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Spli
             )
         )
     return found
-
-
-def _plain(runner: StudyRunner, arm: Arm) -> Arm:
-    """All together as the finalists train it, with an arm's seed."""
-    return runner.planner.arm(runner.planner.tasks, arm.seed)
 
 
 def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> StudyCost:
@@ -237,12 +223,3 @@ def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str,
         ratio=everything * rate / spent,
         measured_share=sum(every) / everything,
     )
-
-
-def _size(item: TaskInput) -> SetSize:
-    rows = item.tokens["train"]
-    return SetSize(len(rows), rows.total / max(1, len(rows)))
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None

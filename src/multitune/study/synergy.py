@@ -7,8 +7,8 @@ import numpy as np
 
 from multitune.core.results.study import Effect
 from multitune.core.seeds import generator
+from multitune.study.plan import Combination
 
-Combination = tuple[str, ...]
 Gains = Mapping[Combination, Mapping[str, float]]  # combination -> task in it -> points over the task alone
 
 

@@ -6,10 +6,9 @@ checkpoint; a search that is stopped proposes what it would have proposed, since
 """
 
 import hashlib
-import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, TrainingError
-from multitune.core.events import Observe, unwatched
+from multitune.core.events import Observe, read_events, unwatched
 from multitune.core.files import write_text
 from multitune.core.locks import only_one
-from multitune.core.results.events import Event, NoteEvent, PhaseEvent, StepEvent, ValidationEvent, parse_event
+from multitune.core.results.events import Event, NoteEvent, PhaseEvent, StepEvent, ValidationEvent
 from multitune.core.results.study import TrialRecord, TrialsReport
 from multitune.core.run_folder import RunFolder, TuneFolder
 from multitune.training.job import train_run
@@ -238,20 +237,14 @@ def _standing(place: RunFolder, config: RunConfig, objective: Objective) -> _Sta
     weights = {task.name: task.weight for task in config.tasks}
     track = ValidationTrack.of(tuple(weights), weights)
     trained, metric = 0, 0.0
-    for event in _validations(place):
+    validations = (event for event in read_events(place.events) if isinstance(event, ValidationEvent))
+    for event in validations:
         track.note(event.step, {task: shown.loss for task, shown in event.tasks.items()})
         if event.step:
             trained += 1
             if objective == "metric" and (trained == 1 or config.train.select_by in event.best):
                 metric = fmean(shown.metric for shown in event.tasks.values() if shown.metric is not None)
     return _Standing(trained, metric if objective == "metric" else track.best[config.train.select_by].value)
-
-
-def _validations(place: RunFolder) -> Iterator[ValidationEvent]:
-    for line in place.events.read_text("utf-8").splitlines():
-        event = parse_event(json.loads(line))
-        if isinstance(event, ValidationEvent):
-            yield event
 
 
 def _rows(prepared: PreparedRun) -> str:

@@ -26,11 +26,10 @@ class Record(BaseModel):
 class Document(Record):
     """A result that is a file of its own, or the JSON of a command.
 
-    `CURRENT` counts up when a field is renamed, moved or means something else; `upgrade` then turns what the version
-    before wrote into what this one reads. A field that is added with a default needs neither.
+    `schema_version` counts up when a field is renamed, moved or means something else; `upgrade` then turns what the
+    version before wrote into what this one reads. A field that is added with a default needs neither.
     """
 
-    CURRENT: ClassVar[int] = 1
     REMEDY: ClassVar[str] = "multitune eval RUN"  # the command that writes it again
 
     schema_version: int = 1
@@ -58,18 +57,18 @@ class Document(Record):
         """
         if not isinstance(value, dict):
             raise RunFolderError(f"{place}: damaged: it holds no object. Write it again: {cls.REMEDY}")
-        version = value.get("schema_version", 0)
-        if not isinstance(version, int) or version > cls.CURRENT:
+        version, current = value.get("schema_version", 0), cls.model_fields["schema_version"].default
+        if not isinstance(version, int) or version > current:
             raise RunFolderError(
-                f"{place}: written by a newer multitune (schema {version}; this one reads up to {cls.CURRENT}). "
+                f"{place}: written by a newer multitune (schema {version}; this one reads up to {current}). "
                 "Upgrade multitune: pip install --upgrade multitune"
             )
         try:
-            if version < cls.CURRENT:
-                _log.info("%s: schema %s is read as %s", place, version, cls.CURRENT)
-            for older in range(version, cls.CURRENT):
+            if version < current:
+                _log.info("%s: schema %s is read as %s", place, version, current)
+            for older in range(version, current):
                 value = cls.upgrade(older, dict(value))
-            return cls.model_validate({**value, "schema_version": cls.CURRENT})
+            return cls.model_validate({**value, "schema_version": current})
         except (ValidationError, KeyError, TypeError, AttributeError) as error:
             raise RunFolderError(f"{place}: damaged: {first_fault(error)}. Write it again: {cls.REMEDY}") from error
 

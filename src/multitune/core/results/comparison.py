@@ -58,7 +58,6 @@ class ApiUsage(Record):
 class ModelComparison(Document):
     """comparisons/SUBJECT.json: a run against another model."""
 
-    CURRENT = 2
     REMEDY = "multitune eval RUN --against …"
     schema_version: int = 2
 

@@ -1,6 +1,7 @@
 """What happens during a run, one typed event per line of events.jsonl and for whoever watches."""
 
-from typing import Annotated, Literal
+import json
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -124,20 +125,7 @@ Event = (
     | UnknownEvent
 )
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="kind")])
-KINDS = frozenset(
-    (
-        "phase",
-        "note",
-        "step",
-        "validation",
-        "frozen",
-        "checkpoint",
-        "evaluated",
-        "progress",
-        "damaged",
-        "unknown",
-    )
-)
+KINDS: frozenset[str] = frozenset(event.model_fields["kind"].default for event in get_args(Event))
 
 
 def parse_event(value: object) -> Event:
@@ -150,4 +138,12 @@ def parse_event(value: object) -> Event:
     try:
         return _EVENT.validate_python(value)
     except ValueError:
+        return DamagedEvent()
+
+
+def parse_line(line: bytes) -> Event:
+    """An event from a line of a log, as `parse_event`."""
+    try:
+        return parse_event(json.loads(line))
+    except (ValueError, RecursionError):
         return DamagedEvent()

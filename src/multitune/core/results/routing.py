@@ -119,7 +119,6 @@ class RouterBaselines(Record):
 class RouterReport(Document):
     """What a router is worth on the rows of the final table."""
 
-    CURRENT = 2
     REMEDY = "multitune select RUN"
     schema_version: int = 2
 
@@ -154,7 +153,6 @@ class RouterReport(Document):
 class TaskChange(Document):
     """What adding or removing a task did to those that were there before."""
 
-    CURRENT = 2
     REMEDY = "multitune select RUN"
     schema_version: int = 2
 

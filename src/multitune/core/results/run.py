@@ -3,8 +3,6 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
-
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
 from multitune.core.results.scores import Verdict
@@ -23,7 +21,6 @@ class SetRecord(Record):
 class DataRecord(Document):
     """data.json: every set of a run."""
 
-    CURRENT = 1
     REMEDY = "multitune train"
 
     sets: dict[str, SetRecord]
@@ -50,6 +47,12 @@ class Versions(Document):
     packages: dict[str, str | None]  # name -> version, None where not installed
     python: str
     machine: Machine = Machine()
+
+    @property
+    def line(self) -> str:
+        """Packages and Python, in one line."""
+        named = [f"{name} {version}" for name, version in self.packages.items() if version]
+        return ", ".join([*named, f"Python {self.python}"])
 
 
 class BestStep(Record):
@@ -156,4 +159,4 @@ class RunSummary(Document):
     base: str
     verdicts: dict[Verdict, int] | None  # of its best table: verdict -> tasks
     bytes: int
-    missing: tuple[str, ...] = Field(default=())
+    missing: tuple[str, ...] = ()

@@ -2,7 +2,7 @@
 
 from multitune.core.results.run import CheckReport
 from multitune.reporting.blocks import Cell, Table, header, number
-from multitune.reporting.formatting import count, percent, short_count
+from multitune.reporting.formatting import count, percent, score, short_count
 
 
 def sets_table(report: CheckReport) -> Table:
@@ -18,8 +18,8 @@ def sets_table(report: CheckReport) -> Table:
         ]
         for one in report.sets
     ]
-    columns = header("set", "kind", "metric")
-    columns += header(numbers=["train", "valid.", "test", "tokens", "with loss", "longest", "left out"])
+    numbers = ["train", "valid.", "test", "tokens", "with loss", "longest", "left out"]
+    columns = header("set", "kind", "metric", numbers)
     return Table("sets", "Rows and tokens of every set", columns, rows)
 
 
@@ -29,10 +29,10 @@ def adapters_table(report: CheckReport) -> Table:
     for adapter in report.adapters:
         head = [Cell(adapter.name), number(adapter.steps, count)]
         for one in adapter.sets:
-            shares = [number(share, lambda value: percent(value, 1)) for share in one.shares]
-            draws = number(one.draws, count), number(one.passes, lambda value: f"{value:.1f}")
+            shares = [number(share, percent, 1) for share in one.shares]
+            draws = number(one.draws, count), number(one.passes, score, 1)
             rows.append([*head, Cell(one.name), *shares, *draws])
             head = [Cell(""), Cell("")]
-    columns = [*header("adapter"), *header(numbers=["steps"]), *header("draws from")]
-    columns += header(numbers=["share at start", "middle", "end", "draws", "passes"])
+    numbers = ["share at start", "middle", "end", "draws", "passes"]
+    columns = header("adapter", ["steps"], "draws from", numbers)
     return Table("adapters", "What every adapter draws", columns, rows)

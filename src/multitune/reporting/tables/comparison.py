@@ -5,11 +5,11 @@ from pathlib import Path
 
 from multitune.core.results.comparison import Better, ModelComparison, Parsing, RunComparison
 from multitune.core.results.scores import Verdict
-from multitune.reporting.blocks import Cell, Table, Tone, header, number
+from multitune.reporting.blocks import TONES, Cell, Table, header, number
 from multitune.reporting.formatting import chance, count, score_interval, span
 
-TONES: dict[Better, Tone] = {"better": "helped", "worse": "hurt", "cannot tell": "unsure"}
-BETTER: dict[Verdict, Better] = {"helped": "better", "hurt": "worse", "cannot tell": "cannot tell"}
+VERDICTS: dict[Better, Verdict] = {"better": "helped", "worse": "hurt", "cannot tell": "cannot tell"}  # for colours
+BETTER = {verdict: better for better, verdict in VERDICTS.items()}
 PARSING: dict[Parsing, str] = {
     "strict": "outputs parsed as the task does: an answer in another form is wrong",
     "lenient": "outputs parsed for what they mean, whatever their form, of all models alike",
@@ -26,9 +26,9 @@ def model_table(found: ModelComparison, parsing: Parsing, *, id: str = "") -> Ta
         cells += [Cell(span(row), value=row.difference), number(row.p_holm, chance)]
         unparsed = part.unparsed.get(row.task)
         cells.append(Cell(f"{unparsed.ours}/{unparsed.theirs}" if unparsed else ""))
-        rows.append([*cells, Cell(row.verdict, tone=TONES[row.verdict])])
-    columns = [*header("task", "metric", "our adapter"), *header(numbers=["n", "base", "theirs", "ours"])]
-    columns += [*header(numbers=["difference", "p", "unparsed"]), *header("ours is")]
+        rows.append([*cells, Cell(row.verdict, tone=TONES[VERDICTS[row.verdict]])])
+    numbers = ["n", "base", "theirs", "ours", "difference", "p", "unparsed"]
+    columns = header("task", "metric", "our adapter", numbers, "ours is")
     return Table(f"{id}{parsing}", f"Ours against {found.against}, {PARSING[parsing]}", columns, rows)
 
 
@@ -51,13 +51,12 @@ def runs_table(found: RunComparison) -> Table:
             cells = [Cell(head), Cell(name), Cell(one.adapter)]
             cells.append(Cell(score_interval(one.score, one.low, one.high), value=one.score))
             if one.difference and one.verdict:
-                verdict = BETTER[one.verdict]
                 cells += [Cell(span(one.difference), value=one.difference.difference), number(one.p_holm, chance)]
-                cells.append(Cell(verdict, tone=TONES[verdict]))
+                cells.append(Cell(BETTER[one.verdict], tone=TONES[one.verdict]))
             else:
                 cells += [Cell(""), Cell(""), Cell("")]
             rows.append(cells)
-    columns = [*header("task", "run", "adapter"), *header(numbers=["score", "difference", "p"]), *header("verdict")]
+    columns = header("task", "run", "adapter", ["score", "difference", "p"], "verdict")
     return Table("runs", "Runs on the same rows", columns, rows)
 
 

@@ -19,8 +19,7 @@ def choices_table(table: RoutingTable, *, version: str = "", id: str = "") -> Ta
         cells = [Cell(task), Cell(choice.metric, tone="quiet"), number(choice.examples, count), Cell(choice.adapter)]
         cells += [number(standing.score if standing else None) for standing in (base, chosen)]
         rows.append([*cells, Cell(choice.why, tone="quiet")])
-    columns = [*header("task", "metric"), *header(numbers=["n"]), *header("ships with")]
-    columns += [*header(numbers=["base", "chosen"]), *header("because")]
+    columns = header("task", "metric", ["n"], "ships with", ["base", "chosen"], "because")
     named = f" (version {version})" if version else ""
     return Table(f"{id}choices", f"Choices on validation rows{named}", columns, rows)
 
@@ -35,7 +34,7 @@ def routed_table(report: RouterReport, *, id: str = "") -> Table:
         cells = [Cell(task), Cell(row.metric, tone="quiet"), number(row.examples, count)]
         cells += [number(scores[name]) for name in first]
         rows.append([*cells, _change(row.routed), number(scores["routed_body"]), _change(row.routed_body)])
-    columns = [*header("task", "metric"), *header(numbers=["n", *first, "difference", "by body", "difference"])]
+    columns = header("task", "metric", ["n", *first, "difference", "by body", "difference"])
     caption = f"Scores under the router on {report.rows} rows, against always the right adapter (oracle)"
     return Table(f"{id}routed", caption, columns, rows)
 
@@ -65,7 +64,7 @@ def confusion_table(report: RouterReport, view: View, *, id: str = "") -> Table 
         rows.append([Cell(tasks[place]), *cells])
     by = "the whole prompt" if view == "prompt" else "its body alone"
     caption = f"True task (row), likeliest task (column), by {by}"
-    return Table(f"{id}confusion-{view}", caption, [*header("task"), *header(numbers=tasks)], rows, heat=True)
+    return Table(f"{id}confusion-{view}", caption, header("task", tasks), rows, heat=True)
 
 
 def change_table(change: TaskChange, *, id: str = "") -> Table:
@@ -73,12 +72,12 @@ def change_table(change: TaskChange, *, id: str = "") -> Table:
     rows = [
         [
             Cell(task),
-            number(share, lambda value: percent(value, 1)),
+            number(share, percent, 1),
             number(change.scores[task]["before"]),
             number(change.scores[task]["after"]),
         ]
         for task, share in change.routes_changed.items()
     ]
-    columns = [*header("task"), *header(numbers=["validation rows rerouted", "score before", "after"])]
+    columns = header("task", ["validation rows rerouted", "score before", "after"])
     changed = f"adding {change.added}" if change.added else f"removing {change.removed}"
     return Table(f"{id}change", f"What {changed} did to the other tasks", columns, rows)

@@ -19,5 +19,5 @@ def list_table(runs: Sequence[RunSummary]) -> Table:
         cells = [Cell(Path(run.path).name), Cell(state, tone=TONES[run.state]), Cell(f"{run.changed:%Y-%m-%d %H:%M}")]
         cells += [Cell(", ".join(run.tasks)), Cell(run.base), Cell(verdicts or "–"), number(run.bytes, size)]
         rows.append(cells)
-    columns = [*header("run", "state", "changed", "tasks", "base", "verdicts"), *header(numbers=["size"])]
+    columns = header("run", "state", "changed", "tasks", "base", "verdicts", ["size"])
     return Table("runs", "Runs, studies and searches", columns, rows)

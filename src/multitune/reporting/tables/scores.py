@@ -6,7 +6,7 @@ from types import MappingProxyType
 from multitune.core.bases import BASE
 from multitune.core.results.scores import RetentionScores, Scores, TransferRow
 from multitune.reporting.blocks import TONES, Cell, Sheet, Table, header, number
-from multitune.reporting.formatting import chance, count, score, signed, span
+from multitune.reporting.formatting import chance, count, score, side, signed, span
 
 More = Mapping[str, Callable[[TransferRow], float | None]]  # title of a further column of scores -> its value
 
@@ -37,8 +37,8 @@ def transfer_table(
             values.append([name, row.task, row.metric, row.examples, row.base, row.alone, row.together])
             values[-1] += [value(row) for value in more.values()]
             values[-1] += [row.difference, row.low, row.high, row.p_holm, row.verdict]
-    columns = header(*(["adapter"] if several else []), "task", "metric")
-    columns += header(numbers=["n", "base", "alone", "together", *more, "difference", "p"]) + header("verdict")
+    numbers = ["n", "base", "alone", "together", *more, "difference", "p"]
+    columns = header(*(["adapter"] if several else []), "task", "metric", numbers, "verdict")
     titles = ["adapter", "task", "metric", "n", "base", "alone", "together", *more]
     sheet = Sheet(f"{id}scores", [*titles, "difference", "low", "high", "p", "verdict"], values)
     return Table(f"{id}scores", f"Every task's score on {scores.split} rows", columns, rows, full=sheet)
@@ -65,15 +65,13 @@ def retention_table(sets: Mapping[str, RetentionScores], adapter: str | None = N
             if adapter not in (None, subject):
                 continue
             after = kept.scores[subject]
-            side = "hurt" if change.high < 0 else "helped" if change.low > 0 else "cannot tell"
             cells = [head[0], Cell(kept.metric, tone="quiet"), head[1], number(base.score), Cell(subject)]
-            difference = Cell(span(change), value=change.difference, tone=TONES[side])
+            difference = Cell(span(change), value=change.difference, tone=TONES[side(change.low, change.high)])
             rows.append([*cells, number(after.score), difference, number(change.p, chance)])
             if kept.kind == "generate":
                 cells = [head[0], Cell("loss", tone="quiet"), head[1], number(base.loss), Cell(subject)]
                 rows.append([*cells, number(after.loss), number(after.loss - base.loss, signed), number(None)])
-    columns = [*header("kept", "metric"), *header(numbers=["n", "base"]), *header("adapter")]
-    columns += header(numbers=["after", "difference", "p"])
+    columns = header("kept", "metric", ["n", "base"], "adapter", ["after", "difference", "p"])
     return Table(f"{id}retention", "Sets that nothing was trained on", columns, rows)
 
 
@@ -92,8 +90,7 @@ def general_table(scores: Scores, *, id: str = "") -> Table:
         for subject, loss in kept.loss.items()
         if subject != BASE
     ]
-    columns = [*header("set"), *header(numbers=["n", "base"]), *header("adapter")]
-    columns += header(numbers=["after", "change"])
+    columns = header("set", ["n", "base"], "adapter", ["after", "change"])
     caption = "Loss on general data, in nats per answer token; lower is better"
     return Table(f"{id}general", caption, columns, rows)
 
@@ -128,5 +125,5 @@ def matrix_table(scores: Scores, strongest: float, *, id: str = "") -> Table | N
                 strength = max(-1.0, min(1.0, (mine.score - base.score) / strongest))
             cells.append(number(mine.score if mine else None, strength=strength))
         rows.append(cells)
-    columns = [*header("adapter"), *header(numbers=list(tasks))]
+    columns = header("adapter", list(tasks))
     return Table(f"{id}matrix", "Scores of adapters (rows) on tasks (columns)", columns, rows, heat=True)

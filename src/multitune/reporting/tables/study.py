@@ -42,7 +42,7 @@ def plan_table(plan: StudyPlan) -> Table:
         share = "" if part.tokens is None else percent(part.tokens / plan.everything_tokens, 1)
         rows.append([Cell(part.what), Cell(f"{part.arms:,}" if part.arms else ""), Cell(tokens), Cell(share)])
     rows.append([Cell("sum"), Cell(""), Cell(f"{total:,.0f}"), Cell(percent(total / plan.everything_tokens, 1))])
-    columns = [*header("part"), *header(numbers=["arms", "tokens", "of everything"])]
+    columns = header("part", ["arms", "tokens", "of everything"])
     return Table("plan", "What would be trained", columns, rows)
 
 
@@ -55,8 +55,8 @@ def comparison_table(rows: Sequence[StudyRow], caption: str, *, id: str = "compa
         cells += [number(row.examples, count), *(number(value) for value in (row.base, row.alone, row.together))]
         cells += [Cell(span(row), value=row.difference), number(row.p_holm, chance)]
         shown.append([*cells, Cell(row.verdict, tone=TONES[row.verdict])])
-    columns = [*header("task", "metric", "trained with")]
-    columns += [*header(numbers=["n", "base", "alone", "together", "difference", "p"]), *header("verdict")]
+    numbers = ["n", "base", "alone", "together", "difference", "p"]
+    columns = header("task", "metric", "trained with", numbers, "verdict")
     return Table(id, caption, columns, shown)
 
 
@@ -72,7 +72,7 @@ def variants_table(found: Findings, *, id: str = "") -> Table:
         ]
         for row in found.variants
     ]
-    columns = [*header("schedule"), *header(numbers=["general data", "mean on validation", *VERDICTS, "mean"])]
+    columns = header("schedule", ["general data", "mean on validation", *VERDICTS, "mean"])
     return Table(f"{id}variants", "All tasks together, otherwise mixed", columns, rows)
 
 
@@ -94,7 +94,7 @@ def helps_table(helps: Helps, *, id: str = "") -> Table:
             if place != at:
                 numbers.append([task, other, points, low, high, verdict])
         rows.append(cells)
-    columns = [*header("task"), *header(numbers=[f"with {task}" for task in helps.tasks])]
+    columns = header("task", [f"with {task}" for task in helps.tasks])
     full = Sheet("helps", ["task", "with", "points", "low", "high", "verdict"], numbers)
     caption = "Points that a row's task gains when trained with a column's task"
     return Table(f"{id}helps", caption, columns, rows, heat=True, full=full)
@@ -107,10 +107,9 @@ def rungs_table(rungs: Sequence[Rung], *, id: str = "") -> Table:
         correlation = f"{signed(rung.rank_correlation, 2)} {interval(rung.low, rung.high, 2)}".rstrip()
         cells = [Cell(rung.rung), Cell(rung.against)]
         cells.append(Cell(correlation if rung.low is not None else "cannot tell", value=rung.rank_correlation))
-        cells.append(number(rung.regret, lambda value: DASH if value is None else f"{value:.1f}"))
+        cells.append(number(rung.regret, score, 1))
         rows.append([*cells, number(rung.pairs, count), number(rung.seconds, duration)])
-    columns = [*header("a cheap look", "predicts")]
-    columns += header(numbers=["rank correlation", "regret, points", "pairs", "time"])
+    columns = header("a cheap look", "predicts", ["rank correlation", "regret, points", "pairs", "time"])
     return Table(f"{id}ladder", "Predictors, from cheap to expensive", columns, rows)
 
 
@@ -122,13 +121,13 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
             [
                 Cell(effect.name or " + ".join(effect.tasks)),
                 Cell(listed(effect.tasks, 8)),
-                number(effect.effect, _points),
+                number(effect.effect, signed, 2),
                 Cell(interval(effect.low, effect.high, 2), tone="quiet"),
                 number(effect.combinations, count),
             ]
             for effect in synergy.groups
         ]
-        columns = [*header("group", "tasks"), *header(numbers=["effect, points", "interval", "combinations"])]
+        columns = header("group", "tasks", ["effect, points", "interval", "combinations"])
         caption = "What related tasks are worth to a group"
         tables.append(Table(f"{id}synergy-groups", caption, columns, rows))
     for key, effects, caption in (
@@ -140,26 +139,22 @@ def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
                 [
                     Cell(" + ".join(effect.tasks)),
                     Cell(effect.task or ""),
-                    number(effect.effect, _points),
+                    number(effect.effect, signed, 2),
                     number(effect.combinations, count),
                 ]
                 for effect in sorted(effects, key=lambda effect: -abs(effect.effect or 0.0))
             ]
-            columns = [*header("tasks", "effect on"), *header(numbers=["points", "combinations"])]
+            columns = header("tasks", "effect on", ["points", "combinations"])
             tables.append(Table(f"{id}synergy-{key}", caption, columns, rows, sortable=len(rows) > 8))
     return tables
-
-
-def _points(value: float | None) -> str:
-    return signed(value, 2)
 
 
 def arms_table(found: Findings, *, id: str = "") -> Table:
     """Arms as rows: tasks, budget, and the score of every task on the rows that choose; the sheet holds all."""
     tasks = list(found.tasks or dict.fromkeys(task for arm in found.arms for task in arm.tasks))
     rows = [_arm_row(arm, tasks) for arm in found.arms]
-    columns = [*header("arm", "tasks", "budget", "schedule")]
-    columns += header(numbers=["tasks", "general", "seed", "steps", "tokens", "time", *tasks])
+    numbers = ["tasks", "general", "seed", "steps", "tokens", "time", *tasks]
+    columns = header("arm", "tasks", "budget", "schedule", numbers)
     caption = f"{len(rows)} arms, with scores on validation rows"
     return Table(f"{id}arms", caption, columns, rows, sortable=True, full=_arm_sheet(found.arms, tasks))
 
@@ -170,9 +165,9 @@ def _arm_row(arm: ArmRecord, tasks: Sequence[str]) -> list[Cell]:
         Cell(listed(arm.tasks, 4), value=" + ".join(arm.tasks), tone="quiet"),
         Cell((arm.budget or DASH).replace("_", " ")),
         Cell(arm.schedule or DASH),
-        Cell(str(len(arm.tasks)), value=len(arm.tasks)),
+        number(len(arm.tasks), str),
         number(arm.general, percent),
-        Cell(str(arm.seed), value=arm.seed),
+        number(arm.seed, str),
         number(arm.steps, count),
         number(arm.tokens, count),
         number(arm.seconds, duration),
@@ -202,11 +197,11 @@ def trials_table(report: TrialsReport) -> Table:
     fields = list(trials[0].values) if trials else []
     rows: list[list[Cell]] = []
     for trial in trials:
-        cells = [Cell(str(trial.number), value=trial.number)]
-        cells.append(number(trial.value, lambda value: DASH if value is None else f"{value:.4f}"))
+        cells = [number(trial.number, str)]
+        cells.append(number(trial.value, score, 4))
         values = [trial.values[field] for field in fields]
-        cells += [number(value, lambda value: DASH if value is None else f"{value:g}") for value in values]
+        cells += [number(value, "{:g}".format) for value in values]
         best = trial.number == report.best
         rows.append([*cells, Cell(f"{trial.state}, best" if best else trial.state, tone="helped" if best else "")])
     numbers = ["trial", report.objective, *(field.rpartition(".")[2] for field in fields)]
-    return Table("trials", "Trials, best first", [*header(numbers=numbers), *header("state")], rows)
+    return Table("trials", "Trials, best first", header(numbers, "state"), rows)
