@@ -22,21 +22,21 @@ def test_the_mean_counts_tasks_of_different_scale_alike() -> None:
     seen = track()
     seen.note(10, {"a": 1.0, "b": 10.0})  # a halves: mean 0.75
     seen.note(20, {"a": 2.0, "b": 6.0})  # b falls by four: mean 0.8
-    assert seen.chosen("mean") == 10
+    assert seen.chosen("lowest_loss", "mean")[0] == 10
 
 
 def test_the_worst_task_decides_by_worst() -> None:
     seen = track()
     seen.note(10, {"a": 0.2, "b": 10.0})
     seen.note(20, {"a": 1.8, "b": 9.0})
-    assert seen.chosen("worst") == 20 and seen.chosen("mean") == 10
+    assert seen.chosen("lowest_loss", "worst")[0] == 20 and seen.chosen("lowest_loss", "mean")[0] == 10
 
 
 def test_weights_decide_by_weighted() -> None:
     seen = track()
     seen.note(10, {"a": 1.6, "b": 2.0})  # mean 0.5, weighted 0.65
     seen.note(20, {"a": 1.0, "b": 6.0})  # mean 0.55, weighted 0.525
-    assert seen.chosen("mean") == 10 and seen.chosen("weighted") == 20
+    assert seen.chosen("lowest_loss", "mean")[0] == 10 and seen.chosen("lowest_loss", "weighted")[0] == 20
 
 
 def test_a_task_without_gain_for_its_patience_overfits() -> None:

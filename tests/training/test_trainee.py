@@ -14,7 +14,7 @@ from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE_NUMBER, AdapterBank
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.trainee import Trainee, new_trainee
-from multitune.training.validation import validation_score
+from multitune.training.validation import validation_answers
 
 Configure = Callable[..., RunConfig]
 
@@ -64,10 +64,10 @@ def test_an_adapter_on_a_parent_takes_back_its_own_weights_alone(configure: Conf
     assert torch.allclose(above.masters()[0], kept[1], rtol=1e-6, atol=0)
 
 
-def test_a_score_on_validation_is_that_of_the_answers(configure: Configure) -> None:
+def test_answers_on_validation_are_those_of_an_evaluation(configure: Configure) -> None:
     run = prepare_run(configure(adapters="shared"))
     trainee, item = trainee_of(run), run.tasks["colours"]
     shake(trainee)
     model, limit = LocalModel(trainee.bank, "shared", run.chat, run.config), run.config.train.validate_limit
     answers = predict_task(model, item, "validation", seed=run.config.seed, limit=limit)
-    assert validation_score(trainee, run, "colours") == item.data.task.score(answers).value
+    assert validation_answers(trainee, run, "colours") == answers

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from multitune.config.registered import RouterKind, Schedule
 from multitune.core.errors import suggest
+from multitune.core.results.run import StepRule
 
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
@@ -170,9 +171,14 @@ class TrainConfig(Section):
     patience: int | None = Field(
         default=None, ge=1, description="Stop drawing a task after so many validations without gain."
     )
+    keep: StepRule = Field(
+        default="significant",
+        description="Which step of an adapter is kept: the last unless an earlier one is significantly better on "
+        "validation rows, the one with the lowest validation loss, or the last.",
+    )
     select_by: Literal["mean", "worst", "weighted"] = Field(
         default="mean",
-        description="What picks an adapter's best step: validation loss relative to the start, over tasks.",
+        description="How several tasks count in the choice of a step: by mean, worst or weighted mean.",
     )
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="Steps between checkpoints; at validations if absent."

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,11 +19,17 @@ class TrainingState(Document):
     """state.json of a checkpoint; its first version is what checkpoints held before they had one."""
 
     REMEDY = "delete the folder of the checkpoint; --resume then starts from step 0"
+    schema_version: int = 2
 
     step: int
     events: int  # bytes of the event log at that moment
-    base_losses: dict[str, float]  # of adapters before their first step, by task and parent
+    base_losses: dict[str, list[float]]  # of adapters before their first step, by task and parent, then by row
     learners: dict[str, LearnerState]
+
+    @classmethod
+    def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
+        """Version 2 keeps losses by row: means of older ones are measured again where they are needed."""
+        return {**value, "base_losses": {}} if version == 1 else value
 
 
 @dataclass(frozen=True, slots=True)

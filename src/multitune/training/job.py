@@ -4,18 +4,21 @@ import logging
 import math
 import shutil
 import signal
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from multitune.config.load import dump_config, load_config
 from multitune.config.ranges import learning_rate
 from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
 from multitune.core.files import write_folder, write_text
+from multitune.core.records import Prediction
 from multitune.core.results.events import (
     CheckpointEvent,
     FrozenEvent,
@@ -30,6 +33,7 @@ from multitune.core.versions import versions
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.training.checkpoint import Checkpoint, TrainingState, load_checkpoint, save_checkpoint
+from multitune.training.choice import RowValues
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, Budget
@@ -37,7 +41,7 @@ from multitune.training.plan import AdapterPlan
 from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
 from multitune.training.trainee import new_trainee
-from multitune.training.validation import validation_loss, validation_score
+from multitune.training.validation import validation_answers, validation_losses
 
 _log = logging.getLogger(__name__)
 
@@ -53,19 +57,20 @@ class Job:
     learners: list[Learner]
     log: EventLog
     interrupted: bool = False
-    base_losses: dict[str, float] = field(default_factory=dict[str, float])
+    base_losses: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  # by row
 
     def validate(self, learner: Learner) -> None:
         """Measure every task of one adapter on validation rows, keep it if some criterion calls it the best."""
         step, tasks = learner.trained_steps, learner.spec.tasks
-        losses = {task: self._validation_loss(learner, task) for task in tasks}
-        scores = {task: self._validation_score(learner, task) for task in tasks}
-        best = learner.track.note(step, losses)
+        rows = {task: self._validation_losses(learner, task) for task in tasks}
+        losses = {task: float(np.mean(values)) for task, values in rows.items()}
+        answers = {task: self._validation_answers(learner, task) for task in tasks}
+        by_row = {t: RowValues(losses=tuple(rows[t]), scores=tuple(one.score for one in answers[t])) for t in tasks}
+        best = learner.track.look(step, by_row)
         learner.stream.feedback(step - 1, losses)
-        shown = {task: ValidatedTask(loss=losses[task], metric=scores[task]) for task in tasks}
+        shown = {task: ValidatedTask(loss=losses[task], metric=self._score(task, answers[task])) for task in tasks}
         self.log(ValidationEvent(step=step, adapter=learner.name, tasks=shown, best=tuple(best)))
-        if best:
-            learner.trainee.save(self.folder.snapshot(learner.name, step), step)
+        learner.trainee.save(self.folder.snapshot(learner.name, step), step)
         if step:
             self._stop_overfitted(learner)
 
@@ -81,19 +86,22 @@ class Job:
                 learner.done = True
                 self.log(NoteEvent(text=f"{learner.name}: no task gains any more; stopped early"))
 
-    def _validation_loss(self, learner: Learner, task: str) -> float:
+    def _validation_losses(self, learner: Learner, task: str) -> list[float]:
         if learner.trained_steps:
-            return validation_loss(learner.trainee, self.run, task)
+            return validation_losses(learner.trainee, self.run, task)
         parent = learner.spec.parent
         start = f"{task} on {parent}" if parent else task  # untrained it answers as its parent does, or the base
         if start not in self.base_losses:
-            self.base_losses[start] = validation_loss(learner.trainee, self.run, task)
+            self.base_losses[start] = validation_losses(learner.trainee, self.run, task)
         return self.base_losses[start]
 
-    def _validation_score(self, learner: Learner, task: str) -> float | None:
+    def _validation_answers(self, learner: Learner, task: str) -> list[Prediction]:
         if not learner.trained_steps or not self.run.config.train.validate_metric:
-            return None
-        return validation_score(learner.trainee, self.run, task)
+            return []
+        return validation_answers(learner.trainee, self.run, task)
+
+    def _score(self, task: str, answers: Sequence[Prediction]) -> float | None:
+        return self.run.tasks[task].data.task.score(answers).value if answers else None
 
     def after_step(self, step: int, validated: bool) -> None:
         """Checkpoint at validations or every `checkpoint_every` steps, and before leaving on Ctrl-C."""
@@ -150,21 +158,23 @@ class Job:
                 below.trainee.load(self._chosen(below))
 
     def _chosen(self, learner: Learner) -> Path:
-        """The snapshot of its best step by the run's criterion."""
-        return self.folder.snapshot(learner.name, learner.track.chosen(self.run.config.train.select_by))
+        """The snapshot of the step that is kept."""
+        train = self.run.config.train
+        return self.folder.snapshot(learner.name, learner.track.chosen(train.keep, train.select_by)[0])
 
     def publish_best(self) -> None:
         """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion.
 
         The selection comes last: where it is, training is complete.
         """
-        by = self.run.config.train.select_by
+        train = self.run.config.train
         for learner in self.learners:
             write_folder(self.folder.adapter(learner.name), {}, {}, save=partial(_copy, self._chosen(learner)))
-        selection = {
-            learner.name: AdapterSelection(chosen=learner.track.chosen(by), by=by, best=learner.track.best)
-            for learner in self.learners
-        }
+        selection: dict[str, AdapterSelection] = {}
+        for learner in self.learners:
+            step, why = learner.track.chosen(train.keep, train.select_by)
+            best = learner.track.best
+            selection[learner.name] = AdapterSelection(chosen=step, why=why, by=train.select_by, best=best)
         Selection(adapters=selection, events=self.log.size).write(self.folder.selection)
 
 

@@ -1,13 +1,15 @@
-"""What validation has shown of one adapter: losses per task, the best step per criterion, who stopped gaining."""
+"""What validation has shown of one adapter: values by row, the best step per criterion, who stopped gaining."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+
+import numpy as np
 
 from multitune.core.results.base import Record
-from multitune.core.results.run import BestStep
+from multitune.core.results.run import BestStep, StepRule
+from multitune.training.choice import Criterion, Look, RowValues, choose_step, over_tasks
 
-CRITERIA: tuple[str, ...] = ("mean", "worst", "weighted")
+CRITERIA: tuple[Criterion, ...] = ("mean", "worst", "weighted")
 
 
 class TrackState(Record):
@@ -16,6 +18,7 @@ class TrackState(Record):
     start: dict[str, float]  # task -> loss at the first validation, nats per answer token
     best: dict[str, BestStep]  # criterion or `task:NAME` -> best
     stale: dict[str, int]  # task -> validations since its best
+    looks: tuple[Look, ...] = ()  # none in checkpoints of older versions
 
 
 @dataclass(slots=True)
@@ -27,6 +30,12 @@ class ValidationTrack:
     start: dict[str, float] = field(default_factory=dict[str, float])
     best: dict[str, BestStep] = field(default_factory=dict[str, BestStep])  # criterion or "task:NAME" -> best
     stale: dict[str, int] = field(default_factory=dict[str, int])  # task -> validations since its best
+    looks: list[Look] = field(default_factory=list[Look])  # by row, where they are known
+
+    def look(self, step: int, rows: Mapping[str, RowValues]) -> list[str]:
+        """Take in one validation, row by row. Returns the criteria that it is the best of so far."""
+        self.looks.append(Look(step=step, tasks=dict(rows)))
+        return self.note(step, {task: float(np.mean(values.losses)) for task, values in rows.items()})
 
     def note(self, step: int, losses: Mapping[str, float]) -> list[str]:
         """Take in one validation. Returns the criteria that it is the best of so far."""
@@ -53,17 +62,30 @@ class ValidationTrack:
         """Tasks without gain for `patience` validations."""
         return [] if patience is None else [task for task, count in self.stale.items() if count >= patience]
 
-    def chosen(self, criterion: Literal["mean", "worst", "weighted"]) -> int:
-        """The step that the run's criterion picks."""
-        return self.best[criterion].step
+    def chosen(self, rule: StepRule, criterion: Criterion) -> tuple[int, str]:
+        """The step that is kept, and why."""
+        if not self.looks or rule == "lowest_loss":
+            return self.best[criterion].step, f"the lowest validation loss, {criterion} over tasks"
+        if rule == "last":
+            return self.looks[-1].step, "the last step"
+        return choose_step(self.looks, criterion, self.weights)
 
     def steps_in_use(self) -> set[int]:
-        """Steps that are the best of some criterion; their snapshots are kept."""
-        return {best.step for best in self.best.values()}
+        """Steps that may yet be chosen, whose snapshots are kept: the last, and the best of some criterion."""
+        return {best.step for best in self.best.values()} | {look.step for look in self.looks[-1:]} | self._by_score()
+
+    def _by_score(self) -> set[int]:
+        measured = [look for look in self.looks if all(rows.scores for rows in look.tasks.values())]
+        if not measured:
+            return set()
+        weights = np.array([self.weights[task] for task in self.tasks])
+        means = np.array([[np.mean(look.tasks[task].scores) for task in self.tasks] for look in measured])
+        # The latest of equals.
+        return {measured[-1 - int(over_tasks(means, by, weights)[::-1].argmax())].step for by in CRITERIA}
 
     def state(self) -> TrackState:
         """All that it has seen."""
-        return TrackState(start=self.start, best=self.best, stale=self.stale)
+        return TrackState(start=self.start, best=self.best, stale=self.stale, looks=tuple(self.looks))
 
     @classmethod
     def of(
@@ -73,4 +95,5 @@ class ValidationTrack:
         track = cls(tuple(tasks), {task: weights[task] for task in tasks})
         if state is not None:
             track.start, track.best, track.stale = dict(state.start), dict(state.best), dict(state.stale)
+            track.looks = list(state.looks)
         return track

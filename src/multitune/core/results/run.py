@@ -62,10 +62,14 @@ class BestStep(Record):
     value: float
 
 
+StepRule = Literal["significant", "lowest_loss", "last"]
+
+
 class AdapterSelection(Record):
     """Which step of an adapter was kept."""
 
     chosen: int
+    why: str = ""  # empty in older runs
     by: str  # criterion
     best: dict[str, BestStep]  # criterion or `task:NAME` -> best
 
