@@ -14,7 +14,7 @@ from multitune.core.versions import versions
 
 LABELS = ("bearish", "bullish", "neutral")
 NAMES = ("tweets", "entities", "reports", "intents", "headlines", "support", "sums", "medical")
-VERDICTS = ("helped", "hurt", "cannot tell")
+VERDICTS = ("ahead in this run", "behind in this run", "cannot tell")
 Facts = dict[str, Any]
 
 

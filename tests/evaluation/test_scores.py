@@ -16,9 +16,10 @@ from multitune.core.errors import MultituneError, RunFolderError
 from multitune.core.files import read_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction
+from multitune.core.results.scores import Scores, SubjectScore, TaskScores
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
-from multitune.evaluation.scores import evaluate_run
+from multitune.evaluation.scores import degenerate, evaluate_run
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.likelihood import row_losses
@@ -330,3 +331,24 @@ def test_a_damaged_line_of_predictions_is_named(tmp_path: Path) -> None:
 def test_missing_predictions_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"some.jsonl: missing"):
         read_predictions(tmp_path / "some.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("outputs", "golds", "fault"),
+    [
+        (["neutral"] * 95 + ["up"] * 5, ["up", "down"] * 50, "answers 'neutral' to 95 of 100 rows"),
+        ([""] * 20 + ["up"] * 80, ["up", "down"] * 50, "20 of 100 answers are empty"),
+        (["neutral"] * 95 + ["up"] * 5, ["neutral"] * 95 + ["up"] * 5, ""),  # the right answers are as one-sided
+        (["up", "down"] * 50, ["up", "down"] * 50, ""),
+        (["up"], ["down"], ""),
+    ],
+)
+def test_answers_that_are_all_alike_are_flagged(outputs: list[str], golds: list[str], fault: str) -> None:
+    assert degenerate(outputs, golds) == fault
+
+
+def test_an_adapter_that_answers_all_alike_is_named_and_the_base_is_not() -> None:
+    one = SubjectScore(score=0.2, examples=100, loss=1.0, degenerate="answers 'neutral' to 95 of 100 rows")
+    tasks = {"tweets": TaskScores(kind="classify", metric="macro_f1", scores={"base": one, "shared": one})}
+    scores = Scores(split="test", confidence=0.95, resamples=100, tasks=tasks, transfer={})
+    assert scores.warnings == ["shared on tweets: answers 'neutral' to 95 of 100 rows"]

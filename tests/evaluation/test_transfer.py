@@ -41,10 +41,10 @@ def transfer(alone: list[bool], together: list[bool], metric="accuracy") -> Tran
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_LABELS)
-def test_a_clear_gain_helped_and_a_clear_loss_hurt(metric):
+def test_a_clear_gain_is_ahead_and_a_clear_loss_behind(metric):
     low, high = [True] * 30 + [False] * 70, [True] * 80 + [False] * 20
-    assert transfer(low, high, metric).verdict == "helped"
-    assert transfer(high, low, metric).verdict == "hurt"
+    assert transfer(low, high, metric).verdict == "ahead in this run"
+    assert transfer(high, low, metric).verdict == "behind in this run"
 
 
 @pytest.mark.parametrize("metric", METRICS_OF_LABELS)
@@ -90,7 +90,7 @@ def test_a_gain_in_a_rare_label_alone_is_judged_by_the_metric_that_sees_it():
     )
     (row,) = compare({"tweets": Arms(alone, together)}, {"tweets": METRICS["macro_f1"]}, PLAN).tasks
     assert row.p_mcnemar == 1.0
-    assert row.verdict == "helped"
+    assert row.verdict == "ahead in this run"
 
 
 def test_p_is_mcnemar_where_the_metric_is_the_share_of_right_answers():
@@ -107,7 +107,7 @@ def test_a_mean_of_scores_that_are_neither_right_nor_wrong_has_no_mcnemar():
     arms = Arms(*([replace(row, score=score(row.value, row.gold)) for row in side] for side in (alone, together)))
     (row,) = compare({"texts": arms}, {"texts": METRICS["rouge_l"]}, PLAN).tasks
     assert row.p_mcnemar is None
-    assert row.verdict == "helped"
+    assert row.verdict == "ahead in this run"
 
 
 def test_the_interval_of_a_mean_is_that_of_its_scores():
@@ -123,20 +123,29 @@ def test_more_tasks_make_each_verdict_stricter():
     among_ten = compare(
         {str(place): gain for place in range(10)}, {str(place): METRICS["accuracy"] for place in range(10)}, PLAN
     )
-    assert alone.verdict == "helped"
+    assert alone.verdict == "ahead in this run"
     assert {row.verdict for row in among_ten.tasks} == {"cannot tell"}
 
 
 def test_one_task_that_is_compared_ten_times_is_adjusted_for_all_ten():
     row = transfer([False] * 7 + [True] * 20, [True] * 27)
-    assert row.verdict == "helped"
+    assert row.verdict == "ahead in this run"
     assert {one.verdict for one in adjusted([row] * 10, PLAN.confidence)} == {"cannot tell"}
     assert [one.p_holm for one in adjusted([row] * 10, PLAN.confidence)] == pytest.approx([10 * row.p] * 10)
 
 
+def test_only_several_seeds_show_that_training_helped_or_hurt():
+    pairs = [Arms(arm([False] * 20 + [True] * 10), arm([True] * 30))] * 3
+    (one,) = compare_seeds({"a": pairs[:1]}, {"a": METRICS["accuracy"]}, PLAN).tasks
+    table = compare_seeds({"a": pairs}, {"a": METRICS["accuracy"]}, PLAN)
+    assert (one.verdict, one.seeds) == ("ahead in this run", 1)
+    assert (table.tasks[0].verdict, table.tasks[0].seeds) == ("helped", 3)
+    assert table.summary.verdicts == {"helped": ("a",), "hurt": (), "cannot tell": ()}
+
+
 def test_a_verdict_needs_both_the_interval_and_p():
-    assert verdict(Difference(low=0.1, high=0.3, difference=0.2), 0.01, 0.95) == "helped"
-    assert verdict(Difference(low=-0.3, high=-0.1, difference=-0.2), 0.01, 0.95) == "hurt"
+    assert verdict(Difference(low=0.1, high=0.3, difference=0.2), 0.01, 0.95) == "ahead in this run"
+    assert verdict(Difference(low=-0.3, high=-0.1, difference=-0.2), 0.01, 0.95) == "behind in this run"
     assert verdict(Difference(low=0.1, high=0.3, difference=0.2), 0.06, 0.95) == "cannot tell"
     assert verdict(Difference(low=0.0, high=0.3, difference=0.2), 0.01, 0.95) == "cannot tell"
 
@@ -159,9 +168,9 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
     rows = [
         row.model_copy(update={"task": task, "alone": alone, "difference": difference, "verdict": told})
         for task, alone, difference, told in [
-            ("a", 0.5, 0.1, "helped"),
-            ("b", 0.8, -0.08, "hurt"),
-            ("c", -0.5, 0.2, "helped"),
+            ("a", 0.5, 0.1, "ahead in this run"),
+            ("b", 0.8, -0.08, "behind in this run"),
+            ("c", -0.5, 0.2, "ahead in this run"),
             ("d", 0.01, 0.3, "cannot tell"),
         ]
     ]
@@ -170,7 +179,7 @@ def test_the_summary_gives_mean_and_median_relative_change_and_points():
     assert total.median_change == pytest.approx(0.2)
     assert (total.mean_points, total.points_low, total.points_high) == pytest.approx((13.0, 5.0, 20.0))
     assert total.left_out == ("d",)
-    assert total.verdicts == {"helped": ("a", "c"), "hurt": ("b",), "cannot tell": ("d",)}
+    assert total.verdicts == {"ahead in this run": ("a", "c"), "behind in this run": ("b",), "cannot tell": ("d",)}
 
 
 def test_a_summary_without_a_baseline_to_divide_by_has_no_relative_change():

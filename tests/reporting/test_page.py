@@ -64,7 +64,7 @@ def test_the_data_behind_a_table_and_a_chart_are_exact(page: Page, run: RunFolde
 
 def test_the_verdict_counts_and_names_what_the_scores_say(page: Page) -> None:
     assert (
-        "Training 3 tasks together helped 1 (tweets), hurt entities and left 1 undecided; "
+        "In this run training 3 tasks together was ahead on 1 (tweets), was behind on entities and left 1 undecided; "
         "ship shared for tweets and reports, entities for entities." in page.text
     )
 

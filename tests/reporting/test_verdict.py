@@ -36,13 +36,19 @@ def answers(facts: RunFacts) -> Mapping[str, str]:
 @pytest.mark.parametrize(
     ("outcome", "words"),
     [
-        ("helped", "Training 3 tasks together helped all of them and hurt none"),
-        ("hurt", "Training 3 tasks together helped none and hurt tweets, entities and reports"),
-        ("cannot tell", "Training 3 tasks together helped none and hurt none beyond chance"),
+        ("ahead in this run", "was ahead on all of them and was behind on none;"),
+        ("behind in this run", "was ahead on none and was behind on tweets, entities and reports;"),
+        ("cannot tell", "was ahead on none and was behind on none beyond chance;"),
     ],
 )
 def test_one_sentence_says_what_training_together_did(run: RunFolder, outcome: str, words: str) -> None:
-    assert verdict(with_rows(run, verdict=outcome)).startswith(words)
+    assert verdict(with_rows(run, verdict=outcome)).startswith(f"In this run training 3 tasks together {words}")
+
+
+def test_of_several_seeds_the_sentence_says_helped_and_hurt(run: RunFolder) -> None:
+    facts = with_rows(run, verdict="helped", seeds=3)
+    assert verdict(facts).startswith("Training 3 tasks together helped all of them and hurt none")
+    assert answers(facts)["Did mixing help?"].startswith("Yes, for")
 
 
 def test_where_nothing_shows_a_gain_the_answer_is_not_yes(run: RunFolder) -> None:
@@ -107,9 +113,11 @@ def test_where_each_task_was_trained_alone_the_sentence_is_about_all_of_them(run
     scores = read_json(run.scores)
     shared = scores["transfer"].pop("shared")
     for row in shared["tasks"]:
-        row.update(against="base", reference="base", alone=None, verdict="helped")
+        row.update(against="base", reference="base", alone=None, verdict="ahead in this run")
         scores["transfer"][row["task"]] = {"tasks": [row], "summary": {**shared["summary"], "mean_points": 3.0}}
     write_json(run.scores, scores)
     facts = read_run(run.path)
-    assert verdict(facts).startswith("Against the base, training each task alone helped all of them and hurt none")
+    assert verdict(facts).startswith(
+        "In this run against the base, training each task alone was ahead on all of them and was behind on none"
+    )
     assert "scores moved by +3.0 points against the base" in answers(facts)["Did training help?"]

@@ -49,6 +49,8 @@ def show_scores(scores: Scores, folder: Path, console: "Console") -> None:
     console.print()
     put(console, transfer_table(scores))
     say(console, transfer_note(scores), "dim")
+    for warning in scores.warnings:
+        say(console, f"warning: {warning}", "yellow")
     if scores.retention:
         put(console, retention_table(scores.retention))
     for name, table in scores.transfer.items():

@@ -18,7 +18,7 @@ from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction, Split
 from multitune.core.results.comparison import Better, ComparedTask, ModelComparison, ParsedComparison, Unparsed
 from multitune.core.results.events import EvaluatedEvent, PhaseEvent
-from multitune.core.results.scores import Scores, TransferRow, Verdict
+from multitune.core.results.scores import OF_ONE_RUN, Scores, TransferRow, Verdict
 from multitune.core.routing_versions import require_table
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
@@ -35,7 +35,7 @@ from multitune.training.prepare import PreparedRun, prepare_run
 
 Parse = Callable[[TaskInput, Sequence[Prediction]], list[Prediction]]
 SEEN = 2000  # training rows that the types of entities are taken from
-BETTER: dict[Verdict, Better] = {"helped": "better", "hurt": "worse", "cannot tell": "cannot tell"}  # ours
+BETTER: dict[Verdict, Better] = dict(zip(OF_ONE_RUN, ("better", "worse", "cannot tell"), strict=True))  # ours
 
 
 def compare_folder(

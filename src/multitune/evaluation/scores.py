@@ -7,6 +7,7 @@ what was kept. So do the retention sets, which nothing trains on.
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 
@@ -33,6 +34,7 @@ from multitune.inference.predict import Subject, chosen_rows, predict_task, rows
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
+SAME, EMPTY = 0.9, 0.1  # shares of the rows above which answers are degenerate
 BySubject = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
 
 
@@ -110,8 +112,25 @@ def _task_scores(item: TaskInput, by_subject: BySubject) -> TaskScores:
             answers = by_task[item.name]
             score = task.score(answers)
             loss = fmean(p.loss for p in answers if p.loss is not None)
-            scores[subject] = SubjectScore(score=score.value, examples=score.examples, loss=loss, extra=score.extra)
+            scores[subject] = SubjectScore(
+                score=score.value,
+                examples=score.examples,
+                loss=loss,
+                extra=score.extra,
+                degenerate=degenerate([one.output for one in answers], [str(one.gold) for one in answers]),
+            )
     return TaskScores(kind=task.config.kind, metric=task.metric.name, scores=scores)
+
+
+def degenerate(outputs: Sequence[str], golds: Sequence[str]) -> str:
+    """What is wrong with answers as a whole: nearly all the same where the right ones differ, or empty."""
+    (most, times), rows = Counter(outputs).most_common(1)[0], len(outputs)
+    commonest = Counter(golds).most_common(1)[0][1]
+    if outputs.count("") > EMPTY * rows:
+        return f"{outputs.count('')} of {rows} answers are empty"
+    if times > SAME * rows and commonest <= SAME * rows and rows > 1:
+        return f"answers {most[:40]!r} to {times} of {rows} rows"
+    return ""
 
 
 def _transfer(

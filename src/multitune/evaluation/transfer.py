@@ -1,4 +1,8 @@
-"""What training together did to each task against training alone: helped, hurt or cannot tell."""
+"""What training together did to each task against training alone: gained, lost, or cannot tell.
+
+With one training of each side the words are `ahead in this run` and `behind in this run`: resampled rows say nothing
+of what another seed would have given. `helped` and `hurt` need several seeds.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +14,14 @@ import numpy as np
 
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
-from multitune.core.results.scores import VERDICTS, Difference, TransferRow, TransferSummary, TransferTable, Verdict
+from multitune.core.results.scores import (
+    Difference,
+    TransferRow,
+    TransferSummary,
+    TransferTable,
+    Verdict,
+    verdicts_of,
+)
 from multitune.core.seeds import generator
 from multitune.evaluation.stats import (
     BootstrapPlan,
@@ -77,7 +88,7 @@ def adjusted(rows: Sequence[TransferRow], confidence: float) -> list[TransferRow
     """The rows with p adjusted by Holm for their number, and the verdicts that follow; a task may come repeatedly."""
     p_values = holm({str(place): row.p for place, row in enumerate(rows)}).values()  # in the given order
     return [
-        row.model_copy(update={"p_holm": p, "verdict": verdict(row, p, confidence)})
+        row.model_copy(update={"p_holm": p, "verdict": verdict(row, p, confidence, row.seeds)})
         for row, p in zip(rows, p_values, strict=True)
     ]
 
@@ -115,6 +126,7 @@ def _over_seeds(
             "p": p,
             "p_holm": p,
             "p_mcnemar": None,
+            "seeds": len(pairs),
         }
     )
     return row, differences
@@ -125,18 +137,19 @@ def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]
     return alone, _matched(task, "together", pair.together, alone)
 
 
-def verdict(interval: Difference, p: float, confidence: float) -> Verdict:
-    """helped or hurt where the interval leaves out zero and p is below 1 − confidence; else cannot tell."""
+def verdict(interval: Difference, p: float, confidence: float, seeds: int = 1) -> Verdict:
+    """Gained or lost where the interval leaves out zero and p is below 1 − confidence; else cannot tell."""
+    gained, lost, neither = verdicts_of(seeds)
     if p < 1.0 - confidence:
         if interval.low > 0.0:
-            return "helped"
+            return gained
         if interval.high < 0.0:
-            return "hurt"
-    return "cannot tell"
+            return lost
+    return neither
 
 
 def summary(transfers: Sequence[TransferRow], mean: Difference) -> TransferSummary:
-    """Mean and median relative change and mean points over the tasks, and who was helped or hurt.
+    """Mean and median relative change and mean points over the tasks, and who gained or lost.
 
     Args:
         transfers: a row per task.
@@ -155,7 +168,10 @@ def summary(transfers: Sequence[TransferRow], mean: Difference) -> TransferSumma
         points_low=100.0 * mean.low,
         points_high=100.0 * mean.high,
         left_out=tuple(row.task for row in transfers if row not in counted),
-        verdicts={name: tuple(row.task for row in transfers if row.verdict == name) for name in VERDICTS},
+        verdicts={
+            name: tuple(row.task for row in transfers if row.verdict == name)
+            for name in verdicts_of(max(row.seeds for row in transfers))
+        },
     )
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
 
+from multitune.core.results.scores import GAINED, LOST
 from multitune.reporting.formatting import DASH, score
 
 Tone = Literal["", "helped", "hurt", "unsure", "quiet"]
-TONES: dict[Any, Tone] = {"helped": "helped", "hurt": "hurt", "cannot tell": "unsure"}
+TONES: dict[Any, Tone] = {**dict.fromkeys(GAINED, "helped"), **dict.fromkeys(LOST, "hurt"), "cannot tell": "unsure"}
 
 
 @dataclass(frozen=True, slots=True)

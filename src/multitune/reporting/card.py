@@ -74,6 +74,7 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         routing=routing_parts(folder),
         data=_data(config, one, tasks, record),
         smallest=min(scores.tasks[task].scores[one.name].examples for task in tasks),
+        degenerate=[f"{task}: {text}" for task in tasks if (text := scores.tasks[task].scores[one.name].degenerate)],
         undecided=[row.task for row in (table.tasks if table else ()) if row.verdict == "cannot tell"],
         left_out={name: sum(map(len, record[name].too_long.values())) for name in tasks if name in record},
         copied=config.base.endswith(".gguf") or config.base in ALIASES,

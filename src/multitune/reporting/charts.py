@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from multitune.core.results.scores import GAINED, LOST
 from multitune.reporting import svg
 from multitune.reporting.blocks import Chart, Sheet
 from multitune.reporting.formatting import interval, minus, signed
@@ -12,7 +13,7 @@ from multitune.reporting.training_curves import Curve, Shares, smoothed, thinned
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-VERDICTS = {"helped": svg.BLUE, "hurt": svg.VERMILION}
+VERDICTS: dict[str, str] = {**dict.fromkeys(GAINED, svg.BLUE), **dict.fromkeys(LOST, svg.VERMILION)}
 LETTER = 6.9  # pixels that a letter takes on average
 SMALL = (330.0, 210.0)  # a picture among many, in pixels
 FOREST = ("task", "difference", "low", "high", "verdict")  # columns of its numbers

@@ -30,7 +30,8 @@ def transfer_parts(scores: Scores) -> list[str]:
             f"**{inert(name)}**: {inert(summary_line(table.summary))}",
             markdown_table(transfer_table(scores, [name])),
         ]
-    return [*parts, inert(transfer_note(scores))] if parts else []
+    warnings = [f"Warning: {inert(warning)}" for warning in scores.warnings]
+    return [*parts, inert(transfer_note(scores)), *warnings] if parts else []
 
 
 def kept_parts(scores: Scores, adapter: str | None = None) -> list[str]:

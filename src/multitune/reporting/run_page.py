@@ -81,6 +81,8 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         f"{scores.resamples:,} resamples; p adjusted for the number of tasks (Holm). A filled point is a verdict, a "
         "hollow one may be chance."
     )
+    if scores.warnings:
+        lead += f" Mind these answers: {'; '.join(scores.warnings)}."
     return Section(f"{id}-scores", "Task by task", lead, blocks)
 
 

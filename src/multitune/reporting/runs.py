@@ -9,7 +9,7 @@ from typing import Any
 from multitune.config.text import read_text, read_yaml
 from multitune.core.errors import ConfigError, RunFolderError
 from multitune.core.results.run import DataRecord, FolderKind, RunSummary, State, Versions
-from multitune.core.results.scores import Scores, TransferSummary, Verdict
+from multitune.core.results.scores import GAINED, LOST, Scores, TransferSummary, Verdict
 from multitune.core.results.study import Findings, TrialsReport
 from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import Folder, RunFolder, StudyFolder, TuneFolder
@@ -132,13 +132,12 @@ def _summary(
 
 
 def best_verdicts(scores: Scores) -> dict[Verdict, int] | None:
-    """How many tasks were helped, hurt and "cannot tell", under the adapter with the most gain; None: no table."""
+    """How many tasks have each verdict, under the adapter with the most gain; None: no table."""
     if not scores.transfer:
         return None
 
     def gain(summary: TransferSummary) -> tuple[int, float]:
-        verdicts = summary.verdicts
-        return len(verdicts.get("helped", ())) - len(verdicts.get("hurt", ())), summary.mean_points
+        return summary.count(GAINED) - summary.count(LOST), summary.mean_points
 
     best = max((table.summary for table in scores.transfer.values()), key=gain)
     return {verdict: len(tasks) for verdict, tasks in best.verdicts.items()}

@@ -11,7 +11,7 @@ from multitune.reporting.formatting import millions
 
 
 def summary_line(summary: TransferSummary) -> str:
-    """One line over all tasks: how many were helped or hurt, and by how much."""
+    """One line over all tasks: how many gained or lost, and by how much."""
     counts = ", ".join(f"{verdict} {len(tasks)}" for verdict, tasks in summary.verdicts.items())
     changes = [f"mean {summary.points_text}"]
     if summary.delta_m is not None and summary.median_change is not None:

@@ -1,9 +1,9 @@
 """The answers on top of a run's page: did mixing help, whom did it hurt, what should ship, can I trust it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from multitune.core.bases import BASE
-from multitune.core.results.scores import VERDICTS, TransferRow, Verdict
+from multitune.core.results.scores import GAINED, LOST, UNDECIDED, VERDICTS, TransferRow, Verdict
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import interval, listed, percent, signed
 from multitune.reporting.training_curves import Curve, Spent
@@ -16,14 +16,18 @@ def verdict(facts: RunFacts) -> str:
     rows = [row for _, row in facts.rows()]
     if not rows:
         return "Nothing was measured yet, so there is no verdict."
-    by = by_verdict(rows)
     what, n = _subject(facts), len(rows)
-    parts = [f"{what} helped {_counted(by['helped'], n)}" if by["helped"] else f"{what} helped none"]
-    parts.append(f"hurt {listed(by['hurt'])}" if by["hurt"] else "hurt none")
-    if not by["helped"] and not by["hurt"]:
+    several = max(row.seeds for row in rows) > 1
+    gains, losses = ("helped", "hurt") if several else ("was ahead on", "was behind on")
+    gained, lost, undecided = (_tasks(rows, words) for words in (GAINED, LOST, UNDECIDED))
+    parts = [f"{what} {gains} {_counted(gained, n)}" if gained else f"{what} {gains} none"]
+    parts.append(f"{losses} {listed(lost)}" if lost else f"{losses} none")
+    if not gained and not lost:
         parts[-1] += " beyond chance"
-    elif by["cannot tell"]:
-        parts.append(f"left {_counted(by['cannot tell'], n, names=False)} undecided")
+    elif undecided:
+        parts.append(f"left {_counted(undecided, n, names=False)} undecided")
+    if not several:
+        parts[0] = f"In this run {parts[0][0].lower()}{parts[0][1:]}"
     sentence = ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else parts[0]
     ship = shipping(facts)
     return f"{sentence}; ship {ship}." if ship else f"{sentence}."
@@ -32,6 +36,10 @@ def verdict(facts: RunFacts) -> str:
 def by_verdict(rows: Sequence[TransferRow]) -> dict[Verdict, list[str]]:
     """Verdict -> tasks."""
     return {verdict: [row.task for row in rows if row.verdict == verdict] for verdict in VERDICTS}
+
+
+def _tasks(rows: Sequence[TransferRow], words: Collection[Verdict]) -> list[str]:
+    return [row.task for row in rows if row.verdict in words]
 
 
 def _subject(facts: RunFacts) -> str:
@@ -81,7 +89,7 @@ def _helped(facts: RunFacts) -> str:
     points, low, high = _mean_points(facts)
     change = f"On average scores moved by {signed(points, 1)} points {interval(low, high, 1)}".rstrip()
     reference = "the adapters trained alone" if any(row.against == "alone" for row in rows) else "the base"
-    gains = [f"{row.task} ({signed(100 * row.difference, 1)})" for row in rows if row.verdict == "helped"]
+    gains = [f"{row.task} ({signed(100 * row.difference, 1)})" for row in rows if row.verdict in GAINED]
     if not gains:
         lead = "Not beyond what chance explains"
         if low is not None and low > 0:
@@ -89,7 +97,8 @@ def _helped(facts: RunFacts) -> str:
         elif high is not None and high < 0:
             lead = "No, and the mean fell by more than chance explains"
         return f"{lead}. {change} against {reference}."
-    return f"Yes, for {listed(gains)}. {change} against {reference}."
+    sure = "Yes, for" if max(row.seeds for row in rows) > 1 else "In this run, for"
+    return f"{sure} {listed(gains)}. {change} against {reference}."
 
 
 def _mean_points(facts: RunFacts) -> tuple[float, float | None, float | None]:
@@ -104,7 +113,7 @@ def _mean_points(facts: RunFacts) -> tuple[float, float | None, float | None]:
 
 def _hurt(facts: RunFacts) -> str:
     rows = [row for _, row in facts.rows()]
-    hurt = [f"{row.task} ({signed(100 * row.difference, 1)})" for row in rows if row.verdict == "hurt"]
+    hurt = [f"{row.task} ({signed(100 * row.difference, 1)})" for row in rows if row.verdict in LOST]
     undecided = [row for row in rows if row.verdict == "cannot tell"]
     text = f"{listed(hurt)}." if hurt else "No task beyond what chance explains."
     if undecided:

@@ -8,7 +8,7 @@ import numpy as np
 
 from multitune.config.study import Alone
 from multitune.core.records import Split
-from multitune.core.results.scores import TransferRow, TransferTable, Verdict
+from multitune.core.results.scores import TransferRow, TransferTable
 from multitune.core.results.study import (
     ArmRecord,
     Budget,
@@ -202,8 +202,8 @@ def _sentence(outcome: Outcome, comparisons: Mapping[str, StudyComparison], budg
     parts: list[str] = []
     for budget in budgets:
         total = comparisons[f"recommended against {budget}"].summary
-        moved: tuple[Verdict, ...] = ("helped", "hurt")
-        sure = [f"{verdict} {', '.join(total.verdicts[verdict])}" for verdict in moved if total.verdicts[verdict]]
+        moved = {word: tasks for word, tasks in total.verdicts.items() if tasks and word != "cannot tell"}
+        sure = [f"{word} {', '.join(tasks)}" for word, tasks in moved.items()]
         parts.append(f"{total.points_text} at {budget.replace('_', ' ')} ({'; '.join(sure) or 'no task by itself'})")
     return f"{lead}: against each alone {' and '.join(parts)}."
 

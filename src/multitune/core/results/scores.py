@@ -1,15 +1,27 @@
 """scores.json: every subject's score on every task, what training together did, and what was kept of the base."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from multitune.core.bases import BASE
 from multitune.core.results.base import Document, Record
 
-Verdict = Literal["helped", "hurt", "cannot tell"]
-VERDICTS: tuple[Verdict, ...] = ("helped", "hurt", "cannot tell")
+Verdict = Literal["helped", "hurt", "ahead in this run", "behind in this run", "cannot tell"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+# Rows alone show how one training came out; only several trainings show what training does.
+OF_ONE_RUN: tuple[Verdict, Verdict, Verdict] = ("ahead in this run", "behind in this run", "cannot tell")
+OF_SEEDS: tuple[Verdict, Verdict, Verdict] = ("helped", "hurt", "cannot tell")
+GAINED: tuple[Verdict, ...] = (OF_SEEDS[0], OF_ONE_RUN[0])
+LOST: tuple[Verdict, ...] = (OF_SEEDS[1], OF_ONE_RUN[1])
+UNDECIDED: tuple[Verdict, ...] = ("cannot tell",)
 Against = Literal["alone", "base"]
+
+
+def verdicts_of(seeds: int) -> tuple[Verdict, Verdict, Verdict]:
+    """The words for gained, lost and neither, where both sides were trained with so many seeds."""
+    return OF_SEEDS if seeds > 1 else OF_ONE_RUN
 
 
 class Difference(Record):
@@ -27,6 +39,7 @@ class SubjectScore(Record):
     examples: int
     loss: float  # mean over the rows, nats per answer token
     extra: dict[str, float] = Field(default_factory=dict[str, float])  # other metrics of the same rows
+    degenerate: str = ""  # what is wrong with its answers as a whole, if anything
 
 
 class TaskScores(Record):
@@ -52,6 +65,7 @@ class TransferRow(Difference):
     p_mcnemar: float | None = None  # of the share of right answers; None: examples are not right or wrong
     reference: str = "alone"  # the subject that it is compared with
     against: Against = "alone"  # what that subject is
+    seeds: int = 1  # trainings of each side
 
     @property
     def before(self) -> float:
@@ -76,6 +90,10 @@ class TransferSummary(Record):
     points_high: float | None = None
     left_out: tuple[str, ...] = ()  # tasks without a relative change: |reference| is below 0.05
     verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
+
+    def count(self, words: Collection[Verdict]) -> int:
+        """Tasks with any of some verdicts."""
+        return sum(len(tasks) for verdict, tasks in self.verdicts.items() if verdict in words)
 
     @property
     def points_text(self) -> str:
@@ -117,6 +135,7 @@ class Scores(Document):
     """The final table of a run. A subject is `base` or an adapter; each compared adapter has a transfer table."""
 
     REMEDY = "multitune eval RUN"
+    schema_version: int = 2
 
     split: str
     confidence: float = Field(gt=0.0, lt=1.0)
@@ -125,6 +144,29 @@ class Scores(Document):
     transfer: dict[str, TransferTable]  # adapter -> its table
     general: dict[str, GeneralLoss] = Field(default_factory=dict[str, GeneralLoss])
     retention: dict[str, RetentionScores] = Field(default_factory=dict[str, RetentionScores])
+
+    @classmethod
+    def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
+        """Version 2 says `ahead in this run` where older ones, of one training, said `helped`."""
+        if version != 1:
+            return value
+        words = dict(zip(OF_SEEDS, OF_ONE_RUN, strict=True))
+        for table in value.get("transfer", {}).values():
+            for row in table["tasks"]:
+                row["verdict"] = words.get(row["verdict"], row["verdict"])
+            verdicts = table["summary"]["verdicts"]
+            table["summary"]["verdicts"] = {words.get(word, word): tasks for word, tasks in verdicts.items()}
+        return value
+
+    @property
+    def warnings(self) -> list[str]:
+        """Adapters that answer alike whatever is asked: what they score says little of what was learnt."""
+        return [
+            f"{subject} on {task}: {score.degenerate}"
+            for task, found in self.tasks.items()
+            for subject, score in found.scores.items()
+            if score.degenerate and subject != BASE
+        ]
 
     def joined_with(self, other: "Scores") -> "Scores":
         """These scores with the tasks and transfer tables of a task that joined later."""

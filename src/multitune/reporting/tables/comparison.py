@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from multitune.core.results.comparison import Better, ModelComparison, Parsing, RunComparison
-from multitune.core.results.scores import Verdict
+from multitune.core.results.scores import GAINED, LOST, Verdict
 from multitune.reporting.blocks import TONES, Cell, Table, header, number
 from multitune.reporting.formatting import chance, count, score_interval, span
 
 VERDICTS: dict[Better, Verdict] = {"better": "helped", "worse": "hurt", "cannot tell": "cannot tell"}  # for colours
-BETTER = {verdict: better for better, verdict in VERDICTS.items()}
+BETTER: dict[Verdict, Better] = {
+    **dict.fromkeys(GAINED, "better"),
+    **dict.fromkeys(LOST, "worse"),
+    "cannot tell": "cannot tell",
+}
 PARSING: dict[Parsing, str] = {
     "strict": "outputs parsed as the task does: an answer in another form is wrong",
     "lenient": "outputs parsed for what they mean, whatever their form, of all models alike",

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from multitune.core.results.scores import VERDICTS
+from multitune.core.results.scores import GAINED, LOST, UNDECIDED
 from multitune.core.results.study import (
     ArmRecord,
     ArmScore,
@@ -67,12 +67,12 @@ def variants_table(found: Findings, *, id: str = "") -> Table:
             Cell(row.schedule),
             number(row.general, percent),
             number(row.validation),
-            *(number(len(row.summary.verdicts[verdict]), count) for verdict in VERDICTS),
+            *(number(row.summary.count(words), count) for words in (GAINED, LOST, UNDECIDED)),
             Cell(row.summary.points_text, value=row.summary.mean_points),
         ]
         for row in found.variants
     ]
-    columns = header("schedule", ["general data", "mean on validation", *VERDICTS, "mean"])
+    columns = header("schedule", ["general data", "mean on validation", "gained", "lost", "cannot tell", "mean"])
     return Table(f"{id}variants", "All tasks together, otherwise mixed", columns, rows)
 
 
@@ -87,7 +87,7 @@ def helps_table(helps: Helps, *, id: str = "") -> Table:
             low, high = (matrix[place][at] if matrix else None for matrix in (helps.low, helps.high))
             verdict = helps.verdict[place][at] if helps.verdict else None
             strength = None if points is None or place == at else max(-1.0, min(1.0, points / FULL_POINTS))
-            mark = {"helped": " ▲", "hurt": " ▼"}.get(verdict or "", "")
+            mark = " ▲" if verdict in GAINED else " ▼" if verdict in LOST else ""
             text = "" if place == at else signed(points, 1) + mark
             tone = TONES[verdict] if verdict else ""
             cells.append(Cell(text, value=DASH if points is None else points, tone=tone, strength=strength))
