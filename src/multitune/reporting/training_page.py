@@ -77,7 +77,7 @@ def _names(order: Sequence[Curve], first: tuple[str, str]) -> Mapping[str, str]:
 def _chosen(selection: Selection, id: str) -> Table:
     rows: list[list[Cell]] = []
     for name, kept in selection.adapters.items():
-        cells = [Cell(name), number(kept.chosen, count), Cell(f"best {kept.by}", tone="quiet")]
+        cells = [Cell(name), number(kept.chosen, count), Cell(kept.why or f"best {kept.by}", tone="quiet")]
         best = [kept.best.get(criterion) for criterion in CRITERIA]
         cells += [number(one.step if one else None, count) for one in best]
         own = [f"{key.removeprefix('task:')} {one.step}" for key, one in kept.best.items() if key.startswith("task:")]
