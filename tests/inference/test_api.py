@@ -1,5 +1,6 @@
 """A chat model behind an API, against a server that limits, stalls, answers rubbish or dies."""
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,16 @@ def row(number: int) -> Example:
 
 def echo(request: Request) -> Response:
     return completion(f"said {request.prompt}")
+
+
+class _Ten:
+    """Every prompt has ten tokens."""
+
+    def encode_prompts(self, prompts: Sequence[str]) -> list[range]:
+        return [range(10) for _ in prompts]
+
+
+TEN: Any = _Ten()
 
 
 @dataclass
@@ -69,11 +80,10 @@ def put(
     model = ApiModel(
         CachedClient(client, store),
         ledger,
-        system="be brief",
-        count_tokens=lambda prompt: 10,
         parameters=fields.get("parameters", {}),
         concurrency=policy.concurrency,
     )
+    model.read_as("a", TEN, "be brief")
     completions = model.generate(rows or [row(n) for n in range(count)], 20)
     return [one.text for one in completions], Asked(model, ledger)
 
@@ -148,6 +158,7 @@ def test_a_server_that_stays_busy_is_given_up(busy: Response, times: str, store:
         (Response(200, "[]"), "without a choice"),
         (Response(200, json.dumps({"choices": []})), "without a choice"),
         (Response(200, json.dumps({"choices": [{"text": "old style"}]})), "without a choice"),
+        (Response(200, '{"choices": [{"mess', {"content-type": "application/json"}), "not JSON, but"),
         (Response(drop=True), "no connection"),
         (Response(200, "x", {"content-encoding": "gzip"}), "not JSON"),
     ],
@@ -306,6 +317,36 @@ def test_a_used_up_quota_is_the_users_to_settle(store: ResponseCache) -> None:
     broke = failure(429, "You exceeded your quota (insufficient_quota)")
     with serving(lambda request: broke) as server, pytest.raises(RefusedError, match="insufficient_quota"):
         put(server, store)
+    assert len(server.requests) == 1
+
+
+def test_only_openai_itself_learns_of_the_account(store: ResponseCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-1")
+    with serving(echo) as server:
+        put(server, store, 1)
+    assert not {"openai-organization", "openai-project"} & set(server.requests[0].headers)
+
+
+def test_a_fault_gives_up_the_requests_that_wait(store: ResponseCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one request waits for a busy server, without end, another is refused."""
+    cancelled: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(seconds)
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", sleep)
+    busy, refused = failure(429, "slow down", retry_after="60"), failure(401, "no")
+
+    def answer(request: Request) -> Response:
+        return busy if request.number == 0 else refused
+
+    with serving(answer) as server, pytest.raises(RefusedError, match="not accepted"):
+        put(server, store, 2, concurrency=2)
+    assert cancelled == [60.0] and len(server.requests) == 2
 
 
 def test_a_chat_api_tells_no_likelihoods(store: ResponseCache) -> None:

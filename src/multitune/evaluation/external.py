@@ -149,16 +149,16 @@ def _ask_server(name: str, tasks: Sequence[ComparisonTask], options: RemoteOptio
     if endpoint.key and endpoint.api_base.startswith("http://") and not endpoint.is_local:
         observe(NoteEvent(text=f"the key goes to {endpoint.api_base} unencrypted; https:// would hide it"))
     client = CachedClient(OpenAIClient(endpoint, options.policy), ResponseCache(cache_folder() / ANSWERS))
-    run, ledger = tasks[0].run, Ledger(options.caps, options.prices)
+    ledger = Ledger(options.caps, options.prices)
     model = ApiModel(
         client,
         ledger,
-        system=run.config.system,
-        count_tokens=lambda prompt: len(run.chat.encode_prompts([prompt])[0]),
         parameters=options.parameters,
         concurrency=options.policy.concurrency,
         progress=lambda done, of: observe(ProgressEvent(what="answers", done=done, of=of)),
     )
+    for task in tasks:  # one that joined may have a system text of its own
+        model.read_as(task.item.name, task.run.chat, task.run.config.system)
     most = {task.item.name: options.max_tokens or longest_answer(task.item) + CHATTER for task in tasks}
     requests = [one for task in tasks for one in model.requests(task.examples, most[task.item.name])]
     model.book_known(requests)

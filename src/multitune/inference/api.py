@@ -8,6 +8,7 @@ from typing import Any, final
 
 from multitune.core.errors import InputError, MultituneError
 from multitune.core.records import Example
+from multitune.data.tokenizer import ChatFormat
 from multitune.inference.budget import Ledger
 from multitune.inference.chat import ChatAnswer, ChatRequest, chat_messages, request_key
 from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
@@ -32,8 +33,6 @@ class ApiModel(LanguageModel):
         client: ChatClient,
         ledger: Ledger,
         *,
-        system: str | None,
-        count_tokens: Callable[[str], int],
         parameters: Mapping[str, Any],
         concurrency: int = 8,
         progress: Progress | None = None,
@@ -43,17 +42,25 @@ class ApiModel(LanguageModel):
         Args:
             client: whom to ask.
             ledger: what may be used, and was.
-            system: the system message before every prompt.
-            count_tokens: of a prompt, for estimates.
             parameters: of every request; None takes one out. `max_tokens` stands for the most of an answer.
             concurrency: requests at once.
             progress: is told after every answer.
         """
         self._client, self._ledger = client, ledger
-        self._system, self._count_tokens = system, count_tokens
+        self._formats: dict[str, tuple[ChatFormat, str | None]] = {}
         self._parameters, self._concurrency, self._progress = parameters, concurrency, progress
         self.answers: dict[str, ChatAnswer] = {}
         self.cut_short: dict[str, int] = {}
+
+    def read_as(self, task: str, chat: ChatFormat, system: str | None) -> None:
+        """Say how the rows of a task are asked.
+
+        Args:
+            task: its name.
+            chat: counts the tokens of a prompt, for estimates.
+            system: the message before every prompt.
+        """
+        self._formats[task] = chat, system
 
     def loglikelihood(self, rows: Sequence[Example]) -> Likelihoods:
         """Refused: a chat API tells no likelihoods of given answers."""
@@ -94,16 +101,12 @@ class ApiModel(LanguageModel):
         parameters = {name: value for name, value in given.items() if value is not None}
         limits = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
         most = next((limit for limit in limits if isinstance(limit, int)), max_new_tokens)
-        return [
-            ChatRequest(
-                place=f"task {row.task!r}, row {row.id!r}",
-                messages=chat_messages(row.prompt, self._system),
-                parameters=parameters,
-                prompt_tokens=self._count_tokens(row.prompt),
-                most_answer_tokens=most,
-            )
-            for row in rows
-        ]
+        found: list[ChatRequest] = []
+        for row in rows:
+            chat, system = self._formats[row.task]
+            messages, tokens = chat_messages(row.prompt, system), len(chat.encode_prompts([row.prompt])[0])
+            found.append(ChatRequest(f"task {row.task!r}, row {row.id!r}", messages, parameters, tokens, most))
+        return found
 
     def book_known(self, requests: Sequence[ChatRequest]) -> None:
         """Take over the answers that were paid for earlier; they count against the caps as well."""
@@ -131,7 +134,10 @@ class _Call:
         """Ask with so many workers."""
         waiting = iter(self.missing.items())
         try:
-            await asyncio.gather(*(self._work(waiting) for _ in range(concurrency)))
+            workers = [asyncio.create_task(self._work(waiting)) for _ in range(concurrency)]
+            for outcome in await asyncio.gather(*workers, return_exceptions=True):
+                if isinstance(outcome, BaseException) and not isinstance(outcome, asyncio.CancelledError):
+                    raise outcome
         finally:
             await self.client.close()
 
@@ -141,6 +147,7 @@ class _Call:
                 self.answers[key] = await self._answer(request)
             except MultituneError as error:
                 self.fault = self.fault or error
+                self.client.stop_waiting()
             if self.fault is not None:
                 return
             if self.progress is not None:

@@ -1,5 +1,6 @@
 """One request to a model behind an OpenAI-compatible API, by the official client; errors name the remedy."""
 
+import asyncio
 import logging
 import re
 from abc import ABC, abstractmethod
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from multitune.core.errors import MissingExtraError, RefusedError, ServerError, suggest
-from multitune.inference.chat import ChatAnswer, ChatRequest, Endpoint, ResponseCache
+from multitune.inference.chat import OPENAI, ChatAnswer, ChatRequest, Endpoint, ResponseCache
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -45,6 +46,10 @@ class ChatClient(ABC):
         """
 
     @abstractmethod
+    def stop_waiting(self) -> None:
+        """Give up the requests that wait to be sent again; those that were sent come to their end."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Let connections go; the next request opens new ones."""
 
@@ -65,6 +70,10 @@ class CachedClient(ChatClient):
         answer = await self._client.answer(request)
         self._cache.keep(self.endpoint, request, answer)
         return answer
+
+    def stop_waiting(self) -> None:
+        """As the client does."""
+        self._client.stop_waiting()
 
     async def close(self) -> None:
         """As the client does."""
@@ -90,6 +99,7 @@ class OpenAIClient(ChatClient):
         self._openai: Any = openai
         self.endpoint, self._policy = endpoint, policy
         self._opened: AsyncOpenAI | None = None
+        self._waiting: set[asyncio.Task[Any]] = set()  # that got no answer and may ask again
 
     async def answer(self, request: ChatRequest) -> ChatAnswer:
         """A chat completion; what is none is asked for again."""
@@ -103,6 +113,8 @@ class OpenAIClient(ChatClient):
                     messages=[dict(message) for message in request.messages],  # pyright: ignore[reportArgumentType]
                     extra_body=dict(request.parameters),
                 )
+            except ValueError as error:  # JSON that was cut short
+                completion = str(getattr(error, "doc", error))
             except openai.APIStatusError as error:
                 raise await self._refusal(request, error) from error
             except openai.APITimeoutError as error:
@@ -119,6 +131,11 @@ class OpenAIClient(ChatClient):
             _log.warning("%s: %s; asked again (%s)", base, fault, request.place)
         raise ServerError(f"{base}: {fault} ({request.place}, asked {tries} times)")
 
+    def stop_waiting(self) -> None:
+        """Cancel the tasks that sleep before they ask again."""
+        for task in self._waiting:
+            task.cancel()
+
     async def close(self) -> None:
         """Close the connections."""
         if self._opened is not None:
@@ -133,17 +150,33 @@ class OpenAIClient(ChatClient):
                 timeout=openai.Timeout(timeout, connect=min(10.0, timeout)),
                 follow_redirects=False,
                 trust_env=not self.endpoint.is_local,  # no proxy on the way to this machine
-                event_hooks={} if self.endpoint.key else {"request": [_without_key]},
+                event_hooks={"request": [self._before], "response": [self._behind]},
             )
-            self._opened = openai.AsyncOpenAI(
+            client = openai.AsyncOpenAI(
                 base_url=self.endpoint.api_base,
                 api_key=self.endpoint.key or "none",
-                organization="" if self.endpoint.is_local else None,
                 max_retries=self._policy.retries,
                 http_client=http,
             )
+            if self.endpoint.api_base != OPENAI:  # taken from the environment, they are nobody else's business
+                client.organization = client.project = None
+            self._opened = client
         assert self._opened is not None
         return self._opened
+
+    async def _before(self, request: Any) -> None:
+        """A request is sent."""
+        self._waiting.discard(_this_task())
+        if not self.endpoint.key:
+            request.headers.pop("authorization", None)
+
+    async def _behind(self, response: Any) -> None:
+        """A response begins: after a failure its task may soon wait; a used-up quota waiting does not change."""
+        if response.status_code >= 400:
+            await response.aread()
+            if QUOTA in response.text:
+                response.headers["x-should-retry"] = "false"
+            self._waiting.add(_this_task())
 
     async def _refusal(self, request: ChatRequest, error: "APIStatusError") -> RefusedError | ServerError:
         base, status, reason = self.endpoint.api_base, error.status_code, self._reason(error)
@@ -196,8 +229,10 @@ def _asked(error: Any) -> str:
     return "asked once" if retries == "0" else f"asked {int(retries) + 1} times"
 
 
-async def _without_key(request: Any) -> None:
-    request.headers.pop("authorization", None)
+def _this_task() -> "asyncio.Task[Any]":
+    task = asyncio.current_task()
+    assert task is not None, "hooks run within a request"
+    return task
 
 
 def _read(completion: Any, request: ChatRequest) -> ChatAnswer | str:

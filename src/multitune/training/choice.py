@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from multitune.core.results.base import Record
+from multitune.core.seeds import generator
 
 Criterion = Literal["mean", "worst", "weighted"]
 ALPHA, RESAMPLES = 0.05, 1000
@@ -104,7 +105,7 @@ class _Leads:
 
     def _margin(self, place: int) -> float:
         """The lead that chance explains at one look, where all looks are as good as the last."""
-        random = np.random.default_rng(SEED)
+        random = generator(SEED, "looks")
         means: list[np.ndarray] = []  # of each task, (look, resample)
         for rows in self._rows:
             count = rows.shape[1]
