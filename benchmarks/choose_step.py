@@ -1,8 +1,8 @@
 """Which rule of choosing an adapter's step is best on test: every look of a run is answered on validation and on test.
 
-`make bench PART=choose_step`: the demo's adapters (SEEDS=17,18,19, LOOKS=6 looks each), then each rule on the same
-looks. A rule sees validation rows alone; what it chose is measured on test rows. RAW=file keeps the looks, and takes
-them from there when it exists.
+`make bench PART=choose_step`: the demo's single-task adapters (SEEDS=17,18,19, six LOOKS each), then each rule on the
+same looks. A rule sees validation rows alone; what it chose is measured on test rows. RAW=file keeps the looks, and
+takes them from there when it exists.
 """
 
 import json
@@ -95,7 +95,7 @@ def looks_of(seed: int) -> dict[str, dict[str, Look]]:
     with tempfile.TemporaryDirectory() as folder:
         config = load_config(DEMO, [f"output={folder}", f"seed={seed}"])
         tasks = tuple(task for task in config.tasks if task.name in TASKS)
-        plain = prepare_run(config.model_copy(update={"tasks": tasks}))
+        plain = prepare_run(config.model_copy(update={"tasks": tasks, "adapters": "per_task"}))
         run = RunFolder(Path(folder) / "looks")
         run.path.mkdir()
         bank = AdapterBank(load_backbone(plain.ref, plain.config.device, plain.config.dtype))

@@ -66,13 +66,13 @@ def save_adapter(adapter: Adapter, folder: Path, bank: AdapterBank, spec: Mappin
     for module, (a, b) in adapter.tensors().items():
         tensors[f"{PREFIX}{module}.lora_A.weight"] = a.detach().to("cpu").contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = b.detach().to("cpu").contiguous()
-    config = peft_config(adapter, bank, card.base)
+    config = _peft_config(adapter, bank, card.base)
     described = {"base": card.base, "fingerprint": card.fingerprint, "spec": dict(card.spec)}
     texts = {CONFIG: json.dumps(config, indent=2) + "\n", CARD: json.dumps(described, indent=2) + "\n"}
     write_folder(folder, texts, {WEIGHTS: tensors})
 
 
-def peft_config(adapter: Adapter, bank: AdapterBank, base: str) -> dict[str, Any]:
+def _peft_config(adapter: Adapter, bank: AdapterBank, base: str) -> dict[str, Any]:
     """The adapter_config.json that makes PEFT and vLLM build the same layers."""
     ranks = {slot.rank for slot in adapter.slots}
     rank = max(ranks)
