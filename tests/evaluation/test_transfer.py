@@ -231,3 +231,26 @@ def test_the_order_of_the_rows_moves_no_interval_of_a_score():
     rows = arm([True, False, True, True] * 8)
     for metric in METRICS_OF_LABELS:
         assert score_interval(METRICS[metric], rows, PLAN) == score_interval(METRICS[metric], rows[::-1], PLAN)
+
+
+@pytest.mark.parametrize("rows", [100, 400])
+def test_four_of_five_tests_show_the_difference_that_is_called_detectable(rows: int) -> None:
+    random = np.random.default_rng(5)
+
+    def trained(gain: float) -> Arms:
+        hard = random.random(rows)  # the same rows are hard for both
+        alone, together = (hard + 0.3 * random.normal(size=rows) < level for level in (0.5, 0.5 + gain))
+        return Arms(arm(alone.tolist()), arm(together.tolist()))
+
+    null = compare({"a": trained(0.0)}, {"a": METRICS["accuracy"]}, PLAN)
+    size = null.summary.detectable["a"]
+    shown = [
+        compare({"a": trained(size)}, {"a": METRICS["accuracy"]}, PLAN).tasks[0].verdict != "cannot tell"
+        for _ in range(100)
+    ]
+    assert 0.6 < np.mean(shown) < 0.95
+
+
+def test_a_decided_task_has_no_detectable_difference() -> None:
+    table = compare({"a": Arms(arm([False] * 30), arm([True] * 30))}, {"a": METRICS["accuracy"]}, PLAN)
+    assert table.summary.detectable == {}

@@ -15,6 +15,7 @@ import numpy as np
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
 from multitune.core.results.scores import (
+    UNDECIDED,
     Difference,
     TransferRow,
     TransferSummary,
@@ -36,6 +37,7 @@ from multitune.evaluation.stats import (
 from multitune.tasks.metrics import Metric
 
 SMALLEST_BASELINE = 0.05  # a change relative to less than this explodes
+POWER = 0.8  # of a test for the smallest difference that it can show
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,24 @@ def _table(measured: Sequence[tuple[TransferRow, np.ndarray]], plan: BootstrapPl
     rows = adjusted([row for row, _ in measured], plan.confidence)
     drawn = np.mean([differences for _, differences in measured], axis=0)  # (resample,) mean over the tasks
     mean = percentile_interval(drawn, fmean(row.difference for row in rows), plan.confidence)
-    return TransferTable(tasks=tuple(rows), summary=summary(rows, mean))
+    errors = {row.task: float(differences.std()) for row, differences in measured}
+    found = {row.task: detectable(errors[row.task], len(rows), plan) for row in rows if row.verdict in UNDECIDED}
+    return TransferTable(tasks=tuple(rows), summary=summary(rows, mean).model_copy(update={"detectable": found}))
+
+
+def detectable(error: float, tasks: int, plan: BootstrapPlan) -> float:
+    """The smallest true difference that such a test shows in four of five cases, in the metric's unit.
+
+    Args:
+        error: standard error of the difference.
+        tasks: that p is adjusted for; the strictest of Holm's levels counts.
+        plan: holds the confidence.
+
+    Source: (z of the two-sided level + z of the power) standard errors, as in Cohen 1988, chapter 2.
+    """
+    from scipy.stats import norm
+
+    return error * float(norm.ppf(1.0 - (1.0 - plan.confidence) / (2 * tasks)) + norm.ppf(POWER))
 
 
 def _over_seeds(

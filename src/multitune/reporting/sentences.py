@@ -7,7 +7,7 @@ from multitune.core.results.comparison import ApiUsage
 from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, TaskChange, View
 from multitune.core.results.scores import TransferSummary
 from multitune.core.results.study import StudyCost
-from multitune.reporting.formatting import millions
+from multitune.reporting.formatting import millions, score
 
 
 def summary_line(summary: TransferSummary) -> str:
@@ -17,7 +17,9 @@ def summary_line(summary: TransferSummary) -> str:
     if summary.delta_m is not None and summary.median_change is not None:
         changes.append(f"Δm {summary.delta_m:+.1%} (median {summary.median_change:+.1%})")
     left_out = f"; Δm without {', '.join(summary.left_out)}, near zero alone" if summary.left_out else ""
-    return f"{counts}; {', '.join(changes)}{left_out}"
+    seen = ", ".join(f"{task} from {score(size)} on" for task, size in summary.detectable.items())
+    undecided = f"; differences that this test would show: {seen}" if seen else ""
+    return f"{counts}; {', '.join(changes)}{left_out}{undecided}"
 
 
 def cost_line(cost: DeploymentCost) -> str:

@@ -90,6 +90,8 @@ class TransferSummary(Record):
     points_high: float | None = None
     left_out: tuple[str, ...] = ()  # tasks without a relative change: |reference| is below 0.05
     verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
+    # Undecided task -> the smallest true difference that four of five such tests would show.
+    detectable: dict[str, float] = Field(default_factory=dict[str, float])
 
     def count(self, words: Collection[Verdict]) -> int:
         """Tasks with any of some verdicts."""
