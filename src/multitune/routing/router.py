@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from multitune.routing.classifiers import (
     open_classifier,
 )
 from multitune.routing.features import Features
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_ABSTAINED = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
 UNSURE = 0.2  # part of them that may be rejected as unsure; the rest as out-of-distribution
@@ -194,7 +197,7 @@ class Router:
             )
         return self.classifier
 
-    def files(self) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
+    def files(self) -> "tuple[dict[str, str], dict[str, dict[str, Tensor]]]":
         """Texts and tensors by file name, for `core.run_folder.write_folder`."""
         import torch
 
