@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.core.events import EventLog, unwatched
+from multitune.core.null_margin import null_margins
 from multitune.core.run_folder import RunFolder
 from multitune.inference.local import LocalModel
 from multitune.inference.predict import predict_task
@@ -33,7 +34,7 @@ DEMO = Path(__file__).parent.parent / "examples" / "finance" / "demo.yaml"
 SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "17,18,19").split(",")]
 LOOKS = int(os.environ.get("LOOKS", "6"))
 TASKS = ("tweets", "entities", "intents")  # reports costs as much as all others, and learns nothing at this length
-RESAMPLES, ALPHA = 1000, 0.05
+RESAMPLES = 1000
 Look = dict[str, dict[str, Any]]  # task -> validation scores and losses by row, and the test score
 
 
@@ -144,13 +145,9 @@ def _beyond_noise(leads: Mapping[str, list[np.ndarray]]) -> list[str]:
         step: np.array([np.mean([lead[rows].mean() for lead, rows in zip(of, draw, strict=True)]) for draw in draws])
         for step, of in leads.items()
     }
-    noise = {step: float(values.std()) for step, values in drawn.items()}
-    moving = [step for step in leads if noise[step] > 0.0]
-    if not moving:
-        return []
-    largest = np.max([(drawn[step] - _mean(leads[step])) / noise[step] for step in moving], axis=0)
-    margin = float(np.quantile(np.maximum(0.0, largest), 1.0 - ALPHA))
-    return [step for step in moving if _mean(leads[step]) > margin * noise[step]]
+    means = {step: _mean(of) for step, of in leads.items()}
+    margins = null_margins(np.array([drawn[step] for step in leads]), np.array([means[step] for step in leads]))
+    return [step for step, margin in zip(leads, margins, strict=True) if means[step] > margin]
 
 
 def _last(looks: Mapping[str, Look]) -> str:

@@ -1,6 +1,7 @@
 """A finished run, opened: what it found, and its adapters, ready to answer.
 
-It keeps its base in memory: whatever is done with it loads the base once at most.
+It keeps its base in memory: whatever its own adapters do loads the base once at most; a comparison loads the other
+model beside it.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -83,10 +84,9 @@ class Run:
     @property
     def scores(self) -> Scores:
         """Scores, verdicts and retention on the run's own rows, joined tasks included."""
-        found = Scores.read(self.folder.scores)
-        for task in self.folder.joined:
-            found = found.joined_with(Scores.read(self.folder.added(task).scores))
-        return found
+        from multitune.reporting.run_scores import read_run_scores
+
+        return read_run_scores(self.folder)
 
     @property
     def routing(self) -> RoutingVersion | None:

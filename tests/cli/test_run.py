@@ -159,6 +159,19 @@ def test_what_is_opened_loads_its_base_once(copied: Path, run_fields: dict[str, 
     assert loads(caplog, everything) == 1
 
 
+def test_a_task_that_joined_is_asked_with_its_own_system_text(copied: Path, run_fields: dict[str, Any]) -> None:
+    run = multitune.open_run(copied)
+    echo = {**run_fields["tasks"][1], "name": "echo"}
+    multitune.add(run, {**run_fields, "name": "more", "tasks": [echo], "general": [], "system": "w70 w71 w72"})
+    joined = run.folder.added("echo")
+    rows = [json.loads(line) for line in Path(echo["data"]).read_text("utf-8").splitlines()]
+    by_prompt = {f"copy {row['text']}": row for row in rows}
+    asked = map(json.loads, joined.prompts("echo", "test").read_text("utf-8").splitlines())
+    answers = run.predict("echo", [by_prompt[one["prompt"]] for one in asked], "echo")
+    stored = read_predictions(joined.predictions("echo", "echo", "test"))
+    assert all(one.text.startswith(kept.output) for one, kept in zip(answers, stored, strict=True))
+
+
 def test_training_evaluation_choice_and_answers_take_one_load(run_file: Path, caplog: Any) -> None:
     def everything() -> None:
         run = multitune.train(run_file, ["train.gradient_checkpointing=true"])

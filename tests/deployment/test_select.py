@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from multitune.core.null_margin import ALPHA
 from multitune.core.records import Prediction
 from multitune.core.results.routing import RoutingChoice
-from multitune.deployment.select import ALPHA, Candidate, choose, costs
+from multitune.deployment.select import Candidate, choose, costs
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.tasks.metrics import METRICS
 

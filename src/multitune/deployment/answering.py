@@ -12,14 +12,13 @@ import numpy as np
 from multitune.config.load import load_config
 from multitune.core.bases import BASE, BaseRef, resolve_base
 from multitune.core.errors import InputError, RouterError, suggest
-from multitune.core.records import Message, Segments
+from multitune.core.records import Message
 from multitune.core.results.base import Record
 from multitune.core.results.run import DataRecord
 from multitune.core.run_folder import RunFolder
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.evaluation.subjects import shipped_adapters
-from multitune.inference.generate import GenerateOptions, generate
-from multitune.inference.labels import score_labels
+from multitune.inference.local import LocalModel
 from multitune.inference.predict import LONGEST_ANSWER
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
@@ -64,6 +63,7 @@ class Answerer:
         self.chat = ChatFormat(load_tokenizer(ref), self.config.system)
         self.bank = AdapterBank(backbone or load_backbone(ref, self.config.device, self.config.dtype))
         self._tuned: dict[str, AdapterBank] = {}  # models that were trained as a whole
+        self._chats: dict[str, ChatFormat] = {}  # of tasks that joined
 
     def close(self) -> Backbone:
         """Give the backbone back without adapters; the answerer is of no more use."""
@@ -95,17 +95,21 @@ class Answerer:
             MultituneError: a prompt does not fit into memory, or outputs are not finite.
         """
         messages = [_checked(one) for one in conversations]
-        prompts = self.chat.encode_conversations(messages)
         if adapter == AUTO and not self._folder.routing_versions:
             adapter = self._of_all_tasks()
-        if adapter != AUTO:
-            texts = self._decode(prompts, [adapter] * len(prompts), max_new_tokens)
-            return [Answer(text=text, adapter=adapter) for text in texts]
-        asked = ["\n\n".join(m["content"] for m in one if m["role"] == "user") for one in messages]
-        routes = self.route(asked)
-        texts = self._decode(prompts, [route.adapter for route in routes], max_new_tokens)
-        pairs = zip(texts, routes, strict=True)
-        return [Answer(text=text, adapter=route.adapter, route=route) for text, route in pairs]
+        routes: list[Decision | None] = [None] * len(messages)
+        if adapter == AUTO:
+            routes = [*self.route(["\n\n".join(m["content"] for m in one if m["role"] == "user") for one in messages])]
+        adapters = [route.adapter if route else adapter for route in routes]
+        texts = [""] * len(messages)
+        for name in dict.fromkeys(adapters):
+            mine = [at for at, one in enumerate(adapters) if one == name]
+            model = self._model(name, self._chat(name))
+            prompts = self._readable(model.chat.encode_conversations([messages[at] for at in mine]))
+            for at, text in zip(mine, model.answer(prompts, max_new_tokens), strict=True):
+                texts[at] = text
+        found = zip(texts, adapters, routes, strict=True)
+        return [Answer(text=text, adapter=name, route=route) for text, name, route in found]
 
     def predict(self, task: str, rows: Sequence[Mapping[str, Any]], adapter: str = AUTO) -> list[Answer]:
         """Answers to rows as they stand in the data of a task; its own template asks, labels are picked by likelihood.
@@ -123,51 +127,48 @@ class Answerer:
         asked = self._tasks[task]
         shipped = shipped_adapters(self._folder, self.config)
         name = shipped.get(task, task) if adapter == AUTO else adapter
-        prompts = self.chat.encode_prompts(asked.prompts(rows))
+        model = self._model(name, self._chat(task))
+        prompts = self._readable(model.chat.encode_prompts(asked.prompts(rows)))
         if asked.config.kind == "classify":
-            bank, inner = self._model(name)
-            labels = self.chat.encode_answers(asked.labels)
-            found = score_labels(bank, inner, prompts, labels, self._room(prompts, labels))
-            texts = [asked.labels[label] for label in found.best]
+            texts = model.pick(prompts, asked.labels)
         else:
-            most = asked.config.max_new_tokens or LONGEST_ANSWER
-            texts = self._decode(prompts, [name] * len(prompts), most)
+            texts = model.answer(prompts, asked.config.max_new_tokens or LONGEST_ANSWER)
         return [Answer(text=text, adapter=name, value=asked.read(text)) for text in texts]
 
-    def _decode(self, prompts: Sequence[np.ndarray], adapters: Sequence[str], max_new_tokens: int) -> list[str]:
-        texts = [""] * len(prompts)
-        options = GenerateOptions(max_new_tokens, self.config.evaluate.batch_size, self._room(prompts))
-        stop = np.array(self.chat.stop_ids[:1], dtype=np.int32)  # in the place of an answer to score
-        for name in dict.fromkeys(adapters):
-            bank, inner = self._model(name)
-            mine = [at for at, adapter in enumerate(adapters) if adapter == name]
-            found, _ = generate(bank, inner, [Segments(prompts[at], stop) for at in mine], self.chat, options)
-            for at, text in zip(mine, found, strict=True):
-                texts[at] = text
-        return texts
+    def _readable(self, prompts: list[np.ndarray]) -> list[np.ndarray]:
+        """The prompts, if the base reads so many tokens.
 
-    def _room(self, prompts: Sequence[np.ndarray], labels: Sequence[np.ndarray] = ()) -> int:
-        """Tokens of a pack, which must hold the longest prompt with any label behind it."""
-        longest = max((len(prompt) for prompt in prompts), default=0)
-        most = int(getattr(self.bank.backbone.model.config, "max_position_embeddings", 0) or longest)
-        if longest > most:
+        Raises:
+            InputError: one is longer than it was made for.
+        """
+        longest, most = max(map(len, prompts), default=0), self.bank.backbone.longest
+        if most is not None and longest > most:
             raise InputError(f"a prompt has {longest:,} tokens, and {self.config.base} reads {most:,}. Shorten it")
-        return max(self.config.train.pack_tokens, longest + max(map(len, labels), default=1))
+        return prompts
 
-    def _model(self, name: str) -> tuple[AdapterBank, str]:
-        """The bank that answers as `name`, and what it is called there."""
+    def _chat(self, joined: str) -> ChatFormat:
+        """How prompts are read; a task that joined, and its adapter, may have a system text of their own."""
+        if joined not in self._folder.joined:
+            return self.chat
+        if joined not in self._chats:
+            system = load_config(self._folder.added(joined).config).system
+            self._chats[joined] = ChatFormat(self.chat.tokenizer, system)
+        return self._chats[joined]
+
+    def _model(self, name: str, chat: ChatFormat) -> LocalModel:
+        """An adapter, or the base, which reads prompts in some format."""
         if name == BASE or name in self.bank.names:
-            return self.bank, name
+            return LocalModel(self.bank, name, chat, self.config)
         paths = self._folder.adapters
         if name not in paths:
             raise InputError(f"{self._folder.path}: no adapter {name!r}. {suggest(name, [BASE, *paths])}")
         if self.config.method == "lora":
             load_adapter(self.bank, paths[name], name)
-            return self.bank, name
+            return LocalModel(self.bank, name, chat, self.config)
         if name not in self._tuned:
             tuned = BaseRef(name, str(paths[name]))
             self._tuned[name] = AdapterBank(load_backbone(tuned, self.config.device, self.config.dtype))
-        return self._tuned[name], BASE
+        return LocalModel(self._tuned[name], BASE, chat, self.config)
 
     def _of_all_tasks(self) -> str:
         names = set(shipped_adapters(self._folder, self.config).values())

@@ -14,8 +14,8 @@ The rule, per task:
 Where no adapter is shared, the base stands in its place. So where all candidates are equally good, the shared adapter
 or the base ships in nine cases of ten, however many others there are.
 
-Sources: the null margin is the largest studentised difference under the bootstrap, as in White 2000 (a reality check
-for data snooping) and Westfall & Young 1993; one standard error is Breiman et al. 1984, section 3.4.3.
+Sources: the null margin is that of core.null_margin, once by score and once by loss; one standard error is Breiman et
+al. 1984, section 3.4.3.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +24,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitune.core.bases import BASE
+from multitune.core.null_margin import null_margins
 from multitune.core.records import Prediction
 from multitune.core.results.routing import DeploymentCost, Role, RoutingChoice, Standing
 from multitune.evaluation.stats import BootstrapPlan, mean_differences, percentile_interval
 from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.tasks.metrics import Metric
-
-ALPHA = 0.05  # chance, by score and again by loss, that another ships where all are as good as the one that stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +84,11 @@ class _Comparison:
     def null_margin(self, behind: str) -> dict[str, float]:
         """Candidate -> the lead over `behind` that chance explains, if all are as good as that one."""
         others = [name for name in self.value if name != behind]
-        resampled_leads = {name: self.leads(behind, name) for name in others}
-        noise = {name: float(leads.std()) for name, leads in resampled_leads.items()}
-        moving = [name for name in others if noise[name] > 0.0]
-        if not moving:
-            return dict.fromkeys(others, 0.0)
-        away = [(resampled_leads[name] - self.lead(name, behind)) / noise[name] for name in moving]
-        largest = np.maximum(0.0, np.max(away, axis=0))  # (resample,)
-        return {name: float(np.quantile(largest, 1.0 - ALPHA)) * noise[name] for name in others}
+        if not others:
+            return {}
+        resampled_leads = np.array([self.leads(behind, name) for name in others])  # (candidate, resample)
+        margins = null_margins(resampled_leads, np.array([self.lead(name, behind) for name in others]))
+        return dict(zip(others, margins.tolist(), strict=True))
 
     def lead(self, name: str, behind: str) -> float:
         """How far one candidate is ahead of another."""

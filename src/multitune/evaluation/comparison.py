@@ -19,11 +19,11 @@ from multitune.core.records import Prediction, Split
 from multitune.core.results.comparison import Better, ComparedTask, ModelComparison, ParsedComparison, Unparsed
 from multitune.core.results.events import EvaluatedEvent, PhaseEvent
 from multitune.core.results.scores import OF_ONE_RUN, Scores, TransferRow, Verdict
-from multitune.core.routing_versions import require_table
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.evaluation.external import ComparisonTask, RemoteOptions, answer_all, parse_model, subject_name
 from multitune.evaluation.stats import bootstrap_plan
+from multitune.evaluation.subjects import shipped_adapters
 from multitune.evaluation.transfer import Arms, compare
 from multitune.inference.local import LocalModel
 from multitune.inference.predict import chosen_rows, predict_task
@@ -130,10 +130,7 @@ def _our_adapters(folder: RunFolder, config: RunConfig, given: str | None) -> di
             names = [BASE, *(adapter.name for adapter in adapters)]
             raise ConfigError(f"--adapter {given}: this run has no such adapter. {suggest(given, names)}")
         return dict.fromkeys(tasks, given)
-    if folder.routing_versions:
-        return require_table(folder).adapters
-    widest = sorted(adapters, key=lambda adapter: -len(adapter.tasks))
-    return {task: next(adapter.name for adapter in widest if task in adapter.tasks) for task in every}
+    return shipped_adapters(folder, config)
 
 
 def _answer_now(

@@ -127,6 +127,7 @@ class _Call:
     answers: dict[str, ChatAnswer]
     of: int  # requests in all, answered ones included
     progress: Progress | None
+    done: int = 0  # of the missing ones
     fault: MultituneError | None = None
     settled: asyncio.Condition = field(default_factory=asyncio.Condition)  # told whenever a request has ended
 
@@ -151,7 +152,8 @@ class _Call:
             if self.fault is not None:
                 return
             if self.progress is not None:
-                self.progress(self.of - sum(key not in self.answers for key in self.missing), self.of)
+                self.done += 1
+                self.progress(self.of - len(self.missing) + self.done, self.of)
 
     async def _answer(self, request: ChatRequest) -> ChatAnswer:
         reserved = request.prompt_tokens, request.most_answer_tokens

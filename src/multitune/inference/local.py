@@ -10,7 +10,7 @@ from multitune.core.errors import DataError
 from multitune.core.records import Example, Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.generate import GenerateOptions, generate
-from multitune.inference.labels import answer_losses, require_finite, score_labels
+from multitune.inference.labels import LabelScores, answer_losses, require_finite, score_labels
 from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
 from multitune.inference.likelihood import row_likelihoods
 from multitune.model.bank import AdapterBank
@@ -51,16 +51,26 @@ class LocalModel(LanguageModel):
     def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
         """By exact search over the full likelihood of the labels."""
         segments, encoded = self._encoded(rows), self.chat.encode_answers(labels)
-        room = self._room(segments, encoded)
-        scores = score_labels(self.bank, self.adapter, [row.prompt for row in segments], encoded, room)
+        scores = self._scores([row.prompt for row in segments], encoded)
         numbers = {tuple(ids.tolist()): number for number, ids in enumerate(encoded)}
         golds = [numbers[tuple(row.answer.tolist())] for row in segments]
         places = np.arange(len(rows)), golds
         losses = -scores.log_likelihood[places] / [len(row.answer) for row in segments]
         # The search may have ruled out a right label without scoring all of it.
-        missing = np.flatnonzero(~scores.exact[places])
-        losses[missing] = answer_losses(self.bank, self.adapter, [segments[i] for i in missing.tolist()], room)
+        missing = [segments[i] for i in np.flatnonzero(~scores.exact[places]).tolist()]
+        losses[~scores.exact[places]] = answer_losses(self.bank, self.adapter, missing, self._room(missing))
         return [Completion(labels[int(best)], float(loss)) for best, loss in zip(scores.best, losses, strict=True)]
+
+    def answer(self, prompts: Sequence[np.ndarray], max_new_tokens: int) -> list[str]:
+        """Greedy answers to prompts in its own tokens, int32 (prompt_token,) each; no right answer is known."""
+        stop = np.array(self.chat.stop_ids[:1], dtype=np.int32)  # in the place of an answer to score
+        rows = [Segments(prompt, stop) for prompt in prompts]
+        options = GenerateOptions(max_new_tokens, self._batch_size, self._room(rows))
+        return generate(self.bank, self.adapter, rows, self.chat, options)[0]
+
+    def pick(self, prompts: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
+        """The likeliest label behind each prompt in its own tokens, int32 (prompt_token,) each."""
+        return [labels[int(best)] for best in self._scores(prompts, self.chat.encode_answers(labels)).best]
 
     def require_readable(self, rows: Sequence[Example]) -> None:
         """Refuse rows that are longer than the model was made for.
@@ -68,14 +78,18 @@ class LocalModel(LanguageModel):
         Raises:
             DataError: names the first such row.
         """
-        limit = int(getattr(self.bank.backbone.model.config, "max_position_embeddings", 0) or 1 << 20)
+        limit = self.bank.backbone.longest
         for row, segments in zip(rows, self._encoded(rows), strict=True):
-            if len(segments.tokens) > limit:
+            if limit is not None and len(segments.tokens) > limit:
                 raise DataError(
                     f"task {row.task!r}: row {row.id!r} has more tokens than the {limit:,} that "
                     f"{self.bank.backbone.ref.name} reads. Take another model, or leave such rows out by "
                     "train.max_length"
                 )
+
+    def _scores(self, prompts: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> LabelScores:
+        longest = max(map(len, prompts), default=0) + max(map(len, labels))
+        return score_labels(self.bank, self.adapter, prompts, labels, max(self._pack_tokens, longest))
 
     def _encoded(self, rows: Sequence[Example]) -> list[Segments]:
         prompts = self.chat.encode_prompts([row.prompt for row in rows])
@@ -83,7 +97,7 @@ class LocalModel(LanguageModel):
         answers = self.chat.encode_answers([row.answer for row in rows], names)
         return [Segments(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
 
-    def _room(self, rows: Sequence[Segments], labels: Sequence[np.ndarray] = ()) -> int:
-        """Tokens of a pack, which must hold every row, with any label behind its prompt."""
-        longest = max((len(row.prompt) + max(len(row.answer), *map(len, labels), 0) for row in rows), default=0)
+    def _room(self, rows: Sequence[Segments]) -> int:
+        """Tokens of a pack, which must hold every row."""
+        longest = max((len(row.prompt) + len(row.answer) for row in rows), default=0)
         return max(self._pack_tokens, longest)

@@ -1,6 +1,7 @@
 """One request to a model behind an OpenAI-compatible API, by the official client; errors name the remedy."""
 
 import asyncio
+import json
 import logging
 import re
 from abc import ABC, abstractmethod
@@ -113,8 +114,8 @@ class OpenAIClient(ChatClient):
                     messages=[dict(message) for message in request.messages],  # pyright: ignore[reportArgumentType]
                     extra_body=dict(request.parameters),
                 )
-            except ValueError as error:  # JSON that was cut short
-                completion = str(getattr(error, "doc", error))
+            except json.JSONDecodeError as error:  # cut short
+                completion = error.doc
             except openai.APIStatusError as error:
                 raise await self._refusal(request, error) from error
             except openai.APITimeoutError as error:

@@ -54,6 +54,11 @@ class Backbone:
         return fingerprint(self.model)
 
     @property
+    def longest(self) -> int | None:
+        """Most tokens that it was made to read; None where its config does not say."""
+        return int(getattr(self.model.config, "max_position_embeddings", 0) or 0) or None
+
+    @property
     def parameters(self) -> int:
         """How many weights the base has."""
         return sum(weight.numel() for weight in self.model.parameters())

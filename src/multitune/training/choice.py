@@ -2,22 +2,21 @@
 
 Of several looks the best one looks better than it is, and few rows move far: at the lowest validation loss on 16 rows
 an adapter may still answer every row alike. An earlier look is therefore kept only where it leads the last one by more
-than the best of as many looks that are all as good as the last would show in one case of twenty (max-T bootstrap over
-rows). The metric decides where it was measured; else, or where it cannot tell, the loss does.
-
-Sources: White 2000 (a reality check for data snooping) and Westfall & Young 1993, as for what ships.
+than the best of as many looks that are all as good as the last would show in one case of twenty (core.null_margin).
+The metric decides where it was measured; else, or where it cannot tell, the loss does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from multitune.core.null_margin import null_margins
 from multitune.core.results.base import Record
 from multitune.core.seeds import generator
 
 Criterion = Literal["mean", "worst", "weighted"]
-ALPHA, RESAMPLES = 0.05, 1000
+RESAMPLES = 1000
 SEED = 17  # of the resamples: the same for every adapter and run
 
 
@@ -39,7 +38,12 @@ def over_tasks(values: np.ndarray, criterion: Criterion, weights: np.ndarray) ->
     """Values where higher is better, (…, task), over the tasks: their mean, the worst, or the weighted mean."""
     if criterion == "mean":
         return values.mean(-1)
-    return values.min(-1) if criterion == "worst" else values @ (weights / weights.sum())
+    return values.min(-1) if criterion == "worst" else (values * weights).sum(-1) / weights.sum()
+
+
+def measured(looks: Sequence[Look]) -> list[Look]:
+    """The looks at which the metric was measured."""
+    return [look for look in looks if all(rows.scores for rows in look.tasks.values())]
 
 
 def choose_step(looks: list[Look], criterion: Criterion, weights: Mapping[str, float]) -> tuple[int, str]:
@@ -51,8 +55,8 @@ def choose_step(looks: list[Look], criterion: Criterion, weights: Mapping[str, f
         weights: of the tasks, for `weighted`.
     """
     last = looks[-1]
-    measured = [look for look in looks if all(rows.scores for rows in look.tasks.values())]
-    by_score = _Leads(measured, "scores", criterion, weights) if last in measured and len(measured) > 1 else None
+    scored = measured(looks)
+    by_score = _Leads(scored, "scores", criterion, weights) if last in scored and len(scored) > 1 else None
     by_loss = _Leads(looks, "losses", criterion, weights)
     if by_score and by_score.is_beyond_noise:
         return by_score.best.step, f"score {by_score.lead:.3f} above the last step's, {by_score.margin_text}"
@@ -112,10 +116,4 @@ class _Leads:
             times = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)  # (resample, row)
             means.append(rows @ times.T / count)
         drawn = self._values(means)
-        leads = drawn - drawn[-1]  # (look, resample)
-        noise = leads.std(1)
-        moving = noise > 0.0
-        if not moving.any():
-            return 0.0
-        largest = ((leads[moving] - self.leads[moving, None]) / noise[moving, None]).max(0)  # (resample,)
-        return float(np.quantile(np.maximum(largest, 0.0), 1.0 - ALPHA) * noise[place])
+        return float(null_margins(drawn - drawn[-1], self.leads)[place])

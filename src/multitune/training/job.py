@@ -155,26 +155,23 @@ class Job:
         """Put finished adapters, which others are about to stack on, back to their chosen steps."""
         for below in self.learners:
             if below.name in names:
-                below.trainee.load(self._chosen(below))
+                below.trainee.load(self.folder.snapshot(below.name, self._chosen(below)[0]))
 
-    def _chosen(self, learner: Learner) -> Path:
-        """The snapshot of the step that is kept."""
-        train = self.run.config.train
-        return self.folder.snapshot(learner.name, learner.track.chosen(train.keep, train.select_by)[0])
+    def _chosen(self, learner: Learner) -> tuple[int, str]:
+        """The step that is kept, and why."""
+        return learner.track.chosen(self.run.config.train.keep, self.run.config.train.select_by)
 
     def publish_best(self) -> None:
-        """Copy each adapter's chosen snapshot to adapters/, and write down which step won by which criterion.
+        """Copy each adapter's chosen snapshot to adapters/, and write down which step won and why.
 
         The selection comes last: where it is, training is complete.
         """
-        train = self.run.config.train
+        by, selection = self.run.config.train.select_by, dict[str, AdapterSelection]()
         for learner in self.learners:
-            write_folder(self.folder.adapter(learner.name), {}, {}, save=partial(_copy, self._chosen(learner)))
-        selection: dict[str, AdapterSelection] = {}
-        for learner in self.learners:
-            step, why = learner.track.chosen(train.keep, train.select_by)
-            best = learner.track.best
-            selection[learner.name] = AdapterSelection(chosen=step, why=why, by=train.select_by, best=best)
+            step, why = self._chosen(learner)
+            kept = partial(_copy, self.folder.snapshot(learner.name, step))
+            write_folder(self.folder.adapter(learner.name), {}, {}, save=kept)
+            selection[learner.name] = AdapterSelection(chosen=step, why=why, by=by, best=learner.track.best)
         Selection(adapters=selection, events=self.log.size).write(self.folder.selection)
 
 

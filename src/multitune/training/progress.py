@@ -7,7 +7,7 @@ import numpy as np
 
 from multitune.core.results.base import Record
 from multitune.core.results.run import BestStep, StepRule
-from multitune.training.choice import Criterion, Look, RowValues, choose_step, over_tasks
+from multitune.training.choice import Criterion, Look, RowValues, choose_step, measured, over_tasks
 
 CRITERIA: tuple[Criterion, ...] = ("mean", "worst", "weighted")
 
@@ -50,13 +50,12 @@ class ValidationTrack:
 
     def _aggregates(self, losses: Mapping[str, float]) -> dict[str, float]:
         """Losses relative to the start, so that tasks of different scale count alike."""
-        relative = {task: losses[task] / max(self.start[task], 1e-9) for task in self.tasks}
-        total = sum(self.weights[task] for task in self.tasks)
-        return {
-            "mean": sum(relative.values()) / len(relative),
-            "worst": max(relative.values()),
-            "weighted": sum(self.weights[task] * value for task, value in relative.items()) / total,
-        }
+        relative = np.array([losses[task] / max(self.start[task], 1e-9) for task in self.tasks])
+        return {by: -float(over_tasks(-relative, by, self._weights)) for by in CRITERIA}
+
+    @property
+    def _weights(self) -> np.ndarray:
+        return np.array([self.weights[task] for task in self.tasks])
 
     def overfitted(self, patience: int | None) -> list[str]:
         """Tasks without gain for `patience` validations."""
@@ -75,13 +74,12 @@ class ValidationTrack:
         return {best.step for best in self.best.values()} | {look.step for look in self.looks[-1:]} | self._by_score()
 
     def _by_score(self) -> set[int]:
-        measured = [look for look in self.looks if all(rows.scores for rows in look.tasks.values())]
-        if not measured:
+        scored = measured(self.looks)
+        if not scored:
             return set()
-        weights = np.array([self.weights[task] for task in self.tasks])
-        means = np.array([[np.mean(look.tasks[task].scores) for task in self.tasks] for look in measured])
+        means = np.array([[np.mean(look.tasks[task].scores) for task in self.tasks] for look in scored])
         # The latest of equals.
-        return {measured[-1 - int(over_tasks(means, by, weights)[::-1].argmax())].step for by in CRITERIA}
+        return {scored[-1 - int(over_tasks(means, by, self._weights)[::-1].argmax())].step for by in CRITERIA}
 
     def state(self) -> TrackState:
         """All that it has seen."""
