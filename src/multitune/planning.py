@@ -41,7 +41,8 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         batch_size=config.train.batch_size,
         schedule=config.mixture.schedule,
         sets=tuple(_set_report(name, item) for name, item in prepared.sets.items()),
-        adapters=tuple(_adapter_report(plan) for plan in prepared.plans),
+        adapters=tuple(_adapter_report(plan) for plan in prepared.adapters),
+        seeds=config.seeds,
         estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
         warnings=tuple(range_warnings(config)),
         notes=prepared.notes,
@@ -108,13 +109,14 @@ def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     learners = [plan for plan in prepared.plans if name in plan.spec.tasks]
     every = train.validate_every
     validations = sum(plan.spec.steps // every if every else 4 for plan in learners)
-    compared = [plan for plan in prepared.plans if len(plan.spec.tasks) > 1] or prepared.plans
+    compared = [plan for plan in prepared.adapters if len(plan.spec.tasks) > 1] or prepared.adapters
     asked = compared if item.general or name in prepared.retention else learners
     subjects = 1 + len(asked)  # the base answers as well
     tokens = validations * _pass_tokens(prepared, item, "validation", train.validate_limit, train.validate_metric)
     tokens += subjects * _pass_tokens(prepared, item, settings.split, settings.limit, not item.general)
     if name in prepared.tasks and not item.general and can_be_routed(prepared.config):
-        tokens += (1 + len(learners)) * _pass_tokens(prepared, item, "validation", settings.select_limit, True)
+        candidates = sum(name in plan.spec.tasks for plan in prepared.adapters)
+        tokens += (1 + candidates) * _pass_tokens(prepared, item, "validation", settings.select_limit, True)
     return tokens
 
 

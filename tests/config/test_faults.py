@@ -22,7 +22,7 @@ def faults(load: Load, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("learning_rate: 1", "learning_rate is not a field. All: name, seed, base"),
+        ("learning_rate: 1", "learning_rate is not a field. All: name, seed, seeds, base"),
         ("trian: {}", "trian is not a field. Did you mean 'train'? All: name, "),
         ("train: {epoch: 1}", "train.epoch is not a field. Did you mean 'epochs'? All: epochs, max_steps, "),
         ("mixture: {schedule: aneal}", "mixture.schedule is 'aneal'. Did you mean 'anneal'? All: round_robin, "),

@@ -12,7 +12,15 @@ from multitune.core.run_folder import RunFolder
 from multitune.reporting.blocks import Table
 from multitune.reporting.formatting import count, duration, size
 from multitune.reporting.renderers import rich_table
-from multitune.reporting.sentences import change_lines, cost_line, quality_lines, summary_line, usage_lines, view_lines
+from multitune.reporting.sentences import (
+    change_lines,
+    cost_line,
+    evidence_lines,
+    quality_lines,
+    summary_line,
+    usage_lines,
+    view_lines,
+)
 from multitune.reporting.tables.check import adapters_table, sets_table
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
 from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
@@ -56,6 +64,8 @@ def show_scores(scores: Scores, folder: Path, console: "Console") -> None:
     for name, table in scores.transfer.items():
         if len(table.tasks) > 1:
             say(console, f"{name}: {summary_line(table.summary)}", "bold")
+            for line in evidence_lines(table, scores.confidence):
+                say(console, f"  {line}")
     for name in scores.general:
         say(console, general_line(scores, name))
     say(console, f"run folder: {folder}")

@@ -31,6 +31,30 @@ def expand_adapters(config: RunConfig) -> tuple[AdapterConfig, ...]:
     return _expand(config)
 
 
+def expand_seeds(config: RunConfig) -> tuple[tuple[AdapterConfig, int], ...]:
+    """Every training of every adapter: the adapters as they are (0), then all of them with the next seed (1), …
+
+    A further training has a name of its own and, where the adapter stacks on another of the run, that one's training
+    with the same seed below it.
+    """
+    adapters = expand_adapters(config)
+    names = {adapter.name for adapter in adapters}
+    found = [(adapter, 0) for adapter in adapters]
+    for number in range(1, config.seeds):
+        for adapter in adapters:
+            seed = (config.seed if adapter.seed is None else adapter.seed) + number
+            below = adapter.stack_on
+            parent = seed_name(below, number) if below is not None and below in names else below
+            update = {"name": seed_name(adapter.name, number), "seed": seed, "stack_on": parent}
+            found.append((adapter.model_copy(update=update), number))
+    return tuple(found)
+
+
+def seed_name(adapter: str, number: int) -> str:
+    """The name of one training of an adapter: its own for the first (0), then NAME.seed-2, NAME.seed-3, …"""
+    return f"{adapter}.seed-{number + 1}" if number else adapter
+
+
 def adapter_faults(config: RunConfig) -> list[str]:
     """What is wrong with the adapters of a run, one line each."""
     listed = isinstance(config.adapters, tuple)
@@ -46,6 +70,8 @@ def adapter_faults(config: RunConfig) -> list[str]:
             faults.append(f"{fault}. Name some in `general`, such as `{{use: dolly, share: 0.1}}`")
         faults += _parent_faults(index, adapter, adapters)
         taken.setdefault(adapter.name, "names another adapter")
+        for number in range(1, config.seeds):
+            taken.setdefault(seed_name(adapter.name, number), f"names training {number + 1} of {adapter.name!r}")
     return faults + _task_faults(config, adapters) if listed else faults
 
 

@@ -193,6 +193,13 @@ class EvaluateConfig(Section):
     select_limit: int = Field(default=200, ge=1, description="Most validation rows per task that choose what ships.")
     resamples: int = Field(default=1000, ge=100, description="Bootstrap resamples of each interval.")
     confidence: float = Field(default=0.95, gt=0.5, lt=1.0, description="Level of the intervals and verdicts.")
+    margin: float = Field(
+        default=0.02,
+        gt=0.0,
+        le=1.0,
+        description="A loss of less than this, in the metric's unit, counts as none: where a larger one is ruled out, "
+        "a task is no worse.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Prompts generated at once.")
 
 
@@ -234,6 +241,13 @@ class RunConfig(Section):
 
     name: Name = Field(default="run", description="Name of the run and of its folder.")
     seed: int = Field(default=17, ge=0, description="All randomness follows from it.")
+    seeds: int = Field(
+        default=1,
+        ge=1,
+        le=100,
+        description="Trainings of every adapter, each with a seed of its own, side by side. With several, verdicts "
+        "hold beyond one run; the first of them ships.",
+    )
     base: str = Field(default="smollm2-135m", description="Hub id, folder, .gguf file or a built-in alias.")
     system: str | None = Field(
         default=None, description="System message before every prompt; the template's own if absent."
@@ -300,6 +314,11 @@ class RunConfig(Section):
             faults.append(
                 f"train.pack_tokens is {self.train.pack_tokens}, below train.max_length {self.train.max_length}: "
                 "a row must fit into a pack; raise one or lower the other"
+            )
+        if self.method == "full" and self.seeds > 1:
+            faults.append(
+                f"seeds is {self.seeds}, but with `method: full` each would be a whole model in memory. Train one run "
+                "per `seed`, or use `method: lora`"
             )
         if self.method == "full" and not self._has_one_adapter():
             value = repr(self.adapters) if isinstance(self.adapters, str) else f"a list of {len(self.adapters)}"

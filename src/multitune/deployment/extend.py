@@ -161,7 +161,7 @@ def _joining(before: _RoutedRun, new: RunConfig, alone: bool) -> RunConfig:
     adapter = AdapterConfig(name=name, tasks=(name,), general=bool(new.general), stack_on=parent)
     kept = {key: _inherited(getattr(old, key), getattr(new, key), key in new.model_fields_set) for key in INHERITED}
     output = str((folder.path / "added").resolve())
-    config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (adapter,)})
+    config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (adapter,), "seeds": 1})
     if faults := adapter_faults(config):
         raise ConfigError("\n".join(faults))
     return config

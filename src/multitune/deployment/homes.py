@@ -47,7 +47,7 @@ class TaskHome:
     @property
     def subjects(self) -> tuple[str, ...]:
         """The base and the adapters that were trained on it in this folder, whose predictions lie there."""
-        return (BASE, *(plan.spec.name for plan in self.prepared.plans if self.task in plan.spec.tasks))
+        return (BASE, *(plan.spec.name for plan in self.prepared.adapters if self.task in plan.spec.tasks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def open_run_models(
         AdapterError: an adapter is damaged or gone.
     """
     bank = bank or AdapterBank(backbone or load_backbone(main.ref, main.config.device, main.config.dtype))
-    paths = {plan.spec.name: folder.adapter(plan.spec.name) for plan in main.plans}
+    paths = {plan.spec.name: folder.adapter(plan.spec.name) for plan in main.adapters}
     paths |= {task: folder.added(task).adapter(task) for task in joined}
     for name, path in paths.items():
         if name not in bank.names and (only is None or name in only):

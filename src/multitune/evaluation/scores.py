@@ -2,21 +2,25 @@
 
 Each adapter of several tasks has a transfer table; in a run without one, every adapter has. A row of it compares the
 adapter with the one that learned this task alone, the first of them in the run file; where there is none, with the
-base. General sets are no tasks: the loss on them, before (by the base) and after (by each adapter with a table), shows
-what was kept. So do the retention sets, which nothing trains on.
+base. An adapter that was trained with several seeds is compared over all of them; elsewhere its first training stands
+for it. General sets are no tasks: the loss on them, before (by the base) and after (by each adapter with a table),
+shows what was kept. So do the retention sets, which nothing trains on.
 """
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from math import hypot
 from statistics import fmean
 
+from multitune.config.adapters import seed_name
 from multitune.core.bases import BASE
 from multitune.core.events import Observe
 from multitune.core.files import write_text
 from multitune.core.predictions import write_predictions
 from multitune.core.records import Prediction
 from multitune.core.results.events import EvaluatedEvent
+from multitune.core.results.run import Selection
 from multitune.core.results.scores import (
     GeneralLoss,
     RetentionChange,
@@ -24,12 +28,13 @@ from multitune.core.results.scores import (
     Scores,
     SubjectScore,
     TaskScores,
+    TransferRow,
     TransferTable,
 )
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
 from multitune.evaluation.stats import bootstrap_plan
-from multitune.evaluation.transfer import Arms, compare
+from multitune.evaluation.transfer import Arms, compare, compare_seeds
 from multitune.inference.predict import Subject, chosen_rows, predict_task, rows_at
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
@@ -53,12 +58,12 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
         MultituneError: an adapter's outputs are not finite, or a single prompt does not fit into memory.
     """
     settings = prepared.config.evaluate
-    specs = {plan.spec.name: plan.spec for plan in prepared.plans}
+    specs = {plan.spec.name: plan.spec for plan in prepared.adapters}
     every = tuple(name for name, item in prepared.tasks.items() if not item.general)
     several = [name for name, spec in specs.items() if len(spec.tasks) > 1]
     compared = several or list(specs)
     retained = {name: tuple(prepared.retention) for name in (BASE, *compared)}
-    answered = {BASE: every, **{name: spec.tasks for name, spec in specs.items()}}
+    answered = {BASE: every, **{plan.spec.name: plan.spec.tasks for plan in prepared.plans}}
     asked = {name: (*tasks, *retained.get(name, ())) for name, tasks in answered.items()}
     for name in asked[BASE]:
         _write_prompts(folder, prepared, prepared.sets[name])
@@ -69,8 +74,8 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
         split=settings.split,
         confidence=settings.confidence,
         resamples=settings.resamples,
-        tasks={name: _task_scores(prepared.tasks[name], by_subject) for name in every},
-        transfer={name: _transfer(prepared, name, specs, by_subject) for name in compared},
+        tasks={name: _task_scores(prepared.tasks[name], by_subject, prepared.config.seeds) for name in every},
+        transfer={name: _transfer(prepared, name, specs, by_subject, _noise(folder)) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
         retention={name: _retention_scores(prepared, item, by_subject) for name, item in prepared.retention.items()},
     )
@@ -103,23 +108,36 @@ def _answer(
     return predictions
 
 
-def _task_scores(item: TaskInput, by_subject: BySubject) -> TaskScores:
-    """One task's score by every subject that answered it."""
-    task = item.data.task
+def _task_scores(item: TaskInput, by_subject: BySubject, seeds: int = 1) -> TaskScores:
+    """One task's score by every subject that answered it; further trainings stand with the first."""
+    answers = {subject: by_task[item.name] for subject, by_task in by_subject.items() if item.name in by_task}
+    further = {seed_name(subject, number) for subject in answers for number in range(1, seeds)}
     scores: dict[str, SubjectScore] = {}
-    for subject, by_task in by_subject.items():
-        if item.name in by_task:
-            answers = by_task[item.name]
-            score = task.score(answers)
-            loss = fmean(p.loss for p in answers if p.loss is not None)
-            scores[subject] = SubjectScore(
-                score=score.value,
-                examples=score.examples,
-                loss=loss,
-                extra=score.extra,
-                degenerate=degenerate([one.output for one in answers], [str(one.gold) for one in answers]),
-            )
-    return TaskScores(kind=task.config.kind, metric=task.metric.name, scores=scores)
+    for subject in answers.keys() - further:
+        trainings = [answers[name] for name in _trainings(subject, answers, seeds)]
+        scores[subject] = _subject_score(item, trainings)
+    in_order = {subject: scores[subject] for subject in answers if subject in scores}
+    return TaskScores(kind=item.data.task.config.kind, metric=item.data.task.metric.name, scores=in_order)
+
+
+def _subject_score(item: TaskInput, trainings: Sequence[Sequence[Prediction]]) -> SubjectScore:
+    task, first = item.data.task, trainings[0]
+    score = task.score(first)
+    faults = [degenerate([one.output for one in answers], [str(one.gold) for one in answers]) for answers in trainings]
+    place = next((place for place, fault in enumerate(faults) if fault), 0)
+    return SubjectScore(
+        score=score.value,
+        examples=score.examples,
+        loss=fmean(p.loss for p in first if p.loss is not None),
+        extra=score.extra,
+        degenerate=f"{faults[place]} (seed {place + 1})" if place else faults[0],
+        seeds=tuple(task.score(answers).value for answers in trainings) if len(trainings) > 1 else (),
+    )
+
+
+def _trainings(adapter: str, among: Collection[str], seeds: int) -> list[str]:
+    """The names of an adapter's trainings; the base, and what was trained once, has one."""
+    return [name for number in range(seeds) if (name := seed_name(adapter, number)) in among]
 
 
 def degenerate(outputs: Sequence[str], golds: Sequence[str]) -> str:
@@ -134,20 +152,41 @@ def degenerate(outputs: Sequence[str], golds: Sequence[str]) -> str:
 
 
 def _transfer(
-    prepared: PreparedRun, name: str, specs: Mapping[str, AdapterSpec], by_subject: BySubject
+    prepared: PreparedRun,
+    name: str,
+    specs: Mapping[str, AdapterSpec],
+    by_subject: BySubject,
+    noise: Mapping[str, Mapping[str, float]],
 ) -> TransferTable:
-    """The transfer table of one adapter, and its summary."""
+    """The transfer table of one adapter over all its trainings, and its summary."""
+    seeds = prepared.config.seeds
     references: dict[str, str] = {}
+    arms: dict[str, list[Arms]] = {}
     for task in specs[name].tasks:
         alone = [other for other, spec in specs.items() if spec.tasks == (task,) and spec.parent is None]
-        references[task] = alone[0] if alone and len(specs[name].tasks) > 1 else BASE
-    arms = {
-        task: Arms(by_subject[other][task], by_subject[name][task], by_subject[BASE][task])
-        for task, other in references.items()
-    }
+        reference = references[task] = alone[0] if alone and len(specs[name].tasks) > 1 else BASE
+        mine = _trainings(name, by_subject, seeds)
+        theirs = _trainings(reference, by_subject, seeds) if reference != BASE else [BASE] * len(mine)
+        base = by_subject[BASE][task]
+        arms[task] = [Arms(by_subject[a][task], by_subject[b][task], base) for a, b in zip(theirs, mine, strict=True)]
     metrics = {task: prepared.tasks[task].data.task.metric for task in arms}
-    table = compare(arms, metrics, bootstrap_plan(prepared.config))
-    return table.model_copy(update={"tasks": tuple(row.with_reference(references[row.task]) for row in table.tasks)})
+    table = compare_seeds(arms, metrics, bootstrap_plan(prepared.config))
+    rows: list[TransferRow] = []
+    for row in table.tasks:
+        reference = references[row.task]
+        if row.seeds == 1:
+            moved = [noise.get(subject, {}).get(row.task) for subject in (reference, name) if subject != BASE]
+            known = [value for value in moved if value is not None]
+            row = row.model_copy(update={"noise": hypot(*known) if len(known) == len(moved) else None})
+        rows.append(row.with_reference(reference))
+    return table.model_copy(update={"tasks": tuple(rows)})
+
+
+def _noise(folder: RunFolder) -> dict[str, dict[str, float]]:
+    """Adapter -> task -> how far its validation score moved late in training, where the run tells."""
+    if not folder.selection.is_file():
+        return {}
+    return {name: kept.noise for name, kept in Selection.read(folder.selection).adapters.items()}
 
 
 def _retention_scores(prepared: PreparedRun, item: TaskInput, by_subject: BySubject) -> RetentionScores:

@@ -21,11 +21,13 @@ class BootstrapPlan:
     resamples: int = 1000
     confidence: float = 0.95
     seed: int = 17
+    margin: float | None = None  # a loss of less than this counts as none, in the metric's unit
 
 
 def bootstrap_plan(config: RunConfig) -> BootstrapPlan:
-    """Resamples, confidence and seed of a run's intervals."""
-    return BootstrapPlan(config.evaluate.resamples, config.evaluate.confidence, config.seed)
+    """Resamples, confidence, seed and margin of a run's comparisons."""
+    settings = config.evaluate
+    return BootstrapPlan(settings.resamples, settings.confidence, config.seed, settings.margin)
 
 
 def mean_differences(scores_a: Sequence[float], scores_b: Sequence[float], plan: BootstrapPlan) -> np.ndarray:
@@ -66,15 +68,21 @@ def percentile_interval(differences: np.ndarray, difference: float, confidence: 
 def bootstrap_p(differences: np.ndarray, discordant: int) -> float:
     """Two-sided p that the difference is zero: twice the smaller share of resamples on either side of zero.
 
-    Never below 1 / (resamples + 1), which resampling cannot see past, nor below 2 ** (1 − discordant), the least
-    that an exact sign test could give: a handful of examples proves nothing.
-
     Args:
         differences: of the two arms on each resample, (resample,).
         discordant: examples on which the two arms differ.
     """
     tail = min(np.mean(differences <= 0.0), np.mean(differences >= 0.0))
-    return float(min(1.0, max(2.0 * tail, 1.0 / (len(differences) + 1), 2.0 ** (1 - discordant))))
+    return float(min(1.0, max(2.0 * tail, least_p(len(differences), discordant))))
+
+
+def least_p(resamples: int, discordant: int) -> float:
+    """The smallest p that a comparison can claim.
+
+    Never below 1 / (resamples + 1), which resampling cannot see past, nor below 2 ** (1 − discordant), the least
+    that an exact sign test could give: a handful of examples proves nothing.
+    """
+    return min(1.0, max(1.0 / (resamples + 1), 2.0 ** (1 - discordant)))
 
 
 def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:

@@ -17,17 +17,20 @@ from multitune.core.records import Prediction
 from multitune.core.results.scores import (
     UNDECIDED,
     Difference,
+    LossDifference,
     TransferRow,
     TransferSummary,
     TransferTable,
     Verdict,
     verdicts_of,
 )
-from multitune.core.seeds import generator
+from multitune.evaluation.seeds import DifferenceError, difference_error
+from multitune.evaluation.settle import detectable, settle
 from multitune.evaluation.stats import (
     BootstrapPlan,
     bootstrap_p,
     holm,
+    least_p,
     mcnemar,
     mean_differences,
     percentile_interval,
@@ -37,7 +40,6 @@ from multitune.evaluation.stats import (
 from multitune.tasks.metrics import Metric
 
 SMALLEST_BASELINE = 0.05  # a change relative to less than this explodes
-POWER = 0.8  # of a test for the smallest difference that it can show
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,20 @@ class Arms:
     alone: Sequence[Prediction]
     together: Sequence[Prediction]
     base: Sequence[Prediction] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One task's row as if it were the only one, and what the mean over the tasks is made of."""
+
+    row: TransferRow
+    drawn: np.ndarray  # differences on resamples of the rows, float64 (seed, resample)
+    before: np.ndarray  # score of the reference with each seed, (seed,)
+    after: np.ndarray  # of the other arm, (seed,)
+
+    @property
+    def error(self) -> DifferenceError:
+        return difference_error(self.drawn, self.before, self.after, self.row.examples)
 
 
 def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: BootstrapPlan) -> TransferTable:
@@ -61,12 +77,12 @@ def compare(arms: Mapping[str, Arms], metrics: Mapping[str, Metric], plan: Boots
     Args:
         arms: task -> predictions, matched by id; their order is free.
         metrics: task -> its metric.
-        plan: resamples, confidence and seed.
+        plan: resamples, confidence, seed and margin.
 
     Raises:
         RunFolderError: two arms of a task hold different examples, an example twice, or none.
     """
-    return _table([_measured(task, group, metrics[task], plan) for task, group in arms.items()], plan)
+    return compare_seeds({task: [pair] for task, pair in arms.items()}, metrics, plan)
 
 
 def compare_seeds(
@@ -74,81 +90,98 @@ def compare_seeds(
 ) -> TransferTable:
     """The transfer table where both sides of each task were trained with several seeds.
 
-    Scores are means over the seeds. A resample draws seeds and examples alike, so that the interval holds for the
-    training as well as for the rows; p comes from the same bootstrap, but for a single seed, which `compare` serves.
+    Scores are means over the seeds; intervals and p count rows and training as chance (see evaluation.seeds). With a
+    single seed it is `compare`.
 
     Args:
         arms: task -> one pair per seed, all on the same examples.
         metrics: task -> its metric.
-        plan: resamples, confidence and seed.
+        plan: resamples, confidence, seed and margin.
     """
-    measured = [_over_seeds(task, pairs, metrics[task], plan) for task, pairs in arms.items()]
-    return _table(measured, plan)
+    return _table([_over_seeds(task, pairs, metrics[task], plan) for task, pairs in arms.items()], plan)
 
 
 def adjusted(rows: Sequence[TransferRow], confidence: float) -> list[TransferRow]:
     """The rows with p adjusted by Holm for their number, and the verdicts that follow; a task may come repeatedly."""
     p_values = holm({str(place): row.p for place, row in enumerate(rows)}).values()  # in the given order
-    return [
-        row.model_copy(update={"p_holm": p, "verdict": verdict(row, p, confidence, row.seeds)})
-        for row, p in zip(rows, p_values, strict=True)
-    ]
+    of_losses = holm({str(place): row.likelihood.p for place, row in enumerate(rows) if row.likelihood})
+    found: list[TransferRow] = []
+    for place, (row, p) in enumerate(zip(rows, p_values, strict=True)):
+        likelihood = row.likelihood and row.likelihood.model_copy(update={"p_holm": of_losses[str(place)]})
+        update = {"p_holm": p, "verdict": verdict(row, p, confidence, row.seeds), "likelihood": likelihood}
+        found.append(row.model_copy(update=update))
+    return found
 
 
-def _table(measured: Sequence[tuple[TransferRow, np.ndarray]], plan: BootstrapPlan) -> TransferTable:
-    rows = adjusted([row for row, _ in measured], plan.confidence)
-    drawn = np.mean([differences for _, differences in measured], axis=0)  # (resample,) mean over the tasks
-    mean = percentile_interval(drawn, fmean(row.difference for row in rows), plan.confidence)
-    errors = {row.task: float(differences.std()) for row, differences in measured}
-    found = {row.task: detectable(errors[row.task], len(rows), plan) for row in rows if row.verdict in UNDECIDED}
-    return TransferTable(tasks=tuple(rows), summary=summary(rows, mean).model_copy(update={"detectable": found}))
+def _table(measured: Sequence[_Measured], plan: BootstrapPlan) -> TransferTable:
+    rows = adjusted([one.row for one in measured], plan.confidence)
+    table = TransferTable(tasks=tuple(rows), summary=summary(rows, _mean(measured, plan)))
+    undecided = {one.row.task: one for one, row in zip(measured, rows, strict=True) if row.verdict in UNDECIDED}
+    errors = {task: one.error for task, one in undecided.items()}
+    update = {
+        "detectable": {task: detectable(error, len(rows), plan) for task, error in errors.items()},
+        "settle": {task: settle(undecided[task].row, error, len(rows), plan) for task, error in errors.items()},
+        "margin": plan.margin,
+        "no_worse": tuple(row.task for row in rows if row.no_worse),
+    }
+    return table.model_copy(update={"summary": table.summary.model_copy(update=update)})
 
 
-def detectable(error: float, tasks: int, plan: BootstrapPlan) -> float:
-    """The smallest true difference that such a test shows in four of five cases, in the metric's unit.
-
-    Args:
-        error: standard error of the difference.
-        tasks: that p is adjusted for; the strictest of Holm's levels counts.
-        plan: holds the confidence.
-
-    Source: (z of the two-sided level + z of the power) standard errors, as in Cohen 1988, chapter 2.
-    """
-    from scipy.stats import norm
-
-    return error * float(norm.ppf(1.0 - (1.0 - plan.confidence) / (2 * tasks)) + norm.ppf(POWER))
+def _mean(measured: Sequence[_Measured], plan: BootstrapPlan) -> Difference:
+    """The mean difference over the tasks, with its interval."""
+    drawn = np.mean([one.drawn for one in measured], axis=0)
+    mean = fmean(one.row.difference for one in measured)
+    if len(drawn) == 1:
+        return percentile_interval(drawn[0], mean, plan.confidence)
+    before, after = (np.mean(values, axis=0) for values in zip(*((m.before, m.after) for m in measured), strict=True))
+    error = difference_error(drawn, before, after, min(one.row.examples for one in measured))
+    return error.interval(mean, plan.confidence)
 
 
-def _over_seeds(
-    task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan
-) -> tuple[TransferRow, np.ndarray]:
-    measured = [_measured(task, pair, metric, plan) for pair in pairs]
-    if len(pairs) == 1:
-        return measured[0]
-    rows = [row for row, _ in measured]
-    drawn = np.stack([differences for _, differences in measured])  # of the same examples for every seed
-    seeds = generator(plan.seed, "seeds").integers(0, len(pairs), (plan.resamples, len(pairs)))  # (resample, seed)
-    differences = drawn[seeds.T, np.arange(plan.resamples)].mean(axis=0)
-    bases = [row.base for row in rows if row.base is not None]
-    interval = percentile_interval(differences, fmean(row.difference for row in rows), plan.confidence)
-    discordant = sum(
-        any(a.value != b.value for a, b in both)
-        for both in zip(*(list(zip(*_ordered(task, pair), strict=True)) for pair in pairs), strict=True)
+def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan) -> _Measured:
+    of_seeds = [_measured(task, pair, metric, plan) for pair in pairs]
+    if len(of_seeds) == 1:
+        return of_seeds[0]
+    rows = [one.row for one in of_seeds]
+    drawn, before, after = (
+        np.concatenate([getattr(one, name) for one in of_seeds]) for name in ("drawn", "before", "after")
     )
-    p = bootstrap_p(differences, discordant)
+    error = difference_error(drawn, before, after, rows[0].examples)
+    difference = fmean(row.difference for row in rows)
+    both = [list(zip(*_ordered(task, pair), strict=True)) for pair in pairs]  # (seed, row)
+    discordant = sum(any(a.value != b.value for a, b in row) for row in zip(*both, strict=True))
+    p = max(error.p(difference), least_p(plan.resamples, discordant))
+    bases = [row.base for row in rows if row.base is not None]
     row = rows[0].model_copy(
         update={
             "base": fmean(bases) if bases else None,
-            "alone": fmean(row.before for row in rows),
-            "together": fmean(row.together for row in rows),
-            **dict(interval),
+            "alone": float(before.mean()),
+            "together": float(after.mean()),
+            **dict(error.interval(difference, plan.confidence)),
             "p": p,
             "p_holm": p,
             "p_mcnemar": None,
             "seeds": len(pairs),
+            "noise": float(np.sqrt(before.var(ddof=1) + after.var(ddof=1))),
+            "likelihood": _likelihood([_ordered(task, pair) for pair in pairs], plan),
         }
     )
-    return row, differences
+    return _Measured(row, drawn, before, after)
+
+
+def _likelihood(
+    pairs: Sequence[tuple[list[Prediction], list[Prediction]]], plan: BootstrapPlan
+) -> LossDifference | None:
+    """How much likelier the right answers are under the other arm, over seeds and rows; None without losses."""
+    losses = np.array([[[row.loss for row in arm] for arm in pair] for pair in pairs], dtype=np.float64)
+    if not np.isfinite(losses).all():  # None becomes nan
+        return None
+    before, after = losses[:, 0], losses[:, 1]  # (seed, row)
+    drawn = np.stack([mean_differences(b, a, plan) for b, a in zip(after, before, strict=True)])
+    error = difference_error(drawn, before.mean(1), after.mean(1), losses.shape[2])
+    difference = float((before - after).mean())
+    p = error.p(difference)
+    return LossDifference(**dict(error.interval(difference, plan.confidence)), p=p, p_holm=p)
 
 
 def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]:
@@ -194,8 +227,8 @@ def summary(transfers: Sequence[TransferRow], mean: Difference) -> TransferSumma
     )
 
 
-def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tuple[TransferRow, np.ndarray]:
-    """One task's row as if it were the only one, and the difference on each resample, float64 (resample,)."""
+def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> _Measured:
+    """One task and one training of each side."""
     alone, together = _ordered(task, arms)
     before, after = corpus_score(metric, alone), corpus_score(metric, together)
     p_mcnemar = mcnemar(_right(alone), _right(together)) if metric.right_wrong else None
@@ -215,8 +248,10 @@ def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> tup
         verdict=verdict(interval, p, plan.confidence),
         examples=len(alone),
         p_mcnemar=p_mcnemar,
+        margin=plan.margin,
+        likelihood=_likelihood([(alone, together)], plan),
     )
-    return row, differences
+    return _Measured(row, differences[np.newaxis], np.array([before]), np.array([after]))
 
 
 def resampled(

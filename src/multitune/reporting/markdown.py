@@ -6,7 +6,7 @@ from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.renderers import inert, markdown_table
 from multitune.reporting.run_scores import read_run_scores
-from multitune.reporting.sentences import change_lines, quality_lines, summary_line, view_lines
+from multitune.reporting.sentences import change_lines, evidence_lines, quality_lines, summary_line, view_lines
 from multitune.reporting.tables.routing import choices_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 
@@ -29,6 +29,7 @@ def transfer_parts(scores: Scores) -> list[str]:
         parts += [
             f"**{inert(name)}**: {inert(summary_line(table.summary))}",
             markdown_table(transfer_table(scores, [name])),
+            "\n".join(f"- {inert(line)}" for line in evidence_lines(table, scores.confidence)),
         ]
     warnings = [f"Warning: {inert(warning)}" for warning in scores.warnings]
     return [*parts, inert(transfer_note(scores)), *warnings] if parts else []

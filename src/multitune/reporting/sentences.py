@@ -5,9 +5,9 @@ from statistics import fmean
 
 from multitune.core.results.comparison import ApiUsage
 from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, TaskChange, View
-from multitune.core.results.scores import TransferSummary
+from multitune.core.results.scores import TransferSummary, TransferTable
 from multitune.core.results.study import StudyCost
-from multitune.reporting.formatting import millions, score
+from multitune.reporting.formatting import listed, millions, score
 
 
 def summary_line(summary: TransferSummary) -> str:
@@ -17,9 +17,44 @@ def summary_line(summary: TransferSummary) -> str:
     if summary.delta_m is not None and summary.median_change is not None:
         changes.append(f"Δm {summary.delta_m:+.1%} (median {summary.median_change:+.1%})")
     left_out = f"; Δm without {', '.join(summary.left_out)}, near zero alone" if summary.left_out else ""
-    seen = ", ".join(f"{task} from {score(size)} on" for task, size in summary.detectable.items())
-    undecided = f"; differences that this test would show: {seen}" if seen else ""
-    return f"{counts}; {', '.join(changes)}{left_out}{undecided}"
+    return f"{counts}; {', '.join(changes)}{left_out}"
+
+
+def evidence_lines(table: TransferTable, confidence: float) -> list[str]:
+    """What stands beside the verdicts: losses ruled out, what the undecided would need, likelihood, training noise."""
+    summary, one_run = table.summary, max(row.seeds for row in table.tasks) == 1
+    lines: list[str] = []
+    if summary.margin is not None:
+        rows = f"a loss of {score(summary.margin)} or more {'in this run ' if one_run else ''}is ruled out"
+        tasks = f"on {listed(summary.no_worse)}" if summary.no_worse else "on no task"
+        every = ": one adapter for all, nothing lost" if summary.loses_nothing and len(table.tasks) > 1 else ""
+        lines.append(f"no worse: {rows} {'on every task' if summary.loses_nothing else tasks}{every}")
+    lines += [f"undecided: {task}, {_undecided(summary, task)}" for task in summary.detectable]
+    if likelihood := _likelihood_line(table, confidence):
+        lines.append(likelihood)
+    noise = [f"{row.task} ±{score(row.noise)}" for row in table.tasks if row.noise is not None]
+    if noise:
+        source = "validation scores at the last looks of this run" if one_run else "one training to the next"
+        lines.append(f"training noise, from {source}: {', '.join(noise)}")
+    return lines
+
+
+def _undecided(summary: TransferSummary, task: str) -> str:
+    """What the test could have seen, and what would decide a difference like the one it saw."""
+    parts = [f"this test shows differences from {score(summary.detectable[task])} on"]
+    if need := summary.settle.get(task):
+        ways = [f"{need.rows:,} rows" if need.rows else "", f"{need.seeds} seeds" if need.seeds else ""]
+        known = " or ".join(way for way in ways if way)
+        parts.append(f"one like this needs {known}" if known else "one like this is too small for a larger test")
+    return "; ".join(parts)
+
+
+def _likelihood_line(table: TransferTable, confidence: float) -> str:
+    sides = {row.task: row.likelihood.side(confidence) for row in table.tasks if row.likelihood}
+    likelier, less = ([task for task, side in sides.items() if side == wanted] for wanted in (1, -1))
+    parts = [f"likelier on {listed(likelier)}" if likelier else "", f"less likely on {listed(less)}" if less else ""]
+    text = ", ".join(part for part in parts if part)
+    return f"right answers are {text} (likelihood by row, p adjusted by Holm)" if text else ""
 
 
 def cost_line(cost: DeploymentCost) -> str:

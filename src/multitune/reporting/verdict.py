@@ -122,6 +122,11 @@ def _hurt(facts: RunFacts) -> str:
         if worst.low < 0:
             text += f"; a loss of up to {-100 * worst.low:.1f} points ({worst.task}) is not ruled out"
         text += "."
+    ruled_out = [row.task for row in rows if row.no_worse]
+    margin = next((row.margin for row in rows if row.margin is not None), None)
+    if ruled_out and margin is not None:
+        tasks = "every task" if len(ruled_out) == len(rows) else listed(ruled_out)
+        text += f" A loss of {100 * margin:.0f} points is ruled out on {tasks}."
     return text + _kept(facts)
 
 
@@ -163,9 +168,11 @@ def _trust(facts: RunFacts, curves: Sequence[Curve], spent: Spent) -> str:
     rows = [row for _, row in facts.rows()]
     fewest = min(rows, key=lambda row: row.examples)
     confidence = percent(facts.scores.confidence if facts.scores else None)
+    trained = min(row.seeds for row in rows)
+    seeds = f"{trained} seeds, so they count training as chance." if trained > 1 else "One seed."
     text = (
         f"Verdicts need a {confidence} interval without zero and a p, adjusted for {len(rows)} "
-        f"{'task' if len(rows) == 1 else 'tasks'}, that agrees. One seed."
+        f"{'task' if len(rows) == 1 else 'tasks'}, that agrees. {seeds}"
     )
     if fewest.examples < FEW_ROWS:
         text += f" Few rows: {fewest.task} has {fewest.examples}."

@@ -104,7 +104,7 @@ def open_runner(
             "Leave some out, or join those that are alike"
         )
     observe(PhaseEvent(name="prepare"))
-    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
+    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared", "seeds": 1}))
     folder = study_folder(study)
     record = prepared.data_record()
     require_same_data(folder, record)
@@ -128,7 +128,7 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
     Raises:
         InputError: the study does not fit its data or its budget.
     """
-    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared"}))
+    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared", "seeds": 1}))
     planner = Planner(study, prepared.config, set_sizes(prepared))
     base = baselines(planner)
     verifying = require_budget(planner) if study.search == "guided" else 0.0

@@ -171,7 +171,10 @@ class Job:
             step, why = self._chosen(learner)
             kept = partial(_copy, self.folder.snapshot(learner.name, step))
             write_folder(self.folder.adapter(learner.name), {}, {}, save=kept)
-            selection[learner.name] = AdapterSelection(chosen=step, why=why, by=by, best=learner.track.best)
+            track = learner.track
+            selection[learner.name] = AdapterSelection(
+                chosen=step, why=why, by=by, best=track.best, noise=track.noise()
+            )
         Selection(adapters=selection, events=self.log.size).write(self.folder.selection)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from multitune.config.adapters import expand_adapters
+from multitune.config.adapters import expand_seeds
 from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.data.task_input import TaskInput
 from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
@@ -26,6 +26,7 @@ class AdapterSpec:
     seed: int  # of its stream and its start
     schedule: str
     steps: int  # optimizer steps
+    training: int = 0  # which of several trainings of the same adapter, each with a seed of its own; the first ships
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +38,24 @@ class AdapterPlan:
 
 
 def plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
-    """Every adapter that a config asks for, over sets that were read before.
+    """Every training of every adapter that a config asks for, over sets that were read before.
 
     The length of a single-task adapter that states none follows from the first adapter that learns its task together
     with others: see `train.alone`.
     """
-    adapters = expand_adapters(config)
-    together = {a.name: _plan(config, a, tasks, _own_steps(config, a, tasks)) for a in adapters if len(a.tasks) > 1}
+    trainings = expand_seeds(config)
+    together = {
+        a.name: _plan(config, a, tasks, steps=_own_steps(config, a, tasks), training=number)
+        for a, number in trainings
+        if len(a.tasks) > 1
+    }
     alone = {
-        a.name: _plan(config, a, tasks, _steps_alone(config, a, tasks, together.values()))
-        for a in adapters
+        a.name: _plan(config, a, tasks, steps=_steps_alone(config, a, tasks, together.values()), training=number)
+        for a, number in trainings
         if len(a.tasks) == 1
     }
     plans = together | alone
-    return tuple(plans[adapter.name] for adapter in adapters)
+    return tuple(plans[adapter.name] for adapter, _ in trainings)
 
 
 def phases(plans: Sequence[AdapterPlan]) -> tuple[tuple[AdapterPlan, ...], ...]:
@@ -65,14 +70,16 @@ def phases(plans: Sequence[AdapterPlan]) -> tuple[tuple[AdapterPlan, ...], ...]:
     )
 
 
-def _plan(config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput], steps: int) -> AdapterPlan:
-    spec = _resolved(config, adapter, steps)
+def _plan(
+    config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput], *, steps: int, training: int
+) -> AdapterPlan:
+    spec = _resolved(config, adapter, steps=steps, training=training)
     mixture = config.mixture.model_copy(update={"schedule": spec.schedule})
     plan = StreamPlan(spec.seed, spec.name, config.train.batch_size, spec.steps)
     return AdapterPlan(spec, Stream(_members(config, spec, tasks), mixture, plan))
 
 
-def _resolved(config: RunConfig, adapter: AdapterConfig, steps: int) -> AdapterSpec:
+def _resolved(config: RunConfig, adapter: AdapterConfig, *, steps: int, training: int) -> AdapterSpec:
     lora = config.lora
     rank = adapter.rank or lora.rank
     return AdapterSpec(
@@ -86,6 +93,7 @@ def _resolved(config: RunConfig, adapter: AdapterConfig, steps: int) -> AdapterS
         seed=config.seed if adapter.seed is None else adapter.seed,
         schedule=adapter.schedule or config.mixture.schedule,
         steps=steps,
+        training=training,
     )
 
 

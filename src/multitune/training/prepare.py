@@ -40,6 +40,11 @@ class PreparedRun:
         return phases(self.plans)
 
     @property
+    def adapters(self) -> tuple[AdapterPlan, ...]:
+        """The adapters of the run, each by its first training: what is compared on all sets, and what can ship."""
+        return tuple(plan for plan in self.plans if not plan.spec.training)
+
+    @property
     def sets(self) -> dict[str, TaskInput]:
         """Every set by name: the tasks, then general and retention sets."""
         return {**self.tasks, **self.retention}

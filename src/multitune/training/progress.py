@@ -10,6 +10,7 @@ from multitune.core.results.run import BestStep, StepRule
 from multitune.training.choice import Criterion, Look, RowValues, choose_step, measured, over_tasks
 
 CRITERIA: tuple[Criterion, ...] = ("mean", "worst", "weighted")
+LAST_LOOKS = 3  # from which the noise of one training is estimated
 
 
 class TrackState(Record):
@@ -68,6 +69,17 @@ class ValidationTrack:
         if rule == "last":
             return self.looks[-1].step, "the last step"
         return choose_step(self.looks, criterion, self.weights)
+
+    def noise(self) -> dict[str, float]:
+        """Task -> standard deviation of its mean validation score over the last looks; empty where too few had scores.
+
+        As much as one training shows of how its result would vary: where it still learns, this is too much, and as far
+        as another seed would differ from the start on, too little.
+        """
+        scored = measured(self.looks)[-LAST_LOOKS:]
+        if len(scored) < LAST_LOOKS:
+            return {}
+        return {t: float(np.std([np.mean(look.tasks[t].scores) for look in scored], ddof=1)) for t in self.tasks}
 
     def steps_in_use(self) -> set[int]:
         """Steps that may yet be chosen, whose snapshots are kept: the last, and the best of some criterion."""

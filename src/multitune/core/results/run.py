@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import Field
+
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
 from multitune.core.results.scores import Verdict
@@ -72,6 +74,7 @@ class AdapterSelection(Record):
     why: str = ""  # empty in older runs
     by: str  # criterion
     best: dict[str, BestStep]  # criterion or `task:NAME` -> best
+    noise: dict[str, float] = Field(default_factory=dict[str, float])  # task -> how far its score moved between looks
 
 
 class Selection(Document):
@@ -142,6 +145,7 @@ class CheckReport(Document):
     schedule: str
     sets: tuple[SetReport, ...]
     adapters: tuple[AdapterReport, ...]
+    seeds: int = 1  # trainings of each
     estimate: SizeEstimate
     warnings: tuple[str, ...]
     notes: tuple[str, ...]

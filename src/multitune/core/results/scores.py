@@ -32,6 +32,26 @@ class Difference(Record):
     high: float
 
 
+class LossDifference(Difference):
+    """How much likelier the right answers became: reference − other in nats per answer token, paired by row."""
+
+    p: float
+    p_holm: float  # adjusted for the number of tasks compared
+
+    def side(self, confidence: float) -> int:
+        """1 where the right answers are likelier beyond chance, -1 where less likely, else 0."""
+        if self.p_holm >= 1.0 - confidence or self.low <= 0.0 <= self.high:
+            return 0
+        return 1 if self.difference > 0.0 else -1
+
+
+class Settle(Record):
+    """What would show a difference as large as the one seen, in four of five cases; None: not by this alone."""
+
+    rows: int | None  # test rows, with as many seeds
+    seeds: int | None  # seeds, with as many rows
+
+
 class SubjectScore(Record):
     """One subject (the base or an adapter) on one set."""
 
@@ -40,6 +60,7 @@ class SubjectScore(Record):
     loss: float  # mean over the rows, nats per answer token
     extra: dict[str, float] = Field(default_factory=dict[str, float])  # other metrics of the same rows
     degenerate: str = ""  # what is wrong with its answers as a whole, if anything
+    seeds: tuple[float, ...] = ()  # the score of every training of an adapter with several seeds, its own first
 
 
 class TaskScores(Record):
@@ -66,6 +87,16 @@ class TransferRow(Difference):
     reference: str = "alone"  # the subject that it is compared with
     against: Against = "alone"  # what that subject is
     seeds: int = 1  # trainings of each side
+    # Standard deviation of the difference from one training to the next, in the metric's unit. With one seed it is an
+    # estimate from how far validation scores moved between the last looks; None where nothing tells.
+    noise: float | None = None
+    margin: float | None = None  # a loss of less than this counts as none; None in runs of before it was asked
+    likelihood: LossDifference | None = None  # a second, more sensitive measure; it decides nothing
+
+    @property
+    def no_worse(self) -> bool:
+        """Whether a loss as large as the margin is ruled out: the whole interval lies above −margin."""
+        return self.margin is not None and self.low > -self.margin
 
     @property
     def before(self) -> float:
@@ -92,6 +123,17 @@ class TransferSummary(Record):
     verdicts: dict[Verdict, tuple[str, ...]]  # verdict -> tasks
     # Undecided task -> the smallest true difference that four of five such tests would show.
     detectable: dict[str, float] = Field(default_factory=dict[str, float])
+    settle: dict[str, Settle] = Field(default_factory=dict[str, Settle])  # undecided task -> what would decide it
+    margin: float | None = None  # as in the rows
+    no_worse: tuple[str, ...] = ()  # tasks on which a loss as large as the margin is ruled out
+
+    @property
+    def loses_nothing(self) -> bool:
+        """Whether a loss as large as the margin is ruled out on every task at once.
+
+        No correction for the number of tasks is due: all of them must pass (intersection-union test, Berger 1982).
+        """
+        return self.margin is not None and len(self.no_worse) == sum(map(len, self.verdicts.values()))
 
     def count(self, words: Collection[Verdict]) -> int:
         """Tasks with any of some verdicts."""

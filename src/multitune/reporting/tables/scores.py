@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from multitune.core.bases import BASE
-from multitune.core.results.scores import RetentionScores, Scores, TransferRow
+from multitune.core.results.scores import UNDECIDED, RetentionScores, Scores, TransferRow
 from multitune.reporting.blocks import TONES, Cell, Sheet, Table, header, number
 from multitune.reporting.formatting import chance, count, score, side, signed, span
 
@@ -33,7 +33,7 @@ def transfer_table(
             cells += [number(value) for value in (row.base, row.alone, row.together)]
             cells += [number(value(row)) for value in more.values()]
             cells += [Cell(span(row), value=row.difference), number(row.p_holm, chance)]
-            rows.append([*cells, Cell(row.verdict, tone=TONES[row.verdict])])
+            rows.append([*cells, Cell(verdict_text(row), tone=TONES[row.verdict])])
             values.append([name, row.task, row.metric, row.examples, row.base, row.alone, row.together])
             values[-1] += [value(row) for value in more.values()]
             values[-1] += [row.difference, row.low, row.high, row.p_holm, row.verdict]
@@ -44,11 +44,24 @@ def transfer_table(
     return Table(f"{id}scores", f"Every task's score on {scores.split} rows", columns, rows, full=sheet)
 
 
+def verdict_text(row: TransferRow) -> str:
+    """The verdict; where it cannot tell, whether a loss as large as the margin is at least ruled out."""
+    return f"{row.verdict}, no worse" if row.verdict in UNDECIDED and row.no_worse else row.verdict
+
+
 def transfer_note(scores: Scores) -> str:
     """How the differences of a run are to be read, under its table."""
+    rows = [row for table in scores.transfer.values() for row in table.tasks]
+    seeds = max(row.seeds for row in rows) if rows else 1
+    margin = next((row.margin for row in rows if row.margin is not None), None)
+    if seeds > 1:
+        source = f"interval over {seeds} seeds of training and the {scores.split} rows"
+    else:
+        source = f"interval from {scores.resamples} resamples of the {scores.split} rows, one seed of training"
+    worse = f"; no worse: a loss of {score(margin)} lies outside the interval" if margin is not None else ""
     return (
         f"difference: together − alone, or − base where no adapter learned the task alone; {scores.confidence:.0%} "
-        f"interval from {scores.resamples} resamples of the {scores.split} rows; p adjusted by Holm"
+        f"{source}; p adjusted by Holm{worse}"
     )
 
 
