@@ -20,8 +20,9 @@ def export(
         bool, typer.Option("--no-verify", help="Do not send rows of the run's record through it first.")
     ] = False,
 ) -> None:
-    """Copy an adapter out of a run, for PEFT and vLLM, for llama.cpp, or merged into its base; one that does not
-    answer as the run's record says is refused.
+    """Copy an adapter out of a run, for PEFT and vLLM, for llama.cpp, or merged into its base.
+
+    Rows of the run's record are sent through it, and one that does not answer as the record says is refused.
     """
     hush()
     from multitune.run import open_run
