@@ -18,6 +18,7 @@ from multitune.core.predictions import read_predictions
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.scores import Scores
+from multitune.core.results.verification import Verification
 from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
 
@@ -193,13 +194,51 @@ class Run:
         with self._lent() as backbone:
             return remove_task(self.folder, task, backbone)
 
-    def export(self, adapter: str, to: Path | str, form: str = "peft") -> str:
-        """Copy an adapter out: `peft` (also for vLLM), `gguf` for llama.cpp, or `merged`; returns how to load it."""
-        from multitune.deployment.export import export_adapter, parse_form
+    def export(self, adapter: str, to: Path | str, form: str = "peft", *, verify: bool = True) -> str:
+        """Copy an adapter out: `peft` (also for vLLM), `gguf` for llama.cpp, or `merged`; returns how to load it.
+
+        Unless `verify` is False, rows of the run's record are sent through it first, and one that differs is refused.
+
+        Raises:
+            VerificationError: it does not answer as the record says; nothing is left of it.
+        """
+        from multitune.deployment.export import parse_form
+        from multitune.deployment.verify import export_verified
         from multitune.reporting.card import card_or_none
 
-        card = card_or_none(self.folder, adapter)
-        return export_adapter(self.folder, adapter, Path(to), parse_form(form), card)
+        card, wanted = card_or_none(self.folder, adapter), parse_form(form)
+        with self._spare() as backbone:
+            return export_verified(self.folder, adapter, Path(to), wanted, card=card, verify=verify, backbone=backbone)
+
+    def verify(
+        self,
+        against: Path | str,
+        adapter: str | None = None,
+        *,
+        limit: int | None = None,
+        model: str | None = None,
+        key_env: str = "OPENAI_API_KEY",
+    ) -> Verification:
+        """Whether an exported or served model answers as this run's record says.
+
+        Args:
+            against: a PEFT or model folder, a GGUF file, or the address of an OpenAI-compatible server.
+            adapter: that it is to answer as; the shared or only one when None.
+            limit: most rows of each task, those first on which adapter and base differ; 32 when None.
+            model: as the server names it; the adapter's name when None.
+            key_env: the environment variable that holds the server's key; empty for none.
+
+        Raises:
+            InputError: the target cannot be loaded or asked, or the run has no such record.
+        """
+        from multitune.deployment.recorded_rows import default_adapter, recorded_rows
+        from multitune.deployment.targets import Server
+        from multitune.deployment.verify import ROWS, verify_target
+
+        name = adapter or default_adapter(self.folder)
+        tasks, server = recorded_rows(self.folder, name, limit or ROWS), Server(str(against), model or name, key_env)
+        with self._spare() as backbone:
+            return verify_target(self.folder, name, str(against), tasks, server=server, backbone=backbone)
 
     def report(self, output: Path | str | None = None) -> Path:
         """Write the report as one page for a browser, and return where it is."""
@@ -221,6 +260,15 @@ class Run:
         self._answerer = None
         yield backbone
         self._backbone = backbone
+
+    @contextmanager
+    def _spare(self) -> "Generator[Backbone | None]":
+        """The base, if it is loaded already."""
+        if self._answerer is None and self._backbone is None:
+            yield None
+            return
+        with self._lent() as backbone:
+            yield backbone
 
 
 def read_config(config: Config, overrides: Sequence[str] = ()) -> RunConfig:

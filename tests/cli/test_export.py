@@ -50,7 +50,7 @@ def test_an_unknown_adapter_is_answered_with_those_there_are(finished: Path, tmp
 
 def test_an_export_for_peft_ends_with_how_vllm_loads_it(finished: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["export", str(finished), "--adapter", "shared", "--to", str(tmp_path / "out")])
-    assert done.output.splitlines()[-1] == "vLLM loads it with: --enable-lora --max-lora-rank 8"
+    assert done.stdout.splitlines()[-1] == "vLLM loads it with: --enable-lora --max-lora-rank 8"
 
 
 def test_an_export_for_llama_cpp_is_one_file_named_after_the_adapter(finished: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitune.cli.evaluate import evaluate
+from multitune.cli.export import export, verify
 from multitune.cli.generate import generate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import hush, log_to_stderr, print_json, results, write_own_report
@@ -30,6 +31,8 @@ app = typer.Typer(
 )
 app.add_typer(runs, name="runs")
 app.command(name="eval")(evaluate)
+app.command()(export)
+app.command()(verify)
 app.command()(generate)
 app.command()(study)
 app.command()(tune)
@@ -181,28 +184,6 @@ def remove(
 
     change = remove_task(RunFolder(from_), task)
     print_json(change) if as_json else show_change(change, from_, results())
-
-
-@app.command()
-def export(
-    run: Run,
-    adapter: Annotated[str, typer.Option(help="Name of the adapter, such as shared.")],
-    to: Annotated[Path, typer.Option(help="Folder to make.")],
-    form: Annotated[
-        str, typer.Option("--as", metavar="FORM", help="peft (also for vLLM), gguf for llama.cpp, or merged.")
-    ] = "peft",
-) -> None:
-    """Copy an adapter out of a run, for PEFT and vLLM, for llama.cpp, or merged into its base."""
-    hush()
-    from multitune.core.run_folder import RunFolder
-    from multitune.deployment.export import export_adapter, parse_form
-    from multitune.reporting.card import card_or_none
-
-    folder = RunFolder(run)
-    advice = export_adapter(folder, adapter, to, parse_form(form), card_or_none(folder, adapter))
-    typer.echo(f"{adapter} as {form}: {to}")
-    if advice:
-        typer.echo(advice)
 
 
 @app.command()

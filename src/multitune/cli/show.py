@@ -8,6 +8,7 @@ from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
 from multitune.core.results.scores import Scores
+from multitune.core.results.verification import Verification
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.blocks import Table
 from multitune.reporting.formatting import count, duration, size
@@ -25,6 +26,7 @@ from multitune.reporting.tables.check import adapters_table, sets_table
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
 from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
+from multitune.reporting.tables.verification import VERIFIED_NOTE, verification_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,6 +117,14 @@ def show_comparison(found: ModelComparison, folder: Path, console: "Console") ->
     for line in usage_lines(found.usage) if found.usage else ():
         say(console, line)
     say(console, f"comparison: {RunFolder(folder).comparison(found.subject)}")
+
+
+def show_verification(found: Verification, console: "Console") -> None:
+    """Task by task, and the verdict."""
+    if found.tasks:
+        put(console, verification_table(found))
+        say(console, VERIFIED_NOTE, "dim")
+    say(console, found.sentence, "bold green" if found.same else "bold red")
 
 
 def put(console: "Console", table: Table) -> None:

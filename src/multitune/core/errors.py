@@ -63,6 +63,10 @@ class AdapterError(InputError, ValueError):
     """An adapter folder is damaged, unsafe, or made for another base."""
 
 
+class VerificationError(InputError, ValueError):
+    """What left a run does not answer as the run's record says, or cannot be asked."""
+
+
 class RunFolderError(InputError, ValueError):
     """A run folder is missing a part, is damaged, or holds another run."""
 

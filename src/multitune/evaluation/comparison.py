@@ -114,7 +114,7 @@ def _tasks(
             run = prepare_run(load_config(where.require().config))
             if not where.predictions(adapter, task, split).is_file():  # what it ships with came from the main run
                 _answer_now(folder, where, run, task=task, adapter=adapter, split=split)
-        tasks.append(_task(where, run, task=task, adapter=adapter, split=split, limit=limit))
+        tasks.append(recorded_task(where, run, task=task, adapter=adapter, split=split, limit=limit))
     return tasks
 
 
@@ -145,9 +145,22 @@ def _answer_now(
     write_predictions(where.predictions(adapter, task, split), answers)
 
 
-def _task(
-    where: RunFolder, run: PreparedRun, *, task: str, adapter: str, split: Split, limit: int | None
+def recorded_task(
+    where: RunFolder, run: PreparedRun, *, task: str, adapter: str, split: Split, limit: int | None = None
 ) -> ComparisonTask:
+    """The rows of a task that an adapter answered, with its answers and, where there are as many, the base's.
+
+    Args:
+        where: the run, or the folder of a task that joined.
+        run: its data.
+        task: its name.
+        adapter: that answered, or `base`.
+        split: of the rows.
+        limit: most rows.
+
+    Raises:
+        RunFolderError: there are no such answers, or their rows are not in the data any more.
+    """
     item = run.tasks[task]
     predictions = {p.id: p for p in read_predictions(where.predictions(adapter, task, split))}
     kept = item.tokens[split].kept

@@ -116,10 +116,11 @@ def answer_all(
     if kind == "openai":
         return _ask_server(name, tasks, remote, observe)
     model = _adapter(name, tasks[0].run) if kind == "adapter" else _base(name, tasks)
-    return ModelAnswers(_answers(model, tasks))
+    return ModelAnswers(answers_of(model, tasks))
 
 
-def _answers(model: LanguageModel, tasks: Sequence[ComparisonTask]) -> dict[str, list[Prediction]]:
+def answers_of(model: LanguageModel, tasks: Sequence[ComparisonTask]) -> dict[str, list[Prediction]]:
+    """What a model answers to the rows of each task, in their order."""
     return {task.item.name: predict_rows(model, task.item, task.split, task.places) for task in tasks}
 
 

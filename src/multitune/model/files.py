@@ -12,6 +12,7 @@ import torch
 
 from multitune.core.errors import AdapterError
 from multitune.core.files import write_folder
+from multitune.model.backbone import Backbone
 from multitune.model.bank import Adapter, AdapterBank, Slot, lay_out
 
 CONFIG, WEIGHTS, CARD = "adapter_config.json", "adapter_model.safetensors", "multitune.json"
@@ -124,12 +125,7 @@ def load_adapter(
     Raises:
         AdapterError: damaged, unsafe, not plain LoRA, or made for another base. The bank is left as it was.
     """
-    card = read_card(folder)
-    if card is not None and card.fingerprint != bank.backbone.fingerprint:
-        raise AdapterError(
-            f"{folder}: this adapter was trained on {card.base!r} (fingerprint {card.fingerprint}), but the base here "
-            f"is {bank.backbone.ref.name!r} (fingerprint {bank.backbone.fingerprint}). Load it on its own base"
-        )
+    require_base(bank.backbone, folder)
     pairs = read_pairs(folder)
     known = set(bank.linear_names)
     for module in pairs:
@@ -142,6 +138,20 @@ def load_adapter(
     slots = lay_out(shapes, {module: (pair.a.shape[0], pair.scale) for module, pair in ordered.items()})
     dtype = bank.backbone.dtype if keep == "compute" else torch.float32
     return bank.attach(name, slots, _flatten(slots, ordered, dtype))
+
+
+def require_base(backbone: Backbone, folder: Path) -> None:
+    """Refuse a base that an adapter was not trained on, where multitune wrote beside the adapter which one that is.
+
+    Raises:
+        AdapterError: it is another.
+    """
+    card = read_card(folder)
+    if card is not None and card.fingerprint != backbone.fingerprint:
+        raise AdapterError(
+            f"{folder}: this adapter was trained on {card.base!r} (fingerprint {card.fingerprint}), but the base here "
+            f"is {backbone.ref.name!r} (fingerprint {backbone.fingerprint}). Load it on its own base"
+        )
 
 
 def read_weights(bank: AdapterBank, folder: Path, name: str) -> None:
@@ -265,6 +275,26 @@ def read_pairs(folder: Path) -> dict[str, LoraPair]:
     if not pairs:
         raise AdapterError(f"{path}: holds no LoRA weights")
     return {m: LoraPair(p["A"], p["B"], layer_scale(config, m, p["A"].shape[0])) for m, p in pairs.items()}
+
+
+def distance(found: Mapping[str, LoraPair], expected: Mapping[str, LoraPair]) -> float:
+    """How far apart what two adapters add is: the Frobenius norm of the difference, relative to `expected`.
+
+    By products of rank by rank, so that no layer's full matrix is laid out.
+    """
+    apart = size = 0.0
+    for module in {**expected, **found}:
+        parts = [(pairs.get(module), sign) for pairs, sign in ((expected, 1.0), (found, -1.0))]
+        both = [(p.a.double(), p.b.double() * (p.scale * sign)) for p, sign in parts if p is not None]
+        apart += _square_norm(torch.cat([a for a, _ in both]), torch.cat([b for _, b in both], dim=1))
+        if module in expected:
+            size += _square_norm(*both[0])
+    return math.sqrt(max(apart, 0.0) / size) if size else math.inf
+
+
+def _square_norm(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Squared Frobenius norm of b @ a."""
+    return float(((b.T @ b) * (a @ a.T)).sum())
 
 
 def layer_scale(config: Mapping[str, Any], module: str, rank: int) -> float:

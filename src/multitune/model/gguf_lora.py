@@ -46,6 +46,30 @@ def write_gguf_lora(pairs: Mapping[str, LoraPair], base: Any, path: Path) -> Non
     writer.close()
 
 
+def read_gguf_lora(path: Path) -> dict[str, LoraPair]:
+    """GGUF name of a weight -> the pair that llama.cpp adds to it, from an adapter file.
+
+    Raises:
+        AdapterError: damaged, or no LoRA adapter.
+    """
+    from gguf import GGUFReader, Keys
+
+    try:
+        reader = GGUFReader(path)
+        kind = reader.fields[Keys.Adapter.TYPE].contents() if Keys.Adapter.TYPE in reader.fields else ""
+        if kind != "lora":
+            raise AdapterError(f"{path}: holds no LoRA adapter. Give a file that `export --as gguf` wrote")
+        alpha = float(reader.fields[Keys.Adapter.LORA_ALPHA].contents())
+        tensors = {one.name: torch.from_numpy(one.data.copy()).float() for one in reader.tensors}
+        names = [name.removesuffix(".lora_a") for name in tensors if name.endswith(".lora_a")]
+        pairs = {name: (tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]) for name in names}
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        if isinstance(error, AdapterError):
+            raise
+        raise AdapterError(f"{path}: damaged ({error}). Export the adapter again") from error
+    return {name: LoraPair(a, b, (alpha or 1.0) / a.shape[0]) for name, (a, b) in pairs.items()}
+
+
 def gguf_tensors(pairs: Mapping[str, LoraPair], base: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor, float]]:
     """GGUF name of a weight -> A (rank, in), B (out, rank) with its rows in llama.cpp's order, and scale."""
     from gguf import MODEL_ARCH_NAMES, get_tensor_name_map
