@@ -14,7 +14,7 @@ from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
-from multitune.training.plan import AdapterPlan
+from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun, prepare_run
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
@@ -108,7 +108,7 @@ def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     train, settings = prepared.config.train, prepared.config.evaluate
     learners = [plan for plan in prepared.plans if name in plan.spec.tasks]
     every = train.validate_every
-    validations = sum(plan.spec.steps // every if every else 4 for plan in learners)
+    validations = sum(plan.spec.steps // every if every else looks(train) for plan in learners)
     compared = [plan for plan in prepared.adapters if len(plan.spec.tasks) > 1] or prepared.adapters
     asked = compared if item.general or name in prepared.retention else learners
     subjects = 1 + len(asked)  # the base answers as well

@@ -51,7 +51,7 @@ def test_a_record_of_the_run_says_how_many_seeds_stand_behind_it(seeded: multitu
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"seeds": 0}, "seeds is 0; it must be at least 1"),
+        ({"seeds": 0}, "seeds is 0; it must be greater than or equal to 1"),
         ({"seeds": 2, "method": "full"}, "each would be a whole model in memory"),
         ({"seeds": 2, "adapters": ["shared", {"name": "shared.seed-2", "tasks": ["copy"]}]}, "training 2 of 'shared'"),
     ],

@@ -365,3 +365,38 @@ def test_an_adapter_whose_every_task_overfits_is_done_early(configure: Configure
     events = train(config, tmp_path / "run")
     assert len([e for e in events if e["kind"] == "step"]) < 40
     assert events[-2]["kind"] == "note" and "stopped early" in events[-2]["text"]
+
+
+def converging(configure: Configure, folder: Path, **train: Any) -> RunConfig:
+    """A run whose colours cannot be learned from their training rows, so that validation soon stops gaining."""
+    file = folder / "colours.validation.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**row, "said": "w77"}) + "\n" for row in rows))
+    settings = {"max_steps": 48, "alone": "convergence", "learning_rate": 0.02, "validate_metric": False, **train}
+    return configure(train=settings)
+
+
+def test_to_convergence_every_adapter_ends_when_its_own_validation_stops_gaining(
+    configure: Configure, tmp_path: Path
+) -> None:
+    events = train(converging(configure, tmp_path), tmp_path / "run")
+    steps = [event["adapters"] for event in events if event["kind"] == "step"]
+    taken = {name: max(step[name]["step"] for step in steps if name in step) for name in ("shared", *TASKS)}
+    assert taken["colours"] < taken["shapes"] <= 48
+    rates = [step["colours"]["lr"] for step in steps if "colours" in step]
+    assert rates[-1] < rates[-3]  # it ends with a decay, and not in the middle of a flight
+
+
+def test_a_run_to_convergence_that_died_in_its_decay_goes_on_to_the_same_bits(
+    configure: Configure, tmp_path: Path
+) -> None:
+    config = converging(configure, tmp_path, checkpoint_every=1)
+    events = train(config, tmp_path / "straight")
+    ends = next(i for i, e in enumerate(events) if e["kind"] == "note" and "colours: validation" in e["text"])
+    at = next(e["step"] for e in events[ends:] if e["kind"] == "step")
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, tmp_path / "died", observe=raising(at + 1, RuntimeError("power cut")))
+    train(config, tmp_path / "died", resume=True)
+    for adapter in ("shared", *TASKS):
+        one, other = weights(tmp_path / "straight", adapter), weights(tmp_path / "died", adapter)
+        assert all(torch.equal(one[key], other[key]) for key in one)

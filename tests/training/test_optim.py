@@ -34,6 +34,16 @@ def test_the_rate_rises_through_the_warm_up_and_ends_near_zero() -> None:
     assert max(rates) == 1.0 and rates[10:] == sorted(rates[10:], reverse=True) and rates[-1] < 1e-3
 
 
+def test_a_rate_to_convergence_is_constant_until_it_decays_at_the_cap_or_before() -> None:
+    budget = Budget.until_convergence(120, 1.0, 0.1)
+    rates = [learning_rate_at(budget, step) for step in range(120)]
+    assert rates[12:100] == [1.0] * 88 and rates[-1] == pytest.approx(1 / 20)
+    early = budget.ended(50)
+    assert early.steps == 60
+    assert [learning_rate_at(early, step) for step in (49, 50, 55, 59)] == pytest.approx([1.0, 1.0, 0.5, 0.1])
+    assert budget.ended(110).steps == 120  # never beyond the cap
+
+
 def test_the_first_adamw_step_moves_by_the_rate() -> None:
     trainee = Vector()
     optimizer(trainee, weight_decay=0.0).step(0)

@@ -2,6 +2,9 @@
 
 import json
 
+import pytest
+
+from multitune.training.choice import RowValues
 from multitune.training.progress import TrackState, ValidationTrack
 
 
@@ -53,3 +56,21 @@ def test_a_track_survives_json() -> None:
     seen.note(10, {"a": 1.0, "b": 9.0})
     state = TrackState.model_validate(json.loads(json.dumps(seen.state().plain())))
     assert ValidationTrack.of(("a", "b"), {"a": 3.0, "b": 1.0}, state) == seen
+
+
+def looks(losses: list[float], scores: list[float]) -> ValidationTrack:
+    track = ValidationTrack.of(["a"], {"a": 1.0})
+    for step, (loss, score) in enumerate(zip(losses, scores, strict=True)):
+        track.look(step, {"a": RowValues(losses=(loss,), scores=(score,))})
+    return track
+
+
+def test_an_adapter_gains_as_long_as_its_loss_or_its_score_does() -> None:
+    assert looks([3, 2, 1, 2, 2], [0, 0, 0, 0, 0]).stalled("mean") == 2  # the loss gained last
+    assert looks([3, 2, 3, 4, 5], [0, 0.1, 0.2, 0.3, 0.4]).stalled("mean") == 0  # the score still does
+    assert looks([3, 2, 3, 4, 5], [0, 0.1, 0.2, 0.2, 0.2]).stalled("mean") == 2  # as good as before is no gain
+
+
+def test_the_noise_of_one_training_is_how_far_its_last_scores_moved() -> None:
+    assert looks([3, 2, 1, 1], [0.0, 0.5, 0.6, 0.7]).noise() == {"a": pytest.approx(0.1)}
+    assert looks([3, 2], [0.0, 0.5]).noise() == {}

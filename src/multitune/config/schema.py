@@ -158,18 +158,23 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations: less memory, a third slower."
     )
-    alone: Literal["equal_passes", "equal_steps"] = Field(
-        default="equal_passes", description="Budget of single-task adapters: the shared one's passes, or its steps."
+    alone: Literal["convergence", "equal_passes", "equal_steps"] = Field(
+        default="equal_passes",
+        description="Budget of single-task adapters: the shared one's passes, its steps, or convergence, where every "
+        "adapter trains until its own validation stops gaining, with the shared one's steps as the most.",
     )
     validate_every: int | None = Field(
-        default=None, ge=1, description="Steps between validations; four in a run if absent."
+        default=None, ge=1, description="Steps between validations; four in a run (convergence: eight) if absent."
     )
     validate_limit: int = Field(default=100, ge=1, description="Most validation rows per task at each validation.")
     validate_metric: bool = Field(
         default=True, description="Also measure each task's metric at validations, not only loss."
     )
     patience: int | None = Field(
-        default=None, ge=1, description="Stop drawing a task after so many validations without gain."
+        default=None,
+        ge=1,
+        description="Stop drawing a task after so many validations without gain; with convergence an adapter ends "
+        "after so many, two if absent.",
     )
     keep: StepRule = Field(
         default="significant",

@@ -37,11 +37,13 @@ from multitune.training.choice import RowValues
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, Budget
-from multitune.training.plan import AdapterPlan
+from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
 from multitune.training.trainee import new_trainee
 from multitune.training.validation import validation_answers, validation_losses
+
+PATIENCE = 2  # looks without gain after which an adapter that trains to convergence ends
 
 _log = logging.getLogger(__name__)
 
@@ -73,6 +75,18 @@ class Job:
         learner.trainee.save(self.folder.snapshot(learner.name, step), step)
         if step:
             self._stop_overfitted(learner)
+            self._end_converged(learner)
+
+    def _end_converged(self, learner: Learner) -> None:
+        """Let an adapter that trains to convergence end soon where its validation has stopped gaining."""
+        train = self.run.config.train
+        if (
+            train.alone == "convergence"
+            and not learner.decays
+            and (learner.track.stalled(train.select_by) >= (train.patience or PATIENCE))
+        ):
+            learner.end_soon(learner.trained_steps)
+            self.log(NoteEvent(text=f"{learner.name}: validation has stopped gaining; ends at step {learner.steps}"))
 
     def _stop_overfitted(self, learner: Learner) -> None:
         """Draw such a task no more; where it is the last one drawn, the adapter is done."""
@@ -291,14 +305,16 @@ def _require_same(run: PreparedRun, folder: RunFolder) -> None:
 def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
     train, spec = run.config.train, plan.spec
     trainee = new_trainee(bank, run, spec)
-    budget = Budget(spec.steps, learning_rate(run.config), train.warmup)
+    to_convergence = train.alone == "convergence"
+    new_budget = Budget.until_convergence if to_convergence else Budget
+    budget = new_budget(spec.steps, learning_rate(run.config), train.warmup)
     weights = {task.name: task.weight for task in run.config.tasks}
     return Learner(
         trainee=trainee,
         stream=plan.stream,
         optimizer=AdapterOptimizer(trainee, budget, train),
         track=ValidationTrack.of(spec.tasks, weights),
-        validate_every=train.validate_every or math.ceil(spec.steps / 4),
+        validate_every=train.validate_every or math.ceil(spec.steps / looks(train)),
     )
 
 

@@ -23,6 +23,7 @@ class LearnerState(Record):
     trained_steps: int
     stream: StreamState
     track: TrackState
+    decay_from: int | None = None  # where validation had stopped gaining; None before that
 
 
 @dataclass(slots=True)
@@ -36,6 +37,23 @@ class Learner:
     validate_every: int
     done: bool = False
     trained_steps: int = 0  # optimizer steps taken
+    converged: int | None = None  # the step at which validation had stopped gaining, and the decay began
+
+    @property
+    def steps(self) -> int:
+        """The steps it will have taken at its end."""
+        return self.optimizer.budget.steps
+
+    @property
+    def decays(self) -> bool:
+        """Whether a learning rate that was constant goes down already."""
+        decay_from = self.optimizer.budget.decay_from
+        return decay_from is not None and self.trained_steps >= decay_from
+
+    def end_soon(self, step: int) -> None:
+        """Begin the decay of the learning rate, and end with it: validation has stopped gaining."""
+        self.converged = step
+        self.optimizer.budget = self.optimizer.budget.ended(step)
 
     @property
     def spec(self) -> AdapterSpec:
@@ -49,7 +67,7 @@ class Learner:
 
     def is_due(self) -> bool:
         """Whether a validation belongs behind the step just taken."""
-        return self.trained_steps % self.validate_every == 0 or self.trained_steps == self.spec.steps
+        return self.trained_steps % self.validate_every == 0 or self.trained_steps == self.steps
 
     def rows(self, step: int, run: PreparedRun, numbers: Mapping[str, int]) -> tuple[list[Draw], list[PackRow]]:
         """The draws of one step as rows of a pack, each with its weight in the step's mean loss."""
@@ -70,6 +88,7 @@ class Learner:
             trained_steps=self.trained_steps,
             stream=self.stream.state(),
             track=self.track.state(),
+            decay_from=self.converged,
         )
 
     def restore(self, state: LearnerState, tensors: dict[str, torch.Tensor]) -> None:
@@ -78,3 +97,5 @@ class Learner:
         self.stream.restore(state.stream)
         self.track = ValidationTrack.of(self.track.tasks, self.track.weights, state.track)
         self.optimizer.restore(tensors)
+        if state.decay_from is not None:
+            self.end_soon(state.decay_from)

@@ -79,7 +79,7 @@ def run_loop(
         due = [learner for learner in active if learner.is_due()]
         for learner in due:
             hooks.validate(learner)
-            learner.done = learner.done or learner.trained_steps >= learner.spec.steps
+            learner.done = learner.done or learner.trained_steps >= learner.steps
         step += 1
         hooks.after_step(before + step, validated=bool(due))
 
@@ -161,7 +161,7 @@ def _step_event(
             lr=rate,
             grad_norm=norm,
             step=learner.trained_steps,
-            steps=learner.spec.steps,
+            steps=learner.steps,
             tasks={names[t]: float(sums.nats[place, t] / sums.answer_tokens[place, t]) for t in drawn},
             shares=learner.stream.shares(learner.trained_steps - 1),
             achieved=dict(learner.stream.achieved(learner.trained_steps)),

@@ -1,13 +1,15 @@
-"""One adapter's optimizer: AdamW on float32 masters, warm-up and cosine, its own clipping."""
+"""One adapter's optimizer: AdamW on float32 masters, warm-up and decay, its own clipping."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from multitune.config.schema import TrainConfig
 from multitune.training.trainee import Trainee
+
+DECAY = 0.2  # of the steps before it: how long a rate that was constant goes down to zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +19,30 @@ class Budget:
     steps: int
     learning_rate: float
     warmup: float  # share of the steps
+    decay_from: int | None = None  # constant up to this step, then linear to zero; None: a cosine over all steps
+
+    @classmethod
+    def until_convergence(cls, most_steps: int, learning_rate: float, warmup: float) -> "Budget":
+        """As many steps as the cap allows, the decay among them, unless `ended` makes it shorter."""
+        return cls(most_steps, learning_rate, warmup, decay_from=math.floor(most_steps / (1.0 + DECAY)))
+
+    def ended(self, step: int) -> "Budget":
+        """The budget where the decay begins at a step, and the last step follows from that."""
+        return replace(self, steps=min(self.steps, step + math.ceil(DECAY * step)), decay_from=step)
 
 
 def learning_rate_at(budget: Budget, step: int) -> float:
-    """Rate for step `step` (from 0): a linear rise over the warm-up, then half a cosine down to zero."""
+    """Rate for step `step` (from 0): a linear rise over the warm-up, then down to zero.
+
+    Either half a cosine over all steps, or constant first and then linear, which does not ask for the length
+    beforehand. Source of the latter: Hägele et al. 2024, arXiv:2405.18392.
+    """
     warmup_steps = math.ceil(budget.warmup * budget.steps)
     if step < warmup_steps:
         return budget.learning_rate * (step + 1) / warmup_steps
+    if budget.decay_from is not None:
+        left = (budget.steps - step) / max(1, budget.steps - budget.decay_from)
+        return budget.learning_rate * min(1.0, left)
     progress = (step - warmup_steps) / max(1, budget.steps - warmup_steps)
     return budget.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
 

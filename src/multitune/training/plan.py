@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitune.config.adapters import expand_seeds
-from multitune.config.schema import AdapterConfig, RunConfig
+from multitune.config.schema import AdapterConfig, RunConfig, TrainConfig
 from multitune.data.task_input import TaskInput
 from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
 
@@ -35,6 +35,11 @@ class AdapterPlan:
 
     spec: AdapterSpec
     stream: Stream
+
+
+def looks(train: TrainConfig) -> int:
+    """Validations of an adapter, where no interval is set."""
+    return 8 if train.alone == "convergence" else 4
 
 
 def plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[AdapterPlan, ...]:
@@ -124,7 +129,7 @@ def _steps_alone(
     together = next((plan for plan in others if task in plan.spec.tasks), None)
     if together is None or adapter.steps is not None or adapter.epochs is not None:
         return _own_steps(config, adapter, tasks)
-    if config.train.alone == "equal_steps":
+    if config.train.alone in ("equal_steps", "convergence"):
         return together.spec.steps
     draws = together.stream.expected_draws()[task]
     return max(1, math.ceil(draws / config.train.batch_size - 1e-9))

@@ -62,6 +62,14 @@ class ValidationTrack:
         """Tasks without gain for `patience` validations."""
         return [] if patience is None else [task for task, count in self.stale.items() if count >= patience]
 
+    def stalled(self, criterion: Criterion) -> int:
+        """Looks since the adapter last gained: since the best loss, or the best score where scores are measured."""
+        scored = measured(self.looks)
+        steps = [self.best[criterion].step]
+        if scored:
+            steps.append(self._best_scored(scored, criterion, latest=False).step)
+        return sum(look.step > max(steps) for look in self.looks)
+
     def chosen(self, rule: StepRule, criterion: Criterion) -> tuple[int, str]:
         """The step that is kept, and why."""
         if not self.looks or rule == "lowest_loss":
@@ -87,11 +95,13 @@ class ValidationTrack:
 
     def _by_score(self) -> set[int]:
         scored = measured(self.looks)
-        if not scored:
-            return set()
+        return {self._best_scored(scored, by, latest=True).step for by in CRITERIA} if scored else set()
+
+    def _best_scored(self, scored: Sequence[Look], criterion: Criterion, *, latest: bool) -> Look:
+        """The look with the highest score over the tasks; of equals the latest or the earliest."""
         means = np.array([[np.mean(look.tasks[task].scores) for task in self.tasks] for look in scored])
-        # The latest of equals.
-        return {scored[-1 - int(over_tasks(means, by, self._weights)[::-1].argmax())].step for by in CRITERIA}
+        values = over_tasks(means, criterion, self._weights)
+        return scored[-1 - int(values[::-1].argmax())] if latest else scored[int(values.argmax())]
 
     def state(self) -> TrackState:
         """All that it has seen."""
