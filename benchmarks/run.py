@@ -16,6 +16,7 @@ PARTS = {
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
     "out_of_distribution": "texts of no task: how many are rejected, by rule and by score (data as of mixture10)",
     "choose_step": "which rule of choosing an adapter's step is best on test: every look answered on both splits",
+    "null_verdicts": "how often verdicts are wrong where nothing differs, and right where something does",
     "selection": "what a rule of selection costs and saves, resampled from a finished run (needs RUN=folder)",
     "batch_invariance": "answers and losses that move with the rows beside them, and what it costs that none does",
     "adapter_memory": "memory of 64 adapters that answer, against the base and their own weights",

@@ -43,6 +43,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         sets=tuple(_set_report(name, item) for name, item in prepared.sets.items()),
         adapters=tuple(_adapter_report(plan) for plan in prepared.adapters),
         seeds=config.seeds,
+        budget=config.train.alone,
         estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
         warnings=tuple(range_warnings(config)),
         notes=prepared.notes,

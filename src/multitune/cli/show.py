@@ -43,6 +43,10 @@ def show_check(report: CheckReport, console: "Console") -> None:
     for table in (sets_table(report), adapters_table(report)):
         put(console, table)
         console.print()
+    if report.seeds > 1:
+        say(console, f"seeds                 {report.seeds} of every adapter; the first one ships")
+    if report.budget == "convergence" and len(report.adapters) > 1:
+        say(console, "steps and time        at most: every adapter ends when its own validation stops gaining")
     need = report.estimate
     say(console, f"trainable parameters  {need.trainable_parameters:,} beside a base of {need.parameters:,}")
     say(console, f"tokens to train on    {count(need.executed_tokens)}, shared prefixes counted once")

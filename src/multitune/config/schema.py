@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from multitune.config.registered import RouterKind, Schedule
 from multitune.core.errors import suggest
 from multitune.core.results.run import StepRule
+from multitune.core.results.scores import Budget
 
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
@@ -158,8 +159,8 @@ class TrainConfig(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute activations: less memory, a third slower."
     )
-    alone: Literal["convergence", "equal_passes", "equal_steps"] = Field(
-        default="equal_passes",
+    alone: Budget = Field(
+        default="convergence",
         description="Budget of single-task adapters: the shared one's passes, its steps, or convergence, where every "
         "adapter trains until its own validation stops gaining, with the shared one's steps as the most.",
     )

@@ -74,6 +74,7 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
         split=settings.split,
         confidence=settings.confidence,
         resamples=settings.resamples,
+        budget=prepared.config.train.alone,
         tasks={name: _task_scores(prepared.tasks[name], by_subject, prepared.config.seeds) for name in every},
         transfer={name: _transfer(prepared, name, specs, by_subject, _noise(folder)) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},

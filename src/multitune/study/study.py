@@ -104,7 +104,7 @@ def open_runner(
             "Leave some out, or join those that are alike"
         )
     observe(PhaseEvent(name="prepare"))
-    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared", "seeds": 1}))
+    prepared = prepare_run(_without_what_a_study_sets(run))
     folder = study_folder(study)
     record = prepared.data_record()
     require_same_data(folder, record)
@@ -128,7 +128,7 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
     Raises:
         InputError: the study does not fit its data or its budget.
     """
-    prepared = prepare_run(run.model_copy(update={"retention": (), "adapters": "shared", "seeds": 1}))
+    prepared = prepare_run(_without_what_a_study_sets(run))
     planner = Planner(study, prepared.config, set_sizes(prepared))
     base = baselines(planner)
     verifying = require_budget(planner) if study.search == "guided" else 0.0
@@ -162,6 +162,12 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
         combinations=combinations,
         everything_tokens=planner.everything(),
     )
+
+
+def _without_what_a_study_sets(run: RunConfig) -> RunConfig:
+    """The run that a study varies: adapters, seeds and budgets are those of its arms, whose lengths are fixed."""
+    train = run.train.model_copy(update={"alone": "equal_passes"})
+    return run.model_copy(update={"retention": (), "adapters": "shared", "seeds": 1, "train": train})
 
 
 def recommended_run(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm]) -> RunConfig:

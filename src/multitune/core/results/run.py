@@ -7,7 +7,7 @@ from pydantic import Field
 
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
-from multitune.core.results.scores import Verdict
+from multitune.core.results.scores import Budget, Verdict
 
 
 class SetRecord(Record):
@@ -146,6 +146,7 @@ class CheckReport(Document):
     sets: tuple[SetReport, ...]
     adapters: tuple[AdapterReport, ...]
     seeds: int = 1  # trainings of each
+    budget: Budget = "equal_passes"  # of an adapter alone
     estimate: SizeEstimate
     warnings: tuple[str, ...]
     notes: tuple[str, ...]

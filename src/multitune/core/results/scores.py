@@ -17,6 +17,7 @@ GAINED: tuple[Verdict, ...] = (OF_SEEDS[0], OF_ONE_RUN[0])
 LOST: tuple[Verdict, ...] = (OF_SEEDS[1], OF_ONE_RUN[1])
 UNDECIDED: tuple[Verdict, ...] = ("cannot tell",)
 Against = Literal["alone", "base"]
+Budget = Literal["convergence", "equal_passes", "equal_steps"]  # of an adapter alone, against the one together
 
 
 def verdicts_of(seeds: int) -> tuple[Verdict, Verdict, Verdict]:
@@ -184,6 +185,7 @@ class Scores(Document):
     split: str
     confidence: float = Field(gt=0.0, lt=1.0)
     resamples: int = Field(ge=1)
+    budget: Budget | None = None  # None in runs of before it was written down
     tasks: dict[str, TaskScores]
     transfer: dict[str, TransferTable]  # adapter -> its table
     general: dict[str, GeneralLoss] = Field(default_factory=dict[str, GeneralLoss])

@@ -4,10 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from multitune.core.bases import BASE
-from multitune.core.results.scores import UNDECIDED, RetentionScores, Scores, TransferRow
+from multitune.core.results.scores import UNDECIDED, Budget, RetentionScores, Scores, TransferRow
 from multitune.reporting.blocks import TONES, Cell, Sheet, Table, header, number
 from multitune.reporting.formatting import chance, count, score, side, signed, span
 
+BUDGETS: Mapping[Budget, str] = MappingProxyType(
+    {
+        "convergence": "trained like together until its own validation stopped gaining",
+        "equal_passes": "as many passes over its rows as together",
+        "equal_steps": "as many optimizer steps as together",
+    }
+)
 More = Mapping[str, Callable[[TransferRow], float | None]]  # title of a further column of scores -> its value
 
 
@@ -59,9 +66,11 @@ def transfer_note(scores: Scores) -> str:
     else:
         source = f"interval from {scores.resamples} resamples of the {scores.split} rows, one seed of training"
     worse = f"; no worse: a loss of {score(margin)} lies outside the interval" if margin is not None else ""
+    compared = any(row.against == "alone" for row in rows)
+    alone = f"; alone: {BUDGETS[scores.budget]}" if scores.budget and compared else ""
     return (
         f"difference: together − alone, or − base where no adapter learned the task alone; {scores.confidence:.0%} "
-        f"{source}; p adjusted by Holm{worse}"
+        f"{source}; p adjusted by Holm{worse}{alone}"
     )
 
 
