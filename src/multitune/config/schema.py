@@ -11,6 +11,7 @@ from multitune.core.results.run import StepRule
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ControlTokens = Literal["text", "parse"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -237,6 +238,11 @@ class RunConfig(Section):
     base: str = Field(default="smollm2-135m", description="Hub id, folder, .gguf file or a built-in alias.")
     system: str | None = Field(
         default=None, description="System message before every prompt; the template's own if absent."
+    )
+    control_tokens: ControlTokens = Field(
+        default="text",
+        description="What a control token such as <|im_end|> is where a row or a request holds it: text, or parsed "
+        "into the real one.",
     )
     tasks: tuple[TaskConfig, ...] = Field(min_length=1, description="The tasks to learn.")
     general: tuple[TaskConfig, ...] = Field(

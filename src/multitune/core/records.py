@@ -21,6 +21,7 @@ class Example:
     answer: str
     gold: Any  # label (classify), text (generate), float (number, regress), tuple of (span, type) (tag)
     group: str = ""  # rows of one document carry the same group
+    ending: str = ""  # end tokens of the base that were taken off the answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ class TaskData:
     notes: list[str]  # what was carved, dropped or left out, one sentence each
 
 
-def prepare_task(config: TaskConfig, seed: int) -> TaskData:
+def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = ()) -> TaskData:
     """Everything between a task's configuration and its examples.
 
     Validation and test stay as they are named; train loses the rows whose prompt stands in them too. A split without
@@ -34,13 +34,14 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     Args:
         config: its paths are absolute.
         seed: the run's.
+        ends: end tokens of the base, which are taken off the end of answers.
 
     Raises:
         DataError: rows cannot be read, or a split ends up empty.
         TaskError: rows do not fit the templates or the labels.
     """
     place = f"task {config.name!r}"
-    task = Task(config)
+    task = Task(config, ends)
     named: dict[Split, Examples] = {}
     digests: dict[Split, str] = {}
     for split, table in load_rows(config.data, place).items():
@@ -52,7 +53,7 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     task.fit_labels(marks["train"].labels)
     for split in SPLITS[1:]:
         task.check_labels(named.get(split, []))
-    notes: list[str] = []
+    notes = _ended(named.values())
     kept = _without_cross_split_duplicates(marks, place, notes)
     apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
     divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes)
@@ -65,25 +66,40 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     return TaskData(task, limited, {split: digests.get(split, digests["train"]) for split in SPLITS}, notes)
 
 
-def prepare_retention(config: TaskConfig, split: Split, seed: int) -> TaskData:
+def prepare_retention(config: TaskConfig, split: Split, seed: int, ends: Collection[str] = ()) -> TaskData:
     """A set that is never trained on: its rows of one split, or of `train` where its source names no such split.
 
     Args:
         config: its paths are absolute.
         split: the one that is evaluated on, under which the rows then stand.
         seed: the run's, with which its limit of that split draws.
+        ends: end tokens of the base, which are taken off the end of answers.
 
     Raises:
         DataError: rows cannot be read.
         TaskError: rows do not fit the templates or the labels.
     """
-    task = Task(config)
+    task = Task(config, ends)
     tables = load_rows(config.data, f"task {config.name!r}")
     rows, digest = render(task, tables.get(split, tables["train"]))
     task.fit_labels(rows.texts("answer"))
     limited = _limited(rows, split, config, seed)
-    notes = [f"as limit says, rows drawn: {len(limited)} of {len(rows)}"] if len(limited) < len(rows) else []
+    notes = _ended([rows])
+    if len(limited) < len(rows):
+        notes.append(f"as limit says, rows drawn: {len(limited)} of {len(rows)}")
     return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: digest}, notes)
+
+
+def _ended(sets: Collection[Examples]) -> list[str]:
+    """How many answers lost an end token."""
+    found = [(at, ending, rows) for rows in sets for at, ending in enumerate(rows.texts("ending")) if ending]
+    if not found:
+        return []
+    at, ending, rows = found[0]
+    return [
+        f"an end token is taken off {len(found)} of {sum(map(len, sets))} answers, such as {ending} off that of row "
+        f"{rows[at].id}: the chat template writes it"
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,12 @@ class Task:
     ('red', None)
     """
 
-    def __init__(self, config: TaskConfig) -> None:
+    def __init__(self, config: TaskConfig, ends: Collection[str] = ()) -> None:
         """Compile the templates and find the metric; no row is needed yet.
+
+        Args:
+            config: of the task.
+            ends: end tokens of the base, which are taken off the end of an answer: the base writes its own.
 
         Raises:
             TaskError: a template is no valid Jinja, or the metric does not exist or suit the kind.
@@ -40,6 +44,7 @@ class Task:
         self._prompt = Template(config.prompt, f"{self._place}: prompt")
         self._answer = Template(config.answer, f"{self._place}: answer")
         self._labels = config.labels
+        self.ends = tuple(ends)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -180,10 +185,20 @@ class Task:
     def _example(self, row: Row, number: str, ids: "_Ids") -> Example:
         given = self._cell(row, self.config.id, number) if self.config.id else ""
         where = f"{number} (id {given!r})" if given else number
-        prompt, answer = (self._filled(template, row, where) for template in (self._prompt, self._answer))
+        prompt, (answer, ending) = self._filled(self._prompt, row, where), self._answered(row, where)
         gold = self._checked_gold(answer, where)
         group = self._cell(row, self.config.group, where) if self.config.group else ""
-        return Example(self.name, ids.once(given or _content_id(prompt, answer)), prompt, answer, gold, group)
+        return Example(self.name, ids.once(given or _content_id(prompt, answer)), prompt, answer, gold, group, ending)
+
+    def _answered(self, row: Row, where: str) -> tuple[str, str]:
+        """The answer of a row, and the end tokens that stood behind it."""
+        text = self._filled(self._answer, row, where)
+        answer = text
+        while end := next(filter(answer.endswith, self.ends), ""):
+            answer = answer.removesuffix(end).rstrip()
+        if not answer:
+            raise TaskError(f"{self._place}: {where} has the answer {text!r}, which says nothing. Correct the row")
+        return answer, text[len(answer) :].strip()
 
     def _filled(self, template: Template, row: Row, where: str) -> str:
         try:

@@ -66,7 +66,7 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
         InputError: anything in the config or the data that does not fit, before a weight is loaded.
     """
     ref = resolve_base(config.base, Path.cwd())
-    chat = ChatFormat(load_tokenizer(ref), config.system)
+    chat = ChatFormat(load_tokenizer(ref), config.system, config.control_tokens)
     read = partial(_input, config, chat, progress)
     tasks = {task.name: read("tasks", task) for task in config.tasks}
     tasks |= {task.name: read("general", task) for task in config.general}
@@ -83,9 +83,9 @@ def _input(
     if progress is not None:
         progress(task.name, 0, 0)
     if group == "retention":
-        data = prepare_retention(task, config.evaluate.split, config.seed)
+        data = prepare_retention(task, config.evaluate.split, config.seed, chat.ends)
     else:
-        data = prepare_task(task, config.seed)
+        data = prepare_task(task, config.seed, chat.ends)
     item = TaskInput(data, _tokens(data, chat, config.train.max_length, progress), group == "general")
     if group == "tasks":
         _require_validation(item)
@@ -93,7 +93,20 @@ def _input(
 
 
 def _notes(item: TaskInput, max_length: int) -> list[str]:
-    return [f"{item.name}: {note}" for note in item.data.notes] + _left_out(item.name, item.tokens, max_length)
+    notes = [*item.data.notes, *_with_control_tokens(item), *_left_out(item.tokens, max_length)]
+    return [f"{item.name}: {note}" for note in notes]
+
+
+def _with_control_tokens(item: TaskInput) -> list[str]:
+    """How many rows hold control tokens of the base as text."""
+    rows = {split: item.tokens[split].control for split in SPLITS}
+    first = next((item.data.examples[split][int(rows[split][0])].id for split in SPLITS if len(rows[split])), None)
+    if first is None:
+        return []
+    return [
+        f"control tokens of the base stand in {sum(map(len, rows.values()))} of {sum(map(len, item.tokens.values()))} "
+        f"rows, such as row {first}. They are read as text; `control_tokens: parse` makes them real ones"
+    ]
 
 
 def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInput], split: Split) -> list[str]:
@@ -125,9 +138,9 @@ def _add(progress: Progress, name: str, before: int, rows: int, done: int) -> No
     progress(name, before + done, rows)
 
 
-def _left_out(name: str, tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
+def _left_out(tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
     return [
-        f"{name}: {len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens "
+        f"{len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens "
         "and are left out; a higher train.max_length takes them in"
         for split, rows in tokens.items()
         if rows.too_long
