@@ -6,7 +6,7 @@ import pytest
 
 from multitune.config.schema import TaskConfig
 from multitune.core.errors import DataError, TaskError
-from multitune.data.splits import text_key
+from multitune.core.text import text_key
 from multitune.data.taskdata import TaskData, prepare_task
 
 Rows = list[dict[str, Any]]

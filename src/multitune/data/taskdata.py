@@ -9,9 +9,10 @@ from multitune.config.schema import TaskConfig
 from multitune.core.errors import DataError
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.seeds import generator
+from multitune.core.text import text_key
 from multitune.data.examples import Examples, render
 from multitune.data.sources import load_rows
-from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash, text_key
+from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
 from multitune.tasks.task import Task
 
 

@@ -88,6 +88,7 @@ class ChatFormat:
 
     Attributes:
         tokenizer: the base's tokenizer.
+        space: what the template puts before an answer, a space or nothing.
         encoder: reads texts, and tells control tokens that were given from those of the template.
         stop_ids: tokens at which generation ends: the one that closes an answer, and end of text.
         ends: end tokens as text, which `Task` takes off the end of an answer; () in the mode `parse`.
@@ -101,7 +102,7 @@ class ChatFormat:
         self.encoder = TextEncoder(tokenizer, control_tokens)
         self._system = system
         self._templated = bool(tokenizer.chat_template)
-        self._lead_in, self._space, self._closing = self._boundary()
+        self._lead_in, self.space, self._closing = self._boundary()
         self._bos = [] if self._templated else self._opening_ids()
         # The words that end every prompt. Answers are tokenised behind them and cut off again.
         self._context = self._render([_ASKED])[0].rpartition(QUESTION)[2]
@@ -143,7 +144,7 @@ class ChatFormat:
         Raises:
             TaskError: an answer holds nothing that turns into a token.
         """
-        encoded = self._behind_prompt([f"{self._space}{self._given(answer)}{self._closing}" for answer in answers])
+        encoded = self._behind_prompt([f"{self.space}{self._given(answer)}{self._closing}" for answer in answers])
         for i, (answer, ids) in enumerate(zip(answers, encoded, strict=True)):
             if not answer.strip() or len(ids) <= len(self._closing_ids):
                 name = f"{names[i]}: " if names else ""

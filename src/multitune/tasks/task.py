@@ -7,9 +7,10 @@ from typing import Any, final
 from multitune.config.schema import TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score
+from multitune.core.text import normal_form
 from multitune.tasks.metrics import METRICS, metric_for
-from multitune.tasks.output_parsing import read_label, read_number, read_spans, span_lines
-from multitune.tasks.template import Template
+from multitune.tasks.output_parsing import free_text, read_label, read_number, read_spans, span_lines
+from multitune.tasks.template import Template, is_missing
 
 Row = Mapping[str, Any]
 
@@ -43,7 +44,7 @@ class Task:
         self._place = f"task {config.name!r}"
         self._prompt = Template(config.prompt, f"{self._place}: prompt")
         self._answer = Template(config.answer, f"{self._place}: answer")
-        self._labels = config.labels
+        self._labels = tuple(dict.fromkeys(map(normal_form, config.labels))) if config.labels else None
         self.ends = tuple(ends)
 
     @property
@@ -62,7 +63,7 @@ class Task:
     def fit_labels(self, seen: Iterable[str]) -> None:
         """Take the labels of the training examples as the label set, sorted, unless the configuration gives it."""
         if self.config.kind == "classify" and self.config.labels is None:
-            self._labels = tuple(sorted(set(seen)))
+            self._labels = tuple(sorted(set(map(normal_form, seen))))
 
     def check_labels(self, examples: Iterable[Example]) -> None:
         """Compare the labels of validation or test examples, made before `fit_labels`, with those known.
@@ -149,7 +150,7 @@ class Task:
             case "tag":
                 return read_spans(output)
             case "generate":
-                return output.strip()
+                return free_text(output)
 
     def predict(self, example: Example, output: str, loss: float | None = None) -> Prediction:
         """An output to one example, read and scored; `loss` is the mean over the gold answer's tokens, in nats."""
@@ -192,8 +193,9 @@ class Task:
 
     def _answered(self, row: Row, where: str) -> tuple[str, str]:
         """The answer of a row, and the end tokens that stood behind it."""
-        text = self._filled(self._answer, row, where)
-        answer = text
+        answer = text = self._filled(self._answer, row, where)
+        if self.config.kind == "classify":
+            answer = text = normal_form(text)
         while end := next(filter(answer.endswith, self.ends), ""):
             answer = answer.removesuffix(end).rstrip()
         if not answer:
@@ -205,14 +207,22 @@ class Task:
             text = template.render(row)
         except TaskError as error:
             raise TaskError(f"{error} [{where}]") from error
+        # The indentation of an answer that is text, such as a line of code, belongs to it.
+        kept = template is self._answer and self.config.kind == "generate"
+        text = free_text(text) if kept else text.strip()
+        part = "prompt" if template is self._prompt else "answer"
         if not text:
-            part = "prompt" if template is self._prompt else "answer"
             raise TaskError(f"{self._place}: {where} gives an empty {part}. Correct or remove the row")
+        if empty := template.lacks(row):
+            raise TaskError(
+                f"{self._place}: {where} has nothing in {', '.join(empty)}, which is all that the {part} shows. "
+                "Correct or remove the row"
+            )
         return text
 
     def _cell(self, row: Row, column: str, where: str) -> str:
         value = row.get(column)
-        if value is None or value == "":
+        if is_missing(value):
             raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Correct or remove the row")
         return str(value)
 
