@@ -58,6 +58,7 @@ def _set_report(name: str, item: TaskInput) -> SetReport:
         metric=None if item.general else task.metric.name,
         rows={split: len(item.tokens[split]) for split in SPLITS},
         too_long={split: len(item.tokens[split].too_long) for split in SPLITS},
+        held_elsewhere=item.data.held_elsewhere,
         tokens=train.total,
         loss_tokens=int(train.answer_lengths.sum()),
         longest=int(np.diff(train.offsets[::2]).max(initial=0)),

@@ -12,6 +12,7 @@ Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 ControlTokens = Literal["text", "parse"]
+OverlapRule = Literal["drop", "refuse", "allow"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -252,6 +253,9 @@ class RunConfig(Section):
         default=(), description="Sets never trained on, answered before and after, such as `{use: mmlu, limit: 200}`."
     )
     mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
+    cross_task_duplicates: OverlapRule = Field(
+        default="drop", description="Training rows that another set holds out: dropped, refused or trained on."
+    )
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
     adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | AdapterConfig, ...] = Field(
         default="mixture",

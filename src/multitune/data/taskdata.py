@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -24,9 +25,10 @@ class TaskData:
     examples: dict[Split, Sequence[Example]]
     digests: dict[Split, str]  # sha256 of the source that a split's rows come from; a carved split has train's
     notes: list[str]  # what was carved, dropped or left out, one sentence each
+    held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
 
 
-def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = ()) -> TaskData:
+def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_row: bool = False) -> TaskData:
     """Everything between a task's configuration and its examples.
 
     Validation and test stay as they are named; train loses the rows whose prompt stands in them too. A split without
@@ -36,6 +38,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = ()) -> T
         config: its paths are absolute.
         seed: the run's.
         ends: end tokens of the base, which are taken off the end of answers.
+        by_row: carve by hash of the whole row, so that sets from the same file hold out the same rows.
 
     Raises:
         DataError: rows cannot be read, or a split ends up empty.
@@ -48,7 +51,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = ()) -> T
     for split, table in load_rows(config.data, place).items():
         named[split], digests[split] = render(task, table)
     marks: dict[Split, _Marks] = {
-        split: _Marks.of(examples, seed, config.kind == "classify") for split, examples in named.items()
+        split: _Marks.of(examples, seed, config.kind == "classify", by_row) for split, examples in named.items()
     }
     # From all of train: a label whose only row is then held out is still a label.
     task.fit_labels(marks["train"].labels)
@@ -57,7 +60,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = ()) -> T
     notes = _ended(named.values())
     kept = _without_cross_split_duplicates(marks, place, notes)
     apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
-    divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes)
+    divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes, by_row)
     limited: dict[Split, Sequence[Example]] = {
         split: _limited(divided[split], split, config, seed) if split in divided else [] for split in SPLITS
     }
@@ -112,9 +115,11 @@ class _Marks:
     labels: Collection[str]  # of a classify task
 
     @classmethod
-    def of(cls, examples: Examples, seed: int, labelled: bool) -> "_Marks":
+    def of(cls, examples: Examples, seed: int, labelled: bool, by_row: bool) -> "_Marks":
         keys = (text_hash(text_key(prompt), seed) for prompt in examples.texts("prompt"))
-        groups = (text_hash(f"group {group}", seed) if group else 0 for group in examples.texts("group"))
+        sources = examples.texts("source") if by_row else repeat("")
+        named = (group or source[:16] for group, source in zip(examples.texts("group"), sources, strict=False))
+        groups = (text_hash(f"group {name}", seed) if name else 0 for name in named)
         size = len(examples)
         labels = set(examples.texts("answer")) if labelled else ()
         return cls(np.fromiter(keys, np.uint64, size), np.fromiter(groups, np.uint64, size), labels)
@@ -141,7 +146,7 @@ def _without_cross_split_duplicates(
 
 
 def _divided(
-    apart: Mapping[Split, Examples], marks: _Marks, config: TaskConfig, notes: list[str]
+    apart: Mapping[Split, Examples], marks: _Marks, config: TaskConfig, notes: list[str], by_row: bool
 ) -> Mapping[Split, Examples]:
     """With the splits that have no name carved out of train, whose marks are given."""
     asked: dict[Split, float] = {"validation": config.split.validation, "test": config.split.test}
@@ -159,7 +164,8 @@ def _divided(
             f"{' and '.join(empty)} from. Give more rows, name data.{empty[0]}, or set split.{empty[0]} to 0"
         )
     counts = " and ".join(f"{len(parts[split])} for {split}" for split in shares)
-    notes.append(f"train: {counts} carved from {len(train)} rows by hash of the prompt")
+    by = "row, as other sets read the same file" if by_row else "prompt"
+    notes.append(f"train: {counts} carved from {len(train)} rows by hash of the {by}")
     return {**apart, **{split: train.select(rows) for split, rows in parts.items()}}
 
 

@@ -1,18 +1,20 @@
 """A task: rows become prompts and answers, outputs become values, and values become a score."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 from multitune.config.schema import TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score
-from multitune.core.text import normal_form
+from multitune.core.text import normal_form, text_key
 from multitune.tasks.metrics import METRICS, metric_for
 from multitune.tasks.output_parsing import free_text, read_label, read_number, read_spans, span_lines
 from multitune.tasks.template import Template, is_missing
 
 Row = Mapping[str, Any]
+LEAST_TEXT = 24  # characters by which a row is known; two tasks may well ask about the same number or word
 
 
 @final
@@ -189,7 +191,16 @@ class Task:
         prompt, (answer, ending) = self._filled(self._prompt, row, where), self._answered(row, where)
         gold = self._checked_gold(answer, where)
         group = self._cell(row, self.config.group, where) if self.config.group else ""
-        return Example(self.name, ids.once(given or _content_id(prompt, answer)), prompt, answer, gold, group, ending)
+        id_ = ids.once(given or _content_id(prompt, answer))
+        return Example(self.name, id_, prompt, answer, gold, group, ending, self._source(row))
+
+    def _source(self, row: Row) -> str:
+        """Hashes by which a row is known in the data of other tasks, whatever they ask about it."""
+        names = self._prompt.names
+        shown = [row[name] for name in row if name in names or "row" in names]
+        texts = sorted(text_key(str(value)) for value in shown if isinstance(value, str | list))
+        enough = sum(map(len, texts)) >= LEAST_TEXT
+        return f"{_hash(json.dumps(row, sort_keys=True, default=str))}{_hash(repr(texts)) if enough else '0' * 16}"
 
     def _answered(self, row: Row, where: str) -> tuple[str, str]:
         """The answer of a row, and the end tokens that stood behind it."""
@@ -248,7 +259,11 @@ class Task:
 
 
 def _content_id(prompt: str, answer: str) -> str:
-    return hashlib.sha256(f"{prompt}{answer}".encode()).hexdigest()[:16]
+    return _hash(f"{prompt}{answer}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @final

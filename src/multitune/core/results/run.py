@@ -16,6 +16,7 @@ class SetRecord(Record):
     rows: dict[Split, int]
     too_long: dict[Split, tuple[str, ...]]  # ids of rows that are left out
     labels: tuple[str, ...] = ()
+    held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
 
 
 class DataRecord(Document):
@@ -97,6 +98,7 @@ class SetReport(Record):
     metric: str | None
     rows: dict[Split, int]
     too_long: dict[Split, int]
+    held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
     tokens: int
     loss_tokens: int
     longest: int

@@ -14,7 +14,7 @@ def sets_table(report: CheckReport) -> Table:
             Cell(one.metric or "(general)"),
             *(number(rows, count) for rows in one.rows.values()),
             *(number(value, short_count) for value in (one.tokens, one.loss_tokens, one.longest)),
-            number(sum(one.too_long.values()), count),
+            number(sum(one.too_long.values()) + one.held_elsewhere, count),
         ]
         for one in report.sets
     ]
