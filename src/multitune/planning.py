@@ -10,6 +10,7 @@ from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
 from multitune.core.results.run import AdapterReport, CheckReport, DrawnSet, SetReport, SizeEstimate
+from multitune.data.summary import summarise
 from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
@@ -45,6 +46,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
         warnings=tuple(range_warnings(config)),
         notes=prepared.notes,
+        data=tuple(summarise(item, prepared.chat) for item in prepared.tasks.values()),
     )
 
 

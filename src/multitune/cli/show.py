@@ -13,13 +13,15 @@ from multitune.reporting.blocks import Table
 from multitune.reporting.formatting import count, duration, size
 from multitune.reporting.renderers import rich_table
 from multitune.reporting.sentences import change_lines, cost_line, quality_lines, summary_line, usage_lines, view_lines
-from multitune.reporting.tables.check import adapters_table, sets_table
+from multitune.reporting.tables.check import adapters_table, labels_table, length_line, sets_table
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
 from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+SHOWN_CHARACTERS = 300  # of the beginning and of the end of a long text
 
 
 def show_check(report: CheckReport, console: "Console") -> None:
@@ -29,7 +31,11 @@ def show_check(report: CheckReport, console: "Console") -> None:
         f"{report.name}: {report.base} on {report.device} in {report.dtype}, method {report.method}, "
         f"learning rate {report.learning_rate:g}, {report.batch_size} rows a step, {report.schedule} mixture",
     )
+    for one in report.data:
+        for line in one.warnings:
+            say(console, f"warning: {one.name}: {line}", "yellow")
     console.print()
+    show_data(report, console)
     for table in (sets_table(report), adapters_table(report)):
         put(console, table)
         console.print()
@@ -42,6 +48,29 @@ def show_check(report: CheckReport, console: "Console") -> None:
         say(console, f"warning: {line}", "yellow")
     for line in report.notes:
         say(console, f"note: {line}", "dim")
+
+
+def show_data(report: CheckReport, console: "Console") -> None:
+    """Labels, and of each set one row as the model reads it: control tokens in reverse, what carries loss in bold."""
+    from rich.text import Text
+
+    labels = labels_table(report)
+    if labels.rows:
+        put(console, labels)
+        console.print()
+    for one in report.data:
+        say(console, length_line(one), "bold")
+        shown = Text()
+        for piece in one.example.pieces if one.example else ():
+            style = f"{'reverse ' if piece.control else ''}{'bold green' if piece.loss else ''}".strip()
+            mark = f"[{piece.text}]" if piece.control and not console.is_terminal else piece.text
+            text = "".join(
+                char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in mark
+            )
+            long = len(text) > 2 * SHOWN_CHARACTERS
+            shown.append(f"{text[:SHOWN_CHARACTERS]} … {text[-SHOWN_CHARACTERS:]}" if long else text, style=style)
+        console.print(shown, soft_wrap=not console.is_terminal)
+        console.print()
 
 
 def show_scores(scores: Scores, folder: Path, console: "Console") -> None:

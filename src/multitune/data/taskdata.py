@@ -14,6 +14,7 @@ from multitune.core.text import text_key
 from multitune.data.examples import Examples, render
 from multitune.data.sources import load_rows
 from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
+from multitune.tasks.output_parsing import has_decimal_comma, holds_one_number, read_number
 from multitune.tasks.task import Task
 
 
@@ -57,7 +58,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_r
     task.fit_labels(marks["train"].labels)
     for split in SPLITS[1:]:
         task.check_labels(named.get(split, []))
-    notes = _ended(named.values())
+    notes = _ended(named.values()) + _unclear_numbers(config, named.values())
     kept = _without_cross_split_duplicates(marks, place, notes)
     apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
     divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes, by_row)
@@ -104,6 +105,26 @@ def _ended(sets: Collection[Examples]) -> list[str]:
         f"an end token is taken off {len(found)} of {sum(map(len, sets))} answers, such as {ending} off that of row "
         f"{rows[at].id}: the chat template writes it"
     ]
+
+
+def _unclear_numbers(config: TaskConfig, sets: Collection[Examples]) -> list[str]:
+    """How answers that may mean another number were read."""
+    if config.kind not in ("number", "regress"):
+        return []
+    answers = [answer for rows in sets for answer in rows.texts("answer")]
+    notes: list[str] = []
+    if several := [answer for answer in answers if not holds_one_number(answer)]:
+        notes.append(
+            f"{len(several)} of {len(answers)} answers hold several numbers, and the last one counts: "
+            f"{several[0]!r:.80} reads {read_number(several[0]):g}. Write #### before the one that is meant"
+        )
+    commas = {decimal: answer for answer in reversed(answers) if (decimal := has_decimal_comma(answer)) is not None}
+    if len(commas) == 2:
+        notes.append(
+            f"the comma is a decimal mark in {commas[True]!r:.80} and parts thousands in {commas[False]!r:.80}. "
+            "If that is wrong, write the numbers without thousands marks"
+        )
+    return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +185,7 @@ def _divided(
             f"{' and '.join(empty)} from. Give more rows, name data.{empty[0]}, or set split.{empty[0]} to 0"
         )
     counts = " and ".join(f"{len(parts[split])} for {split}" for split in shares)
-    by = "row, as other sets read the same file" if by_row else "prompt"
+    by = "row, as other sets read the same file" if by_row and not config.group else "prompt"
     notes.append(f"train: {counts} carved from {len(train)} rows by hash of the {by}")
     return {**apart, **{split: train.select(rows) for split, rows in parts.items()}}
 

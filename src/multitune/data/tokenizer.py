@@ -16,6 +16,7 @@ import numpy as np
 from multitune.config.schema import ControlTokens
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError, TaskError
+from multitune.core.hub import require_on_hub
 from multitune.core.paths import cache_folder, file_key
 from multitune.core.records import Message
 from multitune.data.control_tokens import TextEncoder, special_texts
@@ -43,6 +44,7 @@ def load_tokenizer(ref: BaseRef) -> "PreTrainedTokenizerBase":
         ModelError: not found or damaged.
     """
     if not ref.gguf:
+        require_on_hub(ref.location, "model", "base")
         return _read(ref.location)
     file = Path(ref.location) / ref.gguf
     folder = cache_folder() / "tokenizers" / f"{file.stem}-{file_key(file)}"

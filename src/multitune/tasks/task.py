@@ -50,6 +50,11 @@ class Task:
         self.ends = tuple(ends)
 
     @property
+    def shows(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Names that the prompt and the answer read of a row."""
+        return self._prompt.names, self._answer.names
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """The labels a classify task knows, from its configuration or from `fit_labels`; () for other kinds.
 

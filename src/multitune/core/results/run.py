@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
+from multitune.core.results.data import DataSummary
 from multitune.core.results.scores import Verdict
 
 
@@ -147,6 +148,7 @@ class CheckReport(Document):
     estimate: SizeEstimate
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    data: tuple[DataSummary, ...] = ()  # of tasks and general sets
 
 
 State = Literal["finished", "stopped", "running", "damaged"]
