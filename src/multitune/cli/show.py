@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 from multitune.cli.output import WIDEST
 from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.data import ShownRow
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
+from multitune.core.text import printable
 from multitune.reporting.blocks import Table
 from multitune.reporting.formatting import count, duration, size
 from multitune.reporting.renderers import rich_table
@@ -51,26 +53,33 @@ def show_check(report: CheckReport, console: "Console") -> None:
 
 
 def show_data(report: CheckReport, console: "Console") -> None:
-    """Labels, and of each set one row as the model reads it: control tokens in reverse, what carries loss in bold."""
-    from rich.text import Text
-
+    """Labels, and of each set one row as the model reads it."""
     labels = labels_table(report)
     if labels.rows:
         put(console, labels)
         console.print()
+    if report.data:
+        say(
+            console,
+            "One row of each set as the model reads it: control tokens in [ ], and behind → what carries loss.",
+        )
     for one in report.data:
         say(console, length_line(one), "bold")
-        shown = Text()
-        for piece in one.example.pieces if one.example else ():
-            style = f"{'reverse ' if piece.control else ''}{'bold green' if piece.loss else ''}".strip()
-            mark = f"[{piece.text}]" if piece.control and not console.is_terminal else piece.text
-            text = "".join(
-                char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in mark
-            )
-            long = len(text) > 2 * SHOWN_CHARACTERS
-            shown.append(f"{text[:SHOWN_CHARACTERS]} … {text[-SHOWN_CHARACTERS:]}" if long else text, style=style)
-        console.print(shown, soft_wrap=not console.is_terminal)
+        if one.example:
+            say(console, _as_read(one.example), "dim")
         console.print()
+
+
+def _as_read(row: ShownRow) -> str:
+    """A row in one text, of which long parts show their ends."""
+    parts: list[str] = []
+    for piece, before in zip(row.pieces, (None, *row.pieces), strict=False):
+        text = "\n".join(map(printable, piece.text.split("\n")))
+        if len(text) > 2 * SHOWN_CHARACTERS:
+            text = f"{text[:SHOWN_CHARACTERS]} … {text[-SHOWN_CHARACTERS:]}"
+        begins = piece.loss and not (before and before.loss)
+        parts.append(f"{'→' if begins else ''}{f'[{text}]' if piece.control else text}")
+    return "".join(parts)
 
 
 def show_scores(scores: Scores, folder: Path, console: "Console") -> None:

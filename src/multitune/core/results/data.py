@@ -1,4 +1,4 @@
-"""The data of a set as `check` shows it: labels, an example as the model reads it, lengths, and what would surprise."""
+"""The data of a set as `check` shows it: labels, an example as the model reads it, lengths, and surprises."""
 
 from multitune.core.records import Split
 from multitune.core.results.base import Record
