@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from multitune.config.load import load_config
+from multitune.core.bases import resolve_base
 from multitune.core.records import SPLITS
 from multitune.data.taskdata import prepare_task
+from multitune.data.tokenizer import ChatFormat, load_tokenizer
 
 FINANCE = Path(__file__).parent.parent / "examples" / "finance"
 DATA = FINANCE / "data"
@@ -54,6 +56,17 @@ def test_the_readme_tells_how_many_rows_there_are(task: str) -> None:
         line for line in (DATA / "README.md").read_text("utf-8").splitlines() if line.startswith(f"| `{task}`")
     )
     assert [int(cell) for cell in re.findall(r"\| (\d+)(?= )", line)] == [len(rows(task, split)) for split in SPLITS]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_without_control_tokens_keep_their_tokens(task: str) -> None:
+    tokenizer = load_tokenizer(resolve_base("smollm2-135m"))
+    now, parsing = ChatFormat(tokenizer), ChatFormat(tokenizer, control_tokens="parse")
+    texts = [str(value) for split in SPLITS for row in rows(task, split) for value in row.values() if value]
+    for ours, before in ((now.encode_prompts, parsing.encode_prompts), (now.encode_answers, parsing.encode_answers)):
+        for found, expected in zip(ours(texts), before(texts), strict=True):
+            assert found.tolist() == expected.tolist()
+    assert not any(map(now.encoder.holds, texts))
 
 
 def test_the_data_stays_small_enough_to_ship() -> None:

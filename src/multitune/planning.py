@@ -10,6 +10,7 @@ from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
 from multitune.core.results.run import AdapterReport, CheckReport, DrawnSet, SetReport, SizeEstimate
+from multitune.data.summary import summarise
 from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
@@ -47,6 +48,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
         warnings=tuple(range_warnings(config)),
         notes=prepared.notes,
+        data=tuple(summarise(item, prepared.chat) for item in prepared.tasks.values()),
     )
 
 
@@ -60,6 +62,7 @@ def _set_report(name: str, item: TaskInput) -> SetReport:
         metric=None if item.general else task.metric.name,
         rows={split: len(item.tokens[split]) for split in SPLITS},
         too_long={split: len(item.tokens[split].too_long) for split in SPLITS},
+        held_elsewhere=item.data.held_elsewhere,
         tokens=train.total,
         loss_tokens=int(train.answer_lengths.sum()),
         longest=int(np.diff(train.offsets[::2]).max(initial=0)),

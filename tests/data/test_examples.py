@@ -96,9 +96,9 @@ MIXED = [
 
 def test_a_template_sees_each_value_as_it_stands_in_its_row(tmp_path):
     path = write(tmp_path / "rows.jsonl", MIXED)
-    found = of_file(path, prompt="{{ value | default('absent') }} {{ row | length }}")
-    texts = ["1 2", "1.50 2", "1.0 2", "2", "absent 1", "[1, 'two', {'three': 3}] 2", "{'a': 1} 2", "{'b': [None]} 2"]
-    assert [example.prompt for example in found] == [*texts, f"{10**30} 2", "True 2", "nan 2"]
+    found = of_file(path, prompt="{{ value | default('absent') | tojson }} {{ row | length }}")
+    texts = ["1 2", '"1.50" 2', "1.0 2", "null 2", '"absent" 1', '[1, "two", {"three": 3}] 2', '{"a": 1} 2']
+    assert [example.prompt for example in found] == [*texts, '{"b": [null]} 2', f"{10**30} 2", "true 2", "NaN 2"]
 
 
 def test_a_template_sees_the_types_of_parquet_columns_and_of_each_files_own(tmp_path):
@@ -106,9 +106,9 @@ def test_a_template_sees_the_types_of_parquet_columns_and_of_each_files_own(tmp_
     rows = [{"at": moment, "price": Decimal("1.50"), "of": {"id": None}, "label": "a"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([{"price": 2, "label": "b"}]), tmp_path / "b.parquet")
-    prompt = "{{ at.year if at is defined }} {{ price }} {{ (of or {}).keys() | list if of is defined }}"
+    prompt = "{{ at.year if at is defined }} {{ price }} {{ (of or {}).keys() | join(', ') if of is defined }}"
     found = rendered({"train": str(tmp_path / "*.parquet")}, prompt=prompt)[0]
-    assert [example.prompt for example in found] == ["2026 1.50 ['id']", "2"]
+    assert [example.prompt for example in found] == ["2026 1.50 id", "2"]
 
 
 def test_the_digest_is_that_of_the_rows_and_not_of_their_file(tmp_path):

@@ -107,3 +107,82 @@ def test_a_truncated_parquet_file_is_refused(tmp_path: Path) -> None:
     path = as_parquet(tmp_path / "a.parquet")
     path.write_bytes(path.read_bytes()[:200])
     assert "is not a whole Parquet file" in fault(path)
+
+
+TABLE = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("one line.jsonl", json.dumps(TABLE)),
+        ("list.jsonl", json.dumps(TABLE, indent=1)),
+        ("around.json", json.dumps({"version": 1, "data": TABLE})),
+        ("pretty around.json", json.dumps({"rows": TABLE, "licence": {"name": "MIT"}}, indent=2)),
+        ("pretty rows.jsonl", "\n".join(json.dumps(row, indent=2) for row in TABLE)),
+        ("commas.jsonl", "".join(json.dumps(row) + ",\n" for row in TABLE)),
+        ("pandas columns.json", json.dumps({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}})),
+        ("pandas index.json", json.dumps({"0": TABLE[0], "1": TABLE[1]})),
+        (
+            "pandas split.json",
+            json.dumps({"columns": ["text", "label"], "index": [0, 1], "data": [["a", "x"], ["b", "y"]]}),
+        ),
+        (
+            "pandas table.json",
+            json.dumps({"schema": {"fields": [{"name": "text"}, {"name": "label"}]}, "data": TABLE}),
+        ),
+        ("columns.json", json.dumps({"text": ["a", "b"], "label": ["x", "y"]}, indent=2)),
+        ("same twice.jsonl", '{"text": "a", "label": "x", "label": "x"}\n{"text": "b", "label": "y"}\n'),
+        ("white.jsonl", '{"text": "a", "label": "x"}\n   \n\n{"text": "b", "label": "y"}\n \n'),
+        ("semicolons.csv", "text;label\na;x\nb;y\n"),
+        ("excel.csv", "sep=;\r\ntext;label\r\na;x\r\nb;y\r\n"),
+        ("tabs.csv", "text\tlabel\na\tx\nb\ty\n"),
+        ("commas.tsv", "text,label\na,x\nb,y\n"),
+        ("blanks.csv", 'text, label\na, x\n"b", "y"\n'),
+        ("index.csv", ",text,label\n0,a,x\n1,b,y\n"),
+        ("trailing.csv", "text,label,\na,x,\nb,y,\n"),
+        ("trailing rows.csv", "text,label\na,x,\nb,y,,\n"),
+        ("empty lines.csv", "text,label\n\na,x\n   \nb,y\n,\n"),
+    ],
+)
+def test_a_table_of_another_program_loads_as_its_owner_expects(tmp_path: Path, name: str, content: str) -> None:
+    assert list(read_rows(written(tmp_path / name, content), "task")) == TABLE
+
+
+def test_a_chat_that_is_one_line_is_one_row(tmp_path: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
+    for name in ("a.json", "a.jsonl"):
+        assert list(read_rows(written(tmp_path / name, json.dumps(row)), "task")) == [row]
+
+
+def test_a_line_of_json_lines_is_a_row_whatever_it_holds(tmp_path: Path) -> None:
+    row = {"paragraphs": [{"text": "a"}, {"text": "b"}]}
+    assert list(read_rows(written(tmp_path / "a.jsonl", json.dumps(row)), "task")) == [row]
+
+
+QUOTED = 'text\tlabel\n"Good" he said\tx\nhe said "good"\ty\n"open\tx\n"whole"\ty\n'
+
+
+def test_quotes_in_a_tsv_that_quotes_nothing_are_text(tmp_path: Path) -> None:
+    found = [row["text"] for row in read_rows(written(tmp_path / "a.tsv", QUOTED), "task")]
+    assert found == ['"Good" he said', 'he said "good"', '"open', '"whole"']
+
+
+def test_quotes_in_a_tsv_that_quotes_are_none_of_the_text(tmp_path: Path) -> None:
+    content = 'text\tlabel\n"say ""good"" twice"\tx\n"two\nlines"\ty\nb\tx\n'
+    found = [row["text"] for row in read_rows(written(tmp_path / "a.tsv", content), "task")]
+    assert found == ['say "good" twice', "two\nlines", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.jsonl", '{"a": 1, "b": 2, "a": 3}', "line 1 holds the key 'a' twice, with different values"),
+        ("a.jsonl", "{'a': 1}\n{'a': 2}\n", "line 1 is a dict as Python prints it, not JSON"),
+        ("a.json", json.dumps({"train": TABLE, "test": TABLE}), "several lists of rows: train, test. Write each"),
+        ("a.csv", "text,,label\na,stray,x\n", "column 2 has no name"),
+        ("a.csv", ",text,label\n0,a,x\n7,b,y\n", "column 1 has no name"),
+    ],
+)
+def test_a_shape_that_is_not_clear_is_told(tmp_path: Path, name: str, content: str, says: str) -> None:
+    assert says in fault(written(tmp_path / name, content))

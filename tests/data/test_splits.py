@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitune.core.records import Split
-from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash, text_key
+from multitune.core.text import text_key
+from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
 
 SHARES: dict[Split, float] = {"validation": 0.1, "test": 0.2}
 names = st.lists(st.tuples(st.sampled_from("abcdefghijkl"), st.sampled_from(["", "", "x", "y", "z"])), min_size=1)

@@ -6,7 +6,7 @@ import pytest
 
 from multitune.config.schema import TaskConfig
 from multitune.core.errors import DataError, TaskError
-from multitune.data.splits import text_key
+from multitune.core.text import text_key
 from multitune.data.taskdata import TaskData, prepare_task
 
 Rows = list[dict[str, Any]]
@@ -138,3 +138,49 @@ def test_a_share_of_zero_leaves_a_split_empty(tmp_path: Path) -> None:
 def test_an_empty_split_is_refused(tmp_path: Path, splits: dict[str, Rows], fields: Any, says: str) -> None:
     with pytest.raises(DataError, match=says):
         prepare(write(tmp_path, **splits), **fields)
+
+
+def test_answers_that_may_mean_another_number_are_told(tmp_path: Path) -> None:
+    content = [{"text": f"tweet {i}", "label": "1,5" if i % 2 else "2.5"} for i in range(40)]
+    quiet = prepare(write(tmp_path, train=content), kind="number")
+    content[3]["label"], content[4]["label"] = "1,2,3", "1,234"
+    loud = prepare(write(tmp_path, train=content), kind="number")
+    several, comma = (note for note in loud.notes if note not in quiet.notes and "carved" not in note)
+    assert several.startswith("1 of 40 answers hold several numbers, and the last one counts: '1,2,3' reads 3.")
+    assert comma.startswith("the comma is a decimal mark in '1,5' and parts thousands in '1,234'.")
+
+
+def test_two_spellings_of_a_label_are_one_and_so_are_two_of_a_row(tmp_path: Path) -> None:
+    spellings = ["caf\u00e9", "cafe\u0301"]
+    content = [{"text": f"tweet {i}", "label": spellings[i % 2]} for i in range(40)]
+    twins = [{**row, "text": f"{spelling} {row['text']}"} for row in content for spelling in spellings]
+    data = prepare(write(tmp_path, train=twins))
+    assert data.task.labels == (spellings[0],)
+    keys = [
+        {text_key(example.prompt) for example in data.examples[split]} for split in ("train", "validation", "test")
+    ]
+    assert sum(map(len, keys)) == 40 and sizes(data)[0] == 2 * len(keys[0])
+    assert any(spellings[1] in example.prompt for example in data.examples["train"])
+
+
+def test_the_indentation_of_a_text_answer_is_kept_and_that_of_a_label_is_not(tmp_path: Path) -> None:
+    content = [{"text": f"def f{i}():", "label": f"    return {i}\n"} for i in range(40)]
+    path = write(tmp_path, train=content)
+    assert all(row.answer.startswith("    return") for row in prepare(path, kind="generate").examples["train"])
+    assert all(row.answer.startswith("return") for row in prepare(path).examples["train"])
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_what_is_missing_is_told_like_null(tmp_path: Path, nothing: Any) -> None:
+    for column, says in (
+        ("label", "row 4 gives an empty answer"),
+        ("text", "row 4 has nothing in text, which is all"),
+    ):
+        content = rows(20)
+        content[3][column] = nothing
+        with pytest.raises(TaskError, match=says):
+            prepare(write(tmp_path, train=content))
+    content = rows(20)
+    content[3]["page"] = nothing
+    with pytest.raises(TaskError, match="row 4 has nothing in the column 'page'"):
+        prepare(write(tmp_path, train=content), group="page")

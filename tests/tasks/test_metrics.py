@@ -159,3 +159,41 @@ def test_an_unknown_metric_is_told_with_the_nearest() -> None:
 def test_a_metric_of_another_kind_is_refused() -> None:
     with pytest.raises(TaskError, match=r"'rouge_l' is for kind generate, not classify\. .*All: accuracy,"):
         metric_for(config(kind="classify", metric="rouge_l"))
+
+
+SCRIPTS = [
+    "北京是首都",
+    "Москва столица",
+    "القاهرة هي العاصمة",
+    "दिल्ली राजधानी है",
+    "größe über alles",
+    "two words",
+    "1",
+    "!?",
+]
+
+
+@pytest.mark.parametrize("metric", ["rouge_l", "bleu", "chrf", "exact_match"])
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_a_perfect_answer_is_perfect_in_every_script(metric: str, text: str) -> None:
+    assert METRICS[metric].corpus([text], [text]) == pytest.approx(1.0)
+    assert METRICS[metric].example(text, text) == pytest.approx(1.0)
+    assert METRICS[metric].example("xyz", text) < 0.1
+
+
+@pytest.mark.parametrize(("value", "gold"), [("北京是首都", "北京不是首都"), ("दिल्ली राजधानी", "दिल्ली राजधानी है")])
+def test_a_half_right_answer_lies_between(value: str, gold: str) -> None:
+    assert 0.3 < METRICS["rouge_l"].example(value, gold) < 1
+    assert 0.05 < METRICS["bleu"].example(value, gold) < 1
+
+
+def test_rouge_of_english_is_that_of_rouge_score() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    value, gold = "The cat_sat on 2 mats, don't it?", "the cat sat; on 2.5 mats"
+    assert METRICS["rouge_l"].example(value, gold) == RougeScorer(["rougeL"]).score(gold, value)["rougeL"].fmeasure
+
+
+@pytest.mark.parametrize("metric", ["rouge_l", "bleu", "chrf", "exact_match"])
+def test_two_spellings_of_a_character_are_one(metric: str) -> None:
+    assert METRICS[metric].example("cafe\u0301 au lait", "caf\u00e9 au lait") == pytest.approx(1.0)

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitune.tasks.output_parsing import read_label, read_number, read_spans
+from multitune.tasks.output_parsing import (
+    free_text,
+    has_decimal_comma,
+    holds_one_number,
+    read_label,
+    read_number,
+    read_spans,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,7 +26,29 @@ from multitune.tasks.output_parsing import read_label, read_number, read_spans
         ("(3.2)", -3.2),
         ("($ 3.2 million )", -3.2e6),
         ("−4", -4),
-        ("1.234,5", 1.2345),
+        ("1.234,5", 1234.5),
+        ("0,5", 0.5),
+        ("12,75 €", 12.75),
+        ("1/2", 0.5),
+        ("3 1/2", 3.5),
+        ("on 1/2/2020", 2020),
+        ("1 234", 1234),
+        ("€ 1 234,50", 1234.5),
+        ("1\u202f234,5", 1234.5),
+        ("1’234.5", 1234.5),
+        ("1.234.567", 1234567),
+        ("1.234.567,89", 1234567.89),
+        ("1,20,456", 120456),
+        ("₹ 10,00,000.50", 1000000.5),
+        ("1,234", 1234),
+        ("0,123", 0.123),
+        ("1.234", 1.234),
+        ("١٢٫٥", 12.5),
+        ("१२३", 123),
+        ("１，２３４", 1234),
+        ("1,2,3", 3),
+        ("2020.01.05", 5),
+        ("1 2 100", 100),
         ("1,234,567", 1234567),
         ("1.5,2.5", 2.5),
         (".5", 0.5),
@@ -42,6 +71,32 @@ def test_a_number_is_read_as_it_is_meant(text: str, number: float) -> None:
 @pytest.mark.parametrize("text", ["", "no idea", "#### none", "nan", "inf", "9" * 400])
 def test_a_text_without_a_finite_number_is_unreadable(text: str) -> None:
     assert read_number(text) is None
+
+
+@pytest.mark.parametrize("text", ["1/0", "#### 1/0"])
+def test_a_fraction_over_nothing_is_no_number(text: str) -> None:
+    assert read_number(text) is None
+
+
+def test_gold_and_output_are_read_by_the_same_rule() -> None:
+    assert read_number("0,5") != read_number("3,5")
+    assert read_number("The answer is 1.234.567.") == read_number("1,234,567")
+
+
+@pytest.mark.parametrize(
+    ("text", "single"), [("0,5", True), ("1,2,3", False), ("3 and 4", False), ("3+4=7 #### 7", True)]
+)
+def test_a_text_of_several_numbers_is_told(text: str, single: bool) -> None:
+    assert holds_one_number(text) is single
+
+
+@pytest.mark.parametrize(("text", "decimal"), [("0,5", True), ("1,234", False), ("1.5", None), ("none", None)])
+def test_a_comma_is_told_from_a_comma(text: str, decimal: bool | None) -> None:
+    assert has_decimal_comma(text) is decimal
+
+
+def test_a_label_is_read_in_any_spelling_of_its_characters() -> None:
+    assert read_label("cafe\u0301", ["caf\u00e9", "bar"]) == "caf\u00e9"
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -97,3 +152,7 @@ def test_a_text_that_names_no_one_label_is_unreadable(text: str) -> None:
 
 def test_an_exact_label_wins_over_its_likeness() -> None:
     assert [read_label(text, ["C", "c", "C++"]) for text in ("C", "c", "C++", "c++")] == ["C", "c", "C++", "C++"]
+
+
+def test_free_text_keeps_the_indentation_of_its_first_line() -> None:
+    assert free_text("\n  \n    return x\n      + 1\n\n") == "    return x\n      + 1"

@@ -1,18 +1,21 @@
 """Templates: what they render, and how they say what is wrong."""
 
+from datetime import date
+from decimal import Decimal
+
 import pytest
 
 from multitune.core.errors import TaskError
 from multitune.tasks.template import Template, spans
 
 
-def test_it_renders_columns_without_white_space_at_the_ends() -> None:
-    assert Template("\n  Tweet: {{ text }}\n\n", "p").render({"text": "up "}) == "Tweet: up"
+def test_it_renders_columns_and_leaves_white_space() -> None:
+    assert Template("  Tweet: {{ text }}\n", "p").render({"text": "up "}) == "  Tweet: up "
 
 
 def test_a_block_leaves_no_line_of_its_own() -> None:
     source = "{% for q in history %}\n  Question: {{ q }}\n  {% endfor %}\nend"
-    assert Template(source, "p").render({"history": ["a", "b"]}) == "Question: a\n  Question: b\nend"
+    assert Template(source, "p").render({"history": ["a", "b"]}) == "  Question: a\n  Question: b\nend"
 
 
 def test_text_is_not_escaped() -> None:
@@ -111,3 +114,54 @@ def test_spans_wants_one_tag_per_token() -> None:
 def test_spans_wants_tags_as_text() -> None:
     with pytest.raises(TaskError, match="the tag 3 is no text"):
         spans(["a"], [3])
+
+
+def test_a_key_comes_before_a_method_of_that_name() -> None:
+    row = {"order": {"items": "2 kettles", "values": 3, "count": 0}}
+    assert Template("{{ order.items }} {{ order.values }} {{ order.count }}", "p").render(row) == "2 kettles 3 0"
+    assert (
+        Template("{% for k, v in sizes.items() %}{{ k }}{{ v }}{% endfor %}", "p").render({"sizes": {"a": 1}}) == "a1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("{{ text.title }}", "prints the method 'title', which is no column"),
+        ("{{ words }}", "the column 'words' holds a list, which is no text: ['a', 'b']"),
+        ("{{ meta }}", "the column 'meta' holds a mapping with the keys shop, n, which is no text. Name one"),
+        ("{{ raw }}", "the column 'raw' holds bytes"),
+        ("{{ words | map('upper') }}", "holds generator, which is no text"),
+        ("{{ [1, 2] }}", "it holds a list, which is no text"),
+    ],
+)
+def test_a_value_that_is_no_text_is_refused(source: str, says: str) -> None:
+    row = {"text": "a", "words": ["a", "b"], "meta": {"shop": "a", "n": 1}, "raw": b"a"}
+    with pytest.raises(TaskError) as caught:
+        Template(source, "task 'x': prompt").render(row)
+    assert str(caught.value).startswith("task 'x': prompt: ") and says in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["a", 1, 1.5, True, date(2026, 1, 2), Decimal("1.50")])
+def test_plain_values_print_as_they_are(value: object) -> None:
+    assert Template("{{ value }}", "p").render({"value": value}) == str(value)
+
+
+def test_json_is_written_as_it_is_read() -> None:
+    row = {"meta": {"größe": "a < b & c"}}
+    assert Template("{{ meta | tojson }}", "p").render(row) == '{"größe": "a < b & c"}'
+
+
+@pytest.mark.parametrize("nothing", [None, "", float("nan")])
+def test_what_is_missing_renders_as_nothing(nothing: object) -> None:
+    template = Template("Say {{ text }}{{ more }}", "p")
+    assert template.render({"text": nothing, "more": "a"}) == "Say a"
+    assert template.lacks({"text": nothing, "more": "a"}) == []
+    assert template.lacks({"text": nothing, "more": None, "other": "a"}) == ["more", "text"]
+
+
+def test_single_braces_that_name_a_column_are_told() -> None:
+    with pytest.raises(TaskError, match=r"p: \{text\} shows no column\. Write it as \{\{ text \}\}"):
+        Template("Good or bad? {text}", "p").check(["text", "label"])
+    Template("a {set} of things", "p").check(["text"])
+    Template("{text} is {{ label }}", "p").check(["text", "label"])

@@ -76,3 +76,18 @@ def test_the_data_record_holds_retention_sets(prepare: Prepare) -> None:
 def test_a_broken_retention_set_is_told_before_training(prepare: Prepare) -> None:
     with pytest.raises(TaskError, match=r"task 'kept'.* has the label 'blue'"):
         prepare(labels=["red"])
+
+
+def test_rows_with_control_tokens_are_named_and_end_tokens_taken_off(base_folder: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"w{i}", "label": "red" if i % 2 else "blue <end>"} for i in range(40)]
+    rows[3]["text"] += " <pad> say"
+    (tmp_path / "task.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    raw = {"base": str(base_folder), "tasks": [{**TASK, "data": "task.jsonl"}]}
+    run = prepare_run(parse_config(raw, tmp_path))
+    assert run.tasks["task"].data.task.labels == ("blue", "red")
+    ended, held = (note for note in run.notes if "token" in note)
+    assert ended.startswith("task: an end token is taken off 20 of 40 answers, such as <end> off that of row ")
+    assert held.startswith("task: control tokens of the base stand in 1 of 40 rows, such as row ")
+    parsed = prepare_run(parse_config({**raw, "control_tokens": "parse"}, tmp_path))
+    assert parsed.tasks["task"].data.task.labels == ("blue <end>", "red")
+    assert not [note for note in parsed.notes if "token" in note]

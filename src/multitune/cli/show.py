@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 
 from multitune.cli.output import WIDEST
 from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.data import ShownRow
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
 from multitune.core.results.scores import Scores
 from multitune.core.results.verification import Verification
 from multitune.core.run_folder import RunFolder
+from multitune.core.text import printable
 from multitune.reporting.blocks import Table
 from multitune.reporting.formatting import count, duration, size
 from multitune.reporting.renderers import rich_table
@@ -22,7 +24,7 @@ from multitune.reporting.sentences import (
     usage_lines,
     view_lines,
 )
-from multitune.reporting.tables.check import adapters_table, sets_table
+from multitune.reporting.tables.check import adapters_table, labels_table, length_line, sets_table
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
 from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
@@ -30,6 +32,8 @@ from multitune.reporting.tables.verification import VERIFIED_NOTE, verification_
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+SHOWN_CHARACTERS = 300  # of the beginning and of the end of a long text
 
 
 def show_check(report: CheckReport, console: "Console") -> None:
@@ -39,7 +43,11 @@ def show_check(report: CheckReport, console: "Console") -> None:
         f"{report.name}: {report.base} on {report.device} in {report.dtype}, method {report.method}, "
         f"learning rate {report.learning_rate:g}, {report.batch_size} rows a step, {report.schedule} mixture",
     )
+    for one in report.data:
+        for line in one.warnings:
+            say(console, f"warning: {one.name}: {line}", "yellow")
     console.print()
+    show_data(report, console)
     for table in (sets_table(report), adapters_table(report)):
         put(console, table)
         console.print()
@@ -56,6 +64,36 @@ def show_check(report: CheckReport, console: "Console") -> None:
         say(console, f"warning: {line}", "yellow")
     for line in report.notes:
         say(console, f"note: {line}", "dim")
+
+
+def show_data(report: CheckReport, console: "Console") -> None:
+    """Labels, and of each set one row as the model reads it."""
+    labels = labels_table(report)
+    if labels.rows:
+        put(console, labels)
+        console.print()
+    if report.data:
+        say(
+            console,
+            "One row of each set as the model reads it: control tokens in [ ], and behind → what carries loss.",
+        )
+    for one in report.data:
+        say(console, length_line(one), "bold")
+        if one.example:
+            say(console, _as_read(one.example), "dim")
+        console.print()
+
+
+def _as_read(row: ShownRow) -> str:
+    """A row in one text, of which long parts show their ends."""
+    parts: list[str] = []
+    for piece, before in zip(row.pieces, (None, *row.pieces), strict=False):
+        text = "\n".join(map(printable, piece.text.split("\n")))
+        if len(text) > 2 * SHOWN_CHARACTERS:
+            text = f"{text[:SHOWN_CHARACTERS]} … {text[-SHOWN_CHARACTERS:]}"
+        begins = piece.loss and not (before and before.loss)
+        parts.append(f"{'→' if begins else ''}{f'[{text}]' if piece.control else text}")
+    return "".join(parts)
 
 
 def show_scores(scores: Scores, folder: Path, console: "Console") -> None:

@@ -12,6 +12,8 @@ from multitune.core.results.scores import Budget
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+ControlTokens = Literal["text", "parse"]
+OverlapRule = Literal["drop", "refuse", "allow"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -258,6 +260,11 @@ class RunConfig(Section):
     system: str | None = Field(
         default=None, description="System message before every prompt; the template's own if absent."
     )
+    control_tokens: ControlTokens = Field(
+        default="text",
+        description="What a control token such as <|im_end|> is where a row or a request holds it: text, or parsed "
+        "into the real one.",
+    )
     tasks: tuple[TaskConfig, ...] = Field(min_length=1, description="The tasks to learn.")
     general: tuple[TaskConfig, ...] = Field(
         default=(), description="Replay sets against forgetting, each with a share."
@@ -266,6 +273,9 @@ class RunConfig(Section):
         default=(), description="Sets never trained on, answered before and after, such as `{use: mmlu, limit: 200}`."
     )
     mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
+    cross_task_duplicates: OverlapRule = Field(
+        default="drop", description="Training rows that another set holds out: dropped, refused or trained on."
+    )
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
     adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | AdapterConfig, ...] = Field(
         default="mixture",

@@ -10,6 +10,7 @@ from multitune.config.schema import RunConfig, TaskConfig
 from multitune.config.text import Tree, read_text, read_yaml
 from multitune.core.bases import ALIASES
 from multitune.core.errors import ConfigError, suggest
+from multitune.core.hub import names_a_path
 from multitune.core.records import SPLITS
 
 LIBRARY = Path(__file__).parent.parent / "tasks" / "library"
@@ -148,11 +149,11 @@ def _locate_task(task: Any, folder: Path) -> Any:
 
 
 def _is_hub_id(text: str, folder: Path) -> bool:
-    return bool(_HUB_ID.fullmatch(text)) and not text.endswith(DATA_SUFFIXES) and not (folder / text).exists()
+    return bool(_HUB_ID.fullmatch(text)) and not text.endswith(DATA_SUFFIXES) and not names_a_path(text, folder)
 
 
 def _is_path(base: str, folder: Path) -> bool:
-    return base.endswith(".gguf") or base.startswith((".", "~")) or (folder / base).exists()
+    return base.endswith(".gguf") or base.startswith((".", "~")) or names_a_path(base, folder)
 
 
 def _absolute(path: str, folder: Path) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multitune.core.errors import MissingExtraError, ModelError
+from multitune.core.hub import names_a_path, nearest_path
 
 BASE = "base"  # the name that stands for no adapter: the base itself answers
 
@@ -62,6 +63,7 @@ def resolve_base(name: str, folder: Path | None = None) -> BaseRef:
         return BaseRef(name, str(path.parent), path.name)
     if path.is_dir():
         return BaseRef(name, str(path))
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise ModelError(f"base: no folder {path}. Built-in aliases: {', '.join(ALIASES)}; or give a hub id")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or names_a_path(name, folder or Path()):
+        hint = nearest_path(path)
+        raise ModelError(f"base: no folder {path}. {hint}Built-in aliases: {', '.join(ALIASES)}; or give a hub id")
     return BaseRef(name, name)

@@ -21,6 +21,9 @@ class Example:
     answer: str
     gold: Any  # label (classify), text (generate), float (number, regress), tuple of (span, type) (tag)
     group: str = ""  # rows of one document carry the same group
+    ending: str = ""  # end tokens of the base that were taken off the answer
+    # 16 hex digits each: hash of the whole row, and of the text that the prompt shows of it (0 where that is short).
+    source: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from multitune.tasks.task import Task
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = 1  # of the cached tables
-COLUMNS = ("id", "prompt", "answer", "group")
+LAYOUT = 2  # of the cached tables
+COLUMNS = ("id", "prompt", "answer", "group", "ending", "source")
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for each token of a batch
 
@@ -42,7 +42,7 @@ class Examples(Sequence[Example]):
         digest = hashlib.sha256(self.digest.encode() + places.astype(np.int64).tobytes()).hexdigest()
         return Examples(self._task, self._table, digest, self._rows[places])
 
-    def texts(self, column: Literal["id", "prompt", "answer", "group"]) -> Iterator[str]:
+    def texts(self, column: Literal["id", "prompt", "answer", "group", "ending", "source"]) -> Iterator[str]:
         """One text of each example."""
         return (text for (text,) in self._texts(column))
 
@@ -70,8 +70,8 @@ class Examples(Sequence[Example]):
         row = self._table[int(self._rows[index])]
         return self._example(*(row[column] for column in COLUMNS))
 
-    def _example(self, id_: str, prompt: str, answer: str, group: str) -> Example:
-        return Example(self._task.name, id_, prompt, answer, self._task.gold(answer), group)
+    def _example(self, id_: str, prompt: str, answer: str, *others: str) -> Example:
+        return Example(self._task.name, id_, prompt, answer, self._task.gold(answer), *others)
 
 
 def render(task: Task, table: Table) -> tuple[Examples, str]:
@@ -92,7 +92,7 @@ def render(task: Task, table: Table) -> tuple[Examples, str]:
 def _key(task: Task, rows: str) -> str:
     config = task.config
     asked = [config.kind, config.prompt, config.answer, config.id, config.group, config.labels]
-    facts = [LAYOUT, _version(), rows, *asked]
+    facts = [LAYOUT, _version(), rows, *asked, task.ends]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

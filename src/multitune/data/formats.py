@@ -1,22 +1,17 @@
 """One data file as rows: JSON lines, JSON, CSV, TSV or Parquet, each also gzipped; a fault names file and line."""
 
-import csv
 import gzip
-import io
-import json
-import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from multitune.core.errors import DataError
+from multitune.data.json_rows import json_rows
+from multitune.data.table_rows import table_rows
 
 Row = dict[str, Any]
 PARQUET_ROWS = 1000  # read at a time
-WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # only what prints as it was written: 7 is, 007 is not
-HALF_PAIR = re.compile(r"[\ud800-\udfff]")
 
 
 def is_data_file(path: Path) -> bool:
@@ -64,7 +59,7 @@ def _opened(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
-def _lines(path: Path, where: str) -> Iterator[str]:
+def text_lines(path: Path, where: str) -> Iterator[str]:
     """A text file line by line, each with its end; U+2028 and its like stand inside JSON strings and end no line."""
     start = 0  # of the line, in bytes
     with _opened(path) as stream:
@@ -85,100 +80,6 @@ def _lines(path: Path, where: str) -> Iterator[str]:
             yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def _json_lines(path: Path, where: str) -> Iterator[Row]:
-    for number, line in enumerate(_lines(path, where), start=1):
-        if line.strip():
-            place = f"{where} line {number}"
-            yield _json_row(_parse(line.rstrip("\n"), place, "the line"), place)
-
-
-def _json(path: Path, where: str) -> Iterator[Row]:
-    """A file named .json holds one list of objects, or JSON lines under another name."""
-    first = next((line for line in _lines(path, where) if line.strip()), "")
-    if not first.lstrip().startswith("["):
-        yield from _json_lines(path, where)
-        return
-    rows = _parse("".join(_lines(path, where)), where, "the file")
-    for number, row in enumerate(rows, start=1):
-        yield _json_row(row, f"{where} item {number}")
-
-
-def _parse(text: str, where: str, part: str) -> Any:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        spot = f"line {error.lineno} column {error.colno}" if part == "the file" else f"column {error.colno}"
-        raise DataError(f"{where} is not valid JSON ({error.msg} at {spot}). Remove or correct {part}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
-        raise DataError(f"{where} cannot be read as JSON ({error}). Remove or correct {part}") from error
-    # Valid UTF-8 holds no half pair, so that only an escape can bring one in; no tokenizer could take it.
-    if "\\u" in text and HALF_PAIR.search(json.dumps(value, ensure_ascii=False)):
-        raise DataError(f"{where} holds half a character (a lone \\ud8… escape). Remove it or complete the pair")
-    return value
-
-
-def _json_row(row: Any, where: str) -> Row:
-    if not isinstance(row, dict):
-        raise DataError(f"{where} is {type(row).__name__}, not an object with named columns. Write it as {{…}}")
-    return row
-
-
-def _csv(path: Path, where: str) -> Iterator[Row]:
-    return _table(path, where, ",")
-
-
-def _tsv(path: Path, where: str) -> Iterator[Row]:
-    return _table(path, where, "\t")
-
-
-def _table(path: Path, where: str, delimiter: str) -> Iterator[Row]:
-    """Columns of whole numbers become int; all else stays the text it is, as 1.50 must not read 1.5.
-
-    What a column is shows at its last row: the file is read twice.
-    """
-    lines = _fields(path, where, delimiter)
-    header = next(lines, [])
-    whole = set(range(len(header)))
-    for line in lines:
-        whole = {i for i in whole if WHOLE_NUMBER.fullmatch(line[i])}
-    lines = _fields(path, where, delimiter)
-    next(lines, None)
-    for line in lines:
-        yield {name: int(line[i]) if i in whole else line[i] for i, name in enumerate(header)}
-
-
-def _fields(path: Path, where: str, delimiter: str) -> Iterator[list[str]]:
-    """The header and every line that is not empty, as fields."""
-    reader = csv.reader(_table_lines(path, where), delimiter=delimiter, strict=True)
-    before = csv.field_size_limit(sys.maxsize)
-    try:
-        header = next(reader, [])
-        if "" in header or len(set(header)) < len(header):
-            raise DataError(f"{where} line 1 must name every column once, but is {header}. Correct the header")
-        yield header
-        for line in reader:
-            if line and len(line) != len(header):
-                raise DataError(
-                    f"{where} line {reader.line_num} has {len(line)} fields, the header has {len(header)}. "
-                    "Correct the line, or quote the field that holds a separator"
-                )
-            if line:
-                yield line
-    except csv.Error as error:
-        raise DataError(f"{where} line {reader.line_num} cannot be read ({error}). Correct its quotes") from error
-    finally:
-        csv.field_size_limit(before)
-
-
-def _table_lines(path: Path, where: str) -> Iterator[str]:
-    """Lines that a carriage return alone may end as well, as old spreadsheets write them."""
-    for line in _lines(path, where):
-        if "\r" in line:
-            yield from io.StringIO(line, newline="")
-        else:
-            yield line
-
-
 def _parquet(path: Path, where: str) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
@@ -190,6 +91,22 @@ def _parquet(path: Path, where: str) -> Iterator[Row]:
                 yield from batch.to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{where} is not a whole Parquet file ({error}). Make or download it again") from error
+
+
+def _json(path: Path, where: str) -> Iterator[Row]:
+    return json_rows(lambda: text_lines(path, where), where, lines=False)
+
+
+def _json_lines(path: Path, where: str) -> Iterator[Row]:
+    return json_rows(lambda: text_lines(path, where), where, lines=True)
+
+
+def _csv(path: Path, where: str) -> Iterator[Row]:
+    return table_rows(lambda: text_lines(path, where), where, ",")
+
+
+def _tsv(path: Path, where: str) -> Iterator[Row]:
+    return table_rows(lambda: text_lines(path, where), where, "\t")
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {

@@ -12,6 +12,7 @@ from typing import Any
 
 from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
+from multitune.core.hub import nearest_path, require_on_hub
 from multitune.core.records import SPLITS, Split
 from multitune.data.formats import READERS, Row, is_data_file, read_rows
 
@@ -101,7 +102,8 @@ def _files(where: str, place: str) -> list[Path]:
             raise DataNotFoundError(f"{place}: no file matches {where}. Check the pattern and the folder")
         return found
     beside = sorted(p.name for p in path.parent.glob("*") if is_data_file(p))
-    hint = suggest(path.name, beside[:20]) if beside else "Check the path, or give a hub id as `hub:`"
+    near = nearest_path(path)
+    hint = suggest(path.name, beside[:20]) if beside else f"{near}Check the path, or give a hub id as `hub:`"
     raise DataNotFoundError(f"{place}: no file or folder {path}. {hint}")
 
 
@@ -137,6 +139,7 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
     from datasets.exceptions import DatasetNotFoundError
 
     origin = " ".join(filter(None, [hub, source.config, split, source.revision and f"@{source.revision}"]))
+    require_on_hub(hub, "dataset", place, source.revision)
     try:
         table = datasets.load_dataset(hub, source.config, split=split, revision=source.revision)
     except DatasetNotFoundError as error:

@@ -8,11 +8,6 @@ import numpy as np
 from multitune.core.records import SPLITS, Split
 
 
-def text_key(text: str) -> str:
-    """A text without its case and spacing: what makes two rows duplicates."""
-    return " ".join(text.casefold().split())
-
-
 def text_hash(text: str, seed: int) -> int:
     """64 bits that the seed and the text fix; the place of a text between 0 and 1, as a whole number."""
     return int.from_bytes(hashlib.sha256(f"{seed}\x1f{text}".encode()).digest()[:8], "big")

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
@@ -9,9 +10,11 @@ from multitune.config.schema import TaskConfig
 from multitune.core.errors import DataError
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.seeds import generator
+from multitune.core.text import text_key
 from multitune.data.examples import Examples, render
 from multitune.data.sources import load_rows
-from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash, text_key
+from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
+from multitune.tasks.output_parsing import has_decimal_comma, holds_one_number, read_number
 from multitune.tasks.task import Task
 
 
@@ -23,9 +26,10 @@ class TaskData:
     examples: dict[Split, Sequence[Example]]
     digests: dict[Split, str]  # sha256 of the source that a split's rows come from; a carved split has train's
     notes: list[str]  # what was carved, dropped or left out, one sentence each
+    held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
 
 
-def prepare_task(config: TaskConfig, seed: int) -> TaskData:
+def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_row: bool = False) -> TaskData:
     """Everything between a task's configuration and its examples.
 
     Validation and test stay as they are named; train loses the rows whose prompt stands in them too. A split without
@@ -34,28 +38,30 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     Args:
         config: its paths are absolute.
         seed: the run's.
+        ends: end tokens of the base, which are taken off the end of answers.
+        by_row: carve by hash of the whole row, so that sets from the same file hold out the same rows.
 
     Raises:
         DataError: rows cannot be read, or a split ends up empty.
         TaskError: rows do not fit the templates or the labels.
     """
     place = f"task {config.name!r}"
-    task = Task(config)
+    task = Task(config, ends)
     named: dict[Split, Examples] = {}
     digests: dict[Split, str] = {}
     for split, table in load_rows(config.data, place).items():
         named[split], digests[split] = render(task, table)
     marks: dict[Split, _Marks] = {
-        split: _Marks.of(examples, seed, config.kind == "classify") for split, examples in named.items()
+        split: _Marks.of(examples, seed, config.kind == "classify", by_row) for split, examples in named.items()
     }
     # From all of train: a label whose only row is then held out is still a label.
     task.fit_labels(marks["train"].labels)
     for split in SPLITS[1:]:
         task.check_labels(named.get(split, []))
-    notes: list[str] = []
+    notes = _ended(named.values()) + _unclear_numbers(config, named.values())
     kept = _without_cross_split_duplicates(marks, place, notes)
     apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
-    divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes)
+    divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes, by_row)
     limited: dict[Split, Sequence[Example]] = {
         split: _limited(divided[split], split, config, seed) if split in divided else [] for split in SPLITS
     }
@@ -65,25 +71,60 @@ def prepare_task(config: TaskConfig, seed: int) -> TaskData:
     return TaskData(task, limited, {split: digests.get(split, digests["train"]) for split in SPLITS}, notes)
 
 
-def prepare_retention(config: TaskConfig, split: Split, seed: int) -> TaskData:
+def prepare_retention(config: TaskConfig, split: Split, seed: int, ends: Collection[str] = ()) -> TaskData:
     """A set that is never trained on: its rows of one split, or of `train` where its source names no such split.
 
     Args:
         config: its paths are absolute.
         split: the one that is evaluated on, under which the rows then stand.
         seed: the run's, with which its limit of that split draws.
+        ends: end tokens of the base, which are taken off the end of answers.
 
     Raises:
         DataError: rows cannot be read.
         TaskError: rows do not fit the templates or the labels.
     """
-    task = Task(config)
+    task = Task(config, ends)
     tables = load_rows(config.data, f"task {config.name!r}")
     rows, digest = render(task, tables.get(split, tables["train"]))
     task.fit_labels(rows.texts("answer"))
     limited = _limited(rows, split, config, seed)
-    notes = [f"as limit says, rows drawn: {len(limited)} of {len(rows)}"] if len(limited) < len(rows) else []
+    notes = _ended([rows])
+    if len(limited) < len(rows):
+        notes.append(f"as limit says, rows drawn: {len(limited)} of {len(rows)}")
     return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: digest}, notes)
+
+
+def _ended(sets: Collection[Examples]) -> list[str]:
+    """How many answers lost an end token."""
+    found = [(at, ending, rows) for rows in sets for at, ending in enumerate(rows.texts("ending")) if ending]
+    if not found:
+        return []
+    at, ending, rows = found[0]
+    return [
+        f"an end token is taken off {len(found)} of {sum(map(len, sets))} answers, such as {ending} off that of row "
+        f"{rows[at].id}: the chat template writes it"
+    ]
+
+
+def _unclear_numbers(config: TaskConfig, sets: Collection[Examples]) -> list[str]:
+    """How answers that may mean another number were read."""
+    if config.kind not in ("number", "regress"):
+        return []
+    answers = [answer for rows in sets for answer in rows.texts("answer")]
+    notes: list[str] = []
+    if several := [answer for answer in answers if not holds_one_number(answer)]:
+        notes.append(
+            f"{len(several)} of {len(answers)} answers hold several numbers, and the last one counts: "
+            f"{several[0]!r:.80} reads {read_number(several[0]):g}. Write #### before the one that is meant"
+        )
+    commas = {decimal: answer for answer in reversed(answers) if (decimal := has_decimal_comma(answer)) is not None}
+    if len(commas) == 2:
+        notes.append(
+            f"the comma is a decimal mark in {commas[True]!r:.80} and parts thousands in {commas[False]!r:.80}. "
+            "If that is wrong, write the numbers without thousands marks"
+        )
+    return notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +136,11 @@ class _Marks:
     labels: Collection[str]  # of a classify task
 
     @classmethod
-    def of(cls, examples: Examples, seed: int, labelled: bool) -> "_Marks":
+    def of(cls, examples: Examples, seed: int, labelled: bool, by_row: bool) -> "_Marks":
         keys = (text_hash(text_key(prompt), seed) for prompt in examples.texts("prompt"))
-        groups = (text_hash(f"group {group}", seed) if group else 0 for group in examples.texts("group"))
+        sources = examples.texts("source") if by_row else repeat("")
+        named = (group or source[:16] for group, source in zip(examples.texts("group"), sources, strict=False))
+        groups = (text_hash(f"group {name}", seed) if name else 0 for name in named)
         size = len(examples)
         labels = set(examples.texts("answer")) if labelled else ()
         return cls(np.fromiter(keys, np.uint64, size), np.fromiter(groups, np.uint64, size), labels)
@@ -124,7 +167,7 @@ def _without_cross_split_duplicates(
 
 
 def _divided(
-    apart: Mapping[Split, Examples], marks: _Marks, config: TaskConfig, notes: list[str]
+    apart: Mapping[Split, Examples], marks: _Marks, config: TaskConfig, notes: list[str], by_row: bool
 ) -> Mapping[Split, Examples]:
     """With the splits that have no name carved out of train, whose marks are given."""
     asked: dict[Split, float] = {"validation": config.split.validation, "test": config.split.test}
@@ -142,7 +185,8 @@ def _divided(
             f"{' and '.join(empty)} from. Give more rows, name data.{empty[0]}, or set split.{empty[0]} to 0"
         )
     counts = " and ".join(f"{len(parts[split])} for {split}" for split in shares)
-    notes.append(f"train: {counts} carved from {len(train)} rows by hash of the prompt")
+    by = "row, as other sets read the same file" if by_row and not config.group else "prompt"
+    notes.append(f"train: {counts} carved from {len(train)} rows by hash of the {by}")
     return {**apart, **{split: train.select(rows) for split, rows in parts.items()}}
 
 

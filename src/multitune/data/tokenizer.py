@@ -13,20 +13,25 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from multitune.config.schema import ControlTokens
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError, TaskError
+from multitune.core.hub import require_on_hub
 from multitune.core.paths import cache_folder, file_key
 from multitune.core.records import Message
+from multitune.data.control_tokens import TextEncoder, special_texts
 
 _log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-LAYOUT = 1  # part of the fingerprint: a change of what this file makes of a row must miss the token cache
+LAYOUT = 2  # part of the fingerprint: a change of what this file makes of a row must miss the token cache
 PROBE = "Größe 12,345.67 – naïve\n\tdéjà-vu 東京 🙂"  # shows what a tokenizer does to spaces, digits and accents
 QUESTION, ANSWER = "multitunequestion", "multituneanswer"  # plain words that no template trims or splits
 _ASKED = ({"role": "user", "content": QUESTION},)
+# End tokens of many bases. An answer may end in those that are control tokens of this one.
+ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<end_of_turn>", "<eos>", "</s>")
 # `enable_thinking` closes the thinking part of Qwen's prompt. Llama's template would print today's date, and a run
 # must see the same tokens tomorrow; this is the date it falls back to itself. Other templates ignore both.
 OPTIONS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
@@ -39,6 +44,7 @@ def load_tokenizer(ref: BaseRef) -> "PreTrainedTokenizerBase":
         ModelError: not found or damaged.
     """
     if not ref.gguf:
+        require_on_hub(ref.location, "model", "base")
         return _read(ref.location)
     file = Path(ref.location) / ref.gguf
     folder = cache_folder() / "tokenizers" / f"{file.stem}-{file_key(file)}"
@@ -79,28 +85,37 @@ def _keep(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
 class ChatFormat:
     """How one base sees a prompt and its answer; training, scoring and generation all pass through here.
 
-    Without a chat template the format is plain: the prompt, a line break, the answer, the end-of-text token.
+    Control tokens in prompts, answers and system texts are text, unless the mode is `parse`: the chat template alone
+    writes real ones. Without one the format is plain: the prompt, a line break, the answer, the end-of-text token.
 
     Attributes:
         tokenizer: the base's tokenizer.
+        space: what the template puts before an answer, a space or nothing.
+        encoder: reads texts, and tells control tokens that were given from those of the template.
         stop_ids: tokens at which generation ends: the one that closes an answer, and end of text.
-        fingerprint: 16 hex digits over the template, the system text and the vocabulary.
+        ends: end tokens as text, which `Task` takes off the end of an answer; () in the mode `parse`.
+        fingerprint: 16 hex digits over the template, the system text, the mode and the vocabulary.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", system: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: "PreTrainedTokenizerBase", system: str | None = None, control_tokens: ControlTokens = "text"
+    ) -> None:
         self.tokenizer = tokenizer
+        self.encoder = TextEncoder(tokenizer, control_tokens)
         self._system = system
         self._templated = bool(tokenizer.chat_template)
-        self._lead_in, self._space, self._closing = self._boundary()
+        self._lead_in, self.space, self._closing = self._boundary()
         self._bos = [] if self._templated else self._opening_ids()
         # The words that end every prompt. Answers are tokenised behind them and cut off again.
         self._context = self._render([_ASKED])[0].rpartition(QUESTION)[2]
-        self._context_ids = self._ids([self._context])[0]
+        self._context_ids = self.encoder.ids([self._context])[0]
         self._closing_ids = self._behind_prompt([self._closing])[0]
         if not self._closing_ids:
             raise ModelError("base: the tokenizer has no end-of-text token. Set eos_token in tokenizer_config.json")
         ends = [self._closing_ids[-1], tokenizer.eos_token_id]
         self.stop_ids: tuple[int, ...] = tuple(dict.fromkeys(end for end in ends if isinstance(end, int)))
+        stops: Any = tokenizer.convert_ids_to_tokens(list(self.stop_ids))
+        self.ends = tuple(end for end in dict.fromkeys([*stops, *ENDS]) if end in self.encoder.control)
         self.fingerprint: str = self._digest()
 
     def answer_ids(self, answer: str) -> list[int]:
@@ -122,7 +137,8 @@ class ChatFormat:
         """
         if not conversations:
             return []
-        return [np.array(self._bos + ids, dtype=np.int32) for ids in self._ids(self._render(conversations))]
+        ids = self.encoder.ids(self._render(conversations))
+        return [np.array(self._bos + one, dtype=np.int32) for one in ids]
 
     def encode_answers(self, answers: Sequence[str], names: Sequence[str] = ()) -> list[np.ndarray]:
         """`answer_ids` of many at once, int32 (answer_token,) each; `names` say in an error whose answer it is.
@@ -130,7 +146,7 @@ class ChatFormat:
         Raises:
             TaskError: an answer holds nothing that turns into a token.
         """
-        encoded = self._behind_prompt([f"{self._space}{answer}{self._closing}" for answer in answers])
+        encoded = self._behind_prompt([f"{self.space}{self._given(answer)}{self._closing}" for answer in answers])
         for i, (answer, ids) in enumerate(zip(answers, encoded, strict=True)):
             if not answer.strip() or len(ids) <= len(self._closing_ids):
                 name = f"{names[i]}: " if names else ""
@@ -145,29 +161,22 @@ class ChatFormat:
         """
         cut = len(self._context_ids)
         different = list(dict.fromkeys(texts))  # a hundred thousand answers may be three labels
-        behind = self._ids([self._context + text for text in different])
+        behind = self.encoder.ids([self._context + text for text in different])
         found = {
-            text: ids[cut:] if ids[:cut] == self._context_ids else self._ids([text])[0]
+            text: ids[cut:] if ids[:cut] == self._context_ids else self.encoder.ids([text])[0]
             for text, ids in zip(different, behind, strict=True)
         }
         return [found[text] for text in texts]
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        if self.tokenizer.is_fast:  # straight to the library below, which else also makes masks that nobody reads
-            library: Any = getattr(self.tokenizer, "backend_tokenizer")  # noqa: B009 (not in the type's stub)
-            return [found.ids for found in library.encode_batch_fast(list(texts), add_special_tokens=False)]
-        # A template writes its own special tokens. `verbose` would warn of long rows, which are reported elsewhere.
-        ids: Any = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return ids
+    def _given(self, text: str) -> str:
+        return self.encoder.given(text)
 
     def _messages(self, conversation: Sequence[Message]) -> list[dict[str, str]]:
-        messages = [dict(message) for message in conversation]
+        messages = [{**message, "content": self._given(message["content"])} for message in conversation]
         if messages[0]["role"] == "system":
             system: str | None = messages.pop(0)["content"]
         else:
-            system = self._system
+            system = self._given(self._system) if self._system else None
         if not system:
             return messages
         if not self._folds_system:
@@ -221,16 +230,12 @@ class ChatFormat:
         before, opening = before.rpartition(QUESTION)[2], prompt.rpartition(QUESTION)[2]
         between = before[len(opening) :] if before.startswith(opening) else ""
         lead_in = between.rstrip(" ")
-        ends = [after.find(token) + len(token) for token in self._special_texts() if token in after]
+        ends = [after.find(token) + len(token) for token in special_texts(self.tokenizer) if token in after]
         return lead_in, between[len(lead_in) :], after[: min(ends)] if ends else eos
-
-    def _special_texts(self) -> set[str]:
-        added = {str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special}
-        return {text for text in added | set(self.tokenizer.all_special_tokens) if text}
 
     def _opening_ids(self) -> list[int]:
         """What the tokenizer puts before a text by itself, such as a begin-of-text token; never what goes behind."""
-        bare = self._ids([QUESTION])[0]
+        bare = self.encoder.ids([QUESTION])[0]
         full: Any = self.tokenizer(QUESTION, add_special_tokens=True)["input_ids"]
         starts = (i for i in range(len(full)) if full[i : i + len(bare)] == bare)
         return full[: next(starts, 0)]
@@ -244,8 +249,9 @@ class ChatFormat:
             self._closing_ids,
             self.answer_ids(PROBE),
             vocabulary,
+            self.encoder.control,
         ]
-        template = [str(self.tokenizer.chat_template), self._system, self._ids([PROBE])]
+        template = [str(self.tokenizer.chat_template), self._system, self.encoder.ids([PROBE])]
         return hashlib.sha256(json.dumps([template, layout]).encode()).hexdigest()[:16]
 
 

@@ -18,7 +18,7 @@ from multitune.data.tokenizer import ChatFormat
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = 3  # of the cached tables
+LAYOUT = 4  # of the cached tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,7 @@ class TokenSet(Sequence[Segments]):
     offsets: np.ndarray  # int64 (2 * row + 1,): where each prompt and each answer begins, all parts laid end to end
     kept: np.ndarray  # int64 (row,)
     too_long: list[str]  # ids of the examples left out for their length
+    control: np.ndarray  # int64 (row of `examples`,) where prompt or answer hold a control token of the base as text
     digest: str  # sha256 hex over all tokens and which row they belong to
 
     def __len__(self) -> int:
@@ -87,7 +88,8 @@ def encode(
 
     file = cache / f"{_key(examples, chat, max_length)}.arrow" if cache else None
     numbers = pyarrow.int64()
-    schema = pyarrow.schema({"row": numbers, "prompt": numbers, "tokens": pyarrow.list_(pyarrow.int32())})
+    tokens_, yes_no = pyarrow.list_(pyarrow.int32()), pyarrow.bool_()
+    schema = pyarrow.schema({"row": numbers, "prompt": numbers, "tokens": tokens_, "control": yes_no})
     found = cached_table(file, schema, lambda: _tokenised(examples, chat, max_length, progress))
     if progress and not found.made:
         progress(len(examples))
@@ -119,7 +121,13 @@ def _tokenised(
         tokens = np.concatenate([np.empty(0, np.int32), *(part for i in fits for part in (prompts[i], answers[i]))])
         ends = np.concatenate([[0], np.cumsum(sizes[fits].sum(1))]).astype(np.int32)
         lists = pyarrow.ListArray.from_arrays(pyarrow.array(ends), pyarrow.array(tokens))
-        columns = {"row": done + fits, "prompt": sizes[fits, 0], "tokens": lists}
+        held = [chat.encoder.holds(row.prompt) or chat.encoder.holds(row.answer) for row in batch]
+        columns = {
+            "row": done + fits,
+            "prompt": sizes[fits, 0],
+            "tokens": lists,
+            "control": np.array(held)[fits],
+        }
         yield pyarrow.RecordBatch.from_pydict(columns)
         digest.update(tokens.tobytes())
         lengths.append(sizes[fits].reshape(-1))
@@ -136,17 +144,20 @@ def _token_set(examples: Sequence[Example], table: "Dataset", digest: str) -> To
     parts: list[np.ndarray] = []
     lengths: list[np.ndarray] = []
     kept: list[np.ndarray] = []
+    control: list[np.ndarray] = []
     for batch in table.data.to_batches():
         tokens, prompt = batch.column("tokens"), batch.column("prompt").to_numpy()
         parts.append(tokens.flatten().to_numpy())
         lengths.append(np.stack([prompt, tokens.value_lengths().to_numpy() - prompt], axis=1).reshape(-1))
         kept.append(batch.column("row").to_numpy())
+        control.append(kept[-1][batch.column("control").to_numpy(zero_copy_only=False)])
     rows = np.concatenate([np.empty(0, np.int64), *kept])
     sizes = np.array([len(part) for part in parts], dtype=np.int64)
     part_of = np.repeat(np.arange(len(parts)), [len(some) for some in kept])
     left_out = np.setdiff1d(np.arange(len(examples)), rows)
     too_long = [examples[i].id for i in left_out.tolist()]
-    return TokenSet(parts, part_of, np.cumsum(sizes) - sizes, _offsets(lengths), rows, too_long, digest)
+    marked = np.concatenate([np.empty(0, np.int64), *control])
+    return TokenSet(parts, part_of, np.cumsum(sizes) - sizes, _offsets(lengths), rows, too_long, marked, digest)
 
 
 def _offsets(lengths: Sequence[np.ndarray]) -> np.ndarray:

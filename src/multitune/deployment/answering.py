@@ -60,7 +60,7 @@ class Answerer:
         self._folder = folder
         self.config = load_config(folder.require().config)
         ref = resolve_base(self.config.base)
-        self.chat = ChatFormat(load_tokenizer(ref), self.config.system)
+        self.chat = ChatFormat(load_tokenizer(ref), self.config.system, self.config.control_tokens)
         self.bank = AdapterBank(backbone or load_backbone(ref, self.config.device, self.config.dtype))
         self._tuned: dict[str, AdapterBank] = {}  # models that were trained as a whole
         self._chats: dict[str, ChatFormat] = {}  # of tasks that joined
@@ -151,8 +151,8 @@ class Answerer:
         if joined not in self._folder.joined:
             return self.chat
         if joined not in self._chats:
-            system = load_config(self._folder.added(joined).config).system
-            self._chats[joined] = ChatFormat(self.chat.tokenizer, system)
+            config = load_config(self._folder.added(joined).config)
+            self._chats[joined] = ChatFormat(self.chat.tokenizer, config.system, config.control_tokens)
         return self._chats[joined]
 
     def _model(self, name: str, chat: ChatFormat) -> LocalModel:

@@ -135,7 +135,7 @@ def _adapter(folder: str, run: PreparedRun) -> LocalModel:
 def _base(name: str, tasks: Sequence[ComparisonTask]) -> LocalModel:
     """Another base, which reads the rows with its own tokenizer."""
     run, ref = tasks[0].run, resolve_base(name, Path.cwd())
-    chat = ChatFormat(load_tokenizer(ref), run.config.system)
+    chat = ChatFormat(load_tokenizer(ref), run.config.system, run.config.control_tokens)
     bank = AdapterBank(load_backbone(ref, run.config.device, run.config.dtype))
     model = LocalModel(bank, BASE, chat, run.config)
     for task in tasks:

@@ -22,6 +22,7 @@ from multitune.inference.likelihood import row_sums
 from multitune.model.backbone import Backbone, padded_width
 from multitune.model.bank import AdapterBank
 from multitune.model.likelihood import node_losses
+from multitune.tasks.output_parsing import free_text
 
 ROWS = 16  # a step is computed for a multiple of so many rows
 
@@ -56,8 +57,8 @@ def generate(
     else:
         answers = _by_transformers(bank, adapter, [row.prompt for row in rows], chat, options)
         losses = answer_losses(bank, adapter, rows, options.pack_tokens)
-    texts = [str(chat.tokenizer.decode(answer, skip_special_tokens=True)).strip() for answer in answers]
-    return texts, losses
+    texts = [str(chat.tokenizer.decode(answer, skip_special_tokens=True)) for answer in answers]
+    return [free_text(text.removeprefix(chat.space)) for text in texts], losses
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,11 +109,14 @@ def provenance_section(facts: RunFacts, id: str) -> Section:
 
 
 def _left_out(facts: RunFacts) -> list[str]:
-    """Rows too long for the run, by set."""
-    return [
-        f"{name}: {sum(len(rows) for rows in row.too_long.values())} rows were too long and left out"
-        for name, row in (facts.data.sets.items() if facts.data else ())
-        if any(row.too_long.values())
+    """Rows that the run did not use, by set."""
+    sets = facts.data.sets if facts.data else {}
+    long = {name: sum(len(rows) for rows in row.too_long.values()) for name, row in sets.items()}
+    found = [f"{name}: {rows} rows were too long and left out" for name, rows in long.items() if rows]
+    return found + [
+        f"{name}: {row.held_elsewhere} training rows were left out, as another set holds them out"
+        for name, row in sets.items()
+        if row.held_elsewhere
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from multitune.data.control_tokens import TextEncoder
 from multitune.model.bank import Adapter, AdapterBank
 from multitune.routing.features import FIRST_TOKENS
 
@@ -30,11 +31,11 @@ def arrow_scores(bank: AdapterBank, names: Sequence[str], tokenizer: Any, texts:
     ]
     try:
         with bank.use("base"):
-            for place, text in enumerate(texts):
-                ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:FIRST_TOKENS]
+            for place, ids in enumerate(TextEncoder(tokenizer).text_ids(texts)):
                 if ids:
                     row.clear()
-                    model(input_ids=torch.tensor([ids], device=bank.backbone.device), use_cache=False)
+                    first = torch.tensor([ids[:FIRST_TOKENS]], device=bank.backbone.device)
+                    model(input_ids=first, use_cache=False)
                     scores[place] = torch.stack(row).sum(0).double().cpu().numpy()
     finally:
         for handle in handles:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from multitune.core.errors import ConfigError, ModelError
+from multitune.data.control_tokens import TextEncoder
 from multitune.model.backbone import Backbone
 
 FIRST_TOKENS = 512  # of a text that runs through layers or an encoder; the embedding table reads all
@@ -28,12 +29,12 @@ class EmbeddingFeatures:
 
     def __init__(self, backbone: Backbone, tokenizer: Any) -> None:
         self.key = f"embedding of {backbone.fingerprint}"
-        self._tokenizer = tokenizer
+        self._encoder = TextEncoder(tokenizer)
         self._table = backbone.model.get_input_embeddings().weight.detach()  # (vocabulary, width)
 
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """Float32 (text, width)."""
-        rows = [self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts]
+        rows = self._encoder.text_ids(texts)
         table = self._table
         out = np.zeros((len(rows), table.shape[1]), dtype=np.float32)
         for place, ids in enumerate(rows):
@@ -54,15 +55,12 @@ class LayerFeatures:
         if not 1 <= layer <= layers:
             raise ConfigError(f"router.features is 'layer:{layer}', but this base has layers 1 to {layers}")
         self.key = f"layer {layer} of {backbone.fingerprint}"
-        self._backbone, self._tokenizer, self._layer = backbone, tokenizer, layer
+        self._backbone, self._encoder, self._layer = backbone, TextEncoder(tokenizer), layer
 
     @torch.no_grad()
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """Float32 (text, width)."""
-        rows = [
-            self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"][:FIRST_TOKENS]
-            for text in texts
-        ]
+        rows = [ids[:FIRST_TOKENS] for ids in self._encoder.text_ids(texts)]
         width = self._backbone.model.config.get_text_config().hidden_size
         out = np.zeros((len(rows), width), dtype=np.float32)
         order = sorted((i for i, ids in enumerate(rows) if ids), key=lambda i: len(rows[i]))
@@ -112,6 +110,7 @@ class EncoderFeatures:
                 padding=True,
                 truncation=True,
                 max_length=FIRST_TOKENS,
+                split_special_tokens=True,  # control tokens in a text are text
                 return_tensors="pt",
             )
             hidden, mask = self._model(**inputs).last_hidden_state, inputs["attention_mask"][..., None]

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, final
 
 from multitune.core.records import Prediction
+from multitune.core.text import normal_form
 from multitune.tasks.output_parsing import Span, read_label, read_number
 from multitune.tasks.task import Task
 
@@ -80,7 +81,7 @@ class LenientReader:
 
 def plain(text: str) -> str:
     """A text without thoughts, code fences, LaTeX boxes, headings and emphasis."""
-    text = _FENCE.sub(r"\1", _THOUGHT.sub("", text))
+    text = _FENCE.sub(r"\1", _THOUGHT.sub("", normal_form(text)))
     text = _LATEX.sub(r"\1", text).replace("{,}", ",").replace(r"\$", "$").replace(r"\%", "%")
     return _EMPHASIS.sub("", _HEADING.sub("", text)).strip()
 

@@ -12,8 +12,10 @@ import numpy as np
 from multitune.config.schema import Kind, TaskConfig
 from multitune.core.errors import PluginError, TaskError, suggest
 from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, plugin_names
+from multitune.core.text import normal_form, text_key
 from multitune.tasks import sufficient_statistics as statistics
 from multitune.tasks.sufficient_statistics import SufficientStatistics, Values, label_numbers
+from multitune.tasks.words import spaced, words
 
 GROUP: Group = "multitune.metrics"  # of entry points by which other packages add to these
 _CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
@@ -175,14 +177,22 @@ def _entity_f1(values: Values, golds: Values) -> float:
 
 
 def _alike(value: str | None, gold: str) -> float:
-    return float(value is not None and value.casefold().split() == gold.casefold().split())
+    return float(value is not None and text_key(value) == text_key(gold))
+
+
+class _Words:
+    """Words as rouge_score asks for them; its own are those of English alone."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text."""
+        return words(text)
 
 
 @cache
 def _rouge_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], use_stemmer=False)
+    return RougeScorer(["rougeL"], tokenizer=_Words())
 
 
 @cache
@@ -201,17 +211,19 @@ def _sentence_bleu() -> Any:
 
 @lru_cache(_CACHED_PAIRS)
 def _rouge_l(value: str | None, gold: str) -> float:
+    if not words(gold):  # signs alone
+        return _alike(value, gold)
     return float(_rouge_scorer().score(gold, value or "")["rougeL"].fmeasure)
 
 
 @lru_cache(_CACHED_PAIRS)
 def _chrf(value: str | None, gold: str) -> float:
-    return _sentence_chrf().sentence_score(value or "", [gold]).score / 100
+    return _sentence_chrf().sentence_score(normal_form(value or ""), [normal_form(gold)]).score / 100
 
 
 @lru_cache(_CACHED_PAIRS)
 def _bleu_counts(value: str | None, gold: str) -> Any:
-    return _sentence_bleu().sentence_score(value or "", [gold])
+    return _sentence_bleu().sentence_score(spaced(value or ""), [spaced(gold)])
 
 
 def _bleu_example(value: str | None, gold: str) -> float:
@@ -219,13 +231,17 @@ def _bleu_example(value: str | None, gold: str) -> float:
 
 
 def _bleu(values: Values, golds: Values) -> float:
-    """Corpus BLEU out of the n-gram counts of the sentences; the same number as sacrebleu's corpus_score."""
+    """Corpus BLEU out of the n-gram counts of the sentences; the same number as sacrebleu's corpus_score.
+
+    Where no answer has four words, only as many count as there are (effective order).
+    """
     counts = [_bleu_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
     summed = _sentence_bleu().compute_bleu(
         correct=np.sum([c.counts for c in counts], axis=0).tolist(),
         total=np.sum([c.totals for c in counts], axis=0).tolist(),
         sys_len=sum(c.sys_len for c in counts),
         ref_len=sum(c.ref_len for c in counts),
+        effective_order=True,
     )
     return summed.score / 100
 

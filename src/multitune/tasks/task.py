@@ -1,17 +1,20 @@
 """A task: rows become prompts and answers, outputs become values, and values become a score."""
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 from multitune.config.schema import TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score
+from multitune.core.text import normal_form, text_key
 from multitune.tasks.metrics import METRICS, metric_for
-from multitune.tasks.output_parsing import read_label, read_number, read_spans, span_lines
-from multitune.tasks.template import Template
+from multitune.tasks.output_parsing import free_text, read_label, read_number, read_spans, span_lines
+from multitune.tasks.template import Template, is_missing
 
 Row = Mapping[str, Any]
+LEAST_TEXT = 24  # characters by which a row is known; two tasks may well ask about the same number or word
 
 
 @final
@@ -27,8 +30,12 @@ class Task:
     ('red', None)
     """
 
-    def __init__(self, config: TaskConfig) -> None:
+    def __init__(self, config: TaskConfig, ends: Collection[str] = ()) -> None:
         """Compile the templates and find the metric; no row is needed yet.
+
+        Args:
+            config: of the task.
+            ends: end tokens of the base, which are taken off the end of an answer: the base writes its own.
 
         Raises:
             TaskError: a template is no valid Jinja, or the metric does not exist or suit the kind.
@@ -39,7 +46,13 @@ class Task:
         self._place = f"task {config.name!r}"
         self._prompt = Template(config.prompt, f"{self._place}: prompt")
         self._answer = Template(config.answer, f"{self._place}: answer")
-        self._labels = config.labels
+        self._labels = tuple(dict.fromkeys(map(normal_form, config.labels))) if config.labels else None
+        self.ends = tuple(ends)
+
+    @property
+    def shows(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Names that the prompt and the answer read of a row."""
+        return self._prompt.names, self._answer.names
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -57,7 +70,7 @@ class Task:
     def fit_labels(self, seen: Iterable[str]) -> None:
         """Take the labels of the training examples as the label set, sorted, unless the configuration gives it."""
         if self.config.kind == "classify" and self.config.labels is None:
-            self._labels = tuple(sorted(set(seen)))
+            self._labels = tuple(sorted(set(map(normal_form, seen))))
 
     def check_labels(self, examples: Iterable[Example]) -> None:
         """Compare the labels of validation or test examples, made before `fit_labels`, with those known.
@@ -144,7 +157,7 @@ class Task:
             case "tag":
                 return read_spans(output)
             case "generate":
-                return output.strip()
+                return free_text(output)
 
     def predict(self, example: Example, output: str, loss: float | None = None) -> Prediction:
         """An output to one example, read and scored; `loss` is the mean over the gold answer's tokens, in nats."""
@@ -180,24 +193,52 @@ class Task:
     def _example(self, row: Row, number: str, ids: "_Ids") -> Example:
         given = self._cell(row, self.config.id, number) if self.config.id else ""
         where = f"{number} (id {given!r})" if given else number
-        prompt, answer = (self._filled(template, row, where) for template in (self._prompt, self._answer))
+        prompt, (answer, ending) = self._filled(self._prompt, row, where), self._answered(row, where)
         gold = self._checked_gold(answer, where)
         group = self._cell(row, self.config.group, where) if self.config.group else ""
-        return Example(self.name, ids.once(given or _content_id(prompt, answer)), prompt, answer, gold, group)
+        id_ = ids.once(given or _content_id(prompt, answer))
+        return Example(self.name, id_, prompt, answer, gold, group, ending, self._source(row))
+
+    def _source(self, row: Row) -> str:
+        """Hashes by which a row is known in the data of other tasks, whatever they ask about it."""
+        names = self._prompt.names
+        shown = [row[name] for name in row if name in names or "row" in names]
+        texts = sorted(text_key(str(value)) for value in shown if isinstance(value, str | list))
+        enough = sum(map(len, texts)) >= LEAST_TEXT
+        return f"{_hash(json.dumps(row, sort_keys=True, default=str))}{_hash(repr(texts)) if enough else '0' * 16}"
+
+    def _answered(self, row: Row, where: str) -> tuple[str, str]:
+        """The answer of a row, and the end tokens that stood behind it."""
+        answer = text = self._filled(self._answer, row, where)
+        if self.config.kind == "classify":
+            answer = text = normal_form(text)
+        while end := next(filter(answer.endswith, self.ends), ""):
+            answer = answer.removesuffix(end).rstrip()
+        if not answer:
+            raise TaskError(f"{self._place}: {where} has the answer {text!r}, which says nothing. Correct the row")
+        return answer, text[len(answer) :].strip()
 
     def _filled(self, template: Template, row: Row, where: str) -> str:
         try:
             text = template.render(row)
         except TaskError as error:
             raise TaskError(f"{error} [{where}]") from error
+        # The indentation of an answer that is text, such as a line of code, belongs to it.
+        kept = template is self._answer and self.config.kind == "generate"
+        text = free_text(text) if kept else text.strip()
+        part = "prompt" if template is self._prompt else "answer"
         if not text:
-            part = "prompt" if template is self._prompt else "answer"
             raise TaskError(f"{self._place}: {where} gives an empty {part}. Correct or remove the row")
+        if empty := template.lacks(row):
+            raise TaskError(
+                f"{self._place}: {where} has nothing in {', '.join(empty)}, which is all that the {part} shows. "
+                "Correct or remove the row"
+            )
         return text
 
     def _cell(self, row: Row, column: str, where: str) -> str:
         value = row.get(column)
-        if value is None or value == "":
+        if is_missing(value):
             raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Correct or remove the row")
         return str(value)
 
@@ -223,7 +264,11 @@ class Task:
 
 
 def _content_id(prompt: str, answer: str) -> str:
-    return hashlib.sha256(f"{prompt}{answer}".encode()).hexdigest()[:16]
+    return _hash(f"{prompt}{answer}")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @final

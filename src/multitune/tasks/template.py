@@ -1,9 +1,14 @@
 """Prompts and answers as sandboxed Jinja over a row's columns, with every fault in the user's terms."""
 
+import json
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from numbers import Number
 from typing import Any, cast, final
+from uuid import UUID
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from multitune.core.errors import TaskError, suggest
@@ -38,16 +43,50 @@ def spans(tokens: Sequence[str], tags: Sequence[Any]) -> str:
     return "\n".join(f"{' '.join(words)}, {kind}" for words, kind in found) or "none"
 
 
+PLAIN = (str, Number, date, time, timedelta, UUID, Undefined)  # what prints as a reader would write it
+SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
+
+
+class _NotText(Exception):
+    """A template prints a value that is no text."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__()
+        self.value = value
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a cell holds nothing: null, NaN, or no text."""
+    return value is None or value == "" or (isinstance(value, float) and value != value)
+
+
 def _shown(value: Any) -> Any:
     # A null column must not teach the model to read or write the word "None".
-    return "" if value is None else value
+    if is_missing(value):
+        return ""
+    if not isinstance(value, PLAIN):
+        raise _NotText(value)
+    return value
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """`order.items` is the row's `items`; the method of that name comes second."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return cast(Any, obj[attribute])
+        return super().getattr(obj, attribute)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+    environment = _Environment(
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
-    cast(dict[str, Any], environment.filters)["spans"] = spans
+    # Jinja's own `tojson` is for web pages: it writes < and & as escapes.
+    cast(dict[str, Any], environment.filters).update(spans=spans, tojson=_json)
     return environment
 
 
@@ -74,8 +113,10 @@ class Template:
             self._template = _JINJA.from_string(source)
         except TemplateSyntaxError as error:
             raise TaskError(f"{place}, line {error.lineno}: {error.message}. Correct the template") from error
-        looked_up = meta.find_undeclared_variables(tree) - {"row"}
-        self.needed = frozenset(looked_up.intersection(_required(tree)))
+        except _NotText as error:  # a constant
+            raise TaskError(f"{place}: {_no_text(error.value, {})}") from error
+        self.names = frozenset(meta.find_undeclared_variables(tree))  # of columns that it may read, and `row`
+        self.needed = frozenset((self.names - {"row"}).intersection(_required(tree)))
 
     def __reduce__(self) -> tuple[type["Template"], tuple[str, str]]:
         """Compiled code does not travel between processes; its source does."""
@@ -89,23 +130,53 @@ class Template:
         """
         for name in sorted(self.needed.difference(columns, _JINJA.globals)):
             raise TaskError(f"{self.place}: the rows have no column {name!r}. {suggest(name, sorted(columns))}")
+        plain = (name for name in SINGLE_BRACES.findall(self._source) if name in columns)
+        if not self.names and (name := next(plain, None)):
+            raise TaskError(f"{self.place}: {{{name}}} shows no column. Write it as {{{{ {name} }}}}")
+
+    def lacks(self, row: Mapping[str, Any]) -> list[str]:
+        """The columns that it reads, if a row has nothing in any of them."""
+        read = sorted(self.names.intersection(row))
+        return read if "row" not in self.names and all(is_missing(row[name]) for name in read) else []
 
     def render(self, row: Mapping[str, Any]) -> str:
-        """The text of one row, without white space at its ends.
+        """The text of one row, as it stands.
 
         Raises:
             TaskError: the row lacks a column, an expression fails on its values, or it reaches for what is unsafe.
         """
         try:
-            return self._template.render({"row": row, **row}).strip()
+            return self._template.render({"row": row, **row})
         except TaskError as error:
             raise TaskError(f"{self.place}: {error}") from error
+        except _NotText as error:
+            raise TaskError(f"{self.place}: {_no_text(error.value, row)}") from error
         except TemplateError as error:
             raise TaskError(
                 f"{self.place}: {(error.message or '').rstrip('.')}. Columns here: {', '.join(row)}"
             ) from error
         except Exception as error:  # an expression of the user's may fail in any way, such as 1 / 0
             raise TaskError(f"{self.place}: {type(error).__name__}: {error}. Fix the template or the row") from error
+
+
+def _no_text(value: Any, row: Mapping[str, Any]) -> str:
+    """What is wrong with a value that a template prints, and what to write instead."""
+    column = next((name for name, cell in row.items() if cell is value), None)
+    printed = f"the column {column!r}" if column else "it"
+    if isinstance(value, Mapping):
+        keys = [str(key) for key in cast(Mapping[Any, Any], value)]
+        remedy = f"Name one of its keys, such as .{keys[0]}, or write `| tojson`" if keys else "Write `| tojson`"
+        return f"{printed} holds a mapping with the keys {', '.join(keys)}, which is no text. {remedy}"
+    if isinstance(value, bytes | bytearray):
+        return f"{printed} holds bytes, which are no text. Decode them in the data"
+    if callable(value):
+        name = getattr(value, "__name__", "it")
+        return f"it prints the method {name!r}, which is no column. Write ['{name}'] for a key, or {name}() to call it"
+    if isinstance(value, list | tuple | set | frozenset):
+        return f"{printed} holds a list, which is no text: {value!r:.60}. Write [0], `| join(', ')` or `| tojson`"
+    return (
+        f"{printed} holds {type(value).__name__}, which is no text. Write `| list | join(', ')`, or what it should be"
+    )
 
 
 def _required(node: nodes.Node) -> Iterator[str]:

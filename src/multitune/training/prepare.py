@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from multitune.config.schema import RunConfig, TaskConfig
+from multitune.config.schema import RunConfig, SourceConfig, TaskConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.run import DataRecord, SetRecord
+from multitune.data.overlaps import without_held_out
 from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
@@ -61,6 +62,7 @@ def _set_record(item: TaskInput) -> SetRecord:
         rows={split: len(item.tokens[split]) for split in SPLITS},
         too_long={split: tuple(item.tokens[split].too_long) for split in SPLITS},
         labels=tuple(item.data.task.labels or ()),
+        held_elsewhere=item.data.held_elsewhere,
     )
 
 
@@ -71,34 +73,58 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
         InputError: anything in the config or the data that does not fit, before a weight is loaded.
     """
     ref = resolve_base(config.base, Path.cwd())
-    chat = ChatFormat(load_tokenizer(ref), config.system)
-    read = partial(_input, config, chat, progress)
-    tasks = {task.name: read("tasks", task) for task in config.tasks}
-    tasks |= {task.name: read("general", task) for task in config.general}
-    retention = {task.name: read("retention", task) for task in config.retention}
+    chat = ChatFormat(load_tokenizer(ref), config.system, config.control_tokens)
+    read = partial(_read, config, chat, progress)
+    encoded = partial(_encoded, config, chat, progress)
+    members = [read("tasks", task) for task in config.tasks] + [read("general", task) for task in config.general]
+    members = without_held_out(members, config.cross_task_duplicates)
+    general = {task.name for task in config.general}
+    tasks = {data.task.name: encoded(data, data.task.name in general) for data in members}
+    retention = {task.name: encoded(read("retention", task), False) for task in config.retention}
+    for task in config.tasks:
+        _require_validation(tasks[task.name])
     notes = [note for item in (*tasks.values(), *retention.values()) for note in _notes(item, config.train.max_length)]
     notes += _trained_on(tasks, retention, config.evaluate.split)
     return PreparedRun(config, chat, ref, tasks, retention, plan_adapters(config, tasks), tuple(notes))
 
 
-def _input(
-    config: RunConfig, chat: ChatFormat, progress: Progress | None, group: Group, task: TaskConfig
-) -> TaskInput:
-    """One set, read and tokenised."""
+def _read(config: RunConfig, chat: ChatFormat, progress: Progress | None, group: Group, task: TaskConfig) -> TaskData:
+    """The examples of one set."""
     if progress is not None:
         progress(task.name, 0, 0)
     if group == "retention":
-        data = prepare_retention(task, config.evaluate.split, config.seed)
-    else:
-        data = prepare_task(task, config.seed)
-    item = TaskInput(data, _tokens(data, chat, config.train.max_length, progress), group == "general")
-    if group == "tasks":
-        _require_validation(item)
-    return item
+        return prepare_retention(task, config.evaluate.split, config.seed, chat.ends)
+    members = [*config.tasks, *config.general]
+    by_row = sum(_source(one) == _source(task) for one in members) > 1
+    return prepare_task(task, config.seed, chat.ends, by_row)
+
+
+def _source(task: TaskConfig) -> SourceConfig:
+    """Where the rows of a set come from that have no split of their own."""
+    return task.data.model_copy(update={"validation": None, "test": None})
+
+
+def _encoded(
+    config: RunConfig, chat: ChatFormat, progress: Progress | None, data: TaskData, general: bool
+) -> TaskInput:
+    return TaskInput(data, _tokens(data, chat, config.train.max_length, progress), general)
 
 
 def _notes(item: TaskInput, max_length: int) -> list[str]:
-    return [f"{item.name}: {note}" for note in item.data.notes] + _left_out(item.name, item.tokens, max_length)
+    notes = [*item.data.notes, *_with_control_tokens(item), *_left_out(item.tokens, max_length)]
+    return [f"{item.name}: {note}" for note in notes]
+
+
+def _with_control_tokens(item: TaskInput) -> list[str]:
+    """How many rows hold control tokens of the base as text."""
+    rows = {split: item.tokens[split].control for split in SPLITS}
+    first = next((item.data.examples[split][int(rows[split][0])].id for split in SPLITS if len(rows[split])), None)
+    if first is None:
+        return []
+    return [
+        f"control tokens of the base stand in {sum(map(len, rows.values()))} of {sum(map(len, item.tokens.values()))} "
+        f"rows, such as row {first}. They are read as text; `control_tokens: parse` makes them real ones"
+    ]
 
 
 def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInput], split: Split) -> list[str]:
@@ -130,9 +156,9 @@ def _add(progress: Progress, name: str, before: int, rows: int, done: int) -> No
     progress(name, before + done, rows)
 
 
-def _left_out(name: str, tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
+def _left_out(tokens: Mapping[Split, TokenSet], limit: int) -> list[str]:
     return [
-        f"{name}: {len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens "
+        f"{len(rows.too_long)} of {len(rows) + len(rows.too_long)} {split} rows have more than {limit} tokens "
         "and are left out; a higher train.max_length takes them in"
         for split, rows in tokens.items()
         if rows.too_long

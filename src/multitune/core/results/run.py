@@ -7,6 +7,7 @@ from pydantic import Field
 
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
+from multitune.core.results.data import DataSummary
 from multitune.core.results.scores import Budget, Verdict
 
 
@@ -18,6 +19,7 @@ class SetRecord(Record):
     rows: dict[Split, int]
     too_long: dict[Split, tuple[str, ...]]  # ids of rows that are left out
     labels: tuple[str, ...] = ()
+    held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
 
 
 class DataRecord(Document):
@@ -100,6 +102,7 @@ class SetReport(Record):
     metric: str | None
     rows: dict[Split, int]
     too_long: dict[Split, int]
+    held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
     tokens: int
     loss_tokens: int
     longest: int
@@ -150,6 +153,7 @@ class CheckReport(Document):
     estimate: SizeEstimate
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
+    data: tuple[DataSummary, ...] = ()  # of tasks and general sets
 
 
 State = Literal["finished", "stopped", "running", "damaged"]

@@ -1,0 +1,133 @@
+"""What the rows of one set look like, and what about them would surprise their owner."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from typing import Any
+
+import numpy as np
+
+from multitune.core.records import SPLITS, Example, Segments, Split
+from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, ShownRow
+from multitune.core.text import text_key
+from multitune.data.control_tokens import control_texts
+from multitune.data.task_input import TaskInput
+from multitune.data.tokenizer import ChatFormat
+
+LOOKED_AT = 200_000  # training rows whose texts are compared
+RARE = 3  # training rows of a label
+BINS = 8
+LEAST_CUT = 100  # characters of texts that a source may have cut
+MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unknown", "#n/a"})
+
+
+def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
+    """The data of one set."""
+    rows = list(islice(item.data.examples["train"], LOOKED_AT))
+    labels = _labels(item)
+    tokens = item.tokens["train"]
+    sizes = np.diff(tokens.offsets[::2])
+    order = np.argsort(sizes, kind="stable").tolist()
+    places = (order[len(order) // 2], order[0], order[-1]) if order else ()
+    shown = [_shown(item, chat, place) for place in places] or [None] * 3
+    pairs = Counter((text_key(row.prompt), text_key(row.answer)) for row in rows)
+    return DataSummary(
+        name=item.name,
+        labels=labels,
+        example=shown[0],
+        shortest=shown[1],
+        longest=shown[2],
+        lengths=_bins(sizes),
+        duplicates=len(rows) - len(pairs),
+        warnings=(*_label_warnings(labels), *_text_warnings(item, rows, pairs)),
+    )
+
+
+def _labels(item: TaskInput) -> tuple[LabelCount, ...]:
+    """The labels of a classify task, the most frequent first."""
+    if item.data.task.config.kind != "classify":
+        return ()
+    counts: dict[Split, Counter[str]] = {
+        split: Counter(row.answer for row in item.data.examples[split]) for split in SPLITS
+    }
+    found = [
+        LabelCount(label=label, rows={split: counts[split][label] for split in SPLITS})
+        for label in item.data.task.labels
+    ]
+    return tuple(sorted(found, key=lambda one: -sum(one.rows.values())))
+
+
+def _shown(item: TaskInput, chat: ChatFormat, place: int) -> ShownRow:
+    tokens = item.tokens["train"]
+    row = tokens[place]
+    example = item.data.examples["train"][int(tokens.kept[place])]
+    return ShownRow(id=example.id, tokens=len(row.tokens), pieces=tuple(_pieces(row, chat)))
+
+
+def _pieces(row: Segments, chat: ChatFormat) -> Iterator[Piece]:
+    numbers: Any = chat.tokenizer.convert_tokens_to_ids(list(control_texts(chat.tokenizer)))
+    control: set[int] = set(numbers)
+    marked = [(token in control, at >= len(row.prompt), token) for at, token in enumerate(row.tokens.tolist())]
+    for (is_control, loss), group in groupby(marked, key=lambda one: one[:2]):
+        text = chat.tokenizer.decode([token for *_, token in group], skip_special_tokens=False)
+        yield Piece(text=str(text), control=is_control, loss=loss)
+
+
+def _bins(sizes: np.ndarray) -> tuple[LengthBin, ...]:
+    if not len(sizes):
+        return ()
+    edges = np.unique(np.linspace(sizes.min() - 1, sizes.max(), BINS + 1).astype(np.int64))
+    counts = np.histogram(sizes, np.append(edges[:-1] + 0.5, edges[-1] + 0.5))[0]
+    return tuple(LengthBin(up_to=int(top), rows=int(n)) for top, n in zip(edges[1:], counts, strict=True))
+
+
+def _label_warnings(labels: Sequence[LabelCount]) -> Iterator[str]:
+    names = [one.label for one in labels]
+    if len(names) == 1:
+        yield f"every answer is {names[0]!r}: there is nothing to tell apart. Check the column of the answer"
+    folded: dict[str, list[str]] = {}
+    for name in names:
+        folded.setdefault(_folded(name), []).append(name)
+    for alike in folded.values():
+        if len(alike) > 1:
+            shown = ", ".join(map(repr, alike[:8]))
+            yield f"{len(alike)} labels may be one and the same: {shown}. Write them alike, or list `labels`"
+    if empty := [name for name in names if name.casefold() in MISSING]:
+        yield f"labels look like missing values: {', '.join(map(repr, empty[:8]))}. Take such rows out if they are"
+    if rare := [one.label for one in labels if one.rows["train"] < RARE and len(names) > 1]:
+        shown = ", ".join(map(repr, rare[:8]))
+        yield f"{len(rare)} of {len(names)} labels have fewer than {RARE} training rows, such as {shown}"
+
+
+def _folded(label: str) -> str:
+    """A label without case, signs and the way a number or a truth value is written."""
+    bare = " ".join(re.findall(r"[^\W_]+(?:\.\d+)?", text_key(label))) or label
+    truth: Mapping[str, str] = {"true": "1", "false": "0"}
+    return re.sub(r"\.0+$", "", truth.get(bare, bare))
+
+
+def _text_warnings(item: TaskInput, rows: Sequence[Example], pairs: Counter[tuple[str, str]]) -> Iterator[str]:
+    task, of = item.data.task, len(rows)
+    if not of:
+        return
+    for part, names in (("prompt", task.shows[0]), ("answer", task.shows[1])):
+        if not names:
+            yield f"the {part} shows no column: it is the same for every row"
+    answers: dict[str, set[str]] = {}
+    for prompt, answer in pairs:
+        answers.setdefault(prompt, set()).add(answer)
+    if unclear := {prompt for prompt, several in answers.items() if len(several) > 1}:
+        first = next(row for row in rows if text_key(row.prompt) in unclear)
+        yield f"{len(unclear)} prompts have several answers in training rows, such as that of row {first.id}"
+    if doubled := of - len(pairs):
+        yield f"{doubled} of {of} training rows are copies of others"
+    if task.config.kind == "generate":
+        told = [row for row in rows if len(row.answer) > 1 and text_key(row.answer) == text_key(row.prompt)]
+        if told:
+            yield f"{len(told)} answers repeat their prompt, such as that of row {told[0].id}"
+    for part, texts in (("prompt", [row.prompt for row in rows]), ("answer", [row.answer for row in rows])):
+        longest = max(map(len, texts))
+        cut = sum(len(text) == longest for text in texts)
+        if longest >= LEAST_CUT and cut >= 3 and cut > of / 50 and len(set(texts)) > cut:
+            yield f"{cut} {part}s have exactly {longest} characters, and none has more: the source may have cut them"
