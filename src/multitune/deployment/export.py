@@ -1,7 +1,6 @@
 """A trained adapter out of its run folder: as PEFT, as GGUF for llama.cpp, or merged into an ordinary model."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,7 +8,7 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import public_name, resolve_base
 from multitune.core.errors import InputError, suggest
-from multitune.core.files import write_folder, write_json
+from multitune.core.files import copy_folder, write_folder, write_json
 from multitune.core.run_folder import RunFolder
 
 Form = Literal["peft", "merged", "gguf"]
@@ -63,14 +62,10 @@ def export_adapter(folder: RunFolder, name: str, target: Path, form: Form, card:
         _merge(config, source, name, target)
         return ""
     if config.method == "full":
-        write_folder(target, texts, {}, save=lambda part: _copy(source, part))
+        write_folder(target, texts, {}, save=lambda part: copy_folder(source, part))
         return ""
     write_folder(target, texts, {}, save=lambda part: _peft(config, source, part))
     return _vllm(config.base, target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def _peft(config: RunConfig, source: Path, target: Path) -> None:
@@ -78,7 +73,7 @@ def _peft(config: RunConfig, source: Path, target: Path) -> None:
     from multitune.data.tokenizer import load_tokenizer
     from multitune.model.files import CONFIG
 
-    _copy(source, target)
+    copy_folder(source, target)
     settings = json.loads((target / CONFIG).read_text("utf-8"))
     write_json(target / CONFIG, {**settings, "base_model_name_or_path": public_name(config.base)})
     try:
