@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multitune.config.load import dump_config, load_config, parse_config
+from multitune.config.load import load_config, parse_config
 from multitune.config.schema import RunConfig
-from multitune.config.text import read_yaml
 from multitune.core.errors import RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
@@ -278,7 +277,7 @@ def read_config(config: Config, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: with one line per fault.
     """
     if isinstance(config, RunConfig):
-        return parse_config(read_yaml(dump_config(config), "config"), Path(), overrides) if overrides else config
+        return parse_config(config.model_dump(), Path(), overrides) if overrides else config
     if isinstance(config, Mapping):
         return parse_config(config, Path(), overrides)
     return load_config(config, overrides)

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from multitune.config.registered import RouterKind, Schedule
 from multitune.core.errors import suggest
 from multitune.core.results.run import StepRule
 from multitune.core.results.scores import Budget
+from multitune.core.text import without_password
 
 Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
@@ -30,7 +31,15 @@ class SourceConfig(Section):
     hub: str | None = Field(default=None, description="Hub id; train, validation and test then name its splits.")
     config: str | None = Field(default=None, description="Configuration of the hub set, such as `main`.")
     revision: str | None = Field(default=None, description="Commit or tag of the hub set.")
-    sql: str | None = Field(default=None, description="SQLAlchemy URL; train, validation and test are then queries.")
+    sql: str | None = Field(
+        default=None,
+        description="SQLAlchemy URL, with ${NAME} for a password in the environment; the splits are then queries.",
+    )
+
+    @field_serializer("sql", when_used="json")
+    def _without_password(self, sql: str | None) -> str | None:
+        # Whatever is written or sent: run folders, reports, trackers.
+        return None if sql is None else without_password(sql)
 
 
 class SplitConfig(Section):

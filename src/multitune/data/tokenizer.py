@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from multitune.core.bases import BaseRef
+from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError, TaskError
 from multitune.core.paths import cache_folder, file_key
 from multitune.core.records import Message
@@ -53,7 +53,7 @@ def _read(location: str, gguf: str = "") -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(location, **({"gguf_file": gguf} if gguf else {}))
+        return AutoTokenizer.from_pretrained(location, **NO_CODE, **({"gguf_file": gguf} if gguf else {}))
     except Exception as error:  # the converters raise classes of every kind on a damaged file
         raise ModelError(
             f"base: no tokenizer could be read from {Path(location) / gguf} ({_first_line(error)}). "
