@@ -108,7 +108,7 @@ def test_what_would_be_read_from_this_machine_is_no_hub_id(
     hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "local" / "set").mkdir(parents=True)
+    (tmp_path / "here" / "set").mkdir(parents=True)
     with pytest.raises(DataError, match="no hub id such as owner/name"):
         load(hub=hub)
 

@@ -186,8 +186,9 @@ def test_a_checkpoint_of_the_version_before_goes_on_to_the_same_bits(configure: 
     (run / "base.json").unlink()
     older = {key: value for key, value in state(run).items() if key not in ("log", "snapshots")}
     (run / "checkpoint/state.json").write_text(json.dumps({**older, "schema_version": 2}))
-    train(configure(), run, resume=True)
+    events = train(configure(), run, resume=True)
     require_equal(tmp_path / "straight", run)
+    assert [event["step"] for event in events if event["kind"] == "step"] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_snapshot_that_is_damaged_at_the_end_is_not_published(
@@ -229,8 +230,7 @@ def test_a_run_that_another_process_left_meanwhile_is_not_started_over_unasked(
         train(configure(), tmp_path / "run", overwrite=False)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
-def test_a_terminal_that_closes_saves(configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_closes_saves(configure: Configure, tmp_path: Path) -> None:
     def hang_up(event: Event) -> None:
         if isinstance(event, StepEvent) and event.step == 3:
             os.kill(os.getpid(), signal.SIGHUP)
