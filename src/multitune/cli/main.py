@@ -221,6 +221,12 @@ def run() -> None:
     except MultituneError as error:
         echo(f"multitune: {error}", err=True)
         sys.exit(error.exit_code)
+    except (MemoryError, RecursionError) as error:
+        what = "ran out of memory" if isinstance(error, MemoryError) else "met values that are nested too deeply"
+        echo(
+            f"multitune: {what}. What was saved is intact; use smaller inputs, or a machine with more memory", err=True
+        )
+        sys.exit(1)
     except Exception:  # our own bug: keep all that helps to find it
         traceback.print_exc()
         line = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import RunFolderError, StorageError
+from multitune.core.untrusted import load_json
 
 _log = logging.getLogger(__name__)
 
@@ -235,7 +236,7 @@ def read_json(path: Path) -> Any:
         RunFolderError: missing or damaged.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return load_json(path)
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing; the run did not get this far. Finish it with `--resume`") from error
     except (ValueError, OSError) as error:

@@ -12,6 +12,7 @@ from typing import Any
 from multitune.config.schema import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, suggest
 from multitune.core.records import SPLITS, Split
+from multitune.core.untrusted import open_regular
 from multitune.data.formats import READERS, Row, is_data_file, read_rows
 from multitune.data.sql import sql_readers
 
@@ -120,7 +121,7 @@ def _file_table(paths: Sequence[Path], place: str) -> Table:
     key = hashlib.sha256()
     for path in paths:
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 key.update(f"{path.suffixes} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         except OSError as error:
             raise DataError(

@@ -17,6 +17,7 @@ from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError, TaskError
 from multitune.core.paths import cache_folder, file_key
 from multitune.core.records import Message
+from multitune.core.untrusted import bound, within_seconds
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +184,8 @@ class ChatFormat:
     def _apply(self, conversations: list[list[dict[str, str]]], add_generation_prompt: bool) -> list[str]:
         render: Any = self.tokenizer.apply_chat_template
         try:
-            return render(conversations, tokenize=False, add_generation_prompt=add_generation_prompt, **OPTIONS)
+            with within_seconds(bound("RENDER_SECONDS") + len(conversations) / 100):
+                return render(conversations, tokenize=False, add_generation_prompt=add_generation_prompt, **OPTIONS)
         except Exception as error:  # a template is a program of its author's and raises what it likes
             raise ModelError(
                 f"base: its chat template refuses a plain question ({_first_line(error)}). "

@@ -1,6 +1,5 @@
 """A trained adapter out of its run folder: as PEFT, as GGUF for llama.cpp, or merged into an ordinary model."""
 
-import json
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -10,6 +9,7 @@ from multitune.core.bases import public_name, resolve_base
 from multitune.core.errors import InputError, suggest
 from multitune.core.files import copy_folder, write_folder, write_json
 from multitune.core.run_folder import RunFolder
+from multitune.core.untrusted import load_json
 
 Form = Literal["peft", "merged", "gguf"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -74,7 +74,7 @@ def _peft(config: RunConfig, source: Path, target: Path) -> None:
     from multitune.model.files import CONFIG
 
     copy_folder(source, target)
-    settings = json.loads((target / CONFIG).read_text("utf-8"))
+    settings = load_json(target / CONFIG)
     write_json(target / CONFIG, {**settings, "base_model_name_or_path": public_name(config.base)})
     try:
         load_tokenizer(resolve_base(config.base)).save_pretrained(target)

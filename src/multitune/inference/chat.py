@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 from multitune.core.errors import ConfigError
 from multitune.core.files import write_json
 from multitune.core.records import Message
+from multitune.core.untrusted import load_json
 
 OPENAI_HOST = "https://api.openai.com/"
 OPENAI, KEY_ENV = f"{OPENAI_HOST}v1", "OPENAI_API_KEY"
+MOST_TOKENS = 10**9  # of one request
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -56,6 +58,11 @@ class ChatAnswer:
     model: str  # as the server names the one that answered
 
 
+def is_count(value: object) -> bool:
+    """Whether a value is a number of tokens that one request can take."""
+    return type(value) is int and 0 <= value <= MOST_TOKENS
+
+
 class ResponseCache:
     """Answers by what was asked: server, model, messages and parameters; one small file each, written whole."""
 
@@ -65,7 +72,8 @@ class ResponseCache:
     def find(self, endpoint: Endpoint, request: ChatRequest) -> ChatAnswer | None:
         """An answer given before; one that is damaged counts as none."""
         try:
-            return ChatAnswer(**json.loads(self._file(endpoint, request).read_text("utf-8"))["answer"])
+            answer = ChatAnswer(**load_json(self._file(endpoint, request))["answer"])
+            return answer if is_count(answer.prompt_tokens) and is_count(answer.answer_tokens) else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 

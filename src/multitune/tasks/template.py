@@ -1,12 +1,14 @@
 """Prompts and answers as sandboxed Jinja over a row's columns, with every fault in the user's terms."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from typing import Any, cast, final
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from multitune.core.errors import TaskError, suggest
+from multitune.core.untrusted import bound, raised_by, within_seconds
 
 
 def spans(tokens: Sequence[str], tags: Sequence[Any]) -> str:
@@ -43,8 +45,26 @@ def _shown(value: Any) -> Any:
     return "" if value is None else value
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, in which no product of two short terms takes all memory."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """A product or a power, if it is not too long."""
+        most = bound("RENDER_CHARACTERS")
+        if operator == "**" and isinstance(left, int) and isinstance(right, int):
+            size = left.bit_length() * right
+        else:
+            times = max((term for term in (left, right) if isinstance(term, int)), default=0)
+            size = times * max((len(term) for term in (left, right) if isinstance(term, Sized)), default=0)
+        if size > most:
+            raise TaskError(f"a product of more than {most} characters; {raised_by('RENDER_CHARACTERS')}")
+        return super().call_binop(context, operator, left, right)
+
+
+def _environment() -> _Environment:
+    environment = _Environment(
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     cast(dict[str, Any], environment.filters)["spans"] = spans
@@ -74,6 +94,8 @@ class Template:
             self._template = _JINJA.from_string(source)
         except TemplateSyntaxError as error:
             raise TaskError(f"{place}, line {error.lineno}: {error.message}. Correct the template") from error
+        except (RecursionError, MemoryError, SyntaxError) as error:  # thousands of brackets
+            raise TaskError(f"{place}: nested too deeply. Write it out flat") from error
         looked_up = meta.find_undeclared_variables(tree) - {"row"}
         self.needed = frozenset(looked_up.intersection(_required(tree)))
 
@@ -97,7 +119,13 @@ class Template:
             TaskError: the row lacks a column, an expression fails on its values, or it reaches for what is unsafe.
         """
         try:
-            return self._template.render({"row": row, **row}).strip()
+            with within_seconds(bound("RENDER_SECONDS")):
+                text = self._template.render({"row": row, **row}).strip()
+            if len(text) > (most := bound("RENDER_CHARACTERS")):
+                raise TaskError(f"makes more than {most} characters of a row; {raised_by('RENDER_CHARACTERS')}")
+            return text
+        except TimeoutError as error:
+            raise TaskError(f"{self.place}: {error}; {raised_by('RENDER_SECONDS')}") from error
         except TaskError as error:
             raise TaskError(f"{self.place}: {error}") from error
         except TemplateError as error:

@@ -13,6 +13,7 @@ from multitune.core.events import log_digest
 from multitune.core.files import delete_folder, files_digest, folder_digest, recover_folder, write_folder
 from multitune.core.results.base import Document
 from multitune.core.run_folder import RunFolder
+from multitune.core.untrusted import load_json
 from multitune.training.learner import LearnerState
 
 STATE, TENSORS, SEAL = "state.json", "state.safetensors", "sha256.json"
@@ -80,10 +81,10 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     if not folder.exists():
         return None
     try:
-        state = json.loads((folder / STATE).read_text("utf-8"))
+        state = load_json(folder / STATE)
         found = TrainingState.parse(state, str(folder / STATE))
         if (folder / SEAL).exists() or state.get("schema_version", 0) >= SEALED:
-            for name, digest in json.loads((folder / SEAL).read_text("utf-8")).items():
+            for name, digest in load_json(folder / SEAL).items():
                 if files_digest([folder / name]) != digest:
                     raise RunFolderError(f"{folder / name}: is not what was written (its SHA-256 differs)")
         return Checkpoint(found, load_file(folder / TENSORS))
