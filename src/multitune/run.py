@@ -216,7 +216,7 @@ class Run:
         *,
         limit: int | None = None,
         model: str | None = None,
-        key_env: str = "OPENAI_API_KEY",
+        key_env: str | None = None,
     ) -> Verification:
         """Whether an exported or served model answers as this run's record says.
 
@@ -225,7 +225,7 @@ class Run:
             adapter: that it is to answer as; the shared or only one when None.
             limit: most rows of each task, those first on which adapter and base differ; 32 when None.
             model: as the server names it; the adapter's name when None.
-            key_env: the environment variable that holds the server's key; empty for none.
+            key_env: the environment variable that holds the server's key; see `open_endpoint`.
 
         Raises:
             InputError: the target cannot be loaded or asked, or the run has no such record.
