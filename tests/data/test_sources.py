@@ -101,9 +101,7 @@ def test_a_hub_set_keeps_its_key_as_long_as_it_is_the_same(tmp_path: Path, monke
     assert first.key == again.key != part.key
 
 
-@pytest.mark.parametrize(
-    "hub", ["json", "csv", "/etc", "../rows", "~/rows", "a/b/c", "hf://datasets/a/b", "local/set"]
-)
+@pytest.mark.parametrize("hub", ["json", "csv", "/etc", "../rows", "~/rows", "a/b/c", "hf://datasets/a/b", "here/set"])
 def test_what_would_be_read_from_this_machine_is_no_hub_id(
     hub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

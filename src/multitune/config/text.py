@@ -139,7 +139,7 @@ class _Unsharing:
             return {key: self.of(part) for key, part in value.items()}
         if isinstance(value, list):
             return [self.of(part) for part in value]
-        if isinstance(value, int) and value.bit_length() > 64:
+        if isinstance(value, int) and value.bit_length() > 4096:
             raise _TooMuchError("a number of more digits than any setting has. Correct it")
         return value
 

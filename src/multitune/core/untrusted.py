@@ -52,8 +52,9 @@ def open_regular(path: Path) -> BufferedReader:
     kind = os.fstat(handle).st_mode
     if not stat.S_ISREG(kind):
         os.close(handle)
-        what = "a folder" if stat.S_ISDIR(kind) else "a pipe, a device or a terminal"
-        raise OSError(errno.EINVAL, f"it is {what}, not a file", str(path))
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "it is a pipe, a device or a terminal, not a file", str(path))
     return os.fdopen(handle, "rb")
 
 

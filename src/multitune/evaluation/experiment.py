@@ -14,7 +14,8 @@ from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
 from multitune.model.backbone import Backbone
-from multitune.training.job import require_new, train_run
+from multitune.training.job import train_run
+from multitune.training.origin import require_new
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
 

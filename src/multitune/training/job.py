@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from multitune.config.ranges import learning_rate
-from multitune.core.errors import Interrupted, RunFolderError
+from multitune.core.errors import Interrupted
 from multitune.core.events import EventLog, Observe, unwatched
 from multitune.core.files import copy_folder, delete_folder, folder_digest, recover_tree, write_folder
 from multitune.core.records import Prediction
@@ -31,7 +31,7 @@ from multitune.training.choice import RowValues
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, Budget
-from multitune.training.origin import note_changes, note_places, require_same, write_origin
+from multitune.training.origin import note_changes, note_places, require_new, require_same, write_origin
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
@@ -268,7 +268,10 @@ def train_run(
                 notes += note_changes(run, bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
                 events.hold()
-                _start_folder(run, bank.backbone, folder, overwrite)
+                if not overwrite:
+                    require_new(folder)  # again: another process may have been here since the caller looked
+                folder.clear()
+                write_origin(run, bank.backbone, folder)
             _train(Job(run, folder, observe, bank, learners, events), checkpoint, notes)
         finally:
             bank.close()
@@ -317,25 +320,6 @@ def _finish(folder: RunFolder, trained: Selection, log: EventLog | None) -> None
         log.open(keep=size if trained.events is None else trained.events)
         if size < (trained.events or 0):
             log(NoteEvent(text=f"{folder.events.name} had lost lines of the training, which is complete"))
-
-
-def _start_folder(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bool) -> None:
-    if not overwrite:
-        require_new(folder)  # again: another process may have been here since the caller looked
-    folder.clear()
-    write_origin(run, backbone, folder)
-
-
-def require_new(folder: RunFolder) -> None:
-    """Refuse a folder that holds anything.
-
-    Raises:
-        RunFolderError: it does.
-    """
-    if not folder.is_empty:
-        raise RunFolderError(
-            f"{folder.path}: already holds a run. Go on with it (--resume), start over (--overwrite), or change `name`"
-        )
 
 
 def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:

@@ -25,6 +25,18 @@ def write_origin(run: PreparedRun, backbone: Backbone, folder: RunFolder) -> Non
     write_text(folder.config, dump_config(run.config))
 
 
+def require_new(folder: RunFolder) -> None:
+    """Refuse a folder that holds anything.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    if not folder.is_empty:
+        raise RunFolderError(
+            f"{folder.path}: already holds a run. Go on with it (--resume), start over (--overwrite), or change `name`"
+        )
+
+
 def require_same(run: PreparedRun, folder: RunFolder) -> None:
     """Compare a run with what its folder says that it began as: run file, rows, chat template, parent adapters.
 
