@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multitune.config.load import dump_config, load_config, parse_config
+from multitune.config.load import load_config, parse_config
 from multitune.config.schema import RunConfig
-from multitune.config.text import read_yaml
 from multitune.core.errors import RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
@@ -217,7 +216,7 @@ class Run:
         *,
         limit: int | None = None,
         model: str | None = None,
-        key_env: str = "OPENAI_API_KEY",
+        key_env: str | None = None,
     ) -> Verification:
         """Whether an exported or served model answers as this run's record says.
 
@@ -226,7 +225,7 @@ class Run:
             adapter: that it is to answer as; the shared or only one when None.
             limit: most rows of each task, those first on which adapter and base differ; 32 when None.
             model: as the server names it; the adapter's name when None.
-            key_env: the environment variable that holds the server's key; empty for none.
+            key_env: the environment variable that holds the server's key; see `open_endpoint`.
 
         Raises:
             InputError: the target cannot be loaded or asked, or the run has no such record.
@@ -278,7 +277,7 @@ def read_config(config: Config, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: with one line per fault.
     """
     if isinstance(config, RunConfig):
-        return parse_config(read_yaml(dump_config(config), "config"), Path(), overrides) if overrides else config
+        return parse_config(config.model_dump(), Path(), overrides) if overrides else config
     if isinstance(config, Mapping):
         return parse_config(config, Path(), overrides)
     return load_config(config, overrides)

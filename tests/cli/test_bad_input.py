@@ -175,8 +175,9 @@ def test_a_damaged_checkpoint_says_what_to_do(
     with pytest.raises(RuntimeError, match="power cut"):
         run_experiment(load_config(file), observe=dies)
     (tmp_path / "runs/tiny/checkpoint/state.json").write_text("{")
+    assert not (tmp_path / "runs/tiny/checkpoint-before").exists()
     code, said = outcome(["train", str(file), "--resume"], monkeypatch, capsys)
-    assert code == 2 and "the checkpoint is damaged" in said and "Delete this folder" in said
+    assert code == 2 and "the checkpoint is damaged" in said and "--overwrite" in said
 
 
 def test_nothing_is_written_for_a_run_that_cannot_start(

@@ -47,3 +47,4 @@ def test_to_resume_a_finished_run_says_that_it_is_trained_and_scores_it_again(ru
     assert "every adapter is trained already" in again.output and "verdict" in again.output
     run = run_file.parent / "runs" / "tiny"
     assert [event["name"] for event in events_of(run) if event["kind"] == "phase"] == ["evaluate", "select"]
+    assert [path.name for path in (run / "routing").iterdir()] == ["v0001"]

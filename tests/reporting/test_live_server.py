@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ import pytest
 import uvicorn
 
 from multitune.core.errors import InputError, MissingExtraError, RunFolderError
-from multitune.reporting.live import LOCAL, create_app, serve
+from multitune.reporting.listening import LOCAL, is_known, names_of, protocol
+from multitune.reporting.live import create_app, serve
 
 PATIENCE = 60.0  # seconds until a stream that says nothing fails a test
 HOSTILE = "</script><script>alert(1)</script>&\"'"
@@ -52,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
 def served(folder: Path) -> Generator[str]:
     """The address of a server of this folder on a free port."""
     app = create_app(folder, LOCAL, lambda: server.should_exit)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off", http=protocol(1.0)))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -217,6 +219,41 @@ def test_all_that_the_page_asks_for_is_served_and_nothing_can_be_changed(folder:
 def test_another_sites_name_for_this_machine_is_refused(folder: Path) -> None:
     with served(folder) as url:
         assert httpx.get(url, headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_server_for_other_machines_knows_its_own_names_and_no_other_sites() -> None:
+    names = names_of("0.0.0.0")
+    known = ["localhost:8417", "192.168.1.7:8417", "[fe80::1]:8417", f"{socket.gethostname()}:8417".upper()]
+    assert all(is_known(asked, names) for asked in known)
+    assert not any(is_known(asked, names) for asked in ("evil.example", "127.0.0.1.evil.example", "", "[", "*"))
+    assert not is_known("192.168.1.7", names_of("127.0.0.1"))
+
+
+def test_half_a_request_is_given_up_and_a_stream_is_not(folder: Path) -> None:
+    write(folder, step(1))
+    with served(folder) as address:
+        host, port = address.removeprefix("http://").strip("/").split(":")
+        halves = [socket.create_connection((host, int(port))) for _ in range(20)]
+        for half in halves:
+            half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            half.settimeout(PATIENCE)
+        with httpx.stream("GET", f"{address}/events", timeout=PATIENCE) as stream:
+            lines = stream.iter_lines()
+            assert next(lines).startswith("id: ")
+            assert all(half.recv(100) == b"" for half in halves)
+            write(folder, step(2))
+            assert any('"step": 2' in line for line in lines)
+        for half in halves:
+            half.close()
+
+
+def test_no_page_may_be_framed(folder: Path) -> None:
+    (folder / "report.html").write_text("<p>report")
+    with served(folder) as address:
+        for page in ("/", "/report"):
+            headers = httpx.get(f"{address}{page}").headers
+            assert "frame-ancestors 'none'" in headers["content-security-policy"]
+            assert headers["x-frame-options"] == "DENY"
 
 
 def test_the_command_serves_until_ctrl_c_and_leaves_quietly(folder: Path) -> None:

@@ -213,7 +213,8 @@ def test_the_best_step_is_shipped_and_the_rest_is_cleared_away(configure: Config
         shipped = json.loads((tmp_path / f"run/adapters/{adapter}/multitune.json").read_text())
         assert shipped["spec"]["step"] == chosen["chosen"]
     left = {path.name for path in (tmp_path / "run").iterdir()}
-    assert left == {"adapters", "config.yaml", "data.json", "events.jsonl", "lock", "selection.json", "versions.json"}
+    records = {"base.json", "config.yaml", "data.json", "selection.json", "versions.json"}
+    assert left == {"adapters", "events.jsonl", "lock", *records}
 
 
 def test_while_it_trains_a_run_keeps_the_snapshots_that_may_yet_be_chosen(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitune.cli.options import AsJson, Run
-from multitune.cli.output import hush, print_json, results, write_own_report
+from multitune.cli.output import hush, open_console, print_json, results, write_own_report
 from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PANEL = "Against another model"
 SPLITS = ("validation", "test")
-KEY_ENV, CONCURRENCY, TIMEOUT = "OPENAI_API_KEY", 8, 120.0
+CONCURRENCY, TIMEOUT = 8, 120.0
 
 
 def evaluate(
@@ -42,8 +42,13 @@ def evaluate(
         str | None, typer.Option(metavar="URL", help="Such as http://localhost:8000/v1.", rich_help_panel=PANEL)
     ] = None,
     key_env: Annotated[
-        str, typer.Option(metavar="NAME", help="Environment variable that holds the key.", rich_help_panel=PANEL)
-    ] = KEY_ENV,
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Environment variable that holds the key; OPENAI_API_KEY if absent, for OpenAI's server alone.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
     price: Annotated[
         str | None, typer.Option(metavar="IN,OUT", help="Prices per million tokens.", rich_help_panel=PANEL)
     ] = None,
@@ -73,12 +78,10 @@ def evaluate(
         raise ConfigError(f"--split {split}: {suggest(split, SPLITS)}")
     given = {"adapter": adapter, "api-base": api_base, "price": price, "max-cost": max_cost}
     given |= {"max-tokens-total": max_tokens_total, "max-tokens": max_tokens, "parameter": parameter or None}
-    given |= {"key-env": key_env if key_env != KEY_ENV else None, "yes": yes or None}
+    given |= {"key-env": key_env, "yes": yes or None}
     given |= {"concurrency": concurrency if concurrency != CONCURRENCY else None}
     given |= {"timeout": timeout if timeout != TIMEOUT else None}
-    from rich.console import Console
-
-    console = Console(stderr=as_json)
+    console = open_console(stderr=as_json)
     if against is None:
         meaningless = [option for option, value in given.items() if value is not None]
         if meaningless:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from multitune.cli.options import AsJson, Run
-from multitune.cli.output import hush, print_json, results
+from multitune.cli.output import echo, hush, print_json, results
 
 
 def export(
@@ -28,9 +28,9 @@ def export(
     from multitune.run import open_run
 
     advice = open_run(run).export(adapter, to, form, verify=not no_verify)
-    typer.echo(f"{adapter} as {form}: {to}")
+    echo(f"{adapter} as {form}: {to}")
     if advice:
-        typer.echo(advice)
+        echo(advice)
 
 
 def verify(
@@ -42,8 +42,8 @@ def verify(
     limit: Annotated[int, typer.Option(min=1, help="Most rows of each task.")] = 32,
     model: Annotated[str | None, typer.Option(help="As a server names it; the adapter's name when absent.")] = None,
     key_env: Annotated[
-        str, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
-    ] = "OPENAI_API_KEY",
+        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the server's key.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare an exported or served model with the record of its run: exit code 0 the same, 1 it differs.

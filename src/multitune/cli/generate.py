@@ -12,7 +12,7 @@ import typer
 
 from multitune.cli.options import AsJson
 from multitune.cli.options import Run as RunPath
-from multitune.cli.output import hush
+from multitune.cli.output import echo, echo_json, hush
 from multitune.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -62,9 +62,14 @@ def generate(
     else:
         text = sys.stdin.read() if prompt == "-" else str(prompt)
         answer = opened.generate(text, adapter, max_new_tokens)
-        typer.echo(json.dumps(answer.plain(), ensure_ascii=False) if as_json else answer.text)
+        echo_json(answer.plain()) if as_json else _show(answer)
         if not as_json:
-            typer.echo(_by(answer), err=True)
+            echo(_by(answer), err=True)
+
+
+def _show(answer: "Answer") -> None:
+    """An answer as it is, but for what would act on a terminal."""
+    echo(answer.text) if sys.stdout.isatty() else typer.echo(answer.text)
 
 
 def _chat(run: "Run", adapter: str, max_new_tokens: int) -> None:
@@ -72,10 +77,10 @@ def _chat(run: "Run", adapter: str, max_new_tokens: int) -> None:
     messages: list[dict[str, str]] = []
     asks = sys.stdin.isatty()
     if asks:
-        typer.echo("An empty line starts over; Ctrl-D ends.", err=True)
+        echo("An empty line starts over; Ctrl-D ends.", err=True)
     while True:
         if asks:
-            typer.echo("> ", nl=False, err=True)
+            echo("> ", end="", err=True)
         line = sys.stdin.readline()
         if not line:
             return
@@ -85,9 +90,9 @@ def _chat(run: "Run", adapter: str, max_new_tokens: int) -> None:
         messages.append({"role": "user", "content": line.strip()})
         answer = run.generate(messages, adapter, max_new_tokens)
         messages.append({"role": "assistant", "content": answer.text or " "})
-        typer.echo(answer.text)
+        _show(answer)
         if asks:
-            typer.echo(_by(answer), err=True)
+            echo(_by(answer), err=True)
 
 
 def _answer_file(

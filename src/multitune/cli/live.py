@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from multitune.cli.output import echo
 from multitune.cli.show import say, show_scores
 from multitune.cli.watch import Meter, Watch, event_line
 from multitune.core.errors import RunFolderError
@@ -122,6 +123,6 @@ def serve_report(path: Path, host: str, port: int) -> None:
     from multitune.reporting.live import serve
 
     def opened(url: str) -> None:
-        typer.echo(f"{path} at {url} (Ctrl-C ends)")
+        echo(f"{path} at {url} (Ctrl-C ends)")
 
     serve(path, host, port, opened)

@@ -12,7 +12,7 @@ from multitune.cli.evaluate import evaluate
 from multitune.cli.export import export, verify
 from multitune.cli.generate import generate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
-from multitune.cli.output import hush, log_to_stderr, print_json, results, write_own_report
+from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
 from multitune.cli.study import study
 from multitune.cli.tune import tune
@@ -71,12 +71,10 @@ def train(
     """Train the adapters of a run, evaluate them, and show what training together did."""
     hush()
     config = _load(file, overrides)  # a fault in it is reported before torch is loaded
-    from rich.console import Console
-
     from multitune.cli.watch import Watch
     from multitune.functions import train as train_run
 
-    with Watch(Console(stderr=as_json)) as watch:
+    with Watch(open_console(stderr=as_json)) as watch:
         run = train_run(config, resume=resume, overwrite=overwrite, observe=watch)
     if as_json:
         print_json(run.scores, run=str(run.path))
@@ -94,13 +92,11 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
     """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
     hush()
     config = _load(file, overrides)
-    from rich.console import Console
-
     from multitune.cli.show import show_check
     from multitune.cli.watch import reading
     from multitune.planning import check_run
 
-    with reading(Console(stderr=True)) as progress:
+    with reading(open_console(stderr=True)) as progress:
         report = check_run(config, progress)
     print_json(report) if as_json else show_check(report, results())
 
@@ -127,20 +123,18 @@ def report(
         return
     from multitune.reporting.page import write_report
 
-    typer.echo(f"report: {write_report(runs, output)}")
+    echo(f"report: {write_report(runs, output)}")
 
 
 @app.command()
 def select(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Choose the adapter each task ships with, by validation, and fit the router that finds it by content."""
     hush()
-    from rich.console import Console
-
     from multitune.cli.show import show_routing
     from multitune.cli.watch import Watch
     from multitune.pipeline import select_folder
 
-    with Watch(Console(stderr=as_json)) as watch:
+    with Watch(open_console(stderr=as_json)) as watch:
         found = select_folder(run, watch, tuple(overrides or ()))
     print_json(found) if as_json else show_routing(found, run, results())
     write_own_report(run, as_json)
@@ -158,14 +152,12 @@ def add(
     """Train one adapter for a new task and route to it; nothing that was there before changes."""
     hush()
     config = _load(file, overrides)
-    from rich.console import Console
-
     from multitune.cli.show import show_change
     from multitune.cli.watch import Watch
     from multitune.core.run_folder import RunFolder
     from multitune.deployment.extend import add_task
 
-    with Watch(Console(stderr=as_json)) as watch:
+    with Watch(open_console(stderr=as_json)) as watch:
         change = add_task(RunFolder(to), config, alone=alone, overwrite=overwrite, observe=watch)
     print_json(change) if as_json else show_change(change, to, results())
 
@@ -219,7 +211,7 @@ def version() -> None:
     """Print the version."""
     from multitune import __version__
 
-    typer.echo(__version__)
+    echo(__version__)
 
 
 def run() -> None:
@@ -227,14 +219,20 @@ def run() -> None:
     try:
         app()
     except MultituneError as error:
-        print(f"multitune: {error}", file=sys.stderr)
+        echo(f"multitune: {error}", err=True)
         sys.exit(error.exit_code)
+    except (MemoryError, RecursionError) as error:
+        what = "ran out of memory" if isinstance(error, MemoryError) else "met values that are nested too deeply"
+        echo(
+            f"multitune: {what}. What was saved is intact; use smaller inputs, or a machine with more memory", err=True
+        )
+        sys.exit(1)
     except Exception:  # our own bug: keep all that helps to find it
         traceback.print_exc()
         line = (
             "multitune: this is a fault of multitune itself. Please report it with the lines above and your run file"
         )
-        print(line, file=sys.stderr)
+        echo(line, err=True)
         sys.exit(1)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitune.cli.options import AsJson, Run
-from multitune.cli.output import hush, print_json, results
+from multitune.cli.output import echo, hush, open_console, print_json, results
 from multitune.core.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def remove(run: Run, yes: Annotated[bool, typer.Option("--yes", help="Do not ask
     require_removable(run)
     bytes_ = size(folder_size(run))
     if not yes and not typer.confirm(f"Delete {printable(run)} ({bytes_}) for good?"):
-        typer.echo("nothing was deleted")
+        echo("nothing was deleted")
         raise typer.Exit(1)
     remove_run(run)
-    typer.echo(f"deleted {printable(run)}, {bytes_}")
+    echo(f"deleted {printable(run)}, {bytes_}")
 
 
 @app.command()
@@ -94,10 +94,10 @@ def export(
         raise InputError(f"-o {output}: a folder. Name a file in it")
     text = exported(RunFolder(run).require(), form, adapter)
     if output is None:
-        typer.echo(text, nl=False)
+        echo(text, end="")
     else:
         write_text(output, text)
-        typer.echo(f"{run} as {form}: {output}")
+        echo(f"{run} as {form}: {output}")
 
 
 def exported(folder: "RunFolder", form: str, adapter: str | None = None) -> str:
@@ -123,14 +123,12 @@ def exported(folder: "RunFolder", form: str, adapter: str | None = None) -> str:
 
 def _tables(folder: "RunFolder") -> str:
     """What `train` ends with."""
-    from rich.console import Console
-
     from multitune.cli.show import show_routing, show_scores
     from multitune.core.routing_versions import read_version
     from multitune.reporting.run_scores import read_run_scores
 
     file = io.StringIO()
-    console = Console(file=file)
+    console = open_console(file=file)
     show_scores(read_run_scores(folder), folder.path, console)
     if routing := read_version(folder):
         show_routing(routing, folder.path, console)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multitune.cli.output import WIDEST
+from multitune.cli.output import WIDEST, open_console
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.data import ShownRow
 from multitune.core.results.routing import RoutingVersion, TaskChange
@@ -171,13 +171,11 @@ def show_verification(found: Verification, console: "Console") -> None:
 
 def put(console: "Console", table: Table) -> None:
     """A table, as wide as the terminal; in a file or a pipe as wide as it needs, a row a line."""
-    from rich.console import Console
-
     shown = rich_table(table)
     if not console.is_terminal:
         for column in shown.columns:
             column.no_wrap = True
-        console = Console(file=console.file, width=WIDEST)  # a table is never wider than it needs
+        console = open_console(file=console.file, width=WIDEST)  # a table is never wider than it needs
     console.print(shown)
 
 

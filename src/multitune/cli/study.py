@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitune.cli.options import AsJson, Overrides
-from multitune.cli.output import hush, print_json, results
+from multitune.cli.output import hush, open_console, print_json, results
 from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ def study(
     hush()
     if executor not in EXECUTORS:
         raise ConfigError(f"--executor {executor}: {suggest(executor, EXECUTORS)}")
-    from rich.console import Console
-
     from multitune.config.study import load_study  # here, so that `--help` need not wait for pydantic and torch
 
     settings, run = load_study(file, overrides or ())
@@ -46,7 +44,7 @@ def study(
         planned = plan_report(settings, run)
         print_json(planned) if as_json else show_plan(planned, results())
         return
-    with Watch(Console(stderr=as_json)) as watch:
+    with Watch(open_console(stderr=as_json)) as watch:
         workers = RayExecutor(ray_address, ray_cpus, watch) if executor == "ray" else None
         found = run_study(settings, run, workers, watch)
     folder = Path(settings.output) / settings.name

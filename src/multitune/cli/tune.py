@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitune.cli.options import AsJson, Overrides, RunFile
-from multitune.cli.output import hush, print_json, results
+from multitune.cli.output import hush, open_console, print_json, results
 from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ def tune(
     hush()
     if objective not in OBJECTIVES:
         raise ConfigError(f"--objective {objective}: {suggest(objective, OBJECTIVES)}")
-    from rich.console import Console
-
     from multitune.config.load import load_config
 
     config = load_config(file, overrides or ())
@@ -48,7 +46,7 @@ def tune(
     from multitune.tuning.tune import TuneOptions
     from multitune.tuning.tune import tune as search
 
-    with Watch(Console(stderr=as_json)) as watch:
+    with Watch(open_console(stderr=as_json)) as watch:
         judged = "metric" if objective == "metric" else "loss"
         report = search(config, TuneOptions(trials, minutes, judged, tuple(range or ()), overwrite, watch))
     print_json(report) if as_json else show_trials(report, results())

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from multitune.config.registered import RouterKind, Schedule
+from multitune.config.source import Section, SourceConfig
 from multitune.core.errors import suggest
 from multitune.core.results.run import StepRule
 from multitune.core.results.scores import Budget
@@ -15,24 +16,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 ControlTokens = Literal["text", "parse"]
 OverlapRule = Literal["drop", "refuse", "allow"]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class Section(BaseModel):
-    """Base of all sections: unknown keys, inf and nan are refused, values are not changed after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class SourceConfig(Section):
-    """Where rows come from. A plain string in YAML means `{train: that string}`."""
-
-    train: str | None = Field(default=None, description="File, folder, glob or hub id; a hub split; or an SQL query.")
-    validation: str | None = Field(default=None, description="As `train`. Absent: carved from train by hash.")
-    test: str | None = Field(default=None, description="As `train`. Absent: carved from train by hash.")
-    hub: str | None = Field(default=None, description="Hub id; train, validation and test then name its splits.")
-    config: str | None = Field(default=None, description="Configuration of the hub set, such as `main`.")
-    revision: str | None = Field(default=None, description="Commit or tag of the hub set.")
-    sql: str | None = Field(default=None, description="SQLAlchemy URL; train, validation and test are then queries.")
 
 
 class SplitConfig(Section):

@@ -7,14 +7,30 @@ from typing import Any
 import yaml
 
 from multitune.core.errors import ConfigError, suggest
+from multitune.core.untrusted import bound, raised_by, read_bytes
 
 Tree = dict[str, Any]  # a mapping as YAML reads it, before it is validated
 
 REMEDY = "Indent with spaces, and quote a text that holds ': ' or ' #' or starts with {, [, %, @, * or &"
 
 
+_TOO_MANY = "more values than a run can have, perhaps by aliases of aliases; {}"
+
+
+class _TooMuchError(Exception):
+    """More than any run file holds."""
+
+
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with the numbers and the true/false of YAML 1.2, that refuses a key given twice."""
+    """Safe YAML with the numbers and the true/false of YAML 1.2, without keys given twice or values without end."""
+
+    _count = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        self._count += 1
+        if self._count > bound("CONFIG_VALUES"):
+            raise _TooMuchError(_TOO_MANY.format(raised_by("CONFIG_VALUES")))
+        return super().compose_node(parent, index)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -65,7 +81,7 @@ def read_text(path: Path) -> str:
         ConfigError: no such file, not readable, binary, or in another encoding.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, "CONFIG_BYTES")
     except FileNotFoundError as error:
         peers = sorted(file.name for file in path.parent.glob("*.y*ml"))
         remedy = suggest(path.name, peers) if peers else "Check the path"
@@ -92,7 +108,7 @@ def read_yaml(text: str, place: str) -> Any:
         ConfigError: bad syntax, a key given twice, or nesting without end.
     """
     try:
-        return _unshared(yaml.load(text, _Loader))
+        return _Unsharing().of(yaml.load(text, _Loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -100,18 +116,32 @@ def read_yaml(text: str, place: str) -> Any:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, int(error.position)) + 1
         raise ConfigError(f"{place} line {line}: a control character. Remove it") from error
+    except _TooMuchError as error:
+        raise ConfigError(f"{place}: {error}") from error
     except (ValueError, OverflowError) as error:  # a date such as 2024-13-45
-        raise ConfigError(f"{place}: {error}. Quote what is meant as text") from error
-    except RecursionError as error:
+        raise ConfigError(f"{place}: {str(error)[:200]}. Quote what is meant as text") from error
+    except (RecursionError, MemoryError) as error:
         raise ConfigError(f"{place}: nested too deeply, or an alias within itself. Write it out flat") from error
 
 
-def _unshared(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _unshared(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_unshared(part) for part in value]
-    return value
+class _Unsharing:
+    """Values of their own for every alias, as many as a run can have."""
+
+    def __init__(self) -> None:
+        self._left = bound("CONFIG_VALUES")
+
+    def of(self, value: Any) -> Any:
+        """A copy without anything shared."""
+        self._left -= 1
+        if self._left < 0:
+            raise _TooMuchError(_TOO_MANY.format(raised_by("CONFIG_VALUES")))
+        if isinstance(value, dict):
+            return {key: self.of(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self.of(part) for part in value]
+        if isinstance(value, int) and value.bit_length() > 4096:
+            raise _TooMuchError("a number of more digits than any setting has. Correct it")
+        return value
 
 
 def write_yaml(value: Any) -> str:

@@ -3,9 +3,13 @@
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multitune.core.errors import MissingExtraError, ModelError
 from multitune.core.hub import names_a_path, nearest_path
+
+# For from_pretrained: code that comes with a base is never run, nor is the user asked on stdin whether it may be.
+NO_CODE = {"trust_remote_code": False}
 
 BASE = "base"  # the name that stands for no adapter: the base itself answers
 
@@ -30,9 +34,9 @@ class BaseRef:
     gguf: str = ""
 
     @property
-    def load_options(self) -> dict[str, str]:
-        """Keyword arguments of from_pretrained that pick the file."""
-        return {"gguf_file": self.gguf} if self.gguf else {}
+    def load_options(self) -> dict[str, Any]:
+        """Keyword arguments of from_pretrained: they pick the file, and run no code that lies beside it."""
+        return {**NO_CODE, "gguf_file": self.gguf} if self.gguf else dict(NO_CODE)
 
 
 def public_name(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from multitune.core.errors import RunFolderError
 from multitune.core.files import write_text
 from multitune.core.records import Prediction
+from multitune.core.untrusted import parse_json
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
@@ -31,7 +32,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     predictions: list[Prediction] = []
     for number, line in enumerate(lines, start=1):
         try:
-            fields = json.loads(line)
+            fields = parse_json(line)
             spans = {key: _spans(fields[key]) for key in ("value", "gold")}
             predictions.append(Prediction(**{**fields, **spans}))
         except (ValueError, TypeError, KeyError) as error:

@@ -51,7 +51,10 @@ def require_table(folder: RunFolder) -> RoutingTable:
     file = versions[-1] / ROUTING_TABLE
     table = RoutingTable.read(file)
     for task, choice in table.tasks.items():
-        if choice.path and not (folder.path / choice.path).is_dir():
+        place = folder.path / choice.path
+        if choice.path and not place.resolve().is_relative_to(folder.path.resolve()):
+            raise RouterError(f"{file}: task {task!r} is answered by {choice.path}, which lies outside of the run")
+        if choice.path and not place.is_dir():
             raise RouterError(
                 f"{file}: task {task!r} is answered by {choice.path}, which is gone. Put it back, or delete this "
                 "version so that the one before it is used"

@@ -3,7 +3,12 @@
 import re
 import unicodedata
 
-_PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)")
+HIDDEN = "***"  # in the place of a password
+_VARIABLE = r"(?!\$\{\w+\}(?:[@&;\s]|$))"  # not `${NAME}`, which stands for a password and is none
+_SECRET = r"(?:\w*(?:password|passwd|passphrase|pwd|secret|token|key))"  # what a parameter with one is called
+_PASSWORD = re.compile(rf"(\w[\w+.-]*://[^\s:/@]*:){_VARIABLE}[^\s/@]+(?=@)")
+_ADDRESS = re.compile(rf"^(\s*\w[\w+.-]*://[^:/@]*:){_VARIABLE}.+(?=@)", re.DOTALL)
+_PARAMETER = re.compile(rf"([?&;]{_SECRET}=){_VARIABLE}[^&;\s]+", re.IGNORECASE)
 
 
 def printable(text: object) -> str:
@@ -21,6 +26,16 @@ def text_key(text: str) -> str:
     return " ".join(normal_form(text).casefold().split())
 
 
+def printable_lines(text: str) -> str:
+    """`printable` for a text of several lines."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 def without_passwords(text: str) -> str:
     """A text in whose addresses, such as postgresql://user:password@host/name, the password is `***`."""
-    return _PASSWORD.sub(r"\1***", text)
+    return _PARAMETER.sub(rf"\1{HIDDEN}", _PASSWORD.sub(rf"\1{HIDDEN}", text))
+
+
+def without_password(address: str) -> str:
+    """One address without its password, whatever characters that is made of."""
+    return _PARAMETER.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}", address))

@@ -1,16 +1,22 @@
 """One data file as rows: JSON lines, JSON, CSV, TSV or Parquet, each also gzipped; a fault names file and line."""
 
+import errno
 import gzip
+import io
+import os
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from multitune.core.errors import DataError
+from multitune.core.untrusted import bound, open_regular, raised_by
 from multitune.data.json_rows import json_rows
 from multitune.data.table_rows import table_rows
 
 Row = dict[str, Any]
+GROWS_FREELY = 64 << 20  # bytes that any compressed file may hold
 PARQUET_ROWS = 1000  # read at a time
 
 
@@ -56,14 +62,42 @@ def _suffix(path: Path) -> str:
 
 
 def _opened(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    file = open_regular(path)
+    return cast(BinaryIO, io.BufferedReader(_Unpacked(file), 1 << 20)) if path.suffix == ".gz" else file
+
+
+class _Unpacked(io.RawIOBase):
+    """A gzip file that does not grow beyond measure."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._gzip, self._grown = file, gzip.GzipFile(fileobj=file), 0
+        self._most = GROWS_FREELY + bound("EXPANSION") * os.fstat(file.fileno()).st_size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._gzip.read(len(buffer))
+        self._grown += len(data)
+        if self._grown > self._most:
+            raise OSError(errno.EFBIG, f"it grows to more than {self._most} bytes; {raised_by('EXPANSION')}")
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._gzip.close()
+        self._file.close()
+        super().close()
 
 
 def text_lines(path: Path, where: str) -> Iterator[str]:
     """A text file line by line, each with its end; U+2028 and its like stand inside JSON strings and end no line."""
     start = 0  # of the line, in bytes
+    most = bound("ROW_BYTES")
     with _opened(path) as stream:
-        for number, line in enumerate(stream, start=1):
+        for number, line in enumerate(iter(partial(stream.readline, most + 1), b""), start=1):
+            if len(line) > most:
+                raise DataError(f"{where} line {number} has more than {most} bytes; {raised_by('ROW_BYTES')}")
             if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
                 raise DataError(f"{where} is UTF-16 text. Save it again as UTF-8")
             if (at := line.find(b"\0")) >= 0:
@@ -87,7 +121,9 @@ def _parquet(path: Path, where: str) -> Iterator[Row]:
     with _opened(path) as stream:
         source = pyarrow.BufferReader(stream.read()) if path.suffix == ".gz" else stream
         try:
-            for batch in pyarrow.parquet.ParquetFile(source).iter_batches(PARQUET_ROWS):
+            file = pyarrow.parquet.ParquetFile(source)
+            _require_sane(file.metadata, path, where)
+            for batch in file.iter_batches(PARQUET_ROWS):
                 yield from batch.to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{where} is not a whole Parquet file ({error}). Make or download it again") from error
@@ -107,6 +143,14 @@ def _csv(path: Path, where: str) -> Iterator[Row]:
 
 def _tsv(path: Path, where: str) -> Iterator[Row]:
     return table_rows(lambda: text_lines(path, where), where, "\t")
+
+
+def _require_sane(about: Any, path: Path, where: str) -> None:
+    """Refuse a Parquet file that says it grows beyond measure, in bytes or in rows that all are one."""
+    most = GROWS_FREELY + bound("EXPANSION") * path.stat().st_size
+    grown = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
+    if max(grown, about.num_rows) > most:
+        raise DataError(f"{where} grows to more than {most} bytes or rows; {raised_by('EXPANSION')}")
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {

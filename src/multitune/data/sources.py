@@ -5,17 +5,19 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from multitune.config.schema import SourceConfig
-from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError, suggest
+from multitune.core.errors import DataError, DataNotFoundError, suggest
 from multitune.core.hub import nearest_path, require_on_hub
 from multitune.core.records import SPLITS, Split
+from multitune.core.untrusted import open_regular
 from multitune.data.formats import READERS, Row, is_data_file, read_rows
+from multitune.data.sql import sql_readers
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_ROWS = 1000  # taken from Arrow at a time
 # `train.jsonl`, `sst-dev.csv`, `test-00000-of-00001.parquet`: the last word that names a split.
 SPLIT_NAME = re.compile(r"(?:.*[^a-z])?(train|validation|valid|val|dev|test)[^a-z].*", re.IGNORECASE)
@@ -121,7 +123,7 @@ def _file_table(paths: Sequence[Path], place: str) -> Table:
     key = hashlib.sha256()
     for path in paths:
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 key.update(f"{path.suffixes} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
         except OSError as error:
             raise DataError(
@@ -134,10 +136,23 @@ def _file_table(paths: Sequence[Path], place: str) -> Table:
     return Table(read, key.hexdigest(), ", ".join(map(str, paths)), place)
 
 
+def require_hub_id(hub: str, place: str) -> None:
+    """Refuse what the hub's client would read from this machine instead: a path, or the name of a file format.
+
+    Raises:
+        DataError: it is no hub id.
+    """
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES as FORMATS  # pyright: ignore[reportPrivateUsage]
+
+    if not HUB_ID.fullmatch(hub) or hub in FORMATS or Path(hub).exists():
+        raise DataError(f"{place}: data.hub is {hub!r}, no hub id such as owner/name. Give files as data.train")
+
+
 def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
+    require_hub_id(hub, place)
     origin = " ".join(filter(None, [hub, source.config, split, source.revision and f"@{source.revision}"]))
     require_on_hub(hub, "dataset", place, source.revision)
     try:
@@ -162,50 +177,9 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
 
 
 def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Split, Table]:
-    try:
-        import sqlalchemy
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-    except ImportError as error:
-        raise MissingExtraError(f"{place}: data.sql needs SQLAlchemy. Run: pip install 'multitune[sql]'") from error
-    try:
-        address = sqlalchemy.make_url(url)
-        engine = sqlalchemy.create_engine(address)
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{place}: data.sql needs the driver {error.name}. Run: pip install {error.name}"
-        ) from error
-    except (ArgumentError, NoSuchModuleError) as error:
-        # The message of a bad URL may hold its password, so that it isn't repeated.
-        raise DataError(
-            f"{place}: data.sql is no database address. Write it as dialect://user:password@host/name, "
-            "or sqlite:///file.db"
-        ) from error
-    file = address.database if address.get_backend_name() == "sqlite" else None
-    # SQLite would make an empty database in the place of a missing one, and then miss the table.
-    if file and not file.startswith((":memory:", "file:")) and not Path(file).exists():
-        raise DataNotFoundError(f"{place}: no database {file}. Check the path in data.sql")
-    tables: dict[Split, Table] = {}
-    for split, query in queries.items():
-        origin = f"{engine.url.render_as_string(hide_password=True)} {query}"
-        where = f"{place}: data.{split}"
-        tables[split] = Table(
-            partial(_query, engine, query, f"{where}: the query failed", origin), None, origin, where
-        )
-    return tables
-
-
-def _query(engine: Any, query: str, failed: str, origin: str) -> Iterator[Row]:
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        # Without parameters, so that a colon or a per cent sign in the query stays what it is; never committed.
-        with engine.connect().execution_options(no_parameters=True) as connection:
-            yield from map(dict, connection.exec_driver_sql(query).mappings())
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        raise DataError(f"{failed} ({_first_line(cause)}). Check it against {origin}") from error
-    finally:
-        engine.dispose()
+    """Without a key: the rows of a database may change without a trace."""
+    readers = sql_readers(url, queries, place)
+    return {split: Table(read, None, origin, f"{place}: data.{split}") for split, (read, origin) in readers.items()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, final
 import numpy as np
 
 from multitune.config.schema import ControlTokens
-from multitune.core.bases import BaseRef
+from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError, TaskError
 from multitune.core.hub import require_on_hub
 from multitune.core.paths import cache_folder, file_key
 from multitune.core.records import Message
+from multitune.core.untrusted import bound, within_seconds
 from multitune.data.control_tokens import TextEncoder, special_texts
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def _read(location: str, gguf: str = "") -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(location, **({"gguf_file": gguf} if gguf else {}))
+        return AutoTokenizer.from_pretrained(location, **NO_CODE, **({"gguf_file": gguf} if gguf else {}))
     except Exception as error:  # the converters raise classes of every kind on a damaged file
         raise ModelError(
             f"base: no tokenizer could be read from {Path(location) / gguf} ({_first_line(error)}). "
@@ -192,7 +193,8 @@ class ChatFormat:
     def _apply(self, conversations: list[list[dict[str, str]]], add_generation_prompt: bool) -> list[str]:
         render: Any = self.tokenizer.apply_chat_template
         try:
-            return render(conversations, tokenize=False, add_generation_prompt=add_generation_prompt, **OPTIONS)
+            with within_seconds(bound("RENDER_SECONDS") + len(conversations) / 100):
+                return render(conversations, tokenize=False, add_generation_prompt=add_generation_prompt, **OPTIONS)
         except Exception as error:  # a template is a program of its author's and raises what it likes
             raise ModelError(
                 f"base: its chat template refuses a plain question ({_first_line(error)}). "

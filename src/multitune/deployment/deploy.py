@@ -87,11 +87,22 @@ def _router_rows(run: OpenRun, features: Features) -> RouterRows:
 
 
 def write_version(folder: RunFolder, table: RoutingTable, router: Router, about: RouterReport | TaskChange) -> Path:
-    """Write the next routing version, whole or not at all; older ones stay as they are."""
+    """Write the next routing version, whole or not at all; older ones stay as they are.
+
+    Returns:
+        Its folder; that of the last version where nothing differs from it.
+    """
+    from safetensors.torch import save
+
     texts, tensors = router.files()
     name = ROUTING_REPORT if isinstance(about, RouterReport) else ROUTING_CHANGE
     for file, document in ((ROUTING_TABLE, table), (name, about)):
         texts[file] = json.dumps(document.plain(), indent=2, ensure_ascii=False) + "\n"
+    files = {file: text.encode() for file, text in texts.items()}
+    files |= {file: save(dict(values)) for file, values in tensors.items()}
+    for last in folder.routing_versions[-1:]:
+        if {path.name: path.read_bytes() for path in last.iterdir() if path.is_file()} == files:
+            return last
     version = folder.next_routing()
     write_folder(version, texts, tensors)
     return version

@@ -1,7 +1,5 @@
 """A trained adapter out of its run folder: as PEFT, as GGUF for llama.cpp, or merged into an ordinary model."""
 
-import json
-import shutil
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,8 +7,9 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import public_name, resolve_base
 from multitune.core.errors import InputError, suggest
-from multitune.core.files import write_folder, write_json
+from multitune.core.files import copy_folder, write_folder, write_json
 from multitune.core.run_folder import RunFolder
+from multitune.core.untrusted import load_json
 
 Form = Literal["peft", "merged", "gguf"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -63,14 +62,10 @@ def export_adapter(folder: RunFolder, name: str, target: Path, form: Form, card:
         _merge(config, source, name, target)
         return ""
     if config.method == "full":
-        write_folder(target, texts, {}, save=lambda part: _copy(source, part))
+        write_folder(target, texts, {}, save=lambda part: copy_folder(source, part))
         return ""
     write_folder(target, texts, {}, save=lambda part: _peft(config, source, part))
     return _vllm(config.base, target)
-
-
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, dirs_exist_ok=True)
 
 
 def _peft(config: RunConfig, source: Path, target: Path) -> None:
@@ -78,8 +73,8 @@ def _peft(config: RunConfig, source: Path, target: Path) -> None:
     from multitune.data.tokenizer import load_tokenizer
     from multitune.model.files import CONFIG
 
-    _copy(source, target)
-    settings = json.loads((target / CONFIG).read_text("utf-8"))
+    copy_folder(source, target)
+    settings = load_json(target / CONFIG)
     write_json(target / CONFIG, {**settings, "base_model_name_or_path": public_name(config.base)})
     try:
         load_tokenizer(resolve_base(config.base)).save_pretrained(target)

@@ -4,7 +4,6 @@ A task that joins is a run of its own in `added/TASK`, whose adapter stands on t
 new routing version names it, beside a change.json with the integrity check.
 """
 
-import shutil
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from multitune.config.schema import AdapterConfig, RunConfig, Section, TrainConf
 from multitune.core.bases import BASE
 from multitune.core.errors import ConfigError, RouterError, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
+from multitune.core.files import delete_folder
 from multitune.core.predictions import read_predictions
 from multitune.core.results.routing import RoutingChoice, RoutingTable, TaskChange
 from multitune.core.routing_versions import require_table
@@ -126,7 +126,7 @@ def remove_task(folder: RunFolder, name: str, backbone: Backbone | None = None) 
         raise RouterError(f"{folder.path}: task {users[0]!r} ships with an adapter of {name!r}. Remove that one first")
     done = _write(now, router, choices, state, removed=name)
     now.run.bank.close()
-    shutil.rmtree(left, ignore_errors=True)
+    delete_folder(left, folder.path)
     return done
 
 

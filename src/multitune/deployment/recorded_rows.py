@@ -1,6 +1,5 @@
 """Rows that a run recorded of an adapter, to be sent through what left the run: the most telling ones first."""
 
-import json
 from dataclasses import replace
 
 from multitune.config.adapters import expand_adapters
@@ -9,6 +8,7 @@ from multitune.core.errors import InputError, RunFolderError, suggest
 from multitune.core.records import Prediction, Split
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
+from multitune.core.untrusted import parse_json
 from multitune.deployment.homes import shared_adapter
 from multitune.evaluation.comparison import recorded_task
 from multitune.evaluation.external import ComparisonTask
@@ -51,7 +51,10 @@ def _require_prompts(where: RunFolder, task: ComparisonTask) -> None:
     path = where.prompts(task.item.name, task.split)
     if not path.is_file():
         return
-    asked = {row["id"]: row["prompt"] for row in map(json.loads, path.read_text("utf-8").splitlines())}
+    try:
+        asked = {row["id"]: row["prompt"] for row in map(parse_json, path.read_text("utf-8").splitlines())}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(f"{path}: damaged ({error}). Evaluate the run again") from error
     for row in task.examples:
         if asked.get(row.id, row.prompt) != row.prompt:
             raise RunFolderError(f"{path}: row {row.id!r} reads otherwise in the data now. Evaluate the run again")

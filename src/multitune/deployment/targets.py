@@ -32,7 +32,7 @@ class Server:
 
     url: str
     model: str
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str | None = None
 
 
 def form_of(target: str) -> tuple[Target, Path]:

@@ -5,7 +5,6 @@ labels, which the run picked by likelihood, are compared with those that the run
 for llama.cpp is read back, and its weights are compared.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from statistics import fmean
 from multitune.config.schema import RunConfig
 from multitune.core.bases import BASE, resolve_base
 from multitune.core.errors import InputError, VerificationError
+from multitune.core.files import delete_folder
 from multitune.core.records import Prediction
 from multitune.core.results.verification import Verification, VerifiedTask
 from multitune.core.run_folder import RunFolder
@@ -213,6 +213,6 @@ def export_verified(
         if not found.same:
             raise VerificationError(f"{found.sentence}. The export was deleted; --no-verify keeps one")
     except BaseException:
-        shutil.rmtree(to)
+        delete_folder(to, to.parent)
         raise
     return "\n".join(filter(None, [f"verified: {found.sentence}", advice]))

@@ -15,6 +15,7 @@ from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
 from multitune.model.backbone import Backbone
 from multitune.training.job import train_run
+from multitune.training.origin import require_new
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import TrackerWatch, several
 
@@ -60,7 +61,9 @@ def evaluated_run(
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
-        backbone = train_run(prepared, folder, resume=resume, observe=watch, backbone=backbone, log=log)
+        backbone = train_run(
+            prepared, folder, resume=resume, overwrite=overwrite, observe=watch, backbone=backbone, log=log
+        )
         log(PhaseEvent(name="evaluate"))
         subjects = open_subjects(prepared, folder, backbone)
         evaluate_run(folder, prepared, subjects, log)
@@ -78,7 +81,5 @@ def _check_folder(folder: RunFolder, resume: bool, overwrite: bool) -> None:
         )
     if resume:
         folder.require()
-    elif folder.path.exists() and any(folder.path.iterdir()) and not overwrite:
-        raise RunFolderError(
-            f"{folder.path}: already holds a run. Go on with it (--resume), start over (--overwrite), or change `name`"
-        )
+    elif not overwrite:
+        require_new(folder)

@@ -12,7 +12,7 @@ from multitune.core.events import Observe, unwatched
 from multitune.core.paths import cache_folder
 from multitune.core.records import Example, Prediction, Split
 from multitune.core.results.comparison import ApiUsage
-from multitune.core.results.events import NoteEvent, ProgressEvent
+from multitune.core.results.events import ProgressEvent
 from multitune.data.task_input import TaskInput
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.inference.api import ApiModel
@@ -73,7 +73,7 @@ class RemoteOptions:
     """How to ask a model behind an API."""
 
     api_base: str | None = None
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str | None = None  # see `open_endpoint`
     prices: Prices | None = None
     caps: Caps = field(default_factory=Caps)
     max_tokens: int | None = None  # most answer tokens of a request; by task when absent
@@ -147,8 +147,6 @@ def _ask_server(name: str, tasks: Sequence[ComparisonTask], options: RemoteOptio
     endpoint = open_endpoint(name, options.api_base, options.key_env)
     if options.caps.cost is not None and options.prices is None:
         raise ConfigError("--max-cost needs prices. Give them as --price IN,OUT per million tokens")
-    if endpoint.key and endpoint.api_base.startswith("http://") and not endpoint.is_local:
-        observe(NoteEvent(text=f"the key goes to {endpoint.api_base} unencrypted; https:// would hide it"))
     client = CachedClient(OpenAIClient(endpoint, options.policy), ResponseCache(cache_folder() / ANSWERS))
     ledger = Ledger(options.caps, options.prices)
     model = ApiModel(

@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 from multitune.core.errors import ConfigError
 from multitune.core.files import write_json
 from multitune.core.records import Message
+from multitune.core.untrusted import load_json
 
-OPENAI = "https://api.openai.com/v1"
+OPENAI_HOST = "https://api.openai.com/"
+OPENAI, KEY_ENV = f"{OPENAI_HOST}v1", "OPENAI_API_KEY"
+MOST_TOKENS = 10**9  # of one request
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -55,6 +58,11 @@ class ChatAnswer:
     model: str  # as the server names the one that answered
 
 
+def is_count(value: object) -> bool:
+    """Whether a value is a number of tokens that one request can take."""
+    return type(value) is int and 0 <= value <= MOST_TOKENS
+
+
 class ResponseCache:
     """Answers by what was asked: server, model, messages and parameters; one small file each, written whole."""
 
@@ -64,7 +72,8 @@ class ResponseCache:
     def find(self, endpoint: Endpoint, request: ChatRequest) -> ChatAnswer | None:
         """An answer given before; one that is damaged counts as none."""
         try:
-            return ChatAnswer(**json.loads(self._file(endpoint, request).read_text("utf-8"))["answer"])
+            answer = ChatAnswer(**load_json(self._file(endpoint, request))["answer"])
+            return answer if is_count(answer.prompt_tokens) and is_count(answer.answer_tokens) else None
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -99,16 +108,18 @@ def chat_messages(prompt: str, system: str | None) -> list[Message]:
     return [*before, {"role": "user", "content": prompt}]
 
 
-def open_endpoint(model: str, api_base: str | None, key_env: str) -> Endpoint:
+def open_endpoint(model: str, api_base: str | None, key_env: str | None) -> Endpoint:
     """A model's address, with the key from the environment.
 
     Args:
         model: as its server names it.
         api_base: such as http://localhost:8000/v1; OpenAI's when absent.
-        key_env: the environment variable that holds the key; empty for a server that wants none.
+        key_env: the environment variable that holds the key; empty for a server that wants none. None is OpenAI's
+            own variable for OpenAI's own server, and no key for any other.
 
     Raises:
-        ConfigError: the address is no such URL, holds a password, or there is no key for it.
+        ConfigError: the address is no such URL, holds a password, there is no key for it, or the key would travel
+            unencrypted.
     """
     base = (api_base or OPENAI).rstrip("/").removesuffix("/chat/completions")
     try:
@@ -123,6 +134,8 @@ def open_endpoint(model: str, api_base: str | None, key_env: str) -> Endpoint:
         raise ConfigError(
             "--api-base: holds a name, a password or a query, and would be stored. Use --key-env instead"
         )
+    if key_env is None:
+        key_env = KEY_ENV if base.startswith(OPENAI_HOST) else ""
     key = os.environ.get(key_env, "") if key_env else ""
     endpoint = Endpoint(base, model, key.strip())
     if not re.fullmatch(r"[!-~]*", endpoint.key):
@@ -131,5 +144,10 @@ def open_endpoint(model: str, api_base: str | None, key_env: str) -> Endpoint:
         raise ConfigError(
             f"--key-env {key_env}: this environment variable is not set, and {parts.hostname} wants a key. Set it, "
             'name another one, or give --key-env "" if the server needs none'
+        )
+    if endpoint.key and parts.scheme != "https" and not endpoint.is_local:
+        raise ConfigError(
+            f"--key-env {key_env}: the key would go to {parts.hostname} unencrypted. Give an https address, or "
+            '--key-env "" if the server needs none'
         )
     return endpoint

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
 from multitune.core.errors import MissingExtraError, RefusedError, ServerError, suggest
-from multitune.inference.chat import OPENAI, ChatAnswer, ChatRequest, Endpoint, ResponseCache
+from multitune.inference.chat import OPENAI, ChatAnswer, ChatRequest, Endpoint, ResponseCache, is_count
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 _log = logging.getLogger(__name__)
 
+NAME = 200  # characters of a model's name, or of a reason to stop
+LONGEST_NAP = 60.0  # seconds that the official client waits at most before it asks again
 QUOTA = "insufficient_quota"  # a busy status that waiting does not change
 
 
@@ -109,13 +111,19 @@ class OpenAIClient(ChatClient):
         fault = ""
         for _ in range(tries):
             try:
-                completion = await self._client().chat.completions.create(
-                    model=self.endpoint.model,
-                    messages=[dict(message) for message in request.messages],  # pyright: ignore[reportArgumentType]
-                    extra_body=dict(request.parameters),
-                )
+                async with asyncio.timeout(tries * (self._policy.timeout + LONGEST_NAP)):
+                    completion = await self._client().chat.completions.create(
+                        model=self.endpoint.model,
+                        messages=[dict(message) for message in request.messages],  # pyright: ignore[reportArgumentType]
+                        extra_body=dict(request.parameters),
+                    )
             except json.JSONDecodeError as error:  # cut short
                 completion = error.doc
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
+                completion = str(error)
+            except TimeoutError as error:
+                reason = f"no answer within {tries} times {self._policy.timeout:g} s"
+                raise ServerError(f"{base}: {reason} ({request.place})") from error
             except openai.APIStatusError as error:
                 raise await self._refusal(request, error) from error
             except openai.APITimeoutError as error:
@@ -151,6 +159,7 @@ class OpenAIClient(ChatClient):
                 timeout=openai.Timeout(timeout, connect=min(10.0, timeout)),
                 follow_redirects=False,
                 trust_env=not self.endpoint.is_local,  # no proxy on the way to this machine
+                headers={"Accept-Encoding": "identity"},
                 event_hooks={"request": [self._before], "response": [self._behind]},
             )
             client = openai.AsyncOpenAI(
@@ -173,6 +182,9 @@ class OpenAIClient(ChatClient):
 
     async def _behind(self, response: Any) -> None:
         """A response begins: after a failure its task may soon wait; a used-up quota waiting does not change."""
+        from multitune.inference.bounded import bound_response
+
+        bound_response(response, self._policy.timeout)
         if response.status_code >= 400:
             await response.aread()
             if QUOTA in response.text:
@@ -250,7 +262,13 @@ def _read(completion: Any, request: ChatRequest) -> ChatAnswer | str:
     usage = completion.usage
     prompt: Any = getattr(usage, "prompt_tokens", None)
     answer: Any = getattr(usage, "completion_tokens", None)
-    counted = isinstance(prompt, int) and isinstance(answer, int) and min(prompt, answer) >= 0
+    counted = is_count(prompt) and is_count(answer)
     if not counted:  # the most is assumed, so that a cap holds
         prompt, answer = request.prompt_tokens, request.most_answer_tokens
-    return ChatAnswer(text, str(choices[0].finish_reason or ""), prompt, answer, counted, str(completion.model or ""))
+    finish, model = (_whole(str(name or ""))[:NAME] for name in (choices[0].finish_reason, completion.model))
+    return ChatAnswer(_whole(text), finish, prompt, answer, counted, model)
+
+
+def _whole(text: str) -> str:
+    """A text without halves of characters, which no file could hold."""
+    return text.encode("utf-8", "replace").decode()

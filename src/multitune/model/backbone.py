@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from multitune.core.bases import BaseRef
+from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import Pack, PackRow, Segments
 from multitune.core.seeds import generator
@@ -206,10 +206,10 @@ def _load(location: str, dtype: torch.dtype) -> tuple[Any, list[str]]:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     # Half of such a model would load without an error.
-    if getattr(AutoConfig.from_pretrained(location), "is_encoder_decoder", False):
+    if getattr(AutoConfig.from_pretrained(location, **NO_CODE), "is_encoder_decoder", False):
         raise ValueError("it is an encoder-decoder model, not a causal language model")
     auto: Any = AutoModelForCausalLM  # its type does not know of the pair that comes back
-    model, found = auto.from_pretrained(location, dtype=dtype, output_loading_info=True)
+    model, found = auto.from_pretrained(location, dtype=dtype, output_loading_info=True, **NO_CODE)
     return model, sorted(found["missing_keys"])
 
 

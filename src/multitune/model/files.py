@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import torch
 
 from multitune.core.errors import AdapterError
 from multitune.core.files import write_folder
+from multitune.core.untrusted import bound, load_json, raised_by, within_seconds
 from multitune.model.backbone import Backbone
 from multitune.model.bank import Adapter, AdapterBank, Slot, lay_out
 
@@ -191,8 +193,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise AdapterError(f"{folder}: no {CONFIG}; this is not an adapter folder")
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+        config = load_json(path)
+    except (OSError, ValueError) as error:
         raise AdapterError(f"{path}: not valid JSON ({error}). Save the adapter again") from error
     if not isinstance(config, dict):
         raise AdapterError(f"{path}: holds a {type(config).__name__}, not settings by name. Save the adapter again")
@@ -234,10 +236,10 @@ def read_card(folder: Path) -> AdapterCard | None:
     if not path.is_file():
         return None
     try:
-        card = json.loads(path.read_text("utf-8"))
+        card = load_json(path)
         spec = card["spec"] if "spec" in card else card["recipe"]  # as older versions named it
         return AdapterCard(card["base"], card["fingerprint"], spec)
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{path}: damaged ({error}). Save the adapter again, or delete this file") from error
 
 
@@ -299,11 +301,16 @@ def _square_norm(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def layer_scale(config: Mapping[str, Any], module: str, rank: int) -> float:
     """alpha / rank, or alpha / sqrt(rank) for rank-stabilised LoRA (arXiv:2312.03732)."""
-    alpha = config["lora_alpha"]
-    for pattern, value in (config.get("alpha_pattern") or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            alpha = value
-            break
+    alpha, patterns = config["lora_alpha"], config.get("alpha_pattern") or {}
+    try:
+        with within_seconds(bound("PATTERN_SECONDS")) if patterns else nullcontext():
+            named = (value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module))
+            alpha = next(named, alpha)
+    except TimeoutError as error:
+        raise AdapterError(
+            f"{CONFIG}: the regular expressions of alpha_pattern {error}. Name modules in full; or "
+            f"{raised_by('PATTERN_SECONDS')}"
+        ) from error
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from multitune.core.bases import NO_CODE
 from multitune.core.files import write_folder
 from multitune.model.backbone import Backbone
 
@@ -25,5 +26,5 @@ def read_full(backbone: Backbone, folder: Path) -> None:
     """Put the weights of a saved model back into the backbone that they were saved from."""
     from transformers import AutoModelForCausalLM
 
-    stored = AutoModelForCausalLM.from_pretrained(folder, dtype=backbone.dtype)
+    stored = AutoModelForCausalLM.from_pretrained(folder, dtype=backbone.dtype, **NO_CODE)
     backbone.model.load_state_dict(stored.state_dict())

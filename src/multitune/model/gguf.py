@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from multitune.core.bases import BaseRef
+from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError, StorageError
 from multitune.core.paths import cache_folder, file_key
 
@@ -51,7 +51,7 @@ def base_config(ref: BaseRef) -> Any:
     folder = _folder(ref) if ref.gguf else None
     try:
         if folder is not None and folder.is_dir():
-            return AutoConfig.from_pretrained(str(folder))
+            return AutoConfig.from_pretrained(str(folder), **NO_CODE)
         return AutoConfig.from_pretrained(ref.location, **ref.load_options)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise no_config(ref, error) from error
@@ -88,7 +88,7 @@ def _load(ref: BaseRef) -> Any:
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             ref.location,
-            gguf_file=ref.gguf,
+            **ref.load_options,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
         )

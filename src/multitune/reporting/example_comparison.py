@@ -9,6 +9,7 @@ from typing import Any
 
 from multitune.core.results.scores import TransferRow
 from multitune.core.run_folder import RunFolder
+from multitune.core.untrusted import parse_json
 from multitune.reporting.blocks import Answer, Shown, Tone
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import cut
@@ -98,7 +99,7 @@ def lines(path: Path) -> Iterator[Mapping[str, Any] | None]:
         with path.open("rb") as file:
             for line in file:
                 try:
-                    value = json.loads(line)
+                    value = parse_json(line)
                 except ValueError:
                     value = None
                 yield value if isinstance(value, dict) else None

@@ -1,7 +1,6 @@
 """A run in the browser as it goes: a page, its events as a stream that can be taken up again, and its report."""
 
 import asyncio
-import ipaddress
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,20 +15,22 @@ from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.core.text import printable
 from multitune.reporting.event_log import Entry, Follower, finite, unread
+from multitune.reporting.listening import KnownHosts, names_of, protocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PAUSE = 0.25  # seconds between looks at the run folder
 KEEPALIVE = 15.0  # seconds of silence at most
-LOCAL = ("localhost", "127.0.0.1")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
+FRAMES = "frame-ancestors 'none'"  # heeded in a header alone
 # The page runs its own script and nothing else, whatever a task's name or a note says.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    f"form-action 'none'; {FRAMES}"
 )
-PAGE = {**HEADERS, "Content-Security-Policy": POLICY}
+PAGE = {**HEADERS, "Content-Security-Policy": POLICY, "X-Frame-Options": "DENY"}
+REPORT = {**PAGE, "Content-Security-Policy": FRAMES}  # the rest of its policy stands in it
 
 
 def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[], bool] = lambda: False) -> "FastAPI":
@@ -41,7 +42,7 @@ def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[],
 
     Args:
         path: the run folder.
-        hosts: names it may be asked under; another site's script knows no other way in.
+        hosts: names it may be asked under, as of `is_known`; another site's script knows no other way in.
         stopping: whether the server is about to stop.
 
     Raises:
@@ -52,7 +53,6 @@ def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[],
     try:
         from fastapi import FastAPI, Header
         from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
-        from starlette.middleware.trustedhost import TrustedHostMiddleware
     except ImportError as error:
         raise _missing() from error
 
@@ -68,7 +68,7 @@ def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[],
 
     def report() -> Response:
         if folder.report.is_file():
-            return FileResponse(folder.report, media_type="text/html", headers=HEADERS)
+            return FileResponse(folder.report, media_type="text/html", headers=REPORT)
         return HTMLResponse("No report yet: multitune report RUN writes it.", status_code=404, headers=PAGE)
 
     def events(last_event_id: Annotated[str | None, Header()] = None) -> StreamingResponse:
@@ -76,7 +76,7 @@ def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[],
         return StreamingResponse(stream, media_type="text/event-stream", headers=PAGE)
 
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
+    app.add_middleware(KnownHosts, names=hosts)
     answers = {"/": page, "/live.js": script, "/live.css": style, "/events": events, "/report": report}
     for route, answer in answers.items():
         app.add_api_route(route, answer, methods=["GET"], response_model=None)
@@ -142,11 +142,16 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
     except ImportError as error:
         raise _missing() from error
     state: list[uvicorn.Server] = []
-    hosts = LOCAL if _is_local(host) else ("*",)
-    app = create_app(path, hosts, lambda: bool(state) and state[0].should_exit)
+    app = create_app(path, names_of(host), lambda: bool(state) and state[0].should_exit)
     listener = _listen(host, port)
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
+        app,
+        http=protocol(),
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=2,
+        server_header=False,
     )
     state.append(uvicorn.Server(config))
     shown = f"[{host}]" if ":" in host else host
@@ -166,13 +171,6 @@ def _listen(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: cannot be listened on ({error}). Choose another port, or 0 for any that is "
             "free"
         ) from error
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or (ipaddress.ip_address(host).is_loopback and ":" not in host)
-    except ValueError:
-        return False
 
 
 def _missing() -> MissingExtraError:

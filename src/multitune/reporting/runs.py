@@ -150,7 +150,7 @@ def remove_run(path: Path) -> None:
         RunFolderError: it is none of these, holds something else besides, or a process is at work in it; nothing was
             deleted.
     """
-    require_removable(path).clear()
+    require_removable(path).delete()
 
 
 def require_removable(path: Path) -> RunFolder | StudyFolder | TuneFolder:
@@ -159,24 +159,10 @@ def require_removable(path: Path) -> RunFolder | StudyFolder | TuneFolder:
     Raises:
         RunFolderError: see there.
     """
-    if path.is_symlink():
-        raise RunFolderError(f"{path}: a link. Remove the folder that it leads to: {path.resolve()}")
-    kind = kind_of(path)
-    folder = {"study": StudyFolder, "search": TuneFolder}.get(kind or "", RunFolder)(path)
-    marks = [folder.config]
+    folder = {"study": StudyFolder, "search": TuneFolder}.get(kind_of(path) or "", RunFolder)(path)
     if isinstance(folder, RunFolder):
         folder.require()
-        marks = [folder.versions, folder.data]
-    if not any(mark.is_file() for mark in marks):
-        raise RunFolderError(
-            f"{path}: not a folder that multitune made (no {marks[0].name}). Give the folder of a run, a study or a "
-            "search"
-        )
-    if folder.foreign:
-        raise RunFolderError(
-            f"{path}: also holds what is no part of a {kind or 'run'} "
-            f"({', '.join(map(printable, folder.foreign[:5]))}). Move that away first"
-        )
+    folder.require_own()
     if folder.is_held:
         raise RunFolderError(f"{path}: a process is at work in it. Wait for it, or stop it first")
     return folder

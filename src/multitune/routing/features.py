@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from multitune.core.bases import NO_CODE
 from multitune.core.errors import ConfigError, ModelError
 from multitune.data.control_tokens import TextEncoder
 from multitune.model.backbone import Backbone
@@ -93,8 +94,8 @@ class EncoderFeatures:
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self._model: Any = AutoModel.from_pretrained(name).eval()
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, **NO_CODE)
+            self._model: Any = AutoModel.from_pretrained(name, **NO_CODE).eval()
         except (OSError, ValueError, KeyError) as error:
             first_line = str(error).strip().split("\n")[0]
             raise ModelError(f"router.features: no encoder could be loaded from {name!r}: {first_line}") from error

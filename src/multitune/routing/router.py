@@ -10,6 +10,7 @@ import numpy as np
 
 from multitune.core.errors import RouterError
 from multitune.core.results.base import renamed
+from multitune.core.untrusted import load_json
 from multitune.routing.classifiers import (
     Classifier,
     DiscriminantClassifier,
@@ -293,7 +294,7 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
     from safetensors.numpy import load_file
 
     try:
-        facts = renamed(dict(json.loads((folder / CONFIG).read_text("utf-8"))), OLDER_NAMES)
+        facts = renamed(dict(load_json(folder / CONFIG)), OLDER_NAMES)
         arrays = renamed(load_file(folder / ARRAYS), OLDER_NAMES)
         held, outside = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"]), arrays.pop("outside")
         classifier = open_classifier(facts["kind"], facts["names"], arrays)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from multitune.config.registered import Schedule
 from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.errors import RunFolderError
-from multitune.core.files import read_json, write_json
+from multitune.core.files import delete_folder, read_json, write_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction, Split
 from multitune.core.results.base import first_fault
@@ -104,7 +104,7 @@ def store_result(folder: StudyFolder, result: ArmResult, split: Split, adapter: 
     place = folder.arm(result.key)
     if adapter is not None:
         place.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder.adapter(result.key), ignore_errors=True)
+        delete_folder(folder.adapter(result.key), folder.path)
         shutil.move(adapter, folder.adapter(result.key))
     store_answers(folder, result.key, split, result.answers)
     record = ArmRecord(key=result.key, **asdict(result.arm), tokens=result.tokens, seconds=result.seconds)

@@ -1,7 +1,6 @@
 """A job is a run that trains several arms side by side; its arms end up in the study's folder."""
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from multitune.config.load import dump_config, load_config
 from multitune.core.bases import BASE
 from multitune.core.events import Observe, unwatched
+from multitune.core.files import delete_folder
 from multitune.core.records import Split
 from multitune.core.run_folder import RunFolder
 from multitune.evaluation.subjects import open_subjects
@@ -150,7 +150,7 @@ def answer_again(
 
 def clear_job(job: StudyJob) -> None:
     """Remove the run folder of a job whose arms are kept."""
-    shutil.rmtree(job.folder, ignore_errors=True)
+    delete_folder(job.folder, job.folder.parent)
 
 
 def unfinished_jobs(folder: Path, wanted: Mapping[str, Arm]) -> list[tuple[str, ...]]:
@@ -162,7 +162,7 @@ def unfinished_jobs(folder: Path, wanted: Mapping[str, Arm]) -> list[tuple[str, 
         if keys and all(key in wanted for key in keys) and job_name(keys) == place.parent.name:
             found.append(keys)
         else:
-            shutil.rmtree(place.parent)
+            delete_folder(place.parent, folder)
     return found
 
 

@@ -2,16 +2,18 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from datetime import date, time, timedelta
 from numbers import Number
 from typing import Any, cast, final
 from uuid import UUID
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, Undefined, meta, nodes
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from multitune.core.errors import TaskError, suggest
+from multitune.core.untrusted import bound, raised_by, within_seconds
 
 
 def spans(tokens: Sequence[str], tags: Sequence[Any]) -> str:
@@ -70,6 +72,22 @@ def _shown(value: Any) -> Any:
 
 
 class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, in which a key comes before a method and no product of two short terms takes all memory."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """A product or a power, if it is not too long."""
+        most = bound("RENDER_CHARACTERS")
+        if operator == "**" and isinstance(left, int) and isinstance(right, int):
+            size = left.bit_length() * right
+        else:
+            times = max((term for term in (left, right) if isinstance(term, int)), default=0)
+            size = times * max((len(term) for term in (left, right) if isinstance(term, Sized)), default=0)
+        if size > most:
+            raise TaskError(f"a product of more than {most} characters; {raised_by('RENDER_CHARACTERS')}")
+        return super().call_binop(context, operator, left, right)
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         """`order.items` is the row's `items`; the method of that name comes second."""
         if isinstance(obj, Mapping) and attribute in obj:
@@ -81,7 +99,7 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _environment() -> ImmutableSandboxedEnvironment:
+def _environment() -> _Environment:
     environment = _Environment(
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
@@ -115,6 +133,8 @@ class Template:
             raise TaskError(f"{place}, line {error.lineno}: {error.message}. Correct the template") from error
         except _NotText as error:  # a constant
             raise TaskError(f"{place}: {_no_text(error.value, {})}") from error
+        except (RecursionError, MemoryError, SyntaxError) as error:  # thousands of brackets
+            raise TaskError(f"{place}: nested too deeply. Write it out flat") from error
         self.names = frozenset(meta.find_undeclared_variables(tree))  # of columns that it may read, and `row`
         self.needed = frozenset((self.names - {"row"}).intersection(_required(tree)))
 
@@ -146,7 +166,13 @@ class Template:
             TaskError: the row lacks a column, an expression fails on its values, or it reaches for what is unsafe.
         """
         try:
-            return self._template.render({"row": row, **row})
+            with within_seconds(bound("RENDER_SECONDS")):
+                text = self._template.render({"row": row, **row})
+            if len(text) > (most := bound("RENDER_CHARACTERS")):
+                raise TaskError(f"makes more than {most} characters of a row; {raised_by('RENDER_CHARACTERS')}")
+            return text
+        except TimeoutError as error:
+            raise TaskError(f"{self.place}: {error}; {raised_by('RENDER_SECONDS')}") from error
         except TaskError as error:
             raise TaskError(f"{self.place}: {error}") from error
         except _NotText as error:

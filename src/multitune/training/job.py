@@ -2,22 +2,17 @@
 
 import logging
 import math
-import shutil
-import signal
-from collections.abc import Collection, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from multitune.config.load import dump_config, load_config
 from multitune.config.ranges import learning_rate
-from multitune.core.errors import Interrupted, RunFolderError
+from multitune.core.errors import Interrupted
 from multitune.core.events import EventLog, Observe, unwatched
-from multitune.core.files import write_folder, write_text
+from multitune.core.files import copy_folder, delete_folder, folder_digest, recover_tree, write_folder
 from multitune.core.records import Prediction
 from multitune.core.results.events import (
     CheckpointEvent,
@@ -27,19 +22,20 @@ from multitune.core.results.events import (
     ValidatedTask,
     ValidationEvent,
 )
-from multitune.core.results.run import AdapterSelection, DataRecord, Selection
+from multitune.core.results.run import AdapterSelection, Selection
 from multitune.core.run_folder import RunFolder
-from multitune.core.versions import versions
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
-from multitune.training.checkpoint import Checkpoint, TrainingState, load_checkpoint, save_checkpoint
+from multitune.training.checkpoint import Checkpoint, TrainingState, require_unchanged, restorable, save_checkpoint
 from multitune.training.choice import RowValues
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, Budget
+from multitune.training.origin import note_changes, note_places, require_new, require_same, write_origin
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
+from multitune.training.signals import stop_on_signal
 from multitune.training.trainee import new_trainee
 from multitune.training.validation import validation_answers, validation_losses
 
@@ -60,6 +56,15 @@ class Job:
     log: EventLog
     interrupted: bool = False
     base_losses: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  # by row
+    digests: dict[Path, str] = field(default_factory=dict[Path, str])  # of each snapshot, as it was written
+    kept: set[Path] = field(default_factory=set[Path])  # snapshots that the last checkpoint may yet choose
+
+    def stop(self) -> None:
+        """Save and leave after the step under way."""
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        self.observe(NoteEvent(text="stopping after this step; press Ctrl-C again to leave at once"))
 
     def validate(self, learner: Learner) -> None:
         """Measure every task of one adapter on validation rows, keep it if some criterion calls it the best."""
@@ -72,7 +77,9 @@ class Job:
         learner.stream.feedback(step - 1, losses)
         shown = {task: ValidatedTask(loss=losses[task], metric=self._score(task, answers[task])) for task in tasks}
         self.log(ValidationEvent(step=step, adapter=learner.name, tasks=shown, best=tuple(best)))
-        learner.trainee.save(self.folder.snapshot(learner.name, step), step)
+        snapshot = self.folder.snapshot(learner.name, step)
+        learner.trainee.save(snapshot, step)
+        self.digests[snapshot] = folder_digest(snapshot)
         if step:
             self._stop_overfitted(learner)
             self._end_converged(learner)
@@ -132,24 +139,35 @@ class Job:
         """Write the whole training state, then drop the snapshots that nothing points to any more."""
         self.log(CheckpointEvent(step=step))  # first, so that the log of a resumed run holds it too
         tensors = {f"{x.name}/{key}": t for x in self.learners for key, t in x.optimizer.tensors().items()}
+        kept = self._snapshots_in_use()
         state = TrainingState(
             step=step,
             events=self.log.size,
             base_losses=self.base_losses,
             learners={learner.name: learner.state() for learner in self.learners},
+            log=self.log.digest,
+            snapshots={
+                str(path.relative_to(self.folder.path)): self.digests[path] for path in kept & self.digests.keys()
+            },
         )
-        save_checkpoint(self.folder.checkpoint, Checkpoint(state, tensors))
+        save_checkpoint(self.folder.checkpoint, Checkpoint(state, tensors), keep=self.folder.checkpoint_before)
         for learner in self.learners:
-            kept = {self.folder.snapshot(learner.name, s) for s in learner.track.steps_in_use()}
             parent = self.folder.snapshot(learner.name, 0).parent
-            for snapshot in set(parent.glob("step-*")) - kept:
-                shutil.rmtree(snapshot)
+            for snapshot in set(parent.glob("step-*")) - kept - self.kept:  # those of the checkpoint before stay too
+                delete_folder(snapshot, self.folder.path)
+        self.kept = kept
+
+    def _snapshots_in_use(self) -> set[Path]:
+        """Snapshots that may yet be chosen."""
+        return {self.folder.snapshot(one.name, step) for one in self.learners for step in one.track.steps_in_use()}
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Put every learner where the checkpoint left it."""
         self.base_losses = dict(checkpoint.state.base_losses)
+        self.digests = {self.folder.path / place: digest for place, digest in checkpoint.state.snapshots.items()}
         for learner in self.learners:
             learner.restore(checkpoint.state.learners[learner.name], checkpoint.of(learner.name))
+        self.kept = self._snapshots_in_use()
         _log.info("%s: the run goes on from here", self.folder.checkpoint)
 
     def run_phases(self) -> None:
@@ -169,11 +187,17 @@ class Job:
         """Put finished adapters, which others are about to stack on, back to their chosen steps."""
         for below in self.learners:
             if below.name in names:
-                below.trainee.load(self.folder.snapshot(below.name, self._chosen(below)[0]))
+                below.trainee.load(self._checked(below.name, self._chosen(below)[0]))
 
     def _chosen(self, learner: Learner) -> tuple[int, str]:
         """The step that is kept, and why."""
         return learner.track.chosen(self.run.config.train.keep, self.run.config.train.select_by)
+
+    def _checked(self, adapter: str, step: int) -> Path:
+        """A snapshot, which is as it was written."""
+        snapshot = self.folder.snapshot(adapter, step)
+        require_unchanged(snapshot, self.digests.get(snapshot))
+        return snapshot
 
     def publish_best(self) -> None:
         """Copy each adapter's chosen snapshot to adapters/, and write down which step won and why.
@@ -183,7 +207,7 @@ class Job:
         by, selection = self.run.config.train.select_by, dict[str, AdapterSelection]()
         for learner in self.learners:
             step, why = self._chosen(learner)
-            kept = partial(_copy, self.folder.snapshot(learner.name, step))
+            kept = partial(copy_folder, self._checked(learner.name, step))
             write_folder(self.folder.adapter(learner.name), {}, {}, save=kept)
             track = learner.track
             selection[learner.name] = AdapterSelection(
@@ -192,15 +216,12 @@ class Job:
         Selection(adapters=selection, events=self.log.size).write(self.folder.selection)
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copytree(source, target, dirs_exist_ok=True)
-
-
 def train_run(
     run: PreparedRun,
     folder: RunFolder,
     *,
     resume: bool = False,
+    overwrite: bool = True,
     observe: Observe = unwatched,
     backbone: Backbone | None = None,
     log: EventLog | None = None,
@@ -211,8 +232,9 @@ def train_run(
 
     Args:
         run: what to train.
-        folder: of the run; what is there is deleted, unless it is gone on with.
+        folder: of the run.
         resume: go on where the folder's checkpoint stands.
+        overwrite: if not, delete a run that is there.
         observe: gets every event.
         backbone: to train on, without a bank; the run's base when None.
         log: of a caller who goes on with it afterwards and closes it; one of its own when None.
@@ -221,41 +243,59 @@ def train_run(
         The backbone as it was before, for another bank; None where none was loaded, or training changed its weights.
 
     Raises:
-        RunFolderError: the folder holds another run, or its data or checkpoint changed.
+        RunFolderError: the folder holds another run, its data, base or checkpoint changed, or another process is at
+            work in it.
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
-    checkpoint = None
-    if resume:
-        _require_same(run, folder)
-        if trained := _trained(run, folder):
-            observe(NoteEvent(text="every adapter is trained already"))
-            _finish(folder, trained, log)
-            return backbone
-        checkpoint = load_checkpoint(folder.checkpoint)
-    observe(PhaseEvent(name="load"))
-    bank = _bank(run, backbone)
-    learners = [_learner(bank, run, plan) for plan in run.plans]
-    if not resume:  # only now, when nothing of the user's can be wrong any more
-        _start_folder(run, folder)
-    folder.selection.unlink(missing_ok=True)  # left by a run whose adapters were deleted
     events = log or EventLog(folder.events, observe)
-    job = Job(run, folder, observe, bank, learners, events)
     try:
-        events.open(keep=checkpoint.state.events if checkpoint else 0)
-        if bank.backbone.note and not checkpoint:
-            events(NoteEvent(text=bank.backbone.note))
-        observe(PhaseEvent(name="train"))
-        with _stop_on_signal(job):
-            if checkpoint:
-                job.restore(checkpoint)
-            job.run_phases()
-        job.publish_best()
-        folder.drop_training()
+        checkpoint, notes = None, list[str]()
+        if resume:
+            events.hold()
+            recover_tree(folder.path)
+            require_same(run, folder)
+            if trained := _trained(run, folder):
+                observe(NoteEvent(text="every adapter is trained already"))
+                note_places(run, folder)
+                _finish(folder, trained, log)
+                return backbone
+            checkpoint, notes = restorable(folder)
+        observe(PhaseEvent(name="load"))
+        bank = _bank(run, backbone)
+        try:
+            learners = [_learner(bank, run, plan) for plan in run.plans]
+            if resume:
+                notes += note_changes(run, bank.backbone, folder)
+            else:  # only now, when nothing of the user's can be wrong any more
+                events.hold()
+                if not overwrite:
+                    require_new(folder)  # again: another process may have been here since the caller looked
+                folder.clear()
+                write_origin(run, bank.backbone, folder)
+            _train(Job(run, folder, observe, bank, learners, events), checkpoint, notes)
+        finally:
+            bank.close()
+        return bank.backbone if run.config.method == "lora" else None
     finally:
-        bank.close()
         if log is None:
             events.close()
-    return bank.backbone if run.config.method == "lora" else None
+
+
+def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> None:
+    """Train from a checkpoint, or from the start, to the published adapters."""
+    job.folder.selection.unlink(missing_ok=True)  # left by a run whose adapters were deleted
+    job.log.open(keep=checkpoint.state.events if checkpoint else 0)
+    if job.bank.backbone.note and not checkpoint:
+        job.log(NoteEvent(text=job.bank.backbone.note))
+    for note in notes:
+        job.log(NoteEvent(text=note))
+    job.observe(PhaseEvent(name="train"))
+    with stop_on_signal(job.stop):
+        if checkpoint:
+            job.restore(checkpoint)
+        job.run_phases()
+    job.publish_best()
+    job.folder.drop_training()
 
 
 def _bank(run: PreparedRun, backbone: Backbone | None) -> AdapterBank:
@@ -276,30 +316,10 @@ def _finish(folder: RunFolder, trained: Selection, log: EventLog | None) -> None
     """Go on behind the end of a training: its log is cut back to there, and what a kill left over is deleted."""
     folder.drop_training()
     if log is not None:
-        log.open(keep=folder.events.stat().st_size if trained.events is None else trained.events)
-
-
-def _start_folder(run: PreparedRun, folder: RunFolder) -> None:
-    folder.clear()
-    write_text(folder.config, dump_config(run.config))
-    versions().write(folder.versions)
-    run.data_record().write(folder.data)
-
-
-def _require_same(run: PreparedRun, folder: RunFolder) -> None:
-    """Refuse a folder that holds another run."""
-    if dump_config(load_config(folder.require().config)) != dump_config(run.config):
-        raise RunFolderError(
-            f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
-            "Undo the change, or start again with --overwrite"
-        )
-    before, now = DataRecord.read(folder.data).sets, run.data_record().sets
-    changed = [name for name in now if before.get(name) != now[name]]
-    if changed:
-        raise RunFolderError(
-            f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again "
-            "with --overwrite"
-        )
+        size = folder.events.stat().st_size if folder.events.is_file() else 0
+        log.open(keep=size if trained.events is None else trained.events)
+        if size < (trained.events or 0):
+            log(NoteEvent(text=f"{folder.events.name} had lost lines of the training, which is complete"))
 
 
 def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
@@ -316,25 +336,3 @@ def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
         track=ValidationTrack.of(spec.tasks, weights),
         validate_every=train.validate_every or math.ceil(spec.steps / looks(train)),
     )
-
-
-@contextmanager
-def _stop_on_signal(job: Job) -> Generator[None]:
-    """Ctrl-C and SIGTERM finish the step, save and leave; a second Ctrl-C leaves at once."""
-
-    def stop(number: int, frame: Any) -> None:
-        if job.interrupted:
-            raise KeyboardInterrupt
-        job.interrupted = True
-        job.observe(NoteEvent(text="stopping after this step; press Ctrl-C again to leave at once"))
-
-    try:
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: whoever runs us handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

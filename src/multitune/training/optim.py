@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from multitune.config.schema import TrainConfig
+from multitune.core.errors import RunFolderError
 from multitune.training.trainee import Trainee
 
 DECAY = 0.2  # of the steps before it: how long a rate that was constant goes down to zero
@@ -90,7 +91,20 @@ class AdapterOptimizer:
         return tensors
 
     def restore(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Put back what `tensors` gave."""
+        """Put back what `tensors` gave.
+
+        Raises:
+            RunFolderError: they are of something else; nothing was changed.
+        """
+        for i, master in enumerate(self.trainee.masters()):
+            for key in ("weights", "exp_avg", "exp_avg_sq"):
+                tensor = tensors.get(f"{i}.{key}")
+                shape = None if tensor is None else tuple(tensor.shape)
+                if shape != tuple(master.shape) and (shape or key == "weights"):  # before its first step: no moments
+                    raise RunFolderError(
+                        f"the checkpoint holds {i}.{key} of {self.trainee.spec.name!r} as {shape}, not as "
+                        f"{tuple(master.shape)}: it is damaged, or of another run. Start again with --overwrite"
+                    )
         for i, master in enumerate(self.trainee.masters()):
             with torch.no_grad():
                 master.copy_(tensors[f"{i}.weights"])

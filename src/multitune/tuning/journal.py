@@ -1,6 +1,5 @@
 """A search on disk: Optuna's study in a journal that survives a kill, for one process and one search at a time."""
 
-import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -73,13 +72,6 @@ def importance(study: "Study") -> dict[str, float] | None:
     if len(values) < 2:
         return None
     return dict(get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)))
-
-
-def clear(folder: TuneFolder) -> None:
-    """Delete a search, so that another can begin."""
-    for part in (folder.config, folder.journal, folder.report, folder.best):
-        part.unlink(missing_ok=True)
-    shutil.rmtree(folder.trial(0).path.parent, ignore_errors=True)
 
 
 def require_same(folder: TuneFolder, asked: str) -> None:

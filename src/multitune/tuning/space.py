@@ -142,7 +142,7 @@ def applied(config: RunConfig, values: Mapping[str, float]) -> RunConfig:
     Raises:
         ConfigError: a value that no run may have.
     """
-    tree: dict[str, Any] = config.model_dump(mode="json")
+    tree: dict[str, Any] = config.model_dump()  # not as JSON, which has no passwords
     for field, value in values.items():
         if field.startswith(SHARES):
             tree["mixture"]["shares"][field.removeprefix(SHARES)] = rounded(value)

@@ -27,7 +27,7 @@ from multitune.training.job import train_run
 from multitune.training.plan import plan_adapters
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.progress import ValidationTrack
-from multitune.tuning.journal import clear, importance, open_study, require_optuna, require_same, sampler
+from multitune.tuning.journal import importance, open_study, require_optuna, require_same, sampler
 from multitune.tuning.space import Setting, applied, own_values, rounded, settings_of
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def tune(config: RunConfig, options: TuneOptions) -> TrialsReport:
         for note in prepared.notes:
             options.observe(NoteEvent(text=note))
         if options.overwrite:  # only now, when nothing of the user's can be wrong any more
-            clear(folder)
+            folder.clear()
         asked = [f"# {options.objective} on rows {_rows(prepared)}"]
         asked += [f"# {s.field}: {s.low:g} to {s.high:g}" for s in settings]
         require_same(folder, "\n".join([*asked, dump_config(config)]))

@@ -1,4 +1,4 @@
-"""The smaller files of a run (data, versions, selection), the report of `check`, and a run in one line."""
+"""The smaller files of a run (data, base, versions, selection), the report of `check`, and a run in one line."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -33,6 +33,20 @@ class DataRecord(Document):
     def upgrade(cls, version: int, value: dict[str, Any]) -> dict[str, Any]:
         """Older files held the sets alone."""
         return {"sets": value} if version == 0 else value
+
+
+class BaseRecord(Document):
+    """base.json: what the result of a run depends on besides its run file and its rows."""
+
+    REMEDY = "multitune train"
+
+    name: str
+    fingerprint: str  # of its weights
+    chat: str  # fingerprint of tokenizer, chat template and system text
+    # Folder of a finished adapter that one of this run stacks on -> SHA-256.
+    parents: dict[str, str] = Field(default_factory=dict[str, str])
+    device: str
+    dtype: str
 
 
 class Machine(Record):

@@ -1,0 +1,148 @@
+"""What the result of a run depends on: written down when it begins, and compared before a resumed one goes on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from multitune.config.load import dump_config, load_config
+from multitune.config.schema import RunConfig, SourceConfig
+from multitune.core.errors import AdapterError, RunFolderError
+from multitune.core.files import files_digest, write_text
+from multitune.core.results.run import BaseRecord, DataRecord, Versions
+from multitune.core.run_folder import RunFolder
+from multitune.core.versions import versions
+from multitune.model.backbone import Backbone
+from multitune.model.files import CONFIG, WEIGHTS
+from multitune.training.prepare import PreparedRun
+
+REMEDY = "Put it back, or start again with --overwrite"
+
+
+def write_origin(run: PreparedRun, backbone: Backbone, folder: RunFolder) -> None:
+    """Begin the folder of a run. The run file comes last: where it is, the rest is there too."""
+    versions().write(folder.versions)
+    run.data_record().write(folder.data)
+    _base_record(run, backbone).write(folder.base)
+    write_text(folder.config, dump_config(run.config))
+
+
+def require_new(folder: RunFolder) -> None:
+    """Refuse a folder that holds anything.
+
+    Raises:
+        RunFolderError: it does.
+    """
+    if not folder.is_empty:
+        raise RunFolderError(
+            f"{folder.path}: already holds a run. Go on with it (--resume), start over (--overwrite), or change `name`"
+        )
+
+
+def require_same(run: PreparedRun, folder: RunFolder) -> None:
+    """Compare a run with what its folder says that it began as: run file, rows, chat template, parent adapters.
+
+    Where things lie may have changed; what they hold may not.
+
+    Raises:
+        RunFolderError: the folder holds another run.
+    """
+    began = load_config(folder.require().config)
+    if _without_places(began) != _without_places(run.config):
+        raise RunFolderError(
+            f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
+            "Undo the change, or start again with --overwrite"
+        )
+    before, now = DataRecord.read(folder.data).sets, run.data_record().sets
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        raise RunFolderError(
+            f"{folder.data}: the rows of {changed[0]!r} changed since the run began. Put them back, or start again "
+            "with --overwrite"
+        )
+    if not folder.base.is_file():  # begun by a version that wrote none
+        if began.base != run.config.base:
+            raise RunFolderError(f"{folder.config}: this run was started with the base {began.base!r}. {REMEDY}")
+        return
+    base = BaseRecord.read(folder.base)
+    if base.chat != run.chat.fingerprint:
+        raise RunFolderError(
+            f"{folder.base}: the tokenizer or the chat template of {run.config.base!r} changed since the run began. "
+            f"{REMEDY}"
+        )
+    if sorted(base.parents.values()) != sorted(_parents(run).values()):
+        raise RunFolderError(f"{folder.base}: an adapter that the run stacks on changed since it began. {REMEDY}")
+
+
+def note_changes(run: PreparedRun, backbone: Backbone, folder: RunFolder) -> Iterator[str]:
+    """Compare the weights of the base as well, and say what else may move the last bits of the result.
+
+    The folder then holds where things lie now.
+
+    Raises:
+        RunFolderError: the run began on other weights.
+    """
+    if folder.base.is_file():
+        before, now = BaseRecord.read(folder.base), _base_record(run, backbone)
+        if before.fingerprint != now.fingerprint:
+            raise RunFolderError(
+                f"{folder.base}: the run began on other weights (fingerprint {before.fingerprint}) than the base "
+                f"{run.config.base!r} holds now (fingerprint {now.fingerprint}). {REMEDY}"
+            )
+        if (before.device, before.dtype) != (now.device, now.dtype):
+            yield (
+                f"began on {before.device} in {before.dtype}, goes on on {now.device} in {now.dtype}: the result may "
+                "differ in its last digits"
+            )
+    old, new = Versions.read(folder.versions).packages, versions().packages
+    moved = [f"{name} {old[name]} -> {new.get(name)}" for name in old if old[name] != new.get(name)]
+    if moved:
+        yield f"goes on with other versions ({', '.join(moved)}): the result may differ from that of one version"
+    note_places(run, folder)
+
+
+def note_places(run: PreparedRun, folder: RunFolder) -> None:
+    """Keep where things lie now, for a run that was moved."""
+    text = dump_config(run.config)
+    if folder.config.read_text("utf-8") != text:
+        write_text(folder.config, text)
+
+
+def _base_record(run: PreparedRun, backbone: Backbone) -> BaseRecord:
+    return BaseRecord(
+        name=run.config.base,
+        fingerprint=backbone.fingerprint,
+        chat=run.chat.fingerprint,
+        parents=_parents(run),
+        device=str(backbone.device),
+        dtype=str(backbone.dtype).removeprefix("torch."),
+    )
+
+
+def _parents(run: PreparedRun) -> dict[str, str]:
+    """Folder -> SHA-256 of each finished adapter that one of the run stacks on."""
+    own = {plan.spec.name for plan in run.plans}
+    folders = {plan.spec.parent for plan in run.plans if plan.spec.parent and plan.spec.parent not in own}
+    try:
+        return {folder: files_digest([Path(folder) / CONFIG, Path(folder) / WEIGHTS]) for folder in sorted(folders)}
+    except OSError as error:
+        raise AdapterError(f"{error.filename}: cannot be read ({error.strerror}); an adapter stacks on it") from error
+
+
+def _without_places(config: RunConfig) -> str:
+    """A run file without the fields that say where things lie, whose contents are compared by digest."""
+    nowhere = {"data": SourceConfig()}
+    sets = {
+        group: tuple(one.model_copy(update=nowhere) for one in getattr(config, group))
+        for group in ("tasks", "general", "retention")
+    }
+    adapters = config.adapters
+    if not isinstance(adapters, str):
+        names = {None, *(adapter.name for adapter in adapters if not isinstance(adapter, str)), "shared"}
+        adapters = tuple(
+            adapter
+            if isinstance(adapter, str) or adapter.stack_on in names
+            else adapter.model_copy(update={"stack_on": "a finished adapter"})
+            for adapter in adapters
+        )
+    return dump_config(
+        config.model_copy(update={"name": "run", "output": "", "base": "", "adapters": adapters, **sets})
+    )

@@ -1,0 +1,66 @@
+"""Whatever a name or a note holds, nothing but text reaches the terminal."""
+
+import io
+import json
+
+import pytest
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from multitune.cli.main import run
+from multitune.cli.output import echo, echo_json, open_console
+from multitune.core.errors import RunFolderError
+
+HOSTILE = "a\x1b]0;title\x07\x1b[2Jb\x9b31mc\x08\rd\u202ee"
+SHOWN = "a�]0;title��[2Jb�31mc��d�e"
+
+
+def test_no_text_of_a_console_acts_in_lines_tables_or_live_pictures() -> None:
+    file = io.StringIO()
+    console = open_console(file=file, force_terminal=True, color_system=None, width=200, legacy_windows=False)
+    console.print(Text(HOSTILE))
+    table = Table(HOSTILE)
+    table.add_row(Text(HOSTILE))
+    console.print(table)
+    with Live(Text(HOSTILE), console=console, auto_refresh=False) as live:
+        live.refresh()
+    printed = file.getvalue()
+    assert printed.count("a�]0;title�[2Jb�31m") >= 4  # rich itself leaves out BEL and backspace
+    for bad in ("\x1b]0", "\x07", "\x9b", "\x08", "\u202e", "\x1b[2Jb"):
+        assert bad not in printed
+
+
+def test_messages_and_json_hold_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    echo(f"first {HOSTILE}\nsecond")
+    echo_json({HOSTILE: "ü"})
+    first, rest = capsys.readouterr().out.split("\n", 1)
+    assert first == f"first {SHOWN}"
+    second, text = rest.split("\n", 1)
+    assert second == "second" and text.isprintable() is False and text.strip().isprintable()
+    assert json.loads(text) == {HOSTILE: "ü"}
+
+
+def test_errors_hold_no_control_characters(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise RunFolderError(f"{HOSTILE}: damaged")
+
+    monkeypatch.setattr("multitune.cli.main.app", fails)
+    with pytest.raises(SystemExit) as left:
+        run()
+    assert left.value.code == 2 and capsys.readouterr().err == f"multitune: {SHOWN}: damaged\n"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RecursionError("maximum recursion depth exceeded")])
+def test_running_out_of_memory_or_depth_is_no_traceback(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise error
+
+    monkeypatch.setattr("multitune.cli.main.app", fails)
+    with pytest.raises(SystemExit) as left:
+        run()
+    assert left.value.code == 1 and capsys.readouterr().err.count("\n") == 1
