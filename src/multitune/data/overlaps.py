@@ -19,7 +19,7 @@ HELD_OUT = SPLITS[1:]
 def without_held_out(sets: Sequence[TaskData], rule: OverlapRule) -> list[TaskData]:
     """The sets without the training rows that another of them holds out for validation or test.
 
-    A row is the same where its prompt is, or all its columns, or the text that its prompt shows of it.
+    A row is the same where its prompt is; or, if its prompt shows enough text of it, that text or all its columns.
 
     Args:
         sets: tasks and general sets of one run.
@@ -39,8 +39,10 @@ def _keys(data: TaskData, split: Split) -> np.ndarray:
     examples = data.examples[split]
     if not isinstance(examples, Examples):
         return np.zeros((0, 3), dtype=np.uint64)
-    texts = zip(examples.texts("prompt"), examples.texts("source"), strict=True)
-    rows = [(text_hash(text_key(prompt), 0), int(source[:16], 16), int(source[16:], 16)) for prompt, source in texts]
+    rows: list[tuple[int, int, int]] = []
+    for prompt, source in zip(examples.texts("prompt"), examples.texts("source"), strict=True):
+        shown = int(source[16:], 16)
+        rows.append((text_hash(text_key(prompt), 0), int(source[:16], 16) if shown else 0, shown))
     return np.array(rows, dtype=np.uint64).reshape(-1, 3)
 
 

@@ -123,9 +123,9 @@ def _text_warnings(item: TaskInput, rows: Sequence[Example], pairs: Counter[tupl
     if doubled := of - len(pairs):
         yield f"{doubled} of {of} training rows are copies of others"
     if task.config.kind == "generate":
-        told = [row for row in rows if len(row.answer) > 1 and text_key(row.answer) == text_key(row.prompt)]
-        if told:
-            yield f"{len(told)} answers repeat their prompt, such as that of row {told[0].id}"
+        repeats = [row for row in rows if len(row.answer) > 1 and text_key(row.answer) == text_key(row.prompt)]
+        if repeats:
+            yield f"{len(repeats)} answers repeat their prompt, such as that of row {repeats[0].id}"
     for part, texts in (("prompt", [row.prompt for row in rows]), ("answer", [row.answer for row in rows])):
         longest = max(map(len, texts))
         cut = sum(len(text) == longest for text in texts)
