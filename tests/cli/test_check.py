@@ -20,11 +20,12 @@ def report(run_file: Path) -> CheckReport:
     return check_run(load_config(run_file))
 
 
-def test_the_steps_are_those_that_training_takes(report: CheckReport, finished: Path) -> None:
+def test_the_steps_are_the_most_that_training_takes(report: CheckReport, finished: Path) -> None:
     events = [json.loads(line) for line in (finished / "events.jsonl").read_text("utf-8").splitlines()]
     steps = [event for event in events if event["kind"] == "step"]
     taken = {one.name: sum(one.name in e["adapters"] for e in steps) for one in report.adapters}
-    assert {one.name: one.steps for one in report.adapters} == taken
+    assert all(taken[one.name] <= one.steps for one in report.adapters)  # to convergence some end before
+    assert taken["shared"] == next(one.steps for one in report.adapters if one.name == "shared")
 
 
 def test_the_executed_tokens_are_about_those_of_training(report: CheckReport, finished: Path) -> None:

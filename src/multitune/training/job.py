@@ -268,10 +268,7 @@ def train_run(
                 notes += note_changes(run, bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
                 events.hold()
-                if not overwrite:
-                    require_new(folder)  # again: another process may have been here since the caller looked
-                folder.clear()
-                write_origin(run, bank.backbone, folder)
+                _begin(run, folder, bank.backbone, overwrite)
             _train(Job(run, folder, observe, bank, learners, events), checkpoint, notes)
         finally:
             bank.close()
@@ -279,6 +276,14 @@ def train_run(
     finally:
         if log is None:
             events.close()
+
+
+def _begin(run: PreparedRun, folder: RunFolder, backbone: Backbone, overwrite: bool) -> None:
+    """Clear the folder and write down what the run stands on."""
+    if not overwrite:
+        require_new(folder)  # again: another process may have been here since the caller looked
+    folder.clear()
+    write_origin(run, backbone, folder)
 
 
 def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> None:
