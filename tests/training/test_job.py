@@ -362,7 +362,9 @@ def test_an_adapter_whose_every_task_overfits_is_done_early(configure: Configure
         file = tmp_path / f"{task}.validation.jsonl"
         rows = [json.loads(line) for line in file.read_text().splitlines()]
         file.write_text("".join(json.dumps({**row, "said": "w77"}) + "\n" for row in rows))
-    config = configure(adapters="shared", train={"max_steps": 40, "patience": 1, "learning_rate": 0.02})
+    config = configure(
+        adapters="shared", train={"max_steps": 40, "patience": 1, "learning_rate": 0.02, "alone": "equal_passes"}
+    )
     events = train(config, tmp_path / "run")
     assert len([e for e in events if e["kind"] == "step"]) < 40
     assert events[-2]["kind"] == "note" and "stopped early" in events[-2]["text"]

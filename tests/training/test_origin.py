@@ -153,7 +153,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     events = train(configure(), tmp_path / "run", resume=True)
     require_equal(tmp_path / "straight", tmp_path / "run")
     notes = [event["text"] for event in events if event["kind"] == "note"]
-    assert len(notes) == 1 and "the run goes on from step 3" in notes[0]
+    assert len(notes) == 1 and "the run goes on from step 2" in notes[0]
     kinds = [event["kind"] for event in events if event["kind"] != "note"]
     assert kinds == [event["kind"] for event in straight]
 

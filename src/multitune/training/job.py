@@ -31,7 +31,7 @@ from multitune.training.choice import RowValues
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, Budget
-from multitune.training.origin import note_changes, note_places, require_new, require_same, write_origin
+from multitune.training.origin import begin, note_changes, note_places, require_same
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
@@ -268,7 +268,7 @@ def train_run(
                 notes += note_changes(run, bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
                 events.hold()
-                _begin(run, folder, bank.backbone, overwrite)
+                begin(run, bank.backbone, folder, overwrite)
             _train(Job(run, folder, observe, bank, learners, events), checkpoint, notes)
         finally:
             bank.close()
@@ -276,14 +276,6 @@ def train_run(
     finally:
         if log is None:
             events.close()
-
-
-def _begin(run: PreparedRun, folder: RunFolder, backbone: Backbone, overwrite: bool) -> None:
-    """Clear the folder and write down what the run stands on."""
-    if not overwrite:
-        require_new(folder)  # again: another process may have been here since the caller looked
-    folder.clear()
-    write_origin(run, backbone, folder)
 
 
 def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> None:

@@ -17,8 +17,15 @@ from multitune.training.prepare import PreparedRun
 REMEDY = "Put it back, or start again with --overwrite"
 
 
-def write_origin(run: PreparedRun, backbone: Backbone, folder: RunFolder) -> None:
-    """Begin the folder of a run. The run file comes last: where it is, the rest is there too."""
+def begin(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bool) -> None:
+    """Begin the folder of a run, which is locked. The run file comes last: where it is, the rest is there too.
+
+    Raises:
+        RunFolderError: it holds a run that is not to be overwritten, or something that is not ours.
+    """
+    if not overwrite:
+        require_new(folder)  # again: another process may have been here since the caller looked
+    folder.clear()
     versions().write(folder.versions)
     run.data_record().write(folder.data)
     _base_record(run, backbone).write(folder.base)
