@@ -28,7 +28,7 @@ INTENTS = (
     "terminate_account",
     "verify_my_identity",
 )
-MOST_WORDS = 45  # of a sentence of a loan agreement
+MOST_WORDS = 30  # of a sentence of a loan agreement
 
 
 def read(path: Path) -> list[Row]:
