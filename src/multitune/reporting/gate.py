@@ -1,4 +1,4 @@
-"""A new run against an old one on the same rows, for CI: is any task worse by more than its margin?
+"""A new run against an old one on the same rows, for CI, which asks whether any task is worse by more than its margin.
 
 A task is *no worse* where its whole interval lies above −margin. That it holds for all tasks at once needs no
 correction, since each must pass. A task is *worse* where its whole interval lies below −margin, at a level that is
