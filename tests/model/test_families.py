@@ -12,8 +12,8 @@ from multitune.inference.generate import GenerateOptions, generate
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank
-from multitune.model.targets import FUSED
 from multitune.model.files import load_adapter, save_adapter
+from multitune.model.targets import FUSED
 from tests.greedy import greedy_loop
 
 # PEFT asks transformers by a name on its way out.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-FILL = 4  # rows of an adapter come in multiples of this: fewer are multiplied by kernels that add in another order
+FILL = 8  # rows of an adapter come in multiples of this: fewer are multiplied by kernels that add in another order
 
 
 @dataclass(frozen=True, slots=True)
