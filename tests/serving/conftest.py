@@ -1,8 +1,14 @@
-"""An engine on the tiny base with two adapters, and one request to it at a time or many."""
+"""A served run in a process of its own; an engine on the tiny base with two adapters, and requests to it."""
 
+import os
 import queue
+import signal
+import subprocess
+import sys
 from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +19,11 @@ from multitune.model.bank import AdapterBank
 from multitune.serving.engine import Engine, EngineOptions
 from multitune.serving.requests import Delta, FinishReason, GenerationRequest
 from multitune.serving.sampling import SamplingOptions, TokenLogprob
+from tests.cli.conftest import finished, run_fields
 
+__all__ = ["finished", "run_fields"]
+
+EOS = 1
 GREEDY = SamplingOptions(temperature=0)
 
 
@@ -44,7 +54,8 @@ class Asked:
 
     @property
     def ids(self) -> list[int]:
-        return [one.token for one in self.tokens]
+        """Without the token that ends the answer."""
+        return [one.token for one in self.tokens if one.token != EOS]
 
 
 def asked(adapter: str, prompt: Sequence[int], max_tokens: int = 8, **how: Any) -> Asked:
@@ -68,3 +79,27 @@ def engine(bank: AdapterBank, chat: ChatFormat) -> Generator[Engine]:
     engine = Engine(bank, chat.tokenizer, chat.stop_ids, EngineOptions(cache_tokens=2048))
     yield engine
     engine.close()
+
+
+@contextmanager
+def serving(run: Path, *options: str) -> Generator[str]:
+    """The address of a run that another process serves."""
+    command = [sys.executable, "-m", "multitune.cli.main", "serve", str(run), "--port", "0", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    ) as server:
+        assert server.stdout and server.stderr
+        line = server.stdout.readline()
+        try:
+            assert line, server.stderr.read()
+            yield line.split(" at ")[1].split("/v1")[0]
+        finally:
+            server.send_signal(signal.SIGTERM)
+            _, errors = server.communicate(timeout=60)
+        assert (server.returncode, errors) == (0, "")
+
+
+@pytest.fixture(scope="session")
+def server(finished: Path) -> Generator[str]:
+    with serving(finished) as url:
+        yield url

@@ -134,8 +134,9 @@ def test_log_probabilities_of_prompt_and_answer_are_the_models_own(engine: Engin
 
 def test_a_full_queue_refuses_and_a_free_one_takes_again(bank: AdapterBank, chat: ChatFormat) -> None:
     options = EngineOptions(max_running=1, max_waiting=2, max_waiting_tokens=50, cache_tokens=512)
-    engine, gate = Engine(bank, chat.tokenizer, chat.stop_ids, options), threading.Event()
-    blocked = engine.run(gate.wait)
+    engine, begun, gate = Engine(bank, chat.tokenizer, chat.stop_ids, options), threading.Event(), threading.Event()
+    blocked = engine.run(lambda: (begun.set(), gate.wait()))
+    assert begun.wait(60)
     two = [asked("first", [5, 6, 7]), asked("second", [5, 6])]
     engine.submit([one.request for one in two])
     with pytest.raises(OverloadedError, match="2 requests wait"):

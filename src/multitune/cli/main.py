@@ -13,6 +13,7 @@ from multitune.cli.generate import generate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import hush, log_to_stderr, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
+from multitune.cli.serve import serve
 from multitune.cli.study import study
 from multitune.cli.tune import tune
 from multitune.core.errors import InputError, MultituneError
@@ -31,6 +32,7 @@ app = typer.Typer(
 app.add_typer(runs, name="runs")
 app.command(name="eval")(evaluate)
 app.command()(generate)
+app.command()(serve)
 app.command()(study)
 app.command()(tune)
 

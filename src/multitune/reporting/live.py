@@ -1,9 +1,7 @@
 """A run in the browser as it goes: a page, its events as a stream that can be taken up again, and its report."""
 
 import asyncio
-import ipaddress
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -11,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from jinja2 import Environment
 
-from multitune.core.errors import InputError, MissingExtraError
+from multitune.core.errors import MissingExtraError
 from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.core.text import printable
 from multitune.reporting.event_log import Entry, Follower, finite, unread
+from multitune.serving.listening import LOCAL, address, is_local, listen
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
 PAUSE = 0.25  # seconds between looks at the run folder
 KEEPALIVE = 15.0  # seconds of silence at most
-LOCAL = ("localhost", "127.0.0.1")
 HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 # The page runs its own script and nothing else, whatever a task's name or a note says.
 POLICY = (
@@ -142,37 +140,18 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
     except ImportError as error:
         raise _missing() from error
     state: list[uvicorn.Server] = []
-    hosts = LOCAL if _is_local(host) else ("*",)
+    hosts = LOCAL if is_local(host) else ("*",)
     app = create_app(path, hosts, lambda: bool(state) and state[0].should_exit)
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2, server_header=False
     )
     state.append(uvicorn.Server(config))
-    shown = f"[{host}]" if ":" in host else host
-    opened(f"http://{shown}:{listener.getsockname()[1]}/")
+    opened(f"{address(host, listener)}/")
     try:
         state[0].run(sockets=[listener])
     except KeyboardInterrupt:  # the way to end it
         return
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port)[0][0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"--host {host} --port {port}: cannot be listened on ({error}). Choose another port, or 0 for any that is "
-            "free"
-        ) from error
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return host == "localhost" or (ipaddress.ip_address(host).is_loopback and ":" not in host)
-    except ValueError:
-        return False
 
 
 def _missing() -> MissingExtraError:

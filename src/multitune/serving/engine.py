@@ -1,6 +1,7 @@
 """The engine: one thread owns the model, and requests join and leave the batch between its steps."""
 
 import logging
+import secrets
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -8,9 +9,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
-
 from multitune.core.errors import InputError
+from multitune.core.seeds import generator
 from multitune.inference.labels import not_finite
 from multitune.model.bank import AdapterBank
 from multitune.model.slot_cache import SCRATCH, SlotCache
@@ -103,8 +103,9 @@ class Engine:
             OverloadedError: too many requests, or too many tokens of prompts, wait already.
         """
         with self._wake:
-            if len(self._waiting) + requests > self.options.max_waiting:
-                raise OverloadedError(f"{len(self._waiting)} requests wait already. Try again later")
+            queued = len(self._waiting) + len(self._jobs)
+            if queued + requests > self.options.max_waiting:
+                raise OverloadedError(f"{queued} requests wait already. Try again later")
             waiting = sum(len(one.prompt) for one in self._waiting)
             if self._waiting and waiting + tokens > self.options.max_waiting_tokens:
                 raise OverloadedError(f"prompts of {waiting:,} tokens wait already. Try again later")
@@ -205,7 +206,8 @@ class Engine:
             self._waiting.remove(request)
             reading.update(keys)
             stream = TextStream(self._tokenizer, request.stop)
-            random = np.random.default_rng(request.sampling.seed)
+            seed = request.sampling.seed
+            random = generator(secrets.randbits(63) if seed is None else seed, "sampling")
             where, read = places(blocks, request.tokens), len(cached) * BLOCK
             self._running.append(Running(request, blocks, keys, where, stream, random, read))
             self._stats.prompt_tokens += len(request.prompt)
@@ -247,13 +249,13 @@ class Engine:
         """Choose the next token of a request and deliver it; the request may end with it."""
         options = one.request.sampling
         token = pick(logits, options, one.random)
-        if token in self._stop_ids:
-            self._finish(one, "stop", Delta(one.stream.finish()))
-            return
         one.tokens.append(token)
         self._stats.generation_tokens += 1
-        text = one.stream.push(token)
         chosen = logprobs_of(logits[None], [token], options.logprobs or 0)[0]
+        if token in self._stop_ids:
+            self._finish(one, "stop", Delta(one.stream.finish(), chosen))
+            return
+        text = one.stream.push(token)
         if one.stream.stopped:
             self._finish(one, "stop", Delta(text, chosen))
         elif len(one.tokens) == one.request.max_tokens:
