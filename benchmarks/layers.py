@@ -19,7 +19,8 @@ from multitune.config.load import load_config
 from multitune.core.records import PackRow
 from multitune.model.backbone import load_backbone, pick_dtype
 from multitune.model.bank import AdapterBank
-from multitune.model.lora import LoraLinear, LowRank, Routes
+from multitune.model.lora import LoraLinear, Routes
+from multitune.model.low_rank import LowRank
 from multitune.training.loss import pack_loss
 from multitune.training.prepare import prepare_run
 

@@ -11,8 +11,9 @@ from multitune.core.records import Segments
 from multitune.inference.generate import GenerateOptions, generate
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import Backbone
-from multitune.model.bank import FUSED, AdapterBank
+from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, save_adapter
+from multitune.model.targets import FUSED
 from multitune.tasks.output_parsing import free_text
 from tests.greedy import greedy_loop
 

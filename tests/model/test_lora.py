@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from multitune.core.errors import ModelError
-from multitune.model.lora import LoraLinear, LowRank, Routes, replace_layers
+from multitune.model.lora import LoraLinear, Routes, replace_layers
+from multitune.model.low_rank import LowRank
 
 INPUTS, OUTPUTS, RANK = 6, 5, 2
 SLICES = ((0, 0, 4), (2, 6, 9))  # tokens 4, 5 and 9 belong to no adapter

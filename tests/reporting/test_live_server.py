@@ -18,8 +18,8 @@ import pytest
 import uvicorn
 
 from multitune.core.errors import InputError, MissingExtraError, RunFolderError
-from multitune.reporting.listening import LOCAL, is_known, names_of, protocol
 from multitune.reporting.live import create_app, serve
+from multitune.serving.listening import LOCAL, is_known, names_of, protocol
 
 PATIENCE = 60.0  # seconds until a stream that says nothing fails a test
 HOSTILE = "</script><script>alert(1)</script>&\"'"

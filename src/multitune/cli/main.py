@@ -15,6 +15,7 @@ from multitune.cli.generate import generate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
+from multitune.cli.serve import serve
 from multitune.cli.study import study
 from multitune.cli.tune import tune
 from multitune.core.errors import InputError, MultituneError
@@ -36,6 +37,7 @@ app.command()(export)
 app.command()(verify)
 app.command()(gate)
 app.command()(generate)
+app.command()(serve)
 app.command()(study)
 app.command()(tune)
 

@@ -94,9 +94,9 @@ class Answerer:
             RouterError: `auto`, and the run has neither a router nor one adapter of all its tasks.
             MultituneError: a prompt does not fit into memory, or outputs are not finite.
         """
-        messages = [_checked(one) for one in conversations]
+        messages = [checked_conversation(one) for one in conversations]
         if adapter == AUTO and not self._folder.routing_versions:
-            adapter = self._of_all_tasks()
+            adapter = self.adapter_of_all_tasks()
         routes: list[Decision | None] = [None] * len(messages)
         if adapter == AUTO:
             routes = [*self.route(["\n\n".join(m["content"] for m in one if m["role"] == "user") for one in messages])]
@@ -104,7 +104,7 @@ class Answerer:
         texts = [""] * len(messages)
         for name in dict.fromkeys(adapters):
             mine = [at for at, one in enumerate(adapters) if one == name]
-            model = self._model(name, self._chat(name))
+            model = self.model(name, self.chat_of(name))
             prompts = self._readable(model.chat.encode_conversations([messages[at] for at in mine]))
             for at, text in zip(mine, model.answer(prompts, max_new_tokens), strict=True):
                 texts[at] = text
@@ -122,12 +122,12 @@ class Answerer:
         Raises:
             InputError: no such task or adapter, or a row that lacks a column.
         """
-        if task not in self._tasks:
-            raise InputError(f"{self._folder.path}: no task {task!r}. {suggest(task, self._tasks)}")
-        asked = self._tasks[task]
+        if task not in self.tasks:
+            raise InputError(f"{self._folder.path}: no task {task!r}. {suggest(task, self.tasks)}")
+        asked = self.tasks[task]
         shipped = shipped_adapters(self._folder, self.config)
         name = shipped.get(task, task) if adapter == AUTO else adapter
-        model = self._model(name, self._chat(task))
+        model = self.model(name, self.chat_of(task))
         prompts = self._readable(model.chat.encode_prompts(asked.prompts(rows)))
         if asked.config.kind == "classify":
             texts = model.pick(prompts, asked.labels)
@@ -146,7 +146,7 @@ class Answerer:
             raise InputError(f"a prompt has {longest:,} tokens, and {self.config.base} reads {most:,}. Shorten it")
         return prompts
 
-    def _chat(self, joined: str) -> ChatFormat:
+    def chat_of(self, joined: str) -> ChatFormat:
         """How prompts are read; a task that joined, and its adapter, may have a system text of their own."""
         if joined not in self._folder.joined:
             return self.chat
@@ -155,8 +155,12 @@ class Answerer:
             self._chats[joined] = ChatFormat(self.chat.tokenizer, config.system, config.control_tokens)
         return self._chats[joined]
 
-    def _model(self, name: str, chat: ChatFormat) -> LocalModel:
-        """An adapter, or the base, which reads prompts in some format."""
+    def model(self, name: str, chat: ChatFormat) -> LocalModel:
+        """An adapter, or the base, which reads prompts in some format; loaded when it is first asked for.
+
+        Raises:
+            InputError: no such adapter.
+        """
         if name == BASE or name in self.bank.names:
             return LocalModel(self.bank, name, chat, self.config)
         paths = self._folder.adapters
@@ -170,7 +174,12 @@ class Answerer:
             self._tuned[name] = AdapterBank(load_backbone(tuned, self.config.device, self.config.dtype))
         return LocalModel(self._tuned[name], BASE, chat, self.config)
 
-    def _of_all_tasks(self) -> str:
+    def adapter_of_all_tasks(self) -> str:
+        """The adapter that every task ships with.
+
+        Raises:
+            RouterError: there are several.
+        """
         names = set(shipped_adapters(self._folder, self.config).values())
         if len(names) == 1:
             return names.pop()
@@ -190,7 +199,7 @@ class Answerer:
         return load_router(self._folder.routing_versions[-1], features.key), features
 
     @cached_property
-    def _tasks(self) -> dict[str, Task]:
+    def tasks(self) -> dict[str, Task]:
         """The tasks of the run and those that joined, with the labels of their data."""
         found: dict[str, Task] = {}
         for folder in (self._folder, *(self._folder.added(task) for task in self._folder.joined)):
@@ -201,7 +210,7 @@ class Answerer:
         return found
 
 
-def _checked(conversation: Conversation) -> Sequence[Message]:
+def checked_conversation(conversation: Conversation) -> Sequence[Message]:
     """A conversation as messages.
 
     Raises:

@@ -80,17 +80,23 @@ class TrieAttention:
         return cls(tuple(_stacked(chunks, device) for chunks in alike.values()), batch_invariant=True)
 
     @classmethod
-    def behind(cls, paths: Sequence[np.ndarray], device: torch.device) -> "TrieAttention":
-        """Query i is the last token of path i, whose tokens lie anywhere among the keys; sums as by `by_path`.
+    def behind(cls, paths: Sequence[np.ndarray], new: Sequence[int], device: torch.device) -> "TrieAttention":
+        """Queries are the last tokens of each path, whose tokens lie anywhere among the keys; sums as by `by_path`.
 
         Args:
             paths: int64 (token,) places of a row's tokens among all keys, each.
+            new: how many of the last tokens of each path are queries; those of one path stand side by side.
             device: where the model computes.
         """
-        alike: dict[int, list[_Chunk]] = {}
-        for query, path in enumerate(paths):
-            chunk = _path_chunk(np.array([query]), np.array([len(path) - 1]), path)
-            alike.setdefault(chunk.distance.shape[1], []).append(chunk)
+        alike: dict[tuple[int, int], list[_Chunk]] = {}
+        first = 0
+        for path, count in zip(paths, new, strict=True):
+            depths = np.arange(len(path) - count, len(path))
+            queries, first = np.arange(first, first + count), first + count
+            for block in range(int(depths[0]) // BLOCK, int(depths[-1]) // BLOCK + 1):
+                inside = slice(*np.searchsorted(depths, (block * BLOCK, (block + 1) * BLOCK)))
+                chunk = _path_chunk(queries[inside], depths[inside], path)
+                alike.setdefault((len(chunk.queries), chunk.distance.shape[1]), []).append(chunk)
         return cls(tuple(_stacked(chunks, device) for chunks in alike.values()), batch_invariant=True)
 
     @classmethod

@@ -103,16 +103,24 @@ class Backbone:
         return self._row_logits(pack, np.arange(len(pack)))[torch.from_numpy(nodes).to(self.device)], picked
 
     def follow(self, tokens: Sequence[int], paths: Sequence[np.ndarray], cache: Any) -> torch.Tensor:
-        """Logits behind one more token of each row, (row, vocab); a row's are the same in any batch.
+        """Logits behind one more token of each row, (row, vocab); see `extend`."""
+        return self.extend([np.array([token]) for token in tokens], paths, cache, np.arange(len(paths)))
+
+    def extend(
+        self, tokens: Sequence[np.ndarray], paths: Sequence[np.ndarray], cache: Any, nodes: np.ndarray
+    ) -> torch.Tensor:
+        """Logits behind more tokens of each row, (node, vocab); a row's are the same in any batch.
 
         Args:
-            tokens: one of each row; their keys and values are appended to `cache` in this order.
-            paths: int64 (token,) where all tokens of a row lie in `cache` then, the new one last.
-            cache: as `read` has left it.
+            tokens: the new ones of each row; their keys and values go to `cache` in this order.
+            paths: int64 (token,) where all tokens of a row lie in `cache` then, the new ones last.
+            cache: as `read` has left it, or a SlotCache.
+            nodes: int64 (node,) which of the new tokens, one row behind the other, to give logits of.
         """
-        position = np.array([len(path) - 1 for path in paths])
-        plan = attention.TrieAttention.behind(paths, self.device)
-        return self._trie_logits(np.array(tokens), position, plan, cache, np.arange(len(paths)))
+        new = [len(row) for row in tokens]
+        position = np.concatenate([np.arange(len(path))[-n:] for path, n in zip(paths, new, strict=True)])
+        plan = attention.TrieAttention.behind(paths, new, self.device)
+        return self._trie_logits(np.concatenate(tokens), position, plan, cache, nodes)
 
     def _trie_logits(
         self,

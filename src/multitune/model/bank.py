@@ -9,19 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from multitune.core.bases import BASE
 from multitune.core.errors import AdapterError, ModelError, suggest
 from multitune.core.seeds import generator
 from multitune.model.backbone import Backbone
-from multitune.model.lora import LoraLinear, LowRank, replace_layers
+from multitune.model.lora import LoraLinear, replace_layers
+from multitune.model.low_rank import LowRank, MixedRows
+from multitune.model.targets import linear_layers, select_targets
 
+RESIDENT = 8  # adapters that mixed batches keep at hand: to lay others side by side costs a copy of them
 BASE_NUMBER = -1  # by which packs name the base: no layer has a pair of this number
-
-# With fast kernels these read the weights of out_proj and dt_proj past the layer, so that an adapter there could do
-# nothing. Without the kernels both layers work, so no probe would find them; PEFT refuses the same model types.
-FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +105,7 @@ class AdapterBank:
         self._adapters: dict[str, Adapter] = {}
         self._numbers: dict[str, int] = {}
         self._recomputed: list[Any] = []  # layers that keep no activations
+        self._resident: tuple[int, ...] = ()  # adapters whose pairs lie side by side for mixed batches
 
     def close(self) -> None:
         """Take all adapters out and leave the backbone as it was before the bank; the bank is of no more use."""
@@ -296,6 +295,27 @@ class AdapterBank:
             yield
 
     @contextmanager
+    def mix(self, owners: Sequence[str]) -> Generator[None]:
+        """Within the block each row of the batch is answered by its own adapter, or by the base; no gradients.
+
+        Rows should come in multiples of 16, so that a row's bits are those that it has alone.
+        """
+        numbers = [self.number(name) for name in owners]
+        wanted = set(numbers) - {BASE_NUMBER}
+        if not wanted or (set(numbers) == wanted and len(wanted) == 1):  # one answers all
+            with self.use(owners[0]):
+                yield
+            return
+        if not wanted <= set(self._resident) or len(self._resident) > max(RESIDENT, 2 * len(wanted)):
+            others = [n for n in self._resident if n not in wanted and n in self._numbers.values()]
+            self._resident = (*sorted(wanted), *others[: max(0, RESIDENT - len(wanted))])
+        self._routes.mixed = MixedRows.of(self._resident, numbers, self.backbone.device)
+        try:
+            yield
+        finally:
+            self._routes.mixed = None
+
+    @contextmanager
     def use(self, name: str) -> Generator[Any]:
         """Within the block, the model (yielded) answers as one adapter, or as the base."""
         slices = () if name == BASE else ((self.number(name), 0, 1),)
@@ -306,40 +326,3 @@ class AdapterBank:
 def _pairs_of(parts: Sequence[Adapter], module: str) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
     """A, B and scale of each adapter that acts on a layer."""
     return [(*slot.views(part.weights), slot.scale) for part in parts for slot in part.slots if slot.module == module]
-
-
-def linear_layers(model: Any) -> dict[str, nn.Linear]:
-    """Every plain linear layer that an adapter can act on, by its name in the model."""
-    head = model.get_output_embeddings()
-    unread = ("out_proj", "dt_proj") if model.config.model_type in FUSED else ()
-    return {
-        name: module
-        for name, module in model.named_modules()
-        if type(module) is nn.Linear and module is not head and not name.endswith(unread)
-    }
-
-
-def select_targets(linears: Mapping[str, nn.Linear], targets: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of the layers that `targets` means: all, attention, or endings of names.
-
-    Raises:
-        ModelError: nothing matches; the message lists the endings there are.
-    """
-    endings = sorted({name.rpartition(".")[2] for name in linears})
-    if not linears:
-        raise ModelError(
-            "lora: this base has no plain linear layers to adapt (GPT-2 writes its own kind). "
-            "Give another base, or train the whole model with `method: full`"
-        )
-    if targets == "all":
-        return tuple(linears)
-    if targets == "attention":
-        chosen = tuple(name for name in linears if ".self_attn." in name or ".attn." in name or ".attention." in name)
-    else:
-        unknown = [t for t in targets if not any(n == t or n.endswith("." + t) for n in linears)]
-        if unknown:
-            raise ModelError(f"lora.targets: no linear layer is called {unknown[0]!r}. {suggest(unknown[0], endings)}")
-        chosen = tuple(n for n in linears if any(n == t or n.endswith("." + t) for t in targets))
-    if not chosen:
-        raise ModelError(f"lora.targets is {targets!r}, but no layer of this base matches. All: {', '.join(endings)}")
-    return chosen

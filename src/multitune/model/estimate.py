@@ -13,8 +13,8 @@ from multitune.core.errors import ModelError
 from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
 from multitune.model.backbone import ALIGN, Device, Dtype, pick_device, pick_dtype
-from multitune.model.bank import linear_layers, select_targets
 from multitune.model.gguf import base_config, no_config
+from multitune.model.targets import linear_layers, select_targets
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
 ACTIVATION_COPIES = 2.0  # what is held per token, over the inputs and outputs of all linear layers

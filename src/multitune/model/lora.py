@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from multitune.core.errors import ModelError
+from multitune.model.low_rank import LowRank, MixedRows, Stacks
 
 MANY = 3  # from so many adapters in a pack on, one batched product beats one product each
 BLOCK = 32  # tokens; smaller blocks waste more than they save
@@ -28,6 +29,7 @@ class Routes:
 
     slices: tuple[tuple[int, int, int], ...] = ()  # (adapter, first unit, past the last unit)
     total: int = 1
+    mixed: MixedRows | None = None  # instead of slices: few rows of many adapters, for which no gradient is asked
 
     @contextmanager
     def over(self, slices: tuple[tuple[int, int, int], ...], total: int) -> Generator[None]:
@@ -47,17 +49,6 @@ class Routes:
         slices = [(s[0], int(first), int(last)) for s, (first, last) in zip(self.slices, bounds, strict=True)]
         with self.over(tuple(slices), len(starts)):
             yield
-
-
-@dataclass(frozen=True, slots=True)
-class LowRank:
-    """One adapter's pair in one layer: y += scale * (x Aᵀ) Bᵀ. Gradients are added into `grad_a` and `grad_b`."""
-
-    a: torch.Tensor  # (rank, in) compute type
-    b: torch.Tensor  # (out, rank) compute type
-    scale: float
-    grad_a: torch.Tensor | None = None  # (rank, in) float32; None for an adapter that is not trained
-    grad_b: torch.Tensor | None = None  # (out, rank) float32
 
 
 @dataclass(slots=True)
@@ -83,9 +74,14 @@ class LoraLinear(nn.Module):
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.pairs: dict[int, tuple[LowRank, ...]] = {}  # an adapter's own, behind its parents'
         self._routes = routes
+        self._stacks: Stacks | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…, in) to (…, out)."""
+        if (mixed := self._routes.mixed) is not None:
+            out = F.linear(x, self.weight, self.bias)
+            self._stacked(mixed.adapters).add_to(out.view(-1, self.out_features), x.view(-1, self.in_features), mixed)
+            return out
         tokens = x.numel() // self.in_features
         routes = self._active(tokens)
         if not routes:
@@ -98,6 +94,13 @@ class LoraLinear(nn.Module):
             blocks = _Blocks([[route.pair for route in stack] for stack in stacks], counts)
             return _BlockedLinear.apply(x, self.weight, self.bias, blocks)  # pyright: ignore[reportReturnType]
         return _RoutedLinear.apply(x, self.weight, self.bias, routes)  # pyright: ignore[reportReturnType]
+
+    def _stacked(self, adapters: tuple[int, ...]) -> Stacks:
+        """The pairs of some adapters as batched products read them, kept from step to step."""
+        stacks = tuple(self.pairs.get(adapter, ()) for adapter in adapters)
+        if self._stacks is None or not self._stacks.is_of(stacks):
+            self._stacks = Stacks.of(stacks)
+        return self._stacks
 
     def _active(self, tokens: int) -> list[_Route]:
         unit, rest = divmod(tokens, self._routes.total)

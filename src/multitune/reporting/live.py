@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from jinja2 import Environment
 
-from multitune.core.errors import InputError, MissingExtraError
+from multitune.core.errors import MissingExtraError
 from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.core.text import printable
 from multitune.reporting.event_log import Entry, Follower, finite, unread
-from multitune.reporting.listening import KnownHosts, names_of, protocol
+from multitune.serving.listening import KnownHosts, address, listen, names_of, protocol
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -143,7 +142,7 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
         raise _missing() from error
     state: list[uvicorn.Server] = []
     app = create_app(path, names_of(host), lambda: bool(state) and state[0].should_exit)
-    listener = _listen(host, port)
+    listener = listen(host, port)
     config = uvicorn.Config(
         app,
         http=protocol(),
@@ -154,23 +153,11 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
         server_header=False,
     )
     state.append(uvicorn.Server(config))
-    shown = f"[{host}]" if ":" in host else host
-    opened(f"http://{shown}:{listener.getsockname()[1]}/")
+    opened(f"{address(host, listener)}/")
     try:
         state[0].run(sockets=[listener])
     except KeyboardInterrupt:  # the way to end it
         return
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port)[0][0]
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        raise InputError(
-            f"--host {host} --port {port}: cannot be listened on ({error}). Choose another port, or 0 for any that is "
-            "free"
-        ) from error
 
 
 def _missing() -> MissingExtraError:

@@ -1,4 +1,4 @@
-"""What a server of ours asks of those who connect: a name that is its own, and a whole request in good time."""
+"""Where a server of ours listens, and what it asks of those who connect: its own name, a whole request in time."""
 
 import asyncio
 import ipaddress
@@ -7,11 +7,35 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from multitune.core.errors import InputError
+
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 REQUEST_WITHIN = 10.0  # seconds from the start of a connection, or the end of an answer, to a whole request
 LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any that is free.
+
+    Raises:
+        InputError: it cannot be had.
+    """
+    try:
+        family = socket.getaddrinfo(host, port)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        raise InputError(
+            f"--host {host} --port {port}: cannot be listened on ({error}). Choose another port, or 0 for any that is "
+            "free"
+        ) from error
+
+
+def address(host: str, listener: socket.socket) -> str:
+    """The address of a socket as a browser wants it."""
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{listener.getsockname()[1]}"
 
 
 def names_of(host: str) -> tuple[str, ...]:

@@ -1,0 +1,30 @@
+"""`serve`: a finished run behind the OpenAI API."""
+
+from typing import Annotated
+
+import typer
+
+from multitune.cli.options import Run as RunPath
+from multitune.cli.output import hush
+
+
+def serve(
+    run: RunPath,
+    host: Annotated[str, typer.Option(help="Address; the default answers this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
+    max_running: Annotated[int, typer.Option(min=1, help="Requests that are generated side by side.")] = 64,
+    max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; others are told to retry.")] = 256,
+    cache_tokens: Annotated[int, typer.Option(min=256, help="Tokens of the key-value store.")] = 16384,
+) -> None:
+    """Serve a run's base with all its adapters by the OpenAI API; the router picks the adapter of each request."""
+    hush()
+    from multitune.serving.engine import EngineOptions
+    from multitune.serving.server import ServeOptions
+    from multitune.serving.server import serve as serve_run
+
+    engine = EngineOptions(max_running=max_running, max_waiting=max_waiting, cache_tokens=cache_tokens)
+
+    def opened(url: str) -> None:
+        typer.echo(f"{run} at {url}/v1 (Ctrl-C ends)")
+
+    serve_run(run, ServeOptions(host, port, engine), opened)

@@ -1,0 +1,205 @@
+"""One call of the API, from its body to its answers: routed, tokenised, generated or chosen by likelihood."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from multitune.core.errors import InputError, MultituneError
+from multitune.data.tokenizer import ChatFormat
+from multitune.deployment.answering import AUTO, checked_conversation
+from multitune.inference.predict import LONGEST_ANSWER
+from multitune.serving.protocol import ChatRequest, CompletionRequest, Decision, Generation, Usage
+from multitune.serving.requests import Delta, GenerationRequest
+from multitune.serving.responses import Collected
+from multitune.serving.sampling import SamplingOptions
+from multitune.serving.served_run import Route, ServedRun
+from multitune.serving.tickets import Ticket
+
+
+class EngineFailedError(MultituneError):
+    """A request failed inside the engine; the message says why."""
+
+
+@dataclass(slots=True)
+class Call:
+    """A request of a client with everything that its answer needs."""
+
+    served: ServedRun
+    body: ChatRequest | CompletionRequest
+    route: Route
+    chat: ChatFormat
+    prompts: list[np.ndarray]  # int32 (prompt_token,) each
+    decision: Decision
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the prompt is part of the answer."""
+        return isinstance(self.body, CompletionRequest) and self.body.echo
+
+    @property
+    def alternatives(self) -> int | None:
+        """How many to report for each token; None reports nothing."""
+        return self.body.alternatives if isinstance(self.body, ChatRequest) else self.body.logprobs
+
+    @property
+    def answers(self) -> int:
+        """How many answers it has."""
+        return len(self.prompts) * self.body.n
+
+    @property
+    def texts(self) -> Sequence[str] | None:
+        """Texts of which the answer is one: those that the request lists, or the labels of its task."""
+        if self.body.choices:
+            return self.body.choices
+        return self.served.tasks[str(self.route.task)].labels if self.body.multitune.labels else None
+
+    def usage(self, answers: Sequence[Collected]) -> Usage:
+        """Tokens of all prompts and answers."""
+        prompts, generated = sum(map(len, self.prompts)), sum(one.generated for one in answers)
+        return Usage(prompt_tokens=prompts, completion_tokens=generated, total_tokens=prompts + generated)
+
+    async def deltas(self) -> AsyncGenerator[tuple[int, Delta]]:
+        """What the engine brings, by the number of the answer.
+
+        Raises:
+            InputError, OverloadedError: the engine does not take the request.
+            EngineFailedError: it failed there.
+        """
+        ticket = Ticket(self.served.engine)
+        for place, prompt in enumerate(self.prompts):
+            for number in range(self.body.n):
+                index = place * self.body.n + number
+                ticket.requests.append(self._request(prompt, number, ticket, index))
+        async with aclosing(ticket.deltas()) as deltas:
+            async for index, delta in deltas:
+                if delta.finish in ("error", "cancelled"):
+                    raise EngineFailedError(delta.error or "the server ends")
+                yield index, delta
+
+    def _request(self, prompt: np.ndarray, number: int, ticket: Ticket, index: int) -> GenerationRequest:
+        body = self.body
+        seed = None if body.seed is None else body.seed + number
+        sampling = SamplingOptions(body.temperature, body.top_p, seed, self.alternatives)
+        return GenerationRequest(
+            self.route.adapter,
+            prompt,
+            self._max_tokens(prompt),
+            ticket.deliver_to(index),
+            sampling,
+            stop=body.stops,
+            prompt_logprobs=self.alternatives if self.echoes else None,
+        )
+
+    def _max_tokens(self, prompt: np.ndarray) -> int:
+        """The length that is asked for, or the task's own as far as there is room."""
+        asked = self.body.max_tokens
+        if isinstance(self.body, ChatRequest):
+            asked = self.body.max_completion_tokens or asked
+        if asked is not None:
+            return asked
+        task = self.served.tasks.get(self.route.task or "")
+        usual = (task.config.max_new_tokens if task else None) or LONGEST_ANSWER
+        return max(1, min(usual, self.served.engine.longest - len(prompt)))
+
+    async def choose(self) -> Collected:
+        """The likeliest of the texts, whose probabilities then stand in the decision."""
+        texts, prompt = list(self.texts or ()), self.prompts[0]
+        longest = self.served.engine.longest
+        if len(prompt) >= longest:
+            raise InputError(
+                f"this model's maximum context length is {longest:,} tokens, and the prompt has {len(prompt):,}"
+            )
+        served, adapter = self.served, self.route.adapter
+        job = served.engine.run(lambda: served.score_labels(adapter, prompt, texts, self.chat))
+        found = await asyncio.wrap_future(job)
+        self.decision = Decision.of(self.route, tuple(found))
+        return Collected(found[0].label, generated=len(self.chat.answer_ids(found[0].label)), finish="stop")
+
+
+@dataclass(slots=True)
+class Reception:
+    """Makes calls of requests. Routing and tokenising have a thread of their own, beside the engine's."""
+
+    served: ServedRun
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "multitune-tokenizer"))
+
+    async def chat(self, body: ChatRequest) -> Call:
+        """A chat that is to be answered.
+
+        Raises:
+            InputError: no such model, or no chat that an answer could follow.
+            OverloadedError: the queue is full; nothing was tokenised.
+        """
+        self.served.engine.require_room(body.n)
+        messages = checked_conversation([message.plain() for message in body.messages])
+        route = await self._route(body, "\n\n".join(m["content"] for m in messages if m["role"] == "user"))
+        chat = self.served.chat_of(route)
+        return await self._call(body, route, chat, lambda: chat.encode_conversations([messages]))
+
+    async def completion(self, body: CompletionRequest) -> Call:
+        """Prompts that are to be gone on with.
+
+        Raises:
+            InputError, OverloadedError: as `chat`; or a prompt without a token.
+        """
+        self.served.engine.require_room(body.n * len(body.prompts))
+        first = body.prompts[0] if body.prompts else ""
+        if body.model == AUTO and len(body.prompts) > 1:
+            raise InputError("model: auto finds the adapter of one prompt at a time. Name a task, or send one prompt")
+        tokenizer = self.served.chat.tokenizer
+        route = await self._route(body, first if isinstance(first, str) else str(tokenizer.decode(first)))
+        chat = self.served.chat_of(route)
+        return await self._call(body, route, chat, lambda: [self._tokens(prompt) for prompt in body.prompts])
+
+    async def _route(self, body: Generation, text: str) -> Route:
+        route = self.served.named(body.model)
+        if route is None and self.served.routes_on_engine:
+            route = await asyncio.wrap_future(self.served.engine.run(lambda: self.served.route(text)))
+        elif route is None:
+            route = await asyncio.get_running_loop().run_in_executor(self._thread, self.served.route, text)
+        if body.multitune.labels:
+            task = self.served.tasks.get(route.task or "")
+            if task is None or task.config.kind != "classify":
+                raise InputError("multitune.labels: no task of kind classify is asked. Name one as the model")
+        return route
+
+    async def _call(
+        self,
+        body: ChatRequest | CompletionRequest,
+        route: Route,
+        chat: ChatFormat,
+        tokenise: Callable[[], list[np.ndarray]],
+    ) -> Call:
+        prompts = await asyncio.get_running_loop().run_in_executor(self._thread, tokenise)
+        if not prompts or not all(map(len, prompts)):
+            raise InputError("prompt: it holds no token. Give a text that is not empty")
+        call = Call(self.served, body, route, chat, prompts, Decision.of(route))
+        if call.texts is not None and len(prompts) > 1:
+            raise InputError("prompt: a choice is made for one prompt at a time. Send each in a request of its own")
+        return call
+
+    def _tokens(self, prompt: str | list[int]) -> np.ndarray:
+        """A prompt's tokens.
+
+        Raises:
+            InputError: one is none of the vocabulary.
+        """
+        tokenizer = self.served.chat.tokenizer
+        if isinstance(prompt, str):
+            return np.array(tokenizer(prompt, verbose=False)["input_ids"], dtype=np.int32)
+        wrong = [token for token in prompt if not 0 <= token < len(tokenizer)]
+        if wrong:
+            raise InputError(f"prompt: {wrong[0]} is no token of this model, which has {len(tokenizer):,}")
+        return np.array(prompt, dtype=np.int32)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(cancel_futures=True)

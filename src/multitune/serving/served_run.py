@@ -1,0 +1,173 @@
+"""A run as it is served: the names that requests may give, the adapter each of them means, and the tasks' labels."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from multitune.core.bases import BASE
+from multitune.core.errors import InputError, MultituneError, suggest
+from multitune.core.results.base import Record
+from multitune.core.run_folder import RunFolder
+from multitune.data.tokenizer import ChatFormat
+from multitune.deployment.answering import AUTO, Answerer
+from multitune.evaluation.subjects import shipped_adapters
+from multitune.inference.labels import score_labels
+from multitune.serving.engine import Engine, EngineOptions
+from multitune.tasks.task import Task
+
+_log = logging.getLogger(__name__)
+NAMED = "named"  # the reason of a route that the request asked for
+NO_ROUTER = "router-unavailable"  # of one to the base because no route could be found
+TASK_PREFIX, ADAPTER_PREFIX = "task:", "adapter:"  # before a name that both a task and an adapter have
+
+
+class Route(Record):
+    """Which adapter answers a request, and why."""
+
+    task: str | None  # the one it ships for, or the likeliest; None where the request named an adapter
+    adapter: str  # or `base`
+    probability: float | None = None  # where the router chose
+    reason: str  # named, routed, unsure, out-of-distribution or router-unavailable
+
+
+class LabelProbability(Record):
+    """How likely a label is among those that were asked for; an upper bound where `exact` is false."""
+
+    label: str
+    probability: float
+    exact: bool
+
+
+class UnknownModelError(InputError):
+    """A request names no task and no adapter of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelName:
+    """A name that a request may give as its model."""
+
+    name: str
+    root: str  # what it stands for: an adapter's folder, or the base
+    parent: str | None  # the base, for an adapter
+
+
+class ServedRun:
+    """A run's base in an engine, with its adapters and its router."""
+
+    def __init__(self, folder: RunFolder, options: EngineOptions) -> None:
+        """Load the base and all adapters; the engine starts.
+
+        Raises:
+            InputError: the run trained whole models, or its base cannot be served.
+        """
+        self.folder = folder.require()
+        self._answerer = Answerer(folder)
+        self.config = self._answerer.config
+        if self.config.method != "lora":
+            raise InputError(
+                f"{folder.path}: its models were trained as a whole (method: {self.config.method}), and the server "
+                "holds one base with adapters. Serve one of them from its folder with vLLM"
+            )
+        for name in self.folder.adapters:
+            self._answerer.model(name, self._answerer.chat)
+        chat = self._answerer.chat
+        self.engine = Engine(self._answerer.bank, chat.tokenizer, chat.stop_ids, options)
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How the base reads text."""
+        return self._answerer.chat
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The tasks of the run, and those that joined."""
+        return self._answerer.tasks
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names of the adapters."""
+        return list(self.folder.adapters)
+
+    @property
+    def models(self) -> list[ModelName]:
+        """All names that a request may give: auto, the base, tasks and adapters."""
+        base = self.config.base
+        shipped = shipped_adapters(self.folder, self.config)
+        paths = {name: str(path) for name, path in self.folder.adapters.items()} | {BASE: base}
+        names = [ModelName(AUTO, base, None), ModelName(BASE, base, None)]
+        names += [ModelName(task, paths[shipped.get(task, BASE)], base) for task in self.tasks]
+        return names + [ModelName(name, paths[name], base) for name in self.adapters if name not in self.tasks]
+
+    @cached_property
+    def routes_on_engine(self) -> bool:
+        """Whether the router reads layers of the model, which the engine's thread owns."""
+        return self.config.router.features.startswith("layer:")
+
+    def named(self, model: str) -> Route | None:
+        """Where a name leads; None for `auto`.
+
+        Raises:
+            UnknownModelError: nothing has it.
+        """
+        if model == AUTO:
+            return None
+        if model in (BASE, self.config.base):
+            return Route(task=None, adapter=BASE, reason=NAMED)
+        task = model.removeprefix(TASK_PREFIX)
+        if task in self.tasks and not model.startswith(ADAPTER_PREFIX):
+            adapter = shipped_adapters(self.folder, self.config).get(task, BASE)
+            return Route(task=task, adapter=adapter, reason=NAMED)
+        name = model.removeprefix(ADAPTER_PREFIX)
+        if name in self.adapters and not model.startswith(TASK_PREFIX):
+            return Route(task=None, adapter=name, reason=NAMED)
+        names = [one.name for one in self.models]
+        raise UnknownModelError(f"The model {model!r} does not exist. {suggest(model, names)}")
+
+    def route(self, text: str) -> Route:
+        """Where the router sends a text; the base, with the reason, if it cannot say."""
+        try:
+            if not self.folder.routing_versions:
+                return Route(task=None, adapter=self._answerer.adapter_of_all_tasks(), reason=NAMED)
+            found = self._answerer.route([text])[0]
+        except MultituneError as error:
+            _log.warning("the router cannot decide: %s", error)
+            return Route(task=None, adapter=BASE, reason=NO_ROUTER)
+        return Route(
+            task=found.task, adapter=found.adapter, probability=round(found.probability, 6), reason=found.reason
+        )
+
+    def chat_of(self, route: Route) -> ChatFormat:
+        """How prompts of a route are read; a task that joined may have a system text of its own."""
+        return self._answerer.chat_of(route.task if route.task and route.adapter != BASE else route.adapter)
+
+    def score_labels(
+        self, adapter: str, prompt: np.ndarray, labels: Sequence[str], chat: ChatFormat
+    ) -> list[LabelProbability]:
+        """How likely each label is behind a prompt, likeliest first; for the engine's thread.
+
+        Args:
+            adapter: its name, or `base`.
+            prompt: int32 (prompt_token,).
+            labels: without repetitions.
+            chat: how answers are written.
+        """
+        encoded = chat.encode_answers(labels)
+        longest = len(prompt) + max(map(len, encoded))
+        bank = self.engine.bank
+        scores = score_labels(bank, adapter, [prompt], encoded, max(self.config.train.pack_tokens, longest))
+        values, exact = scores.log_likelihood[0], scores.exact[0]
+        total = np.logaddexp.reduce(values[exact])
+        order = sorted(range(len(labels)), key=lambda i: (not exact[i], -values[i]))
+        return [
+            LabelProbability(
+                label=labels[i], probability=float(min(1.0, np.exp(values[i] - total))), exact=bool(exact[i])
+            )
+            for i in order
+        ]
+
+    def close(self) -> None:
+        """End the engine."""
+        self.engine.close()

@@ -1,0 +1,63 @@
+"""A run served until Ctrl-C or SIGTERM."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from multitune.core.errors import MissingExtraError
+from multitune.core.run_folder import RunFolder
+from multitune.serving.engine import EngineOptions
+from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of
+
+GRACE = 30  # seconds that requests under way have at the end
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """Where a run is served, and how much at a time."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000  # 0 for any that is free
+    engine: EngineOptions = field(default_factory=EngineOptions)
+
+
+def serve(path: Path, options: ServeOptions, opened: Callable[[str], None]) -> None:
+    """Serve a run until it is told to end; requests under way are answered before that.
+
+    Args:
+        path: the run folder.
+        options: where, and how much at a time.
+        opened: called with the address once requests are taken.
+
+    Raises:
+        InputError: not a run folder, the extra `serve` is missing, or the port cannot be had.
+    """
+    folder = RunFolder(path).require()
+    try:
+        import uvicorn
+
+        from multitune.serving.app import create_app
+    except ImportError as error:
+        raise MissingExtraError("serve: needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'") from error
+    from multitune.serving.served_run import ServedRun
+
+    listener = listen(options.host, options.port)
+    served = ServedRun(folder, options.engine)
+    app = create_app(served)
+    if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
+        app.add_middleware(KnownHosts, names=names_of(options.host))
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_graceful_shutdown=GRACE,
+        server_header=False,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once it has ended
+    opened(address(options.host, listener))
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # the way to end it
+        return
