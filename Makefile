@@ -10,8 +10,8 @@ CONSTRAINTS := constraints.txt
 
 .PHONY: demo test coverage test-lowest check bench architecture constraints setup setup-dev setup-bench clean
 
-demo: setup  ## A whole run in minutes: three tasks together and alone, three seeds each, with the table that compares them
-	$(BIN)/multitune train examples/team/team.yaml --overwrite
+demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
+	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
 
 test: setup-dev  ## All tests
 	$(BIN)/python -m pytest -q
