@@ -30,11 +30,12 @@ from multitune.training.prepare import prepare_run
 
 COMMAND = "make bench PART=null_verdicts"
 DEMO = Path(__file__).parent.parent / "examples" / "team" / "team.yaml"
-SEEDS = int(os.environ.get("SEEDS", "24"))
+SEEDS = int(os.environ.get("SEEDS", "12"))
 FAMILIES = int(os.environ.get("FAMILIES", "300"))  # for each number of seeds
 ROWS = int(os.environ.get("ROWS", "300"))  # of a test set, in the tests of power
 PLAN = BootstrapPlan(resamples=400, margin=0.02)
-BUDGET = ("adapters=per_task", "train.alone=equal_passes", "train.keep=last", "train.validate_limit=1")
+TESTED = int(os.environ.get("TESTED", "60"))  # test rows that are answered
+BUDGET = ("adapters=per_task", "train.epochs=0.5", "train.keep=last", "train.validate_limit=1")
 Right = dict[str, np.ndarray]  # task -> right or wrong, bool (seed, row)
 
 
@@ -70,7 +71,7 @@ def trained() -> dict[str, list[str]]:
         tasks = {plan.spec.name: plan.spec.tasks[0] for plan in run.plans}
         for subject in open_subjects(run, folder, backbone)[1:]:
             task = tasks[subject.name]
-            answers = predict_task(subject.model, run.tasks[task], "test", seed=run.config.seed)
+            answers = predict_task(subject.model, run.tasks[task], "test", seed=run.config.seed, limit=TESTED)
             found[task].append("".join(str(int(one.score)) for one in sorted(answers, key=lambda one: one.id)))
             print(subject.name, np.mean([one.score for one in answers]))
         return found
