@@ -22,6 +22,7 @@ from multitune.reporting.blocks import Cell, Table, header, number
 from multitune.reporting.formatting import count, score_interval
 from multitune.reporting.markdown import kept_parts, routing_parts
 from multitune.reporting.renderers import inert, markdown_table, templates
+from multitune.reporting.sentences import evidence_lines
 from multitune.reporting.tables.scores import transfer_note, transfer_table
 
 HOME = "https://github.com/multitune/multitune"
@@ -70,6 +71,7 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         own=markdown_table(_own_scores(run, one.name, tasks)),
         transfer=markdown_table(transfer_table(scores, [one.name])) if table else "",
         note=transfer_note(scores),
+        evidence=evidence_lines(table, scores.confidence) if table else (),
         kept=kept_parts(scores, one.name),
         routing=routing_parts(folder),
         data=_data(config, one, tasks, record),

@@ -10,11 +10,17 @@ from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table
 from multitune.reporting.comparison_page import comparisons_section
 from multitune.reporting.examples_page import answers_section
 from multitune.reporting.facts import RunFacts, read_run
-from multitune.reporting.formatting import count, percent
+from multitune.reporting.formatting import count
 from multitune.reporting.provenance import cost_section, provenance_section
 from multitune.reporting.routing_page import routing_section
-from multitune.reporting.sentences import summary_line
-from multitune.reporting.tables.scores import general_table, matrix_table, retention_table, transfer_table
+from multitune.reporting.sentences import evidence_lines, summary_line
+from multitune.reporting.tables.scores import (
+    general_table,
+    matrix_table,
+    retention_table,
+    transfer_note,
+    transfer_table,
+)
 from multitune.reporting.training_curves import curves, spent
 from multitune.reporting.training_page import curves_section, shares_section
 from multitune.reporting.verdict import questions, verdict
@@ -75,12 +81,14 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         what, title = f"Differences of {name} with intervals", f"{name} against {against}"
         key, sheet = f"{id} {name}", f"differences-{name}"
         blocks.append(Charts([charts.forest_chart(title, lines, axis, key, what=what, sheet=sheet)]))
+    note = transfer_note(scores)
     lead = (
-        f"Scores on {scores.split} rows that neither training nor any choice has seen. Difference: together − alone, "
-        f"or − base where no adapter learned the task alone; {percent(scores.confidence)} interval from "
-        f"{scores.resamples:,} resamples; p adjusted for the number of tasks (Holm). A filled point is a verdict, a "
-        "hollow one may be chance."
+        f"Scores on {scores.split} rows that neither training nor any choice has seen. {note[:1].upper()}{note[1:]}. "
+        "A filled point is a verdict, a hollow one may be chance."
     )
+    for name, table in scores.transfer.items():
+        evidence = "; ".join(evidence_lines(table, scores.confidence))
+        lead += f" {name}: {evidence}." if evidence else ""
     if scores.warnings:
         lead += f" Mind these answers: {'; '.join(scores.warnings)}."
     return Section(f"{id}-scores", "Task by task", lead, blocks)
