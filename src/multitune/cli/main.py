@@ -10,6 +10,7 @@ import typer
 
 from multitune.cli.evaluate import evaluate
 from multitune.cli.export import export, verify
+from multitune.cli.gate import gate
 from multitune.cli.generate import generate
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
@@ -33,6 +34,7 @@ app.add_typer(runs, name="runs")
 app.command(name="eval")(evaluate)
 app.command()(export)
 app.command()(verify)
+app.command()(gate)
 app.command()(generate)
 app.command()(study)
 app.command()(tune)
