@@ -50,9 +50,9 @@ def gate_notes(found: Gate) -> list[str]:
     several = max(one.seeds for one in found.tasks) > 1
     source = "rows and seeds of training" if several else f"{found.resamples} resamples of the rows"
     notes = [
-        f"difference: new − old on the same {found.split} rows, {found.confidence:.0%} interval from {source}; passes: the "
-        "interval lies above −margin; worse: it lies below, and so does p of a difference of −margin, adjusted by "
-        f"Holm, below {score(1.0 - found.confidence, 2)}"
+        f"difference: new − old on the same {found.split} rows, {found.confidence:.0%} interval from {source}; "
+        "passes: all of it lies above −margin; worse: all of it lies below, and p of a difference of −margin, "
+        f"adjusted by Holm, is below {score(1.0 - found.confidence, 2)}"
     ]
     if found.missing:
         notes.append(f"not in the new run: {listed(found.missing)}")
