@@ -1,4 +1,4 @@
-"""A new run or model against an old one, on the rows that a run recorded: is any task worse beyond a margin?"""
+"""A new run or model against an old one on the rows that a run recorded: which tasks are worse beyond a margin."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
