@@ -19,7 +19,19 @@ SOURCES = architecture.sources()
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 FACE = {
     *("AdapterBank", "MultituneError", "Run", "RunConfig", "Task"),
-    *("add", "check", "compare", "evaluate", "load_config", "open_run", "run_study", "select", "train", "tune"),
+    *(
+        "add",
+        "check",
+        "compare",
+        "evaluate",
+        "gate",
+        "load_config",
+        "open_run",
+        "run_study",
+        "select",
+        "train",
+        "tune",
+    ),
 }
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

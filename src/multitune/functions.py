@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from multitune.config.study import load_study
 from multitune.core.events import Observe, unwatched
 from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.gate import Gate
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
 from multitune.core.results.scores import Scores
@@ -90,6 +91,18 @@ def compare(
     ['colours', 'copy']
     """
     return _opened(run).compare(against, adapter=adapter, split=split, limit=limit, remote=remote)
+
+
+def gate(old: Run | Path | str, new: Run | Path | str, **how: Any) -> Gate:
+    """Whether a new run or model is worse than an old one beyond a margin; `how` as of `reporting.gate.gate`.
+
+    >>> found = multitune.gate("runs/tiny", "runs/tiny", margin=0.05)
+    >>> found.verdict, found.exit_code
+    ('passes', 0)
+    """
+    from multitune.reporting.gate import gate as compare_both
+
+    return compare_both(*(side.path if isinstance(side, Run) else side for side in (old, new)), **how)
 
 
 def select(run: Run | Path | str, overrides: Sequence[str] = ()) -> RoutingVersion:

@@ -38,11 +38,11 @@ def recorded_rows(folder: RunFolder, adapter: str, limit: int) -> list[Compariso
         )
     found = [recorded_task(where, run, task=name, adapter=adapter, split=rows) for name in names]
     for task in found:
-        _require_prompts(where, task)
+        require_prompts(where, task)
     return [_most_telling(task, limit) for task in found]
 
 
-def _require_prompts(where: RunFolder, task: ComparisonTask) -> None:
+def require_prompts(where: RunFolder, task: ComparisonTask) -> None:
     """Refuse rows whose text is no longer what the record answered.
 
     Raises:

@@ -35,8 +35,12 @@ class Server:
     key_env: str | None = None
 
 
-def form_of(target: str) -> tuple[Target, Path]:
+def form_of(target: str, place: str = "--against") -> tuple[Target, Path]:
     """What a target is, and its folder or file; nothing is loaded.
+
+    Args:
+        target: a folder, a file or an address.
+        place: where the user named it, for messages.
 
     Raises:
         InputError: it is none of the forms.
@@ -52,20 +56,20 @@ def form_of(target: str) -> tuple[Target, Path]:
             return "merged", path
         path = files[0] if len(files) == 1 else path
     if path.is_file() and path.suffix == ".gguf":
-        return ("gguf_lora" if _is_adapter(path) else "gguf"), path
+        return ("gguf_lora" if _is_adapter(path, place) else "gguf"), path
     raise InputError(
-        f"--against {target}: is no PEFT folder (adapter_config.json), no model folder (config.json), no .gguf file "
+        f"{place} {target}: is no PEFT folder (adapter_config.json), no model folder (config.json), no .gguf file "
         "and no http:// address. Give what `multitune export` made, or the address of a server"
     )
 
 
-def _is_adapter(path: Path) -> bool:
+def _is_adapter(path: Path, place: str) -> bool:
     from gguf import GGUFReader, Keys
 
     try:
         return Keys.Adapter.TYPE in GGUFReader(path).fields
     except (OSError, ValueError, KeyError, IndexError) as error:
-        raise InputError(f"--against {path}: damaged ({error}). Export it again") from error
+        raise InputError(f"{place} {path}: damaged ({error}). Export it again") from error
 
 
 def open_folder(path: Path, form: Target, run: PreparedRun, backbone: Backbone | None) -> LocalModel:
@@ -108,8 +112,15 @@ def open_own(folder: RunFolder, adapter: str, run: PreparedRun) -> LocalModel:
     return LocalModel(bank, adapter, run.chat, config)
 
 
-def ask_server(server: Server, tasks: Sequence[ComparisonTask]) -> Mapping[str, list[Prediction]]:
+def ask_server(
+    server: Server, tasks: Sequence[ComparisonTask], place: str = "--against"
+) -> Mapping[str, list[Prediction]]:
     """Task -> what a server answers now; no answer is taken from or put into the response cache.
+
+    Args:
+        server: to ask.
+        tasks: whose rows it answers.
+        place: where the user named it, for messages.
 
     Raises:
         VerificationError: it cannot be reached, or is busy or broken beyond the retry policy.
@@ -126,8 +137,8 @@ def ask_server(server: Server, tasks: Sequence[ComparisonTask]) -> Mapping[str, 
         while cause.__cause__ is not None and isinstance(cause.__cause__, MultituneError):
             cause = cause.__cause__  # without what a comparison says of kept answers
         if isinstance(cause, InputError):
-            raise type(cause)(f"--against {cause}") from error
-        raise VerificationError(f"--against {cause}. Start it, or give another address") from error
+            raise type(cause)(f"{place} {cause}") from error
+        raise VerificationError(f"{place} {cause}. Start it, or give another address") from error
 
 
 def written_freely(model: LocalModel, task: ComparisonTask) -> list[str]:

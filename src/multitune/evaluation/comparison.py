@@ -69,7 +69,7 @@ def compare_folder(
     remote = remote or RemoteOptions()
     rows: Split = "validation" if (split or Scores.read(folder.scores).split) == "validation" else "test"
     observe(PhaseEvent(name="prepare"))
-    tasks = _tasks(folder, load_config(folder.config), adapter, rows, limit)
+    tasks = comparison_tasks(folder, load_config(folder.config), adapter, rows, limit)
     observe(PhaseEvent(name="evaluate"))
     try:
         theirs = answer_all(kind, name, tasks, remote, observe)
@@ -99,10 +99,21 @@ def compare_folder(
     return comparison
 
 
-def _tasks(
+def comparison_tasks(
     folder: RunFolder, config: RunConfig, given: str | None, split: Split, limit: int | None
 ) -> list[ComparisonTask]:
-    """The tasks to compare on, each with the rows that ours answered."""
+    """The tasks to compare on, each with the rows that ours answered.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+        given: the adapter of ours, for all its tasks; what each task ships with when None.
+        split: of the rows.
+        limit: most rows per task.
+
+    Raises:
+        InputError: no such adapter, or as of `recorded_task`.
+    """
     chosen = _our_adapters(folder, config, given)
     own = {task.name for task in config.tasks}
     main = prepare_run(config)

@@ -52,16 +52,18 @@ class Arms:
 
 
 @dataclass(frozen=True, slots=True)
-class _Measured:
+class Measured:
     """One task's row as if it were the only one, and what the mean over the tasks is made of."""
 
     row: TransferRow
     drawn: np.ndarray  # differences on resamples of the rows, float64 (seed, resample)
     before: np.ndarray  # score of the reference with each seed, (seed,)
     after: np.ndarray  # of the other arm, (seed,)
+    discordant: int  # rows that the arms answer differently, with any seed
 
     @property
     def error(self) -> DifferenceError:
+        """Of the difference, over rows and seeds."""
         return difference_error(self.drawn, self.before, self.after, self.row.examples)
 
 
@@ -98,7 +100,7 @@ def compare_seeds(
         metrics: task -> its metric.
         plan: resamples, confidence, seed and margin.
     """
-    return _table([_over_seeds(task, pairs, metrics[task], plan) for task, pairs in arms.items()], plan)
+    return _table([measure(task, pairs, metrics[task], plan) for task, pairs in arms.items()], plan)
 
 
 def adjusted(rows: Sequence[TransferRow], confidence: float) -> list[TransferRow]:
@@ -113,7 +115,7 @@ def adjusted(rows: Sequence[TransferRow], confidence: float) -> list[TransferRow
     return found
 
 
-def _table(measured: Sequence[_Measured], plan: BootstrapPlan) -> TransferTable:
+def _table(measured: Sequence[Measured], plan: BootstrapPlan) -> TransferTable:
     rows = adjusted([one.row for one in measured], plan.confidence)
     table = TransferTable(tasks=tuple(rows), summary=summary(rows, _mean(measured, plan)))
     undecided = {one.row.task: one for one, row in zip(measured, rows, strict=True) if row.verdict in UNDECIDED}
@@ -127,7 +129,7 @@ def _table(measured: Sequence[_Measured], plan: BootstrapPlan) -> TransferTable:
     return table.model_copy(update={"summary": table.summary.model_copy(update=update)})
 
 
-def _mean(measured: Sequence[_Measured], plan: BootstrapPlan) -> Difference:
+def _mean(measured: Sequence[Measured], plan: BootstrapPlan) -> Difference:
     """The mean difference over the tasks, with its interval."""
     drawn = np.mean([one.drawn for one in measured], axis=0)
     mean = fmean(one.row.difference for one in measured)
@@ -138,7 +140,12 @@ def _mean(measured: Sequence[_Measured], plan: BootstrapPlan) -> Difference:
     return error.interval(mean, plan.confidence)
 
 
-def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan) -> _Measured:
+def measure(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPlan) -> Measured:
+    """One task with one pair of arms per seed, all on the same examples; p is not adjusted.
+
+    Raises:
+        RunFolderError: as of `compare`.
+    """
     of_seeds = [_measured(task, pair, metric, plan) for pair in pairs]
     if len(of_seeds) == 1:
         return of_seeds[0]
@@ -148,6 +155,7 @@ def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: Bootstra
     )
     error = difference_error(drawn, before, after, rows[0].examples)
     difference = fmean(row.difference for row in rows)
+    interval = error.interval(difference, plan.confidence)
     both = [list(zip(*_ordered(task, pair), strict=True)) for pair in pairs]  # (seed, row)
     discordant = sum(any(a.value != b.value for a, b in row) for row in zip(*both, strict=True))
     p = max(error.p(difference), least_p(plan.resamples, discordant))
@@ -157,7 +165,8 @@ def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: Bootstra
             "base": fmean(bases) if bases else None,
             "alone": float(before.mean()),
             "together": float(after.mean()),
-            **dict(error.interval(difference, plan.confidence)),
+            **dict(interval),
+            "worst": worst(interval, rows[0].examples, plan.confidence),
             "p": p,
             "p_holm": p,
             "p_mcnemar": None,
@@ -166,7 +175,7 @@ def _over_seeds(task: str, pairs: Sequence[Arms], metric: Metric, plan: Bootstra
             "likelihood": _likelihood([_ordered(task, pair) for pair in pairs], plan),
         }
     )
-    return _Measured(row, drawn, before, after)
+    return Measured(row, drawn, before, after, discordant)
 
 
 def _likelihood(
@@ -182,6 +191,17 @@ def _likelihood(
     difference = float((before - after).mean())
     p = error.p(difference)
     return LossDifference(**dict(error.interval(difference, plan.confidence)), p=p, p_holm=p)
+
+
+def worst(interval: Difference, rows: int, confidence: float) -> float:
+    """The lowest difference that is not ruled out: no interval of resampled rows knows a loss that none of them shows.
+
+    Of that, as much as would stay unseen in so many rows with a chance of half of 1 − confidence lies below as well.
+
+    Source: the exact upper bound of a share of which nothing was seen (Hanley & Lippman-Hand 1983).
+    """
+    unseen = 1.0 - ((1.0 - confidence) / 2.0) ** (1.0 / rows)
+    return min(interval.low, interval.difference - unseen)
 
 
 def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]:
@@ -227,7 +247,7 @@ def summary(transfers: Sequence[TransferRow], mean: Difference) -> TransferSumma
     )
 
 
-def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> _Measured:
+def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> Measured:
     """One task and one training of each side."""
     alone, together = _ordered(task, arms)
     before, after = corpus_score(metric, alone), corpus_score(metric, together)
@@ -249,9 +269,10 @@ def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> _Me
         examples=len(alone),
         p_mcnemar=p_mcnemar,
         margin=plan.margin,
+        worst=worst(interval, len(alone), plan.confidence),
         likelihood=_likelihood([(alone, together)], plan),
     )
-    return _Measured(row, differences[np.newaxis], np.array([before]), np.array([after]))
+    return Measured(row, differences[np.newaxis], np.array([before]), np.array([after]), discordant)
 
 
 def resampled(

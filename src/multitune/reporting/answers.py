@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from multitune.config.adapters import seed_name
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import BASE
@@ -102,6 +103,13 @@ class ScoredRun:
         split = home.scores.split
         predictions = read_predictions(home.folder.predictions(name, task, split))
         return Answers(name, home.metric(task), split, predictions)
+
+    def trainings(self, task: str, answers: Answers) -> list[list[Prediction]]:
+        """An adapter's answers to a task by every training that it had (`seeds`), its own first."""
+        home = self._homes[task]
+        names = [seed_name(answers.adapter, number) for number in range(1, home.config.seeds)]
+        files = [home.folder.predictions(name, task, answers.split) for name in names]
+        return [answers.predictions, *(read_predictions(file) for file in files if file.is_file())]
 
 
 def _open(folder: RunFolder) -> Home:

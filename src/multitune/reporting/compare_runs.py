@@ -28,10 +28,11 @@ def compare_runs(folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapte
     if len(folders) < 2:
         raise InputError("runs compare: one run alone compares with nothing. Give two or more")
     runs = [ScoredRun(folder) for folder in folders]
-    names = common_tasks(runs, tasks)
+    names = _common(runs, tasks)
     answers = {task: [run.answers(task, adapter) for run in runs] for task in names}
     for place in range(1, len(runs)):
-        require_same_rows(runs[0], runs[place], {task: (row[0], row[place]) for task, row in answers.items()})
+        pair = f"{runs[0].folder.path} and {runs[place].folder.path}"
+        require_same_rows(pair, {task: (row[0], row[place]) for task, row in answers.items()})
     return RunComparison(
         runs=tuple(str(run.folder.path) for run in runs),
         confidence=runs[0].own.scores.confidence,
@@ -41,12 +42,7 @@ def compare_runs(folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapte
     )
 
 
-def common_tasks(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
-    """The tasks that all runs have, of those asked for if any are.
-
-    Raises:
-        InputError: there is none, or one that was asked for is not among them.
-    """
+def _common(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
     shared = [task for task in runs[0].tasks if all(task in run.tasks for run in runs)]
     for task in tasks:
         if task not in shared:
@@ -57,9 +53,16 @@ def common_tasks(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
     return [task for task in shared if not tasks or task in tasks]
 
 
-def require_same_rows(first: ScoredRun, other: ScoredRun, answers: Mapping[str, tuple[Answers, Answers]]) -> None:
-    """Refuse two runs that answered different rows of a task, or measure it differently."""
-    pair = f"{first.folder.path} and {other.folder.path}"
+def require_same_rows(pair: str, answers: Mapping[str, tuple[Answers, Answers]]) -> None:
+    """Refuse two runs that answered different rows of a task, or measure it differently.
+
+    Args:
+        pair: the two, for messages.
+        answers: task -> those of each.
+
+    Raises:
+        RunFolderError: names the tasks, and how many rows are the same.
+    """
     measured = [task for task, (a, b) in answers.items() if _measure(a.metric) != _measure(b.metric)]
     if measured:
         raise RunFolderError(

@@ -1,116 +1,179 @@
-"""A new run against an old one on the same rows, for CI, which asks whether any task is worse by more than its margin.
+"""A new run or model against an old one on the rows that a run recorded: which tasks are worse beyond a margin."""
 
-A task is *no worse* where its whole interval lies above −margin. That it holds for all tasks at once needs no
-correction, since each must pass. A task is *worse* where its whole interval lies below −margin, at a level that is
-divided by the number of tasks (Bonferroni), since one of them is enough to stop a change. All else cannot be told.
-"""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from collections.abc import Mapping
-from dataclasses import replace
-
-from multitune.config.adapters import seed_name
-from multitune.core.errors import InputError, RunFolderError, suggest
-from multitune.core.predictions import read_predictions
+from multitune.core.errors import InputError, suggest
 from multitune.core.records import Prediction
-from multitune.core.results.gate import Gate, GatedTask, Outcome
+from multitune.core.results.gate import Gate
 from multitune.core.run_folder import RunFolder
-from multitune.evaluation.transfer import Arms, compare_seeds
+from multitune.evaluation.gate import Gated, Side, gate_tasks
+from multitune.evaluation.stats import BootstrapPlan
 from multitune.reporting.answers import Answers, ScoredRun
-from multitune.reporting.compare_runs import common_tasks, require_same_rows
+from multitune.reporting.compare_runs import require_same_rows
+
+Margin = float | Mapping[str, float]  # of all tasks; or task -> its own, with "" for all others
+OTHERS = ""
 
 
-def gate_runs(
-    old: RunFolder,
-    new: RunFolder,
-    margins: Mapping[str, float] | None = None,
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A task's answers on both sides, with those of further trainings."""
+
+    old: Answers
+    new: Answers
+    old_trainings: Sequence[Sequence[Prediction]]
+    new_trainings: Sequence[Sequence[Prediction]]
+    margin: float  # of the run file
+
+
+@dataclass(frozen=True, slots=True)
+class _Sides:
+    """Both sides, opened."""
+
+    pairs: Mapping[str, _Pair]
+    plan: BootstrapPlan
+    missing: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+def gate(
+    old: Path | str,
+    new: Path | str,
     *,
+    margin: Margin | None = None,
     adapter: str | None = None,
+    tasks: Sequence[str] = (),
     allow_missing: bool = False,
+    model: str | None = None,
+    key_env: str | None = None,
 ) -> Gate:
-    """Compare two runs, task by task.
+    """The verdict on each task; at least one side is a run.
 
     Args:
-        old: what is in use.
-        new: what is to replace it.
-        margins: task -> margin, `""` for all others; the new run's `evaluate.margin` where none is given.
-        adapter: whose answers count; what each task ships with when None.
-        allow_missing: leave out tasks that only one of them has, instead of refusing.
+        old: a run; or a PEFT or model folder, a GGUF file, or the address of a server.
+        new: likewise.
+        margin: a loss of less than this counts as none; that of the new run's file when None.
+        adapter: whose answers count in a run; what each task ships with when None.
+        tasks: those to compare; all when empty.
+        allow_missing: go on where the new run lacks tasks of the old one.
+        model: as a server names it; the adapter's name when None.
+        key_env: the environment variable that holds a server's key; see `open_endpoint`.
 
     Raises:
-        InputError: no task in common, a task that the new run lacks, or a margin for an unknown task.
-        RunFolderError: a run was not evaluated, or they answered different rows.
+        InputError: the rows are not the same, tasks are missing, or a side cannot be opened or asked.
     """
-    runs = ScoredRun(old), ScoredRun(new)
-    tasks = common_tasks(runs, ())
-    gone = sorted({*runs[0].tasks, *runs[1].tasks} - set(tasks))
-    if gone and not allow_missing:
-        raise InputError(
-            f"gate: only one of {old.path} and {new.path} has {', '.join(gone)}. Leave such tasks out with "
-            "--allow-missing, or train the new run on them"
+    runs = [_run(old, "OLD"), _run(new, "NEW")]
+    if runs[0] and runs[1]:
+        sides = _two_runs(runs[0], runs[1], adapter, tasks, allow_missing)
+    else:
+        run, target, place = (runs[0], new, "NEW") if runs[0] else (runs[1], old, "OLD")
+        if run is None:
+            raise InputError(f"gate {old} {new}: neither is a run, whose record holds the rows. Give one run")
+        sides = _with_target(run, str(target), place, adapter=adapter, tasks=tasks, model=model, key_env=key_env)
+    require_same_rows(f"{old} and {new}", {task: (pair.old, pair.new) for task, pair in sides.pairs.items()})
+    margins = _margins(margin, {task: pair.margin for task, pair in sides.pairs.items()})
+    gated = {
+        task: Gated(
+            pair.old.metric,
+            Side(pair.old.adapter, pair.old_trainings),
+            Side(pair.new.adapter, pair.new_trainings),
+            margins[task],
         )
-    given = dict(margins or {})
-    for task in given.keys() - {*tasks, ""}:
-        raise InputError(f"--margin {task}=…: not a task of these runs. {suggest(task, tasks)}")
-    answers = {task: (runs[0].answers(task, adapter), runs[1].answers(task, adapter)) for task in tasks}
-    require_same_rows(*runs, answers)
-    default = given.get("", runs[1].own.config.evaluate.margin)
+        for task, pair in sides.pairs.items()
+    }
     return Gate(
-        old=str(old.path),
-        new=str(new.path),
-        split=runs[1].own.scores.split,
-        confidence=runs[1].own.scores.confidence,
-        tasks=_gated(runs, answers, {task: given.get(task, default) for task in tasks}),
-        left_out=tuple(gone),
+        old=str(old),
+        new=str(new),
+        split=next(iter(sides.pairs.values())).new.split,
+        confidence=sides.plan.confidence,
+        resamples=sides.plan.resamples,
+        tasks=gate_tasks(gated, sides.plan),
+        missing=sides.missing,
+        added=sides.added,
     )
 
 
-def _gated(
-    runs: tuple[ScoredRun, ScoredRun], answers: Mapping[str, tuple[Answers, Answers]], margins: Mapping[str, float]
-) -> tuple[GatedTask, ...]:
-    arms = {task: _arms(runs, task, pair) for task, pair in answers.items()}
-    metrics = {task: new.metric for task, (_, new) in answers.items()}
-    plan = runs[1].own.plan
-    of_all = replace(plan, confidence=1.0 - (1.0 - plan.confidence) / len(arms))
-    table, strict = (compare_seeds(arms, metrics, level).tasks for level in (plan, of_all))
-    found: list[GatedTask] = []
-    for row, one in zip(table, strict, strict=True):
-        margin, (old, new) = margins[row.task], answers[row.task]
-        outcome: Outcome = "no worse" if row.low > -margin else "worse" if one.high < -margin else "cannot tell"
-        found.append(
-            GatedTask(
-                difference=row.difference,
-                low=row.low,
-                high=row.high,
-                task=row.task,
-                metric=row.metric,
-                examples=row.examples,
-                old_adapter=old.adapter,
-                new_adapter=new.adapter,
-                old=row.before,
-                new=row.together,
-                margin=margin,
-                seeds=row.seeds,
-                outcome=outcome,
-            )
+def _run(side: Path | str, place: str) -> RunFolder | None:
+    """A run's folder; None for what is another kind of target."""
+    if _is_address(side):
+        return None
+    folder = RunFolder(Path(side))
+    if not folder.path.exists():
+        raise InputError(
+            f"{place} {side}: no such folder. Give a run, what `multitune export` made, or an http:// address"
         )
-    return tuple(found)
+    return folder if folder.config.is_file() else None
 
 
-def _arms(runs: tuple[ScoredRun, ScoredRun], task: str, pair: tuple[Answers, Answers]) -> list[Arms]:
-    """A pair of answers per seed, as many as both were trained with."""
-    old, new = (_trainings(run, task, one) for run, one in zip(runs, pair, strict=True))
-    return [Arms(a, b) for a, b in zip(old, new, strict=False)]
+def _is_address(side: Path | str) -> bool:
+    return str(side).startswith(("http://", "https://"))
 
 
-def _trainings(run: ScoredRun, task: str, first: Answers) -> list[list[Prediction]]:
-    home = run.home(task)
-    found = [first.predictions]
-    for number in range(1, home.config.seeds):
-        file = home.folder.predictions(seed_name(first.adapter, number), task, first.split)
-        if not file.is_file():
-            break  # the base has no further training
-        further = read_predictions(file)
-        if {row.id for row in further} != {row.id for row in first.predictions}:
-            raise RunFolderError(f"{file}: holds other rows than the first training. Evaluate the run again")
-        found.append(further)
-    return found
+def _two_runs(
+    old: RunFolder, new: RunFolder, adapter: str | None, tasks: Sequence[str], allow_missing: bool
+) -> _Sides:
+    one, other = ScoredRun(old), ScoredRun(new)
+    _require_known(tasks, list(dict.fromkeys((*one.tasks, *other.tasks))))
+    names = {run: [task for task in run.tasks if not tasks or task in tasks] for run in (one, other)}
+    missing = tuple(task for task in names[one] if task not in names[other])
+    if missing and not allow_missing:
+        raise InputError(
+            f"gate: {new.path} lacks {', '.join(missing)} of {old.path}. Give --allow-missing if that is meant, or "
+            "name the tasks to compare with --task"
+        )
+    shared = [task for task in names[other] if task in names[one]]
+    if not shared:
+        raise InputError(f"gate: {old.path} and {new.path} have no task in common. Give runs of the same tasks")
+    pairs: dict[str, _Pair] = {}
+    for task in shared:
+        a, b = one.answers(task, adapter), other.answers(task, adapter)
+        margin = other.home(task).config.evaluate.margin
+        pairs[task] = _Pair(a, b, one.trainings(task, a), other.trainings(task, b), margin)
+    added = tuple(task for task in names[other] if task not in names[one])
+    return _Sides(pairs, other.own.plan, missing, added)
+
+
+def _with_target(
+    run: RunFolder,
+    target: str,
+    place: str,
+    *,
+    adapter: str | None,
+    tasks: Sequence[str],
+    model: str | None,
+    key_env: str | None,
+) -> _Sides:
+    """A run beside what was exported or is served, which answers every row now."""
+    from multitune.deployment.target_answers import target_answers
+
+    scored = ScoredRun(run)
+    _require_known(tasks, scored.tasks)
+    pairs: dict[str, _Pair] = {}
+    answered = target_answers(run, target, place, adapter=adapter, tasks=tasks, model=model, key_env=key_env)
+    for task, theirs in answered:
+        name, split = task.item.name, task.split
+        ours = Answers(task.adapter, scored.home(name).metric(name), split, list(task.ours))
+        asked = Answers("served" if _is_address(target) else "exported", ours.metric, split, theirs)
+        old, new = (ours, asked) if place == "NEW" else (asked, ours)
+        pairs[name] = _Pair(old, new, [old.predictions], [new.predictions], task.run.config.evaluate.margin)
+    return _Sides(pairs, scored.own.plan)
+
+
+def _require_known(tasks: Sequence[str], known: Sequence[str]) -> None:
+    for task in tasks:
+        if task not in known:
+            raise InputError(f"--task {task}: no such task. {suggest(task, known)}")
+
+
+def _margins(given: Margin | None, of_run: Mapping[str, float]) -> dict[str, float]:
+    """Task -> its margin: as given for it, as given for all, or that of the run file."""
+    asked = given if isinstance(given, Mapping) else {} if given is None else {OTHERS: given}
+    for task, margin in asked.items():
+        if task != OTHERS and task not in of_run:
+            raise InputError(f"--margin {task}={margin:g}: no such task is compared. {suggest(task, of_run)}")
+        if not 0.0 < margin <= 1.0:
+            name = f"{task}=" if task else ""
+            raise InputError(f"--margin {name}{margin:g}: give a number above 0 and at most 1, such as 0.02")
+    return {task: asked.get(task, asked.get(OTHERS, margin)) for task, margin in of_run.items()}

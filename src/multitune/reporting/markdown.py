@@ -1,5 +1,6 @@
-"""A run as Markdown for a pull request: what was gained or lost, what was kept, what ships, how to repeat it."""
+"""Markdown for a pull request: a run (gained, lost, kept, what ships, how to repeat it), and a gate of two runs."""
 
+from multitune.core.results.gate import Gate
 from multitune.core.results.run import Versions
 from multitune.core.results.scores import Scores
 from multitune.core.routing_versions import read_version
@@ -7,6 +8,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.reporting.renderers import inert, markdown_table
 from multitune.reporting.run_scores import read_run_scores
 from multitune.reporting.sentences import change_lines, evidence_lines, quality_lines, summary_line, view_lines
+from multitune.reporting.tables.gate import gate_notes, gate_sentence, gate_table
 from multitune.reporting.tables.routing import choices_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 
@@ -66,3 +68,10 @@ def routing_parts(folder: RunFolder) -> list[str]:
 def _repeat(folder: RunFolder) -> str:
     made_with = inert(Versions.read(folder.versions).line)
     return f"Repeat: `multitune train` on the run's `{folder.config.name}`, with {made_with}."
+
+
+def gate_markdown(found: Gate) -> str:
+    """The verdict of a gate, its table, and how to read it."""
+    head = f"### multitune gate: {inert(found.new)} against {inert(found.old)}"
+    parts = [head, f"**{inert(gate_sentence(found))}**", markdown_table(gate_table(found))]
+    return "\n\n".join([*parts, *map(inert, gate_notes(found))]) + "\n"

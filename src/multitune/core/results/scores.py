@@ -92,12 +92,13 @@ class TransferRow(Difference):
     # estimate from how far validation scores moved between the last looks; None where nothing tells.
     noise: float | None = None
     margin: float | None = None  # a loss of less than this counts as none; None in runs of before it was asked
+    worst: float | None = None  # the lowest difference that is not ruled out: of the interval, and by so few rows
     likelihood: LossDifference | None = None  # a second, more sensitive measure; it decides nothing
 
     @property
     def no_worse(self) -> bool:
-        """Whether a loss as large as the margin is ruled out: the whole interval lies above −margin."""
-        return self.margin is not None and self.low > -self.margin
+        """Whether a loss as large as the margin is ruled out."""
+        return self.margin is not None and self.worst is not None and self.worst > -self.margin
 
     @property
     def before(self) -> float:

@@ -1,37 +1,61 @@
-"""The table of `gate`: every task of a new run against an old one."""
+"""The table of `gate`: a new run or model against an old one, and what it comes to in words."""
 
-from multitune.core.results.gate import Gate, Outcome
-from multitune.core.results.scores import Verdict
-from multitune.reporting.blocks import TONES, Cell, Table, header, number
-from multitune.reporting.formatting import count, score, span
+from multitune.core.results.gate import Gate, GateVerdict
+from multitune.reporting.blocks import Cell, Table, Tone, header, number
+from multitune.reporting.formatting import chance, count, listed, score, span
 
-COLOURS: dict[Outcome, Verdict] = {"no worse": "helped", "worse": "hurt", "cannot tell": "cannot tell"}
+GATE_TONES: dict[GateVerdict, Tone] = {"passes": "helped", "worse": "hurt", "cannot tell": "unsure"}
 
 
 def gate_table(found: Gate) -> Table:
     """A row per task."""
-    rows: list[list[Cell]] = []
-    for one in found.tasks:
-        cells = [Cell(one.task), Cell(one.metric, tone="quiet"), number(one.examples, count), number(one.seeds, count)]
-        cells += [number(one.old), number(one.new), Cell(span(one), value=one.difference), number(one.margin, score)]
-        rows.append([*cells, Cell(one.outcome, tone=TONES[COLOURS[one.outcome]])])
-    numbers = ["n", "seeds", "old", "new", "difference", "margin"]
-    return Table("gate", "The new run against the old one", header("task", "metric", numbers, "new is"), rows)
-
-
-def gate_lines(found: Gate) -> list[str]:
-    """The outcome in one sentence, and how to read the table."""
-    worse, unknown = ([one.task for one in found.tasks if one.outcome == word] for word in ("worse", "cannot tell"))
-    sentence = {
-        "no worse": "No task is worse beyond its margin.",
-        "worse": f"Worse beyond the margin: {', '.join(worse)}.",
-        "cannot tell": f"The rows cannot tell whether {', '.join(unknown)} got worse beyond the margin.",
-    }[found.outcome]
-    one_run = min(one.seeds for one in found.tasks) == 1
-    chance = "test rows alone, so this holds for these two trainings" if one_run else "seeds of training and test rows"
-    note = (
-        f"difference: new − old on the same {found.split} rows, {found.confidence:.0%} interval over {chance}; no "
-        "worse: the whole interval lies above −margin; worse: below it, at a level divided by the number of tasks"
+    rows = [
+        [
+            Cell(one.task),
+            Cell(one.metric, tone="quiet"),
+            Cell(" → ".join(dict.fromkeys((one.old.adapter, one.new.adapter)))),
+            number(one.examples, count),
+            number(one.seeds, count),
+            number(one.old.score),
+            number(one.new.score),
+            Cell(span(one), value=one.difference),
+            number(one.margin),
+            number(one.p_holm, chance),
+            Cell(one.verdict, tone=GATE_TONES[one.verdict]),
+        ]
+        for one in found.tasks
+    ]
+    numbers = ["n", "seeds", "old", "new", "difference", "margin", "p"]
+    return Table(
+        "gate", f"{found.new} against {found.old}", header("task", "metric", "adapter", numbers, "verdict"), rows
     )
-    left_out = [f"left out, as only one run has them: {', '.join(found.left_out)}"] if found.left_out else []
-    return [sentence, note, *left_out]
+
+
+def gate_sentence(found: Gate) -> str:
+    """The verdict over all tasks."""
+    worse, undecided = found.with_verdict("worse"), found.with_verdict("cannot tell")
+    seeds = {one.seeds for one in found.tasks}
+    basis = "in these runs" if seeds == {1} else f"over {' or '.join(map(str, sorted(seeds)))} seeds of training"
+    if worse:
+        rest = f"; cannot tell: {listed(undecided)}" if undecided else ""
+        return f"worse: a loss beyond the margin on {listed(worse)}, {basis}{rest}"
+    if undecided:
+        loss = "a loss beyond the margin is neither shown nor ruled out"
+        return f"cannot tell: {loss} on {listed(undecided)}, {basis}"
+    return f"passes: a loss as large as the margin is ruled out on every task, {basis}"
+
+
+def gate_notes(found: Gate) -> list[str]:
+    """How the table is to be read, and which tasks are not in it."""
+    several = max(one.seeds for one in found.tasks) > 1
+    source = "rows and seeds of training" if several else f"{found.resamples} resamples of the rows"
+    notes = [
+        f"difference: new − old on the same {found.split} rows, {found.confidence:.0%} interval from {source}; "
+        "passes: all of it lies above −margin; worse: all of it lies below, and p of a difference of −margin, "
+        f"adjusted by Holm, is below {score(1.0 - found.confidence, 2)}"
+    ]
+    if found.missing:
+        notes.append(f"not in the new run: {listed(found.missing)}")
+    if found.added:
+        notes.append(f"only in the new run: {listed(found.added)}")
+    return notes

@@ -65,7 +65,11 @@ def transfer_note(scores: Scores) -> str:
         source = f"interval over {seeds} seeds of training and the {scores.split} rows"
     else:
         source = f"interval from {scores.resamples} resamples of the {scores.split} rows, one seed of training"
-    worse = f"; no worse: a loss of {score(margin)} lies outside the interval" if margin is not None else ""
+    worse = (
+        f"; no worse: a loss of {score(margin)} is ruled out by interval and number of rows"
+        if margin is not None
+        else ""
+    )
     compared = any(row.against == "alone" for row in rows)
     alone = f"; alone: {BUDGETS[scores.budget]}" if scores.budget and compared else ""
     return (
