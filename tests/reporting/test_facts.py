@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from multitune.core.files import read_json, write_json
+from multitune.core.files import json_lines, read_json, write_json
 from multitune.core.run_folder import RunFolder
-from multitune.reporting.example_comparison import lines
 from multitune.reporting.page import write_report
 from tests.reporting.conftest import Page
 
@@ -123,10 +122,10 @@ def test_damaged_predictions_are_counted(run: RunFolder) -> None:
 
 
 def test_lines_of_a_file_that_is_not_there_are_none(tmp_path: Path) -> None:
-    assert list(lines(tmp_path / "none.jsonl")) == []
+    assert list(json_lines(tmp_path / "none.jsonl")) == []
 
 
 def test_a_line_that_holds_no_object_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "some.jsonl"
     path.write_text('{"a": 1}\n[2]\n\x00\n' + json.dumps({"b": 2}) + "\n", "utf-8")
-    assert list(lines(path)) == [{"a": 1}, None, None, {"b": 2}]
+    assert list(json_lines(path)) == [{"a": 1}, None, None, {"b": 2}]

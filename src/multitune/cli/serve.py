@@ -14,6 +14,12 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
     max_running: Annotated[int, typer.Option(min=1, help="Requests that are generated side by side.")] = 64,
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; others are told to retry.")] = 256,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="MULTITUNE_API_KEY", help="Key that requests must give.")
+    ] = None,
+    admin_key: Annotated[
+        str | None, typer.Option(envvar="MULTITUNE_ADMIN_KEY", help="Key for loading and unloading adapters.")
+    ] = None,
     cache_tokens: Annotated[int, typer.Option(min=256, help="Tokens of the key-value store.")] = 16384,
 ) -> None:
     """Serve a run's base with all its adapters by the OpenAI API; the router picks the adapter of each request."""
@@ -27,4 +33,7 @@ def serve(
     def opened(url: str) -> None:
         typer.echo(f"{run} at {url}/v1 (Ctrl-C ends)")
 
-    serve_run(run, ServeOptions(host, port, engine), opened)
+    def warn(text: str) -> None:
+        typer.echo(f"warning: {text}", err=True)
+
+    serve_run(run, ServeOptions(host, port, engine, api_key, admin_key), opened, warn)

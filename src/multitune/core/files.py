@@ -7,13 +7,13 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import RunFolderError, StorageError
-from multitune.core.untrusted import load_json
+from multitune.core.untrusted import load_json, parse_json
 
 _log = logging.getLogger(__name__)
 
@@ -241,3 +241,17 @@ def read_json(path: Path) -> Any:
         raise RunFolderError(f"{path}: missing; the run did not get this far. Finish it with `--resume`") from error
     except (ValueError, OSError) as error:
         raise RunFolderError(f"{path}: damaged ({error})") from error
+
+
+def json_lines(path: Path) -> Iterator[Mapping[str, Any] | None]:
+    """The objects of a file of JSON lines, None for a line that is damaged; nothing where the file is missing."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    value = parse_json(line)
+                except ValueError:
+                    value = None
+                yield value if isinstance(value, dict) else None
+    except OSError:
+        return

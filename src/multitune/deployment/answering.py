@@ -70,6 +70,12 @@ class Answerer:
         self.bank.close()
         return self.bank.backbone
 
+    def forget(self) -> None:
+        """Read the router and the tasks anew when they are next needed: tasks have joined or left."""
+        self.__dict__.pop("_router", None)
+        self.__dict__.pop("tasks", None)
+        self._chats.clear()
+
     def route(self, texts: Sequence[str]) -> list[Decision]:
         """Where each text goes.
 

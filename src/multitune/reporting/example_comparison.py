@@ -2,14 +2,13 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from multitune.core.files import json_lines
 from multitune.core.results.scores import TransferRow
 from multitune.core.run_folder import RunFolder
-from multitune.core.untrusted import parse_json
 from multitune.reporting.blocks import Answer, Shown, Tone
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import cut
@@ -79,7 +78,7 @@ def _predictions(
     """Id -> prediction of one subject, of all rows or some."""
     path = _home(facts, task).predictions(subject, task, facts.split)
     by_id: dict[str, dict[str, Any]] = {}
-    for row in lines(path):
+    for row in json_lines(path):
         if row is None or not isinstance(row.get("score"), int | float) or "id" not in row:
             found.damaged += 1
         elif only is None or row["id"] in only:
@@ -93,22 +92,8 @@ def _home(facts: RunFacts, task: str) -> RunFolder:
     return joined if joined.scores.is_file() else facts.folder
 
 
-def lines(path: Path) -> Iterator[Mapping[str, Any] | None]:
-    """The objects of a file of JSON lines, None for a line that is damaged; nothing where the file is missing."""
-    try:
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    value = parse_json(line)
-                except ValueError:
-                    value = None
-                yield value if isinstance(value, dict) else None
-    except OSError:
-        return
-
-
 def _prompts(facts: RunFacts, task: str, only: set[str]) -> dict[str, str]:
-    rows = (row for row in lines(_home(facts, task).prompts(task, facts.split)) if row)
+    rows = (row for row in json_lines(_home(facts, task).prompts(task, facts.split)) if row)
     return {str(row.get("id")): str(row.get("prompt", "")) for row in rows if row.get("id") in only}
 
 

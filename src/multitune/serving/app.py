@@ -1,6 +1,7 @@
 """The web app: the routes of the OpenAI API over a served run."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, asynccontextmanager
@@ -9,7 +10,7 @@ from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from multitune.core.errors import InputError, MultituneError
@@ -24,20 +25,37 @@ from multitune.serving.errors import (
     error_body,
     status_of,
 )
+from multitune.serving.gate import Gate, Keys
+from multitune.serving.metrics import RouteCounter, exposition
 from multitune.serving.protocol import (
     ChatRequest,
     CompletionRequest,
     Decision,
     DetokenizeRequest,
     ErrorBody,
+    LoadAdapter,
     TokenizeRequest,
+    UnloadAdapter,
 )
-from multitune.serving.responses import DetokenizeAnswer, ModelCard, ModelList, TokenizeAnswer, TokenizerInfo
+from multitune.serving.responses import (
+    DetokenizeAnswer,
+    ModelCard,
+    ModelList,
+    Readiness,
+    TokenizeAnswer,
+    TokenizerInfo,
+)
 from multitune.serving.served_run import ServedRun
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
+MAX_BYTES = 4 << 20  # of a body
+FOLDER_PAUSE = 1.0  # seconds between looks at the run folder
+NO_KEYS = Keys()
 CLOSED = 499  # the client has gone; nobody reads it
-FAULTS: dict[int | str, dict[str, Any]] = {code: {"model": ErrorBody} for code in (400, 404, 429, 500)}
+FAULTS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 429, 500, 503)
+}
 
 
 class Api:
@@ -46,6 +64,7 @@ class Api:
     def __init__(self, served: ServedRun) -> None:
         self.served = served
         self.reception = Reception(served)
+        self.routes = RouteCounter()
         self._created = int(time.time())
 
     async def chat(self, body: ChatRequest, request: Request) -> Response:
@@ -58,6 +77,7 @@ class Api:
 
     async def _answer(self, call: Call, request: Request) -> Response:
         headers = decision_headers(call.decision)
+        self.routes.routed(call.route)
         if call.body.stream:
             parts = chunks(call)
             first = await unless_gone(request, _first(parts))  # what is refused is refused before the answer begins
@@ -118,18 +138,47 @@ class Api:
             chat_template=tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None,
         )
 
+    async def load_adapter(self, body: LoadAdapter) -> PlainTextResponse:
+        """Serve one more adapter, or another version of one; the words are vLLM's."""
+        adapters = self.served.adapters
+        await asyncio.to_thread(adapters.load, body.lora_name, body.lora_path, body.load_inplace)
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
+
+    async def unload_adapter(self, body: UnloadAdapter) -> PlainTextResponse:
+        """Serve an adapter no more; requests under way are answered."""
+        await asyncio.to_thread(self.served.adapters.unload, body.lora_name)
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
+
+    async def metrics(self) -> PlainTextResponse:
+        """Figures for Prometheus."""
+        return PlainTextResponse(exposition(self.served, self.routes))
+
+    async def ready(self) -> JSONResponse:
+        """Whether requests will be answered as the run's record says; 503 if an adapter is not."""
+        faults = self.served.faults()
+        found = Readiness(ready=not faults, faults=faults, parity=tuple(self.served.parity))
+        return JSONResponse(found.plain(), 503 if faults else 200)
+
     async def health(self) -> dict[str, str]:
         """Whether the process answers."""
         return {"status": "ok"}
 
 
-def create_app(served: ServedRun) -> FastAPI:
-    """The app of a served run, which it closes at its end."""
+def create_app(served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYTES) -> FastAPI:
+    """The app of a served run, which it closes at its end.
+
+    Args:
+        served: the run.
+        keys: that requests must give.
+        max_bytes: most bytes of a request's body.
+    """
     api = Api(served)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        watcher = asyncio.create_task(_follow(served))
         yield
+        watcher.cancel()
         await asyncio.to_thread(served.close)
         api.reception.close()
 
@@ -139,22 +188,38 @@ def create_app(served: ServedRun) -> FastAPI:
         "/v1/completions": api.completions,
         "/tokenize": api.tokenize,
         "/detokenize": api.detokenize,
+        "/v1/load_lora_adapter": api.load_adapter,
+        "/v1/unload_lora_adapter": api.unload_adapter,
     }
     gets = {
         "/v1/models": api.models,
         "/v1/models/{name:path}": api.model,
         "/tokenizer_info": api.tokenizer_info,
         "/health": api.health,
+        "/ready": api.ready,
+        "/metrics": api.metrics,
     }
     for path, answer in posts.items():
         app.add_api_route(path, answer, methods=["POST"], responses=FAULTS)
     for path, answer in gets.items():
         app.add_api_route(path, answer, methods=["GET"], responses=FAULTS)
+    app.add_middleware(Gate, keys=keys, max_bytes=max_bytes)
     app.add_exception_handler(MultituneError, answer_product_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)
     app.add_exception_handler(Exception, answer_unexpected)
     return app
+
+
+async def _follow(served: ServedRun) -> None:
+    """Take over what other commands do to the run's folder, as they do it."""
+    while True:
+        await asyncio.sleep(FOLDER_PAUSE)
+        try:
+            if await asyncio.to_thread(served.refresh):
+                _log.info("the run has changed; served now: %s", ", ".join(served.adapters.names))
+        except (MultituneError, OSError) as error:
+            _log.warning("the run has changed, and what is new cannot be served: %s", error)
 
 
 def decision_headers(decision: Decision) -> dict[str, str]:

@@ -26,6 +26,10 @@ class EngineFailedError(MultituneError):
     """A request failed inside the engine; the message says why."""
 
 
+class FaultyAdapterError(MultituneError):
+    """A request needs an adapter that does not answer as the run's record says."""
+
+
 @dataclass(slots=True)
 class Call:
     """A request of a client with everything that its answer needs."""
@@ -89,7 +93,7 @@ class Call:
         seed = None if body.seed is None else body.seed + number
         sampling = SamplingOptions(body.temperature, body.top_p, seed, self.alternatives)
         return GenerationRequest(
-            self.route.adapter,
+            self.served.adapters.version(self.route.adapter),
             prompt,
             self._max_tokens(prompt),
             ticket.deliver_to(index),
@@ -178,6 +182,8 @@ class Reception:
         chat: ChatFormat,
         tokenise: Callable[[], list[np.ndarray]],
     ) -> Call:
+        if fault := self.served.faults().get(route.adapter):
+            raise FaultyAdapterError(f"adapter {route.adapter!r} failed its check at start: {fault}")
         prompts = await asyncio.get_running_loop().run_in_executor(self._thread, tokenise)
         if not prompts or not all(map(len, prompts)):
             raise InputError("prompt: it holds no token. Give a text that is not empty")

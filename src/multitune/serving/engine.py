@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from multitune.core.bases import BASE
 from multitune.core.errors import InputError
 from multitune.core.seeds import generator
 from multitune.inference.labels import not_finite
@@ -74,6 +75,7 @@ class Engine:
         self._running: list[Running] = []
         self._cancelled: set[GenerationRequest] = set()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._retired: set[str] = set()  # adapters that go when their last request has ended
         self._stats = EngineStats()
         self._closing = False
         self._wake = threading.Condition()
@@ -104,7 +106,7 @@ class Engine:
         """
         with self._wake:
             queued = len(self._waiting) + len(self._jobs)
-            if queued + requests > self.options.max_waiting:
+            if queued and queued + requests > self.options.max_waiting:
                 raise OverloadedError(f"{queued} requests wait already. Try again later")
             waiting = sum(len(one.prompt) for one in self._waiting)
             if self._waiting and waiting + tokens > self.options.max_waiting_tokens:
@@ -146,6 +148,20 @@ class Engine:
             self._wake.notify()
         return future
 
+    def load(self, name: str, into: Callable[[AdapterBank], Any]) -> "Future[None]":
+        """Put an adapter into the bank between two steps; one that was to go under this name stays."""
+
+        def job() -> None:
+            self._retired.discard(name)
+            if name not in self.bank.names:
+                into(self.bank)
+
+        return self.run(job)
+
+    def retire(self, name: str) -> "Future[None]":
+        """Take an adapter out of the bank when no request needs it any more."""
+        return self.run(lambda: self._retired.add(name))
+
     def close(self) -> None:
         """End the thread; requests that run or wait are cancelled."""
         with self._wake:
@@ -166,6 +182,7 @@ class Engine:
             if closing:
                 break
             self._step()
+            self._drain()
         for one in [*self._running]:
             self._finish(one, "cancelled")
         with self._wake:
@@ -190,10 +207,22 @@ class Engine:
                     self._finish(one, "error", Delta(error=f"{type(error).__name__}: {error}"))
         self._stats.steps += 1
 
+    def _drain(self) -> None:
+        with self._wake:
+            used = {one.request.adapter for one in self._running} | {one.adapter for one in self._waiting}
+        for name in self._retired - used:
+            self.bank.remove(name)
+            self._retired.remove(name)
+
     def _admit(self) -> None:
         """Let requests in, in the order they came, as far as there is room."""
         reading = {key for one in self._running if one.unread for key in one.keys[one.read // BLOCK :]}
+        there = {BASE, *self.bank.names}
         for request in list(self._waiting):
+            if request.adapter not in there:  # it went between the look-up of its name and now
+                self._waiting.remove(request)
+                request.deliver(Delta(finish="error", error=f"adapter {request.adapter!r} is loaded no longer"))
+                continue
             if len(self._running) >= self.options.max_running:
                 return
             keys = prefix_keys(request.adapter, request.prompt)

@@ -9,6 +9,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from multitune.core.errors import InputError, MultituneError
+from multitune.serving.adapters import UnknownAdapterError
+from multitune.serving.calls import FaultyAdapterError
 from multitune.serving.protocol import ErrorBody, ErrorDetail
 from multitune.serving.requests import OverloadedError
 from multitune.serving.served_run import UnknownModelError
@@ -44,8 +46,10 @@ def status_of(error: Exception) -> int:
     """The status that an error is answered with."""
     if isinstance(error, OverloadedError):
         return 429
-    if isinstance(error, UnknownModelError):
+    if isinstance(error, UnknownModelError | UnknownAdapterError):
         return 404
+    if isinstance(error, FaultyAdapterError):
+        return 503
     return 400 if isinstance(error, InputError) else 500
 
 
@@ -54,7 +58,7 @@ async def answer_product_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, MultituneError)
     status = status_of(error)
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 429 else {}
-    if status == 404:
+    if isinstance(error, UnknownModelError):
         return error_response(404, str(error), "model", "model_not_found")
     return error_response(status, str(error), headers=headers)
 

@@ -174,6 +174,20 @@ class DetokenizeRequest(Body):
     tokens: list[int]
 
 
+class LoadAdapter(Body):
+    """POST /v1/load_lora_adapter."""
+
+    lora_name: str
+    lora_path: str
+    load_inplace: bool = False
+
+
+class UnloadAdapter(Body):
+    """POST /v1/unload_lora_adapter."""
+
+    lora_name: str
+
+
 class Usage(Record):
     """Tokens of a request; those that were cached are among the prompt's."""
 

@@ -8,6 +8,7 @@ from multitune.core.results.base import Record
 from multitune.serving.protocol import Decision, Usage
 from multitune.serving.requests import Delta, FinishReason
 from multitune.serving.sampling import TokenLogprob
+from multitune.serving.served_run import ParityRow
 
 
 class ModelCard(Record):
@@ -99,6 +100,14 @@ class Completion(Record):
         """As JSON."""
         found = self.model_dump(mode="json", exclude={"choices"})
         return {**found, "choices": [choice.plain() for choice in self.choices]}
+
+
+class Readiness(Record):
+    """GET /ready: whether every adapter that was checked answers as the run's record says."""
+
+    ready: bool
+    faults: dict[str, str]  # adapter -> what is wrong
+    parity: tuple[ParityRow, ...]
 
 
 class TokenizeAnswer(Record):

@@ -15,6 +15,7 @@ from multitune.data.tokenizer import ChatFormat
 from multitune.deployment.answering import AUTO, Answerer
 from multitune.evaluation.subjects import shipped_adapters
 from multitune.inference.labels import score_labels
+from multitune.serving.adapters import ServedAdapters
 from multitune.serving.engine import Engine, EngineOptions
 from multitune.tasks.task import Task
 
@@ -39,6 +40,16 @@ class LabelProbability(Record):
     label: str
     probability: float
     exact: bool
+
+
+class ParityRow(Record):
+    """One adapter on some stored rows of one task, as the engine answers them against the run's record."""
+
+    adapter: str
+    task: str
+    rows: int
+    difference: float  # largest between a mean negative log-likelihood and its record, in nats
+    fault: str = ""  # empty if they agree
 
 
 class UnknownModelError(InputError):
@@ -71,10 +82,13 @@ class ServedRun:
                 f"{folder.path}: its models were trained as a whole (method: {self.config.method}), and the server "
                 "holds one base with adapters. Serve one of them from its folder with vLLM"
             )
-        for name in self.folder.adapters:
-            self._answerer.model(name, self._answerer.chat)
         chat = self._answerer.chat
         self.engine = Engine(self._answerer.bank, chat.tokenizer, chat.stop_ids, options)
+        self.adapters = ServedAdapters(self.engine, self.folder.path)
+        self.parity: list[ParityRow] = []
+        self._own: set[str] = set()  # adapters of the run, which come and go with its folder
+        self._state = ()
+        self.refresh()
 
     @property
     def chat(self) -> ChatFormat:
@@ -86,20 +100,37 @@ class ServedRun:
         """The tasks of the run, and those that joined."""
         return self._answerer.tasks
 
-    @property
-    def adapters(self) -> list[str]:
-        """Names of the adapters."""
-        return list(self.folder.adapters)
+    def refresh(self) -> bool:
+        """Take over what `multitune add`, `remove` and `select` did to the folder; whether anything had changed.
+
+        Raises:
+            InputError: an adapter that joined is damaged; what was served before goes on.
+        """
+        state = (*map(str, self.folder.routing_versions), *self.folder.joined)
+        if self._own and state == self._state:
+            return False
+        found = self.folder.adapters
+        for name in (name for name in found if name not in self._own):
+            self.adapters.load(name, str(found[name].resolve()), replace=True)
+        self._answerer.forget()
+        for name in (self._own - found.keys()).intersection(self.adapters.names):
+            self.adapters.unload(name)
+        self._own, self._state = set(found), state
+        return True
+
+    def faults(self) -> dict[str, str]:
+        """Adapter -> what its check at start found wrong."""
+        return {row.adapter: row.fault for row in self.parity if row.fault}
 
     @property
     def models(self) -> list[ModelName]:
         """All names that a request may give: auto, the base, tasks and adapters."""
         base = self.config.base
         shipped = shipped_adapters(self.folder, self.config)
-        paths = {name: str(path) for name, path in self.folder.adapters.items()} | {BASE: base}
+        paths = {name: str(path) for name, path in self.adapters.paths.items()} | {BASE: base}
         names = [ModelName(AUTO, base, None), ModelName(BASE, base, None)]
-        names += [ModelName(task, paths[shipped.get(task, BASE)], base) for task in self.tasks]
-        return names + [ModelName(name, paths[name], base) for name in self.adapters if name not in self.tasks]
+        names += [ModelName(task, paths.get(shipped.get(task, BASE), base), base) for task in self.tasks]
+        return names + [ModelName(name, paths[name], base) for name in self.adapters.names if name not in self.tasks]
 
     @cached_property
     def routes_on_engine(self) -> bool:
@@ -121,7 +152,7 @@ class ServedRun:
             adapter = shipped_adapters(self.folder, self.config).get(task, BASE)
             return Route(task=task, adapter=adapter, reason=NAMED)
         name = model.removeprefix(ADAPTER_PREFIX)
-        if name in self.adapters and not model.startswith(TASK_PREFIX):
+        if name in self.adapters.names and not model.startswith(TASK_PREFIX):
             return Route(task=None, adapter=name, reason=NAMED)
         names = [one.name for one in self.models]
         raise UnknownModelError(f"The model {model!r} does not exist. {suggest(model, names)}")
@@ -157,7 +188,8 @@ class ServedRun:
         encoded = chat.encode_answers(labels)
         longest = len(prompt) + max(map(len, encoded))
         bank = self.engine.bank
-        scores = score_labels(bank, adapter, [prompt], encoded, max(self.config.train.pack_tokens, longest))
+        version = self.adapters.version(adapter)
+        scores = score_labels(bank, version, [prompt], encoded, max(self.config.train.pack_tokens, longest))
         values, exact = scores.log_likelihood[0], scores.exact[0]
         total = np.logaddexp.reduce(values[exact])
         order = sorted(range(len(labels)), key=lambda i: (not exact[i], -values[i]))

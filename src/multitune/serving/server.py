@@ -20,15 +20,18 @@ class ServeOptions:
     host: str = "127.0.0.1"
     port: int = 8000  # 0 for any that is free
     engine: EngineOptions = field(default_factory=EngineOptions)
+    api_key: str | None = None  # without one everybody may ask
+    admin_key: str | None = None  # without one adapters cannot be loaded or unloaded
 
 
-def serve(path: Path, options: ServeOptions, opened: Callable[[str], None]) -> None:
+def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn: Callable[[str], None]) -> None:
     """Serve a run until it is told to end; requests under way are answered before that.
 
     Args:
         path: the run folder.
         options: where, and how much at a time.
         opened: called with the address once requests are taken.
+        warn: called with what the check at start found wrong.
 
     Raises:
         InputError: not a run folder, the extra `serve` is missing, or the port cannot be had.
@@ -38,13 +41,20 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None]) -> N
         import uvicorn
 
         from multitune.serving.app import create_app
+        from multitune.serving.gate import Keys, hashed
     except ImportError as error:
         raise MissingExtraError("serve: needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'") from error
+    from multitune.serving.parity import check_parity
     from multitune.serving.served_run import ServedRun
 
     listener = listen(options.host, options.port)
     served = ServedRun(folder, options.engine)
-    app = create_app(served)
+    served.parity = check_parity(served)
+    for row in served.parity:
+        if row.fault:
+            warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
+    keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
+    app = create_app(served, keys)
     if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
         app.add_middleware(KnownHosts, names=names_of(options.host))
     config = uvicorn.Config(

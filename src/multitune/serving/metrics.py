@@ -1,0 +1,81 @@
+"""The server's figures for Prometheus, with the meanings of the Gateway API's model-server protocol.
+
+Source: https://github.com/kubernetes-sigs/gateway-api-inference-extension, docs/proposals/003-model-server-protocol.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from multitune.core.bases import BASE
+from multitune.serving.served_run import Route, ServedRun
+
+
+@dataclass(slots=True)
+class RouteCounter:
+    """Requests so far, by where they went."""
+
+    routes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # (adapter, reason)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def routed(self, route: Route) -> None:
+        """A request went to an adapter."""
+        with self._lock:
+            self.routes[route.adapter, route.reason] += 1
+
+
+class EngineCollector(Collector):
+    """Reads the engine when it is asked."""
+
+    def __init__(self, served: ServedRun, counter: RouteCounter) -> None:
+        self._served, self._counter = served, counter
+
+    def collect(self) -> Iterable[Metric]:
+        """One family after the other."""
+        stats = self._served.engine.stats
+        names = self._served.adapters.names
+        gauges = {
+            "num_requests_running": ("Requests in the batch.", stats.running.total()),
+            "num_requests_waiting": ("Requests in the queue.", stats.waiting.total()),
+            "kv_cache_usage_perc": ("Share of the key-value store that requests hold, 0 to 1.", stats.cache_usage),
+            "adapters_loaded": ("Adapters that requests may name.", len(names)),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"multitune:{name}", text, value)
+        info = GaugeMetricFamily(
+            "multitune:lora_requests_info",
+            "When it was read; labels name the adapters of requests that run and wait.",
+            labels=["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
+        )
+        info.add_metric([str(len(names)), _listed(stats.running), _listed(stats.waiting)], time.time())
+        yield info
+        counters = {
+            "prompt_tokens": ("Tokens of prompts.", stats.prompt_tokens),
+            "prompt_tokens_cached": ("Tokens of prompts that were not read again.", stats.cached_tokens),
+            "generation_tokens": ("Tokens generated.", stats.generation_tokens),
+            "engine_steps": ("Steps of the engine.", stats.steps),
+        }
+        for name, (text, value) in counters.items():
+            yield CounterMetricFamily(f"multitune:{name}", text, value)
+        routes = CounterMetricFamily("multitune:routes", "Requests by route.", labels=["adapter", "reason"])
+        for (adapter, reason), count in self._counter.routes.copy().items():
+            routes.add_metric([adapter, reason], count)
+        yield routes
+
+
+def _listed(versions: Iterable[str]) -> str:
+    """Names of adapters, whatever their version."""
+    return ",".join(sorted({version.partition("@")[0] for version in versions} - {BASE}))
+
+
+def exposition(served: ServedRun, counter: RouteCounter) -> bytes:
+    """The text that Prometheus reads."""
+    registry = CollectorRegistry()
+    registry.register(EngineCollector(served, counter))
+    return generate_latest(registry)

@@ -1,0 +1,113 @@
+"""Parity at start: rows that a run has scored go through the engine, and must come out as they stand in its record."""
+
+import queue
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+from statistics import fmean
+
+import numpy as np
+
+from multitune.core.bases import BASE
+from multitune.core.files import json_lines
+from multitune.core.predictions import read_predictions
+from multitune.core.records import Prediction, Segments
+from multitune.core.results.scores import Scores
+from multitune.core.run_folder import RunFolder
+from multitune.deployment.verify import EXPLAINED, SINGLE
+from multitune.serving.requests import Delta, GenerationRequest
+from multitune.serving.served_run import NAMED, ParityRow, Route, ServedRun
+
+ROWS = 4  # of each adapter and task: those that it answers least like the base
+WITH_TEXT = ("classify", "generate")  # kinds of tasks whose right answer is a text that stands in the record
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    prompt: str
+    answer: str
+    loss: float  # in the record
+    base_loss: float  # its own where the base has none
+
+
+def check_parity(served: ServedRun) -> list[ParityRow]:
+    """Compare what is served with the record of the run, adapter by adapter; without a record nothing is compared."""
+    found: list[ParityRow] = []
+    for home in (served.folder, *(served.folder.added(task) for task in served.folder.joined)):
+        if not home.scores.is_file():
+            continue
+        split = Scores.read(home.scores).split
+        for task in served.tasks:
+            if served.tasks[task].config.kind in WITH_TEXT and home.prompts(task, split).is_file():
+                found += _check_task(served, home, task, split)
+    return found
+
+
+def _check_task(served: ServedRun, home: RunFolder, task: str, split: str) -> list[ParityRow]:
+    prompts = {str(row["id"]): str(row["prompt"]) for row in json_lines(home.prompts(task, split)) if row}
+    records = {
+        name: {row.id: row for row in read_predictions(home.predictions(name, task, split))}
+        for name in home.answered(task, split)
+    }
+    base = records.get(BASE, {})
+    return [
+        _check_rows(served, adapter, task, _telling(rows, base, prompts))
+        for adapter, rows in records.items()
+        if adapter in (BASE, *served.adapters.names)
+    ]
+
+
+def _telling(rows: dict[str, Prediction], base: dict[str, Prediction], prompts: dict[str, str]) -> list[_Row]:
+    """The rows whose record differs most from the base's."""
+    found: list[_Row] = []
+    for key, row in rows.items():
+        if row.loss is None or key not in prompts or not isinstance(row.gold, str):
+            continue
+        other = base[key].loss if key in base else None
+        found.append(_Row(prompts[key], row.gold, row.loss, row.loss if other is None else other))
+    return sorted(found, key=lambda row: -abs(row.loss - row.base_loss))[:ROWS]
+
+
+def _check_rows(served: ServedRun, adapter: str, task: str, rows: Sequence[_Row]) -> ParityRow:
+    route = Route(task=task, adapter=adapter, reason=NAMED)
+    chat, longest = served.chat_of(route), served.engine.longest
+    prompts, answers = chat.encode_prompts([r.prompt for r in rows]), chat.encode_answers([r.answer for r in rows])
+    tokens = [Segments(*pair) for pair in zip(prompts, answers, strict=True)]
+    short = [len(one.tokens) <= longest for one in tokens]
+    rows, tokens = list(compress(rows, short)), list(compress(tokens, short))
+    losses = _losses(served, adapter, tokens)
+    pairs = list(zip(losses, rows, strict=True))
+    apart = [abs(loss - row.loss) for loss, row in pairs]
+    tolerance, fault = EXPLAINED[served.config.dtype][0], ""
+    if rows and not (fmean(apart) <= tolerance and max(apart) <= SINGLE * tolerance):  # nan is close to nothing
+        fault = "its likelihoods are not those that the run recorded"
+        if adapter != BASE and fmean(abs(loss - row.base_loss) for loss, row in pairs) <= tolerance:
+            fault = "it is loaded and not applied: it answers as the base does"
+    return ParityRow(adapter=adapter, task=task, rows=len(rows), difference=max(apart, default=0.0), fault=fault)
+
+
+def _losses(served: ServedRun, adapter: str, rows: Sequence[Segments]) -> list[float]:
+    """Mean negative log-likelihood of each answer as the engine computes it, in nats; nan where it failed."""
+    results = queue.Queue[tuple[int, Delta]]()
+    requests = [
+        GenerationRequest(
+            served.adapters.version(adapter),
+            row.tokens,
+            max_tokens=0,
+            deliver=lambda delta, place=place: results.put((place, delta)),
+            prompt_logprobs=0,
+        )
+        for place, row in enumerate(rows)
+    ]
+    if requests:
+        served.engine.submit(requests)
+    values: list[list[float]] = [[] for _ in rows]
+    open_ = len(rows)
+    while open_:
+        place, delta = results.get()
+        values[place] += [token.logprob for token in delta.prompt]
+        open_ -= delta.finish is not None
+    return [
+        float(-np.mean(found[-len(row.answer) :])) if len(found) >= len(row.answer) else float("nan")
+        for found, row in zip(values, rows, strict=True)
+    ]
