@@ -30,8 +30,11 @@ def test_an_adapter_that_is_loaded_and_not_applied_is_named(finished: Path, tmp_
     save_file({name: tensor * 10 for name, tensor in load_file(other).items()}, other)
     served = ServedRun(RunFolder(run), EngineOptions())
     served.parity = check_parity(served)
-    served.close()
     assert served.faults() == {
         "shared": "it is loaded and not applied: it answers as the base does",
         "colours": "its likelihoods are not those that the run recorded",
     }
+    whole = shutil.copytree(finished / "adapters" / "shared", run / "whole")
+    served.adapters.load("shared", str(whole), replace=True)
+    assert list(served.faults()) == ["colours"]
+    served.close()

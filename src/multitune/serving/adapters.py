@@ -36,6 +36,11 @@ class ServedAdapters:
         """All that requests may name."""
         return list(self._versions)
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the bank calls each of them, and the base, at this moment."""
+        return {BASE: BASE, **self._versions}
+
     def version(self, name: str) -> str:
         """What the bank calls an adapter, or the base, now.
 

@@ -83,7 +83,8 @@ def _check_rows(served: ServedRun, adapter: str, task: str, rows: Sequence[_Row]
         fault = "its likelihoods are not those that the run recorded"
         if adapter != BASE and fmean(abs(loss - row.base_loss) for loss, row in pairs) <= tolerance:
             fault = "it is loaded and not applied: it answers as the base does"
-    return ParityRow(adapter=adapter, task=task, rows=len(rows), difference=max(apart, default=0.0), fault=fault)
+    version, difference = served.adapters.version(adapter), max(apart, default=0.0)
+    return ParityRow(adapter=adapter, version=version, task=task, rows=len(rows), difference=difference, fault=fault)
 
 
 def _losses(served: ServedRun, adapter: str, rows: Sequence[Segments]) -> list[float]:

@@ -46,6 +46,7 @@ class ParityRow(Record):
     """One adapter on some stored rows of one task, as the engine answers them against the run's record."""
 
     adapter: str
+    version: str  # of it, that was checked
     task: str
     rows: int
     difference: float  # largest between a mean negative log-likelihood and its record, in nats
@@ -119,8 +120,9 @@ class ServedRun:
         return True
 
     def faults(self) -> dict[str, str]:
-        """Adapter -> what its check at start found wrong."""
-        return {row.adapter: row.fault for row in self.parity if row.fault}
+        """Adapter -> what its check at start found wrong, as long as the same version is served."""
+        served = self.adapters.versions
+        return {row.adapter: row.fault for row in self.parity if row.fault and served.get(row.adapter) == row.version}
 
     @property
     def models(self) -> list[ModelName]:
