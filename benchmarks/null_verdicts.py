@@ -5,6 +5,9 @@ every one answers the test rows. A family compares, for every task, N of these t
 done differently, so every verdict is false. For the power, wrong answers of one side are turned into right ones, at
 random, until its true score is 2, 5 or 10 points higher, and rows are drawn with replacement up to the number of a
 usual test set. The rule of the older versions, a bootstrap that draws the seeds as well, is measured beside it.
+
+SIMULATED=0.2,0.8 takes no model: rows of different difficulty, and trainings that differ by that much (in units in
+which the difficulties differ by 2), recorded as null_verdicts_simulated.
 """
 
 import json
@@ -40,16 +43,23 @@ Right = dict[str, np.ndarray]  # task -> right or wrong, bool (seed, row)
 
 
 def main() -> None:
-    """Train, or read what was trained, and record."""
+    """Train, read what was trained, or simulate, and record."""
+    if noises := os.environ.get("SIMULATED"):
+        record("null_verdicts_simulated", COMMAND, {n: figures(simulated(float(n))) for n in noises.split(",")})
+        return
     raw = Path(os.environ.get("RAW", "null_verdicts.json"))
     if not raw.is_file():
         raw.write_text(json.dumps(trained()), "utf-8")
-    right = {
-        task: np.array([[c == "1" for c in row] for row in rows]) for task, rows in json.loads(raw.read_text()).items()
-    }
+    read = json.loads(raw.read_text("utf-8"))
+    right = {task: np.array([[c == "1" for c in row] for row in rows]) for task, rows in read.items()}
+    record("null_verdicts", COMMAND, figures(right))
+
+
+def figures(right: Right) -> dict[str, Any]:
+    """How much trainings differ, and how often verdicts are wrong and right."""
     accuracy = {task: rows.mean(axis=1) for task, rows in right.items()}
-    figures: dict[str, Any] = {
-        "seeds": SEEDS,
+    found: dict[str, Any] = {
+        "seeds": len(next(iter(right.values()))),
         "rows": {task: rows.shape[1] for task, rows in right.items()},
         "mean": {task: round(float(scores.mean()), 3) for task, scores in accuracy.items()},
         "sd_between_seeds": {task: round(float(scores.std(ddof=1)), 3) for task, scores in accuracy.items()},
@@ -57,8 +67,19 @@ def main() -> None:
         "null": {f"{n} seeds": null(right, n) for n in (1, 2, 3, 5)},
         "power": {f"{n} seeds": power(right, n) for n in (1, 3, 5)},
     }
-    print(json.dumps(figures, indent=2))
-    record("null_verdicts", COMMAND, figures)
+    print(json.dumps(found, indent=2))
+    return found
+
+
+def simulated(noise: float, tasks: int = 4, trainings: int = 60) -> Right:
+    """Answers of trainings that differ by nothing but their noise."""
+    random = np.random.default_rng(17)
+    right: Right = {}
+    for task in range(tasks):
+        difficulty = 2.0 * random.normal(size=ROWS)
+        training, row = noise * random.normal(size=(trainings, 1)), random.normal(size=(trainings, ROWS))
+        right[f"task{task}"] = difficulty + training + row + 0.5 > 0.0
+    return right
 
 
 def trained() -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ difference is the sum of both. Rows: the bootstrap variance of the mean over the
 Seeds: the variance of each arm's scores over its seeds, divided by their number (Welch; arms share no training).
 
 A bootstrap that draws the seeds as well is too narrow, since two or three of them show less than their variance: in
-families of four tasks without any difference it named a task in 10 to 80% of cases, this test in about 5%
+simulated families of four tasks without any difference it named a task in 10 to 21% of cases, this test in 4 to 8%
 (`make bench PART=null_verdicts`).
 """
 
