@@ -254,8 +254,9 @@ def _rows(prepared: PreparedRun) -> str:
 
 
 def _for_trials(config: RunConfig, objective: Objective) -> RunConfig:
-    """The mixture's adapter alone, validated four times on its way whatever its length; nothing that only reports."""
-    train = config.train.model_copy(update={"validate_every": None, "validate_metric": objective == "metric"})
+    """The adapter of the mixture, of a fixed length and validated four times; nothing that only reports."""
+    fixed = {"validate_every": None, "alone": "equal_passes"}
+    train = config.train.model_copy(update={**fixed, "validate_metric": objective == "metric"})
     return config.model_copy(
         update={"adapters": ("shared",), "train": train, "retention": (), "track": (), "seeds": 1}
     )
