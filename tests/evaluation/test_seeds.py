@@ -65,7 +65,7 @@ def test_a_single_seed_is_the_comparison_of_one_run() -> None:
 
 
 def test_the_error_is_that_of_rows_and_of_seeds() -> None:
-    drawn = np.zeros((4, 10))  # every resample of rows gives the same
+    drawn = np.zeros(10)  # every resample of rows gives the same
     before, after = np.array([0.5, 0.5, 0.5, 0.5]), np.array([0.4, 0.6, 0.4, 0.6])
     error = difference_error(drawn, before, after, rows=100)
     assert error.rows == 0.0 and error.seeds == pytest.approx(after.var(ddof=1) / 4)

@@ -101,5 +101,5 @@ def _p_worse(measured: Measured, margin: float, plan: BootstrapPlan) -> float:
     if beyond >= 0.0:
         return 1.0
     if measured.row.seeds == 1:
-        return bootstrap_p(measured.drawn[0] + margin, measured.discordant)
+        return bootstrap_p(measured.drawn + margin, measured.discordant)
     return max(measured.error.p(beyond), least_p(plan.resamples, measured.discordant))

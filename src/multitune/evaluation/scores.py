@@ -70,13 +70,14 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
     by_subject = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
+    noise = _noise(folder)
     scores = Scores(
         split=settings.split,
         confidence=settings.confidence,
         resamples=settings.resamples,
         budget=prepared.config.train.alone,
         tasks={name: _task_scores(prepared.tasks[name], by_subject, prepared.config.seeds) for name in every},
-        transfer={name: _transfer(prepared, name, specs, by_subject, _noise(folder)) for name in compared},
+        transfer={name: _transfer(prepared, name, specs, by_subject, noise) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
         retention={name: _retention_scores(prepared, item, by_subject) for name, item in prepared.retention.items()},
     )
@@ -113,12 +114,12 @@ def _task_scores(item: TaskInput, by_subject: BySubject, seeds: int = 1) -> Task
     """One task's score by every subject that answered it; further trainings stand with the first."""
     answers = {subject: by_task[item.name] for subject, by_task in by_subject.items() if item.name in by_task}
     further = {seed_name(subject, number) for subject in answers for number in range(1, seeds)}
-    scores: dict[str, SubjectScore] = {}
-    for subject in answers.keys() - further:
-        trainings = [answers[name] for name in _trainings(subject, answers, seeds)]
-        scores[subject] = _subject_score(item, trainings)
-    in_order = {subject: scores[subject] for subject in answers if subject in scores}
-    return TaskScores(kind=item.data.task.config.kind, metric=item.data.task.metric.name, scores=in_order)
+    scores = {
+        subject: _subject_score(item, [answers[name] for name in _trainings(subject, answers, seeds)])
+        for subject in answers
+        if subject not in further
+    }
+    return TaskScores(kind=item.data.task.config.kind, metric=item.data.task.metric.name, scores=scores)
 
 
 def _subject_score(item: TaskInput, trainings: Sequence[Sequence[Prediction]]) -> SubjectScore:

@@ -57,13 +57,13 @@ def difference_error(drawn: np.ndarray, before: np.ndarray, after: np.ndarray, r
     """The error of the mean difference over seeds.
 
     Args:
-        drawn: differences on resamples of the rows, (seed, resample), the same rows for every seed.
+        drawn: the mean difference over the seeds on each resample of the rows, (resample,).
         before: the reference's score with each seed, (seed,); all alike where it was not trained.
         after: the other arm's, (seed,).
         rows: in the test set.
     """
-    seeds = len(drawn)
-    of_rows, freedom_rows = float(drawn.mean(axis=0).var()), max(rows - 1.0, 1.0)
+    seeds = len(before)
+    of_rows, freedom_rows = float(drawn.var()), max(rows - 1.0, 1.0)
     if seeds == 1:
         return DifferenceError(of_rows, 0.0, freedom_rows, 1.0)
     parts = [float(scores.var(ddof=1)) / seeds for scores in (before, after)]

@@ -5,7 +5,7 @@ of what another seed would have given. `helped` and `hurt` need several seeds.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isclose
 from statistics import fmean, median
@@ -56,7 +56,7 @@ class Measured:
     """One task's row as if it were the only one, and what the mean over the tasks is made of."""
 
     row: TransferRow
-    drawn: np.ndarray  # differences on resamples of the rows, float64 (seed, resample)
+    drawn: np.ndarray  # mean difference over the seeds on each resample of the rows, float64 (resample,)
     before: np.ndarray  # score of the reference with each seed, (seed,)
     after: np.ndarray  # of the other arm, (seed,)
     discordant: int  # rows that the arms answer differently, with any seed
@@ -133,8 +133,8 @@ def _mean(measured: Sequence[Measured], plan: BootstrapPlan) -> Difference:
     """The mean difference over the tasks, with its interval."""
     drawn = np.mean([one.drawn for one in measured], axis=0)
     mean = fmean(one.row.difference for one in measured)
-    if len(drawn) == 1:
-        return percentile_interval(drawn[0], mean, plan.confidence)
+    if len(measured[0].before) == 1:
+        return percentile_interval(drawn, mean, plan.confidence)
     before, after = (np.mean(values, axis=0) for values in zip(*((m.before, m.after) for m in measured), strict=True))
     error = difference_error(drawn, before, after, min(one.row.examples for one in measured))
     return error.interval(mean, plan.confidence)
@@ -147,12 +147,13 @@ def measure(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPla
         RunFolderError: as of `compare`.
     """
     of_seeds = [_measured(task, pair, metric, plan) for pair in pairs]
+    likelihood = _likelihood([_ordered(task, pair) for pair in pairs], plan)
     if len(of_seeds) == 1:
-        return of_seeds[0]
+        (one,) = of_seeds
+        return replace(one, row=one.row.model_copy(update={"likelihood": likelihood}))
     rows = [one.row for one in of_seeds]
-    drawn, before, after = (
-        np.concatenate([getattr(one, name) for one in of_seeds]) for name in ("drawn", "before", "after")
-    )
+    drawn = np.mean([one.drawn for one in of_seeds], axis=0)
+    before, after = (np.concatenate([getattr(one, arm) for one in of_seeds]) for arm in ("before", "after"))
     error = difference_error(drawn, before, after, rows[0].examples)
     difference = fmean(row.difference for row in rows)
     interval = error.interval(difference, plan.confidence)
@@ -172,7 +173,7 @@ def measure(task: str, pairs: Sequence[Arms], metric: Metric, plan: BootstrapPla
             "p_mcnemar": None,
             "seeds": len(pairs),
             "noise": float(np.sqrt(before.var(ddof=1) + after.var(ddof=1))),
-            "likelihood": _likelihood([_ordered(task, pair) for pair in pairs], plan),
+            "likelihood": likelihood,
         }
     )
     return Measured(row, drawn, before, after, discordant)
@@ -186,7 +187,7 @@ def _likelihood(
     if not np.isfinite(losses).all():  # None becomes nan
         return None
     before, after = losses[:, 0], losses[:, 1]  # (seed, row)
-    drawn = np.stack([mean_differences(b, a, plan) for b, a in zip(after, before, strict=True)])
+    drawn = mean_differences(after.mean(0).tolist(), before.mean(0).tolist(), plan)
     error = difference_error(drawn, before.mean(1), after.mean(1), losses.shape[2])
     difference = float((before - after).mean())
     p = error.p(difference)
@@ -270,9 +271,8 @@ def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> Mea
         p_mcnemar=p_mcnemar,
         margin=plan.margin,
         worst=worst(interval, len(alone), plan.confidence),
-        likelihood=_likelihood([(alone, together)], plan),
     )
-    return Measured(row, differences[np.newaxis], np.array([before]), np.array([after]), discordant)
+    return Measured(row, differences, np.array([before]), np.array([after]), discordant)
 
 
 def resampled(
