@@ -1,6 +1,7 @@
 """What a run, a search and a study keep on disk: the one module that knows their file names."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -71,7 +72,7 @@ def _fits(place: str, pattern: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class Folder(ABC):
     """A folder of ours: its parts are what its class names, and `foreign` is what else lies there."""
 
     path: Path
@@ -103,9 +104,9 @@ class Folder:
         return sorted(found)
 
     @property
+    @abstractmethod
     def marks(self) -> tuple[Path, ...]:
         """Files of which at least one shows that the folder is ours."""
-        raise NotImplementedError
 
     def require_own(self) -> None:
         """Refuse a folder that may not be deleted; a process at work in it is not asked for.

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from multitune.core.errors import InputError, MultituneError
 from multitune.deployment.answering import checked_conversation
+from multitune.serving.access import Access, Keys
 from multitune.serving.answers import chunks, whole
 from multitune.serving.calls import Call, Reception
 from multitune.serving.errors import (
@@ -25,7 +26,6 @@ from multitune.serving.errors import (
     error_body,
     status_of,
 )
-from multitune.serving.gate import Gate, Keys
 from multitune.serving.metrics import RouteCounter, exposition
 from multitune.serving.protocol import (
     ChatRequest,
@@ -203,7 +203,7 @@ def create_app(served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYT
         app.add_api_route(path, answer, methods=["POST"], responses=FAULTS)
     for path, answer in gets.items():
         app.add_api_route(path, answer, methods=["GET"], responses=FAULTS)
-    app.add_middleware(Gate, keys=keys, max_bytes=max_bytes)
+    app.add_middleware(Access, keys=keys, max_bytes=max_bytes)
     app.add_exception_handler(MultituneError, answer_product_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)
     app.add_exception_handler(HTTPException, answer_http)

@@ -40,8 +40,8 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
     try:
         import uvicorn
 
+        from multitune.serving.access import Keys, hashed
         from multitune.serving.app import create_app
-        from multitune.serving.gate import Keys, hashed
     except ImportError as error:
         raise MissingExtraError("serve: needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'") from error
     from multitune.serving.parity import check_parity

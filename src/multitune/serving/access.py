@@ -39,7 +39,7 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class Access:
     """An ASGI middleware: 401 and 403 without the right key, 413 for a body of too many bytes."""
 
     app: ASGIApp
