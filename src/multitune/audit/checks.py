@@ -1,0 +1,92 @@
+"""What a check of the audit is: a name, its thresholds, and a function from the sets of a run to what it found."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from multitune.core.records import SPLITS, Example, Split
+from multitune.core.results.audit import Finding, Measure, SkippedCheck
+from multitune.data.examples import Examples
+from multitune.tasks.task import Task
+
+Found = Finding | Measure | SkippedCheck
+Role = Literal["task", "general", "retention"]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSet:
+    """One set of a run, as it is before rows that another set holds out are left out."""
+
+    task: Task
+    role: Role
+    splits: Mapping[Split, Sequence[Example]]  # `Examples` where they lie on disk; an absent split is empty
+
+    @property
+    def name(self) -> str:
+        """Its name in the run."""
+        return self.task.name
+
+    @property
+    def kind(self) -> str:
+        """classify | generate | number | regress | tag"""
+        return self.task.config.kind
+
+    def rows(self, split: Split) -> Sequence[Example]:
+        """The rows of one split."""
+        return self.splits.get(split, ())
+
+    def texts(self, split: Split, column: Literal["id", "prompt", "answer"]) -> Iterator[str]:
+        """One text of each row, in order, without making an `Example` of it."""
+        rows = self.rows(split)
+        return rows.texts(column) if isinstance(rows, Examples) else (getattr(row, column) for row in rows)
+
+    def sizes(self) -> dict[Split, int]:
+        """Rows of each split."""
+        return {split: len(self.rows(split)) for split in SPLITS}
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """How the sets are drawn: the share of each at some moments of the run."""
+
+    shares: Sequence[Mapping[str, float]]  # by set, each sums to 1; start, middle and end of the run
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """From which value on something is a finding."""
+
+    value: float
+    reason: str  # why this value
+
+
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """What a check gets to see."""
+
+    sets: Sequence[AuditSet]
+    mixture: Mixture
+    seed: int
+    thresholds: Mapping[str, float] = field(default_factory=dict[str, float])  # of the check that looks, by name
+    advance: Callable[[int], None] = lambda rows: None  # to be called with the number of rows that were looked at
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row that a cleaned copy of its set goes without, and why."""
+
+    set: str
+    split: Split
+    row: str  # its id
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of the audit."""
+
+    name: str  # such as duplicates.near; its findings and measures carry it
+    title: str  # what it looks for, in a few words
+    find: Callable[[Audited], Iterable[Found]]
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict[str, Threshold])
+    drops: Callable[[Audited], Iterable[Dropped]] | None = None  # rows that a cleaned copy goes without
