@@ -70,7 +70,7 @@ def _set_report(name: str, item: TaskInput) -> SetReport:
 
 
 def _adapter_report(plan: AdapterPlan) -> AdapterReport:
-    start, middle, end = (plan.stream.shares(step) for step in (0, plan.spec.steps // 2, plan.spec.steps - 1))
+    start, middle, end = plan.shares
     draws, passes = plan.stream.expected_draws(), plan.stream.expected_repeats()
     sets = [DrawnSet(name=n, shares=(start[n], middle[n], end[n]), draws=draws[n], passes=passes[n]) for n in draws]
     return AdapterReport(name=plan.spec.name, steps=plan.spec.steps, sets=tuple(sets))

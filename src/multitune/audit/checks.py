@@ -7,10 +7,10 @@ from typing import Literal
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.results.audit import Finding, Measure, SkippedCheck
 from multitune.data.examples import Examples
+from multitune.data.run_sets import Role
 from multitune.tasks.task import Task
 
 Found = Finding | Measure | SkippedCheck
-Role = Literal["task", "general", "retention"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +90,5 @@ class Check:
     find: Callable[[Audited], Iterable[Found]]
     thresholds: Mapping[str, Threshold] = field(default_factory=dict[str, Threshold])
     drops: Callable[[Audited], Iterable[Dropped]] | None = None  # rows that a cleaned copy goes without
+    # What a cleaned copy says instead of a text, such as a placeholder for each person; made once for all sets.
+    redacts: Callable[[Audited], Callable[[str], str]] | None = None

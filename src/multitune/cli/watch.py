@@ -29,6 +29,7 @@ SMOOTHING = 0.8  # how much of the shown loss is what it was a step ago: single 
 LINES = 10  # progress lines in a log, besides validations
 PHASES = {
     "prepare": "reading and tokenising the data",
+    "audit": "auditing a sample of the data",
     "load": "loading the base",
     "train": "training",
     "evaluate": "evaluating",

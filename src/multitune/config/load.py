@@ -85,6 +85,9 @@ def config_schema() -> JsonSchemaValue:
         full = task["properties"][field]
         description = full.pop("description")
         task["properties"][field] = {"anyOf": [short, full], "description": description}
+    audit = schema["properties"]["audit"]
+    mode = {key: schema["$defs"]["AuditConfig"]["properties"]["mode"][key] for key in ("enum", "type")}
+    schema["properties"]["audit"] = {"anyOf": [mode, audit], "description": audit.pop("description")}
     adapter = schema["$defs"]["AdapterConfig"]
     adapter["required"].remove("tasks")  # all, when absent
     shares = {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from multitune.config.audit import AuditConfig
 from multitune.config.load import dump_config, load_config
 from multitune.config.schema import RunConfig, SourceConfig
 from multitune.core.errors import AdapterError, RunFolderError
@@ -29,6 +30,8 @@ def begin(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bo
     versions().write(folder.versions)
     run.data_record().write(folder.data)
     _base_record(run, backbone).write(folder.base)
+    if run.audit:
+        run.audit.write(folder.audit)
     write_text(folder.config, dump_config(run.config))
 
 
@@ -135,7 +138,7 @@ def _parents(run: PreparedRun) -> dict[str, str]:
 
 
 def _without_places(config: RunConfig) -> str:
-    """A run file without the fields that say where things lie, whose contents are compared by digest."""
+    """A run file without the fields that say where things lie, whose contents are compared by digest, and the audit."""
     nowhere = {"data": SourceConfig()}
     sets = {
         group: tuple(one.model_copy(update=nowhere) for one in getattr(config, group))
@@ -151,5 +154,5 @@ def _without_places(config: RunConfig) -> str:
             for adapter in adapters
         )
     return dump_config(
-        config.model_copy(update={"name": "run", "output": "", "base": "", "adapters": adapters, **sets})
+        config.model_copy(update={"name": "run", "output": "", "base": "", "audit": AuditConfig(), "adapters": adapters, **sets})
     )

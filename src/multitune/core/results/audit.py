@@ -78,9 +78,15 @@ class Audit(Document):
     findings: tuple[Finding, ...] = ()
     measures: tuple[Measure, ...] = ()
     skipped: tuple[SkippedCheck, ...] = ()
+    stale: tuple[str, ...] = ()  # keys of accepted findings that no longer occur
     seconds: float = 0.0
 
     @property
     def open(self) -> tuple[Finding, ...]:
         """The findings that nobody has accepted."""
         return tuple(one for one in self.findings if one.accepted is None)
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """The findings that strict mode does not let pass: open, and of severity high."""
+        return tuple(one for one in self.open if one.severity == "high")
