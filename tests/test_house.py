@@ -27,6 +27,7 @@ FACE = {
         "gate",
         "load_config",
         "open_run",
+        "run_audit",
         "run_study",
         "select",
         "train",

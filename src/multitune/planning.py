@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from multitune.audit.run import require_settings
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
@@ -15,6 +16,7 @@ from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
+from multitune.training.audit import audit_prepared
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun, prepare_run
 
@@ -29,6 +31,9 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
     Raises:
         InputError: config or data do not fit.
     """
+    audits = config.audit.mode != "off"
+    if audits:
+        require_settings(config.audit)
     prepared = prepare_run(config, progress)
     shape = model_shape(prepared.ref, config.lora.targets)
     machine = measure_machine(config.device, config.dtype, shape.widest)
@@ -49,6 +54,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         warnings=tuple(range_warnings(config)),
         notes=prepared.notes,
         data=tuple(summarise(item, prepared.chat) for item in prepared.tasks.values()),
+        audit=audit_prepared(prepared) if audits else None,
     )
 
 

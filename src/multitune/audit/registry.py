@@ -36,7 +36,9 @@ def check_settings(config: AuditConfig, checks: Iterable[Check]) -> None:
     checks = tuple(checks)
     names = [check.name for check in checks]
     known = [f"{check.name}.{name}" for check in checks for name in check.thresholds]
-    faults = [f"audit.skip: {name!r} is not a check. {suggest(name, names)}" for name in config.skip if name not in names]
+    faults = [
+        f"audit.skip: {name!r} is not a check. {suggest(name, names)}" for name in config.skip if name not in names
+    ]
     faults += [
         f"audit.thresholds: {name!r} is not a threshold of a check. {suggest(name, known)}"
         for name in config.thresholds

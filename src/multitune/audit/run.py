@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from multitune.audit.accepted import read_accepted, stale_keys, with_accepted
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Mixture
@@ -43,10 +43,9 @@ class AuditInput:
         """The checks that are not skipped."""
         return [check for check in self.checks if check.name not in self.config.skip]
 
-    def sample(self) -> "AuditInput":
-        """The same for at most `rows` rows of each set."""
-        sets = [sampled(one, self.config.rows, self.seed) for one in self.sets]
-        return AuditInput(self.name, sets, self.mixture, self.seed, self.config, self.checks)
+    def sample(self, most: int) -> "AuditInput":
+        """The same with at most so many rows of each set."""
+        return replace(self, sets=[sampled(one, most, self.seed) for one in self.sets])
 
     def seen_by(self, check: Check, advance: Callable[[int], None] = lambda rows: None) -> Audited:
         """What one check gets to see."""
@@ -64,20 +63,20 @@ def require_settings(config: AuditConfig) -> None:
     read_accepted(config.accept)
 
 
-def run_checks(given: AuditInput, progress: Progress = unreported, *, on_sample: bool = False) -> Audit:
+def run_checks(given: AuditInput, progress: Progress = unreported, *, rows: int | None = None) -> Audit:
     """Make every check.
 
     Args:
         given: what is audited.
         progress: is told of each check how many rows it has looked at.
-        on_sample: at most `rows` rows of each set are looked at.
+        rows: most rows of each set that are looked at; all when None.
 
     Raises:
         ConfigError: the settings name an unknown check or threshold, or the accepted findings have a fault.
         PluginError: a check of another package failed.
     """
     accepted = read_accepted(given.config.accept)
-    began, seen = time.monotonic(), given.sample() if on_sample else given
+    began, seen = time.monotonic(), given.sample(rows) if rows else given
     findings: list[Finding] = []
     measures: list[Measure] = []
     skipped = [SkippedCheck(check=name, reason="`audit.skip` names it") for name in given.config.skip]

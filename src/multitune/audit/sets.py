@@ -13,7 +13,7 @@ from multitune.data.run_sets import RunSets
 
 def audit_sets(sets: RunSets) -> list[AuditSet]:
     """All sets, with all of their rows."""
-    return [AuditSet(data.task, role, data.examples) for data, role in sets]
+    return [AuditSet(one.task, role, one.examples) for role, members in sets.by_role.items() for one in members]
 
 
 def sampled(one: AuditSet, most: int, seed: int) -> AuditSet:

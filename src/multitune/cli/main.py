@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitune.cli.audit import audit
 from multitune.cli.evaluate import evaluate
 from multitune.cli.export import export, verify
 from multitune.cli.gate import gate
@@ -32,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(runs, name="runs")
+app.command()(audit)
 app.command(name="eval")(evaluate)
 app.command()(export)
 app.command()(verify)

@@ -62,6 +62,11 @@ def show_check(report: CheckReport, console: "Console") -> None:
     say(console, f"time, about           {duration(need.seconds)}, evaluation included (within a factor of two)")
     for line in report.warnings:
         say(console, f"warning: {line}", "yellow")
+    if report.audit:
+        from multitune.training.audit import audit_notes
+
+        for line in audit_notes(report.audit):
+            say(console, f"{'warning' if report.audit.blocking else 'note'}: {line}", "yellow")
     for line in report.notes:
         say(console, f"note: {line}", "dim")
 

@@ -21,7 +21,8 @@ class AuditConfig(Section):
         default=2000, ge=1, description="Most rows of each set that are audited before training, drawn with the seed."
     )
     thresholds: dict[str, Annotated[float, Field(ge=0.0)]] = Field(
-        default_factory=dict[str, float], description="Threshold of a check, by CHECK.THRESHOLD; its default if absent."
+        default_factory=dict[str, float],
+        description="By CHECK.THRESHOLD; the default of each if absent.",
     )
     accept: str | None = Field(
         default=None,

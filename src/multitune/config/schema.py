@@ -242,7 +242,8 @@ class RunConfig(Section):
         default="drop", description="Training rows that another set holds out: dropped, refused or trained on."
     )
     audit: AuditConfig = Field(
-        default_factory=lambda: AuditConfig(), description="The audit of the data before training: off | warn | strict."
+        default_factory=lambda: AuditConfig(),
+        description="Audit of the data before training: off | warn | strict.",
     )
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
     adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | AdapterConfig, ...] = Field(

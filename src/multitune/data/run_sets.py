@@ -1,6 +1,6 @@
-"""All sets of a run as they are read: tasks, general and retention sets, before one leaves out what another holds out."""
+"""All sets of a run as they are read: tasks, general and retention, before one leaves out what another holds out."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,11 +19,10 @@ class RunSets:
     general: tuple[TaskData, ...]
     retention: tuple[TaskData, ...]
 
-    def __iter__(self) -> Iterator[tuple[TaskData, Role]]:
-        """Each set with its role."""
-        yield from ((data, "task") for data in self.tasks)
-        yield from ((data, "general") for data in self.general)
-        yield from ((data, "retention") for data in self.retention)
+    @property
+    def by_role(self) -> Mapping[Role, tuple[TaskData, ...]]:
+        """The sets of each role."""
+        return {"task": self.tasks, "general": self.general, "retention": self.retention}
 
 
 def read_sets(config: RunConfig, ends: Collection[str] = (), progress: Progress | None = None) -> RunSets:

@@ -22,18 +22,18 @@ from multitune.training.prepare import PreparedRun
 SHOWN = 5  # findings that a note names
 
 
-def audit_rows(config: RunConfig, progress: Progress = unreported, *, on_sample: bool = False) -> Audit:
+def audit_rows(config: RunConfig, progress: Progress = unreported, *, rows: int | None = None) -> Audit:
     """Audit a run by its file, without tokenising a row.
 
     Args:
         config: its paths are absolute.
         progress: is told of each set while it is read, and of each check how many rows it has looked at.
-        on_sample: at most `audit.rows` rows of each set are looked at.
+        rows: most rows of each set that are looked at; all when None.
 
     Raises:
         InputError: config or data do not fit.
     """
-    return run_checks(read_audited(config, progress), progress, on_sample=on_sample)
+    return run_checks(read_audited(config, progress), progress, rows=rows)
 
 
 def read_audited(config: RunConfig, progress: Progress = unreported) -> AuditInput:
@@ -56,7 +56,7 @@ def audit_prepared(prepared: PreparedRun, progress: Progress = unreported) -> Au
         InputError: the audit's settings do not fit.
     """
     given = _input(prepared.config, prepared.as_read, prepared.adapters)
-    return run_checks(given, progress, on_sample=True)
+    return run_checks(given, progress, rows=prepared.config.audit.rows)
 
 
 def with_audit(prepared: PreparedRun, observe: Observe) -> PreparedRun:

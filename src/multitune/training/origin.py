@@ -138,8 +138,9 @@ def _parents(run: PreparedRun) -> dict[str, str]:
 
 
 def _without_places(config: RunConfig) -> str:
-    """A run file without the fields that say where things lie, whose contents are compared by digest, and the audit."""
+    """A run file without where things lie, whose contents are compared by digest, and without its audit."""
     nowhere = {"data": SourceConfig()}
+    fields = {"name": "run", "output": "", "base": "", "audit": AuditConfig()}
     sets = {
         group: tuple(one.model_copy(update=nowhere) for one in getattr(config, group))
         for group in ("tasks", "general", "retention")
@@ -153,6 +154,4 @@ def _without_places(config: RunConfig) -> str:
             else adapter.model_copy(update={"stack_on": "a finished adapter"})
             for adapter in adapters
         )
-    return dump_config(
-        config.model_copy(update={"name": "run", "output": "", "base": "", "audit": AuditConfig(), "adapters": adapters, **sets})
-    )
+    return dump_config(config.model_copy(update={**fields, "adapters": adapters, **sets}))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from multitune.core.records import Split
+from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document, Record
 from multitune.core.results.data import DataSummary
 from multitune.core.results.scores import Budget, Verdict
@@ -168,6 +169,7 @@ class CheckReport(Document):
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     data: tuple[DataSummary, ...] = ()  # of tasks and general sets
+    audit: Audit | None = None  # of a sample of the rows; None where it is off
 
 
 State = Literal["finished", "stopped", "running", "damaged"]
