@@ -1,14 +1,15 @@
 """The audit on the page of a run: findings by severity, example rows that do nothing, and a damaged file named."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from multitune.core.results.audit import Audit
+from multitune.core.run_folder import RunFolder
 from multitune.reporting.facts import read_run
 from multitune.reporting.page import write_report
 from multitune.reporting.tables.audit import audit_lines, audit_sentence, example_lines
+from tests.reporting.conftest import Page
 
 ATTACK = "<script>alert(1)</script>\x1b[31m"
 
@@ -38,37 +39,39 @@ def audit() -> Audit:
 
 
 @pytest.fixture
-def page(tiny_run: Path, tmp_path: Path) -> str:
-    audit().write(tiny_run / "audit.json")
-    return write_report([tiny_run], tmp_path / "page.html").read_text("utf-8")
+def shown(run: RunFolder, tmp_path: Path) -> Page:
+    audit().write(run.audit)
+    return Page(write_report([run.path], tmp_path / "page.html"))
 
 
-def test_the_page_shows_findings_examples_measures_and_what_was_not_made(page: str) -> None:
-    section = page.partition('id="run-1-audit"')[2] or page.partition("Audit of the data")[2]
-    for text in (
-        "leaks.exact",
-        "quality.length",
-        "on purpose",
-        "copy, test row r1",
-        "per 1,000 words",
-        "pip install X",
-    ):
-        assert text in section, text
+def test_the_page_shows_findings_the_worst_first_with_what_to_do(shown: Page) -> None:
+    rows = shown.table("What the audit found")
+    assert [(row["severity"], row["check"], row["accepted"]) for row in rows] == [
+        ("high", "leaks.exact", ""),
+        ("high", "quality.empty", "on purpose"),
+        ("low", "quality.length", ""),
+    ]
+    assert {row["what to do"] for row in rows} == {"Take it out."}
 
 
-def test_no_text_of_a_row_acts_on_the_page(page: str) -> None:
-    assert "<script>alert" not in page and "&lt;script&gt;alert(1)" in page and "\x1b" not in page
+def test_the_page_shows_examples_measures_and_what_was_not_made(shown: Page) -> None:
+    assert "copy, test row r1: leaks.exact" in shown.text and "test.skipped: needs X." in shown.text
+    (measure,) = shown.table("What the audit measured")
+    assert (measure["value"], measure["95%"], measure["unit"]) == ("0.250", "0.200 to 0.300", "per 1,000 words")
 
 
-def test_a_run_without_an_audit_has_no_such_part(tiny_run: Path, tmp_path: Path) -> None:
-    (tiny_run / "audit.json").unlink(missing_ok=True)
-    assert "Audit of the data" not in write_report([tiny_run], tmp_path / "page.html").read_text("utf-8")
-    assert not [line for line in read_run(tiny_run).missing if "audit" in line]
+def test_no_text_of_a_row_acts_on_the_page(shown: Page) -> None:
+    assert "<script>alert" not in shown.source and "\x1b" not in shown.source and "<script>alert(1)" in shown.text
 
 
-def test_a_damaged_audit_is_named_and_not_fatal(tiny_run: Path) -> None:
-    (tiny_run / "audit.json").write_text("{", "utf-8")
-    facts = read_run(tiny_run)
+def test_a_run_without_an_audit_has_no_such_part(run: RunFolder, page: Page) -> None:
+    assert not run.audit.exists() and "Audit of the data" not in page.text
+    assert not [line for line in read_run(run.path).missing if "audit" in line]
+
+
+def test_a_damaged_audit_is_named_and_not_fatal(run: RunFolder) -> None:
+    run.audit.write_text("{", "utf-8")
+    facts = read_run(run.path)
     assert facts.audit is None and any(line.startswith("audit.json is damaged") for line in facts.missing)
 
 
