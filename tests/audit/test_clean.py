@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from multitune.audit.checks import Audited, Check, Dropped, Found
+from multitune.audit.checks import Audited, AuditSet, Check, Dropped, Found
 from multitune.audit.clean import without_limits, write_cleaned
 from multitune.audit.registry import OWN
 from multitune.audit.run import AuditInput, run_checks
@@ -74,6 +74,12 @@ def read(path: Path) -> Rows:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def copied(folder: Path) -> Rows:
+    """The rows of the copy of `one`, whatever their split, by their number."""
+    files = (folder / "clean/sets/one").glob("*.jsonl")
+    return sorted((row for file in files for row in read(file)), key=lambda row: row["n"])
+
+
 def digests(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("*.*")}
 
@@ -86,9 +92,10 @@ def test_a_copy_holds_the_rows_of_the_source_as_they_are_but_for_the_dropped(
     write(tmp_path / "one.jsonl", source)
     found = clean(config("one.jsonl"))
     assert found[0] == CleanedSet(name="one", rows=48, removed=2, redacted=0)
-    assert read(tmp_path / "clean/sets/one/train.jsonl") == [row for row in source if row["out"] != BLANK]
-    assert [(line["set"], line["split"], line["check"]) for line in read(tmp_path / "clean/removed.jsonl")] == [
-        ("one", "train", "quality.empty")
+    assert copied(tmp_path) == [row for row in source if row["out"] != BLANK]
+    removed = read(tmp_path / "clean/removed.jsonl")
+    assert [(line["set"], line["check"], line["removed"]) for line in removed] == [
+        ("one", "quality.empty", "its answer shows nothing")
     ] * 2
 
 
@@ -120,6 +127,24 @@ def test_every_split_of_a_source_has_a_file_of_its_own(
         assert kept == [row for row in read(tmp_path / f"{split}.jsonl") if "7" not in row["text"]]
 
 
+def test_carved_splits_stay_as_they_were_audited_also_of_tasks_that_read_one_file(
+    config: Callable[..., RunConfig], clean: Clean, tmp_path: Path
+) -> None:
+    write(tmp_path / "one.jsonl", rows(100))
+    made = config("one.jsonl")
+    twin = {**made.tasks[0].model_dump(), "name": "two", "prompt": "again: {{ text }}"}
+    made = parse_config({**made.model_dump(), "tasks": [made.tasks[0].model_dump(), twin]}, tmp_path)
+
+    def numbers(sets: Sequence[AuditSet]) -> list[dict[str, set[str]]]:
+        return [{split: {row.prompt.split("w")[1] for row in one.rows(split)} for split in SPLITS} for one in sets]
+
+    before = numbers(read_audited(made).sets)
+    clean(made, SEVENS)
+    after = numbers(read_audited(load_config(tmp_path / "clean/run.yaml")).sets)
+    assert before[0] == before[1] and after[0] == after[1]
+    assert after == [{split: {n for n in one[split] if "7" not in n} for split in SPLITS} for one in before]
+
+
 def test_rows_beyond_the_limit_are_audited_and_copied(
     config: Callable[..., RunConfig], clean: Clean, tmp_path: Path
 ) -> None:
@@ -138,8 +163,7 @@ def test_texts_are_redacted_in_every_column_and_said_to_be(
     write(tmp_path / "one.jsonl", source)
     found = clean(config("one.jsonl"), NAMES)
     assert found[0] == CleanedSet(name="one", rows=40, removed=0, redacted=40)
-    first = read(tmp_path / "clean/sets/one/train.jsonl")[0]
-    assert first == {"n": 0, "text": "w0 of …", "out": "w1", "more": {"deep": ["for …", 3]}}
+    assert copied(tmp_path)[0] == {"n": 0, "text": "w0 of …", "out": "w1", "more": {"deep": ["for …", 3]}}
     assert read(tmp_path / "clean/removed.jsonl")[0]["redacted"] == ["text", "more"]
 
 
@@ -160,11 +184,16 @@ def test_a_table_with_numbers_and_gaps_becomes_json_lines(
     import pyarrow.parquet
 
     days = pyarrow.array([86_400 * i for i in range(40)], pyarrow.timestamp("s"))
-    columns = {"text": [f"w{i}" for i in range(40)], "out": ["w1"] * 40, "x": [float("nan")] * 40, "day": days}
+    columns = {
+        "n": list(range(40)),
+        "text": [f"w{i}" for i in range(40)],
+        "out": ["w1"] * 40,
+        "x": [float("nan")] * 40,
+        "day": days,
+    }
     pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "one.parquet")
     clean(config("one.parquet"))
-    first = read(tmp_path / "clean/sets/one/train.jsonl")[0]
-    assert first == {"text": "w0", "out": "w1", "x": None, "day": "1970-01-01 00:00:00"}
+    assert copied(tmp_path)[0] == {"n": 0, "text": "w0", "out": "w1", "x": None, "day": "1970-01-01 00:00:00"}
 
 
 def test_a_retention_set_keeps_the_rows_that_it_answers(
@@ -188,7 +217,7 @@ def test_nothing_is_written_where_nothing_would_be_left(
     write(tmp_path / "one.jsonl", [{"text": f"7 {i}", "out": "w1"} for i in range(40)])
     before = sorted(tmp_path.iterdir())
     made = config("one.jsonl")
-    with pytest.raises(DataError, match="task 'one': every train row would be removed"):
+    with pytest.raises(DataError, match=r"task 'one': every \w+ row would be removed"):
         clean(made, SEVENS)
     assert sorted(tmp_path.iterdir()) == sorted({*before, tmp_path / "rest.jsonl"})
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
 from datetime import time as clock_time
@@ -30,7 +31,7 @@ from multitune.tasks.task import Task
 SETS, REMOVED, RUN_FILE = "sets", "removed.jsonl", "run.yaml"  # what lies in the folder
 STRIDE = 1000  # rows between two reports of progress
 
-Reasons = Mapping[tuple[Split, str], list[tuple[str, str]]]  # (split of the source, row) -> (check, why), ...
+Reasons = dict[tuple[Split, str], list[tuple[str, str]]]  # (split, row) -> (check, why), ...
 Redact = Callable[[str], str]
 
 
@@ -126,9 +127,9 @@ def _applies(audit: Audit, check: str, name: str) -> bool:
     return not about or any(one.accepted is None for one in about)
 
 
-def _dropped(given: AuditInput, audit: Audit, checks: list[Check]) -> dict[str, dict[tuple[Split, str], list[Any]]]:
-    """Set -> row -> (check, why), ..."""
-    found: dict[str, dict[tuple[Split, str], list[Any]]] = {}
+def _dropped(given: AuditInput, audit: Audit, checks: list[Check]) -> dict[str, Reasons]:
+    """Set -> why each of its rows is dropped."""
+    found: dict[str, Reasons] = {}
     for check in checks:
         for one in check.drops(given.seen_by(check)) if check.drops else ():
             if _applies(audit, check.name, one.set):
@@ -162,32 +163,43 @@ class _Copy:
         return CleanedSet(name=self.one.name, rows=self.rows, removed=self.removed, redacted=self.redacted)
 
     def write(self, folder: Path, progress: Progress) -> list[Split]:
-        """Write a file for each split of the source, and return these; of a retention set, for the rows it has."""
+        """Write a file for each split, and return these; of a retention set, one for the rows that it answers."""
         folder.mkdir(parents=True)
         tables: Mapping[Split, Table] = load_rows(self.one.task.config.data, f"task {self.one.name!r}")
         if self.one.role == "retention":
-            used = [table for split, table in tables.items() if len(self.one.rows(split))]
-            tables = {"train": (used or [tables["train"]])[0]}
-            reasons: Reasons = {("train", row): why for (_, row), why in self.dropped.items()}
-        else:  # a split without rows of its own was carved from train
-            of_source: dict[Split, Split] = {split: split if split in tables else "train" for split in SPLITS}
-            reasons = {(of_source[split], row): why for (split, row), why in self.dropped.items()}
+            for split in SPLITS:
+                if len(self.one.rows(split)):
+                    table = tables.get(split, tables["train"])
+                    self._write_table(table, {split: folder / "train.jsonl"}, progress)
+            return ["train"]
+        # Splits that were carved from train stay as they are: another hash of other rows would mix them anew.
+        carved: list[Split] = [split for split in SPLITS if split not in tables and len(self.one.rows(split))]
         for split, table in tables.items():
-            before = self.rows
-            with (folder / f"{split}.jsonl").open("w", encoding="utf-8") as file:
-                for row, id_ in _with_ids(self.one.task, table):
-                    if why := reasons.get((split, id_)):
-                        self.removed += 1
-                        for check, reason in why:
-                            self._note(split, id_, check, removed=reason)
-                    else:
-                        file.write(_json(self._redact(row, split, id_), table) + "\n")
-                        self.rows += 1
-                    if not (self.rows + self.removed) % STRIDE:
-                        progress(f"writing {self.one.name}", self.rows + self.removed, 0)
-            if self.rows == before:
-                raise DataError(f"{table.place}: every {split} row would be removed. Give it other rows")
-        return list(tables)
+            splits: list[Split] = [split, *(carved if split == "train" else [])]
+            self._write_table(table, {one: folder / f"{one}.jsonl" for one in splits}, progress)
+        return [*tables, *carved]
+
+    def _write_table(self, table: Table, files: Mapping[Split, Path], progress: Progress) -> None:
+        """Write the rows of a table: those of each further split to its file, and all others to the first."""
+        first, *others = files
+        split_of: dict[str, Split] = {id_: split for split in others for id_ in self.one.texts(split, "id")}
+        empty = set(files)
+        with ExitStack() as stack:
+            opened = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in files.items()}
+            for row, id_ in _with_ids(self.one.task, table):
+                split = split_of.get(id_, first)
+                if why := self.dropped.get((split, id_)):
+                    self.removed += 1
+                    for check, reason in why:
+                        self._note(split, id_, check, removed=reason)
+                else:
+                    opened[split].write(_json(self._redact(row, split, id_), table) + "\n")
+                    self.rows += 1
+                    empty.discard(split)
+                if not (self.rows + self.removed) % STRIDE:
+                    progress(f"writing {self.one.name}", self.rows + self.removed, 0)
+        if empty:
+            raise DataError(f"{table.place}: every {empty.pop()} row would be removed. Give it other rows")
 
     def _redact(self, row: Row, split: Split, id_: str) -> Row:
         changed = row

@@ -65,8 +65,9 @@ def show_check(report: CheckReport, console: "Console") -> None:
     if report.audit:
         from multitune.training.audit import audit_notes
 
+        kind, style = ("warning", "yellow") if report.audit.blocking else ("note", "dim")
         for line in audit_notes(report.audit):
-            say(console, f"{'warning' if report.audit.blocking else 'note'}: {line}", "yellow")
+            say(console, f"{kind}: {line}", style)
     for line in report.notes:
         say(console, f"note: {line}", "dim")
 
