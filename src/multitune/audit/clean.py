@@ -199,7 +199,7 @@ class _Copy:
                 if not (self.rows + self.removed) % STRIDE:
                     progress(f"writing {self.one.name}", self.rows + self.removed, 0)
         if empty:
-            raise DataError(f"{table.place}: every {empty.pop()} row would be removed. Give it other rows")
+            raise DataError(f"{table.place}: every {min(empty)} row would be removed. Give it other rows")
 
     def _redact(self, row: Row, split: Split, id_: str) -> Row:
         changed = row

@@ -111,13 +111,13 @@ def _next(found: "Audit", config: "RunConfig", file: Path, fix: Path | None, str
         return f"what went and why: {fix / 'removed.jsonl'}. Audit the copies: multitune audit {fix / 'run.yaml'}"
     if not found.open:
         return f"go on: multitune train {file}"
+    from multitune.audit.accepted import accept_entry
     from multitune.config.audit import ACCEPTED
 
     accept = config.audit.accept or file.parent / ACCEPTED
-    remedy = (
-        f"correct the rows (--fix DIR writes cleaned copies), or accept what is no fault in {accept}, a list of "
-        "`- {finding: KEY, reason: TEXT}`"
-    )
+    remedy = f"correct the rows (--fix DIR writes cleaned copies), or accept what is no fault in {accept}:"
+    entry = accept_entry(found.open[0]).rstrip()
     if found.blocking and strict:
-        return f"strict: exit code 1 because of {', '.join(one.key for one in found.blocking)}. To pass, {remedy}"
-    return f"next: {remedy}"
+        keys = ", ".join(one.key for one in found.blocking)
+        return f"strict: exit code 1 because of {keys}. To pass, {remedy}\n{entry}"
+    return f"next: {remedy}\n{entry}"
