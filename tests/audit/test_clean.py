@@ -167,6 +167,21 @@ def test_texts_are_redacted_in_every_column_and_said_to_be(
     assert read(tmp_path / "clean/removed.jsonl")[0]["redacted"] == ["text", "more"]
 
 
+def test_a_row_whose_text_is_spread_over_a_list_of_words_is_removed(
+    config: Callable[..., RunConfig], clean: Clean, tmp_path: Path
+) -> None:
+    phone = Check(
+        "test.phone", "phones", lambda seen: (), redacts=lambda seen: lambda text: text.replace("1 2 3", "…")
+    )
+    words = [["call", "1", "2", "3"], ["call", "1 2 3"], ["call", "me"]]
+    write(tmp_path / "one.jsonl", [{**row, "words": words[place % 3]} for place, row in enumerate(rows(39))])
+    found = clean(config("one.jsonl"), phone)
+    assert found[0] == CleanedSet(name="one", rows=26, removed=13, redacted=13)
+    assert [row["words"] for row in copied(tmp_path)[:2]] == [["call", "…"], ["call", "me"]]
+    reasons = {line.get("removed") for line in read(tmp_path / "clean/removed.jsonl")}
+    assert reasons == {None, "what would be redacted is spread over the items of words"}
+
+
 def test_rows_of_an_accepted_finding_stay(config: Callable[..., RunConfig], clean: Clean, tmp_path: Path) -> None:
     write(tmp_path / "one.jsonl", rows(40))
     accepted = tmp_path / "accepted.yaml"

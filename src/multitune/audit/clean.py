@@ -188,7 +188,7 @@ class _Copy:
             opened = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in files.items()}
             for row, id_ in _with_ids(self.one.task, table):
                 split = split_of.get(id_, first)
-                if why := self.dropped.get((split, id_)):
+                if why := self.dropped.get((split, id_)) or self._spread(row):
                     self.removed += 1
                     for check, reason in why:
                         self._note(split, id_, check, removed=reason)
@@ -200,6 +200,17 @@ class _Copy:
                     progress(f"writing {self.one.name}", self.rows + self.removed, 0)
         if empty:
             raise DataError(f"{table.place}: every {min(empty)} row would be removed. Give it other rows")
+
+    def _spread(self, row: Row) -> list[tuple[str, str]]:
+        """Why a row cannot be redacted: a list of words holds one text, and may have labels of the same length."""
+        lists = {column: value for column, value in row.items() if isinstance(value, list)}
+        words = {column: value for column, value in lists.items() if all(isinstance(word, str) for word in value)}
+        return [
+            (check, f"what would be redacted is spread over the items of {column}")
+            for check, redact in self.redactors.items()
+            for column, value in words.items()
+            if redact(" ".join(value)) != " ".join(map(redact, value))
+        ]
 
     def _redact(self, row: Row, split: Split, id_: str) -> Row:
         changed = row
