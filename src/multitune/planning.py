@@ -17,6 +17,7 @@ from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.training.track import require_trackers
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored
@@ -27,8 +28,9 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
     """Prepare a run and measure the machine, without loading a weight.
 
     Raises:
-        InputError: config or data do not fit.
+        InputError: config or data do not fit, or a tracker is not installed.
     """
+    require_trackers(config.track)
     prepared = prepare_run(config, progress)
     shape = model_shape(prepared.ref, config.lora.targets)
     machine = measure_machine(config.device, config.dtype, shape.widest)

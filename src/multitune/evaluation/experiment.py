@@ -54,10 +54,10 @@ def evaluated_run(
     folder = RunFolder(Path(config.output) / config.name)
     _check_folder(folder, resume, overwrite)
     observe(PhaseEvent(name="prepare"))
+    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     prepared = prepare_run(config)
     for note in prepared.notes:
         observe(NoteEvent(text=note))
-    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
