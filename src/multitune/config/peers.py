@@ -14,8 +14,9 @@ OPTIMIZER = "the optimizer is AdamW with one schedule of the learning rate. Leav
 DROPOUT = "adapters have no dropout; validation chooses the step that is kept. Leave it out"
 STEERING = "logging, saving and progress are always on"
 DATA_WORK = "rows are read, cached and deduplicated by themselves. Leave it out"
+UPLOAD = "a run stays on this machine. Upload what `multitune export` writes with `hf upload`"
 REMOTE_CODE = "code that comes with a base is never run. Take a base that transformers knows"
-OWN_TEMPLATE = "the chat template is the base's own. Put wording of yours into `tasks.prompt` or `system`"
+OWN_TEMPLATE = "the chat template is the base's own. Put your own text into `tasks.prompt` or `system`"
 TOKENS = "tokenizer and vocabulary are the base's own. Leave it out"
 BATCH = "`train.batch_size`: rows of a step, micro-batch × accumulation; `train.pack_tokens` sets the memory"
 MODEL = "`base`: a hub id, a folder, a .gguf file or an alias"
@@ -92,11 +93,12 @@ _GROUPS: Mapping[str, str] = {
     OPTIMIZER: "optimizer optim optim_args lr_scheduler lr_scheduler_type lr_scheduler_kwargs cosine_min_lr_ratio "
     "adam_beta1 adam_beta2 adam_epsilon use_galore use_badam use_apollo use_muon neftune_noise_alpha label_smoothing",
     STEERING: "logging_steps logging_strategy save_total_limit save_only_model save_safetensors plot_loss do_train "
-    "debug strict log_level disable_tqdm hub_model_id hub_strategy push_to_hub loss_watchdog_threshold "
+    "debug strict log_level disable_tqdm loss_watchdog_threshold "
     "loss_watchdog_patience include_num_input_tokens_seen",
     DATA_WORK: "dataset_prepared_path dataset_processes dataset_num_proc preprocessing_num_workers overwrite_cache "
     "dataloader_num_workers dataloader_pin_memory shuffle_dataset shuffle_merged_datasets dataset_exact_deduplication "
     "streaming tokenized_path remove_unused_columns",
+    UPLOAD: "hub_model_id hub_strategy push_to_hub push_dataset_to_hub",
     REMOTE_CODE: "trust_remote_code",
     OWN_TEMPLATE: "chat_template chat_template_jinja chat_template_path template eos_token",
     TOKENS: "model_type tokenizer_type tokenizer_config tokenizer_use_fast use_fast_tokenizer special_tokens tokens "
