@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from multitune.model.bank import AdapterBank
     from multitune.run import Run, open_run
     from multitune.tasks.task import Task
+    from multitune.training.mixture_sampler import MixtureSampler
 
 __all__ = [
     "AdapterBank",
+    "MixtureSampler",
     "MultituneError",
     "Run",
     "RunConfig",
@@ -40,6 +42,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 # The module of each name; all that are not listed are in multitune.functions.
 _HOMES = {
     "AdapterBank": "multitune.model.bank",
+    "MixtureSampler": "multitune.training.mixture_sampler",
     "MultituneError": "multitune.core.errors",
     "Run": "multitune.run",
     "RunConfig": "multitune.config.schema",

@@ -19,6 +19,7 @@ from multitune.model.estimate import Demand, RowCost, estimate, measure_machine,
 from multitune.training.audit import audit_prepared
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.training.track import require_trackers
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored
@@ -29,11 +30,12 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
     """Prepare a run and measure the machine, without loading a weight.
 
     Raises:
-        InputError: config or data do not fit.
+        InputError: config or data do not fit, or a tracker is not installed.
     """
     audits = config.audit.mode != "off"
     if audits:
         require_settings(config.audit)
+    require_trackers(config.track)
     prepared = prepare_run(config, progress)
     shape = model_shape(prepared.ref, config.lora.targets)
     machine = measure_machine(config.device, config.dtype, shape.widest)

@@ -59,13 +59,13 @@ def evaluated_run(
     audits = not resume and config.audit.mode != "off"
     if audits:
         require_settings(config.audit)
+    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
     for note in prepared.notes:
         observe(NoteEvent(text=note))
     if audits:
         prepared = with_audit(prepared, observe)
-    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:

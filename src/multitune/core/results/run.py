@@ -1,4 +1,4 @@
-"""The smaller files of a run (data, base, versions, selection), the report of `check`, and a run in one line."""
+"""The smaller files of a run (data, base, versions, selection), reports of `check` and `import`, a run in a line."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -189,3 +189,12 @@ class RunSummary(Document):
     verdicts: dict[Verdict, int] | None  # of its best table: verdict -> tasks
     bytes: int
     missing: tuple[str, ...] = ()
+
+
+class Imported(Record):
+    """`multitune import`: the run file that was written, and what differs from the config that it was made of."""
+
+    tool: str
+    file: str
+    tasks: tuple[str, ...]
+    notes: tuple[str, ...]  # what has no counterpart or differs, and what to do
