@@ -90,3 +90,5 @@ class Check:
     find: Callable[[Audited], Iterable[Found]]
     thresholds: Mapping[str, Threshold] = field(default_factory=dict[str, Threshold])
     drops: Callable[[Audited], Iterable[Dropped]] | None = None  # rows that a cleaned copy goes without
+    # What a cleaned copy says instead of a text, such as a placeholder for each person; made once for all sets.
+    redacts: Callable[[Audited], Callable[[str], str]] | None = None
