@@ -63,6 +63,15 @@ class Lexicon:
             return [], len(words)
         return list(self._found(_TOKEN.findall(folded))), len(words)
 
+    def place(self, text: str, term: Term, first: int = 0) -> tuple[int, int] | None:
+        """Start and end of a term in a text from a character on, whatever it is about; None where it is not."""
+        forms = ["[\\W_]+".join(entry.words) for entry in self._entries(term)]
+        found = re.compile(rf"(?<![^\W_])(?:{'|'.join(forms)})(?![^\W_])", re.IGNORECASE).search(text, first)
+        return found.span() if found else None
+
+    def _entries(self, term: Term) -> list[_Entry]:
+        return [entry for sharing in self._by_first.values() for entry in sharing if entry.term == term]
+
     def _found(self, tokens: Sequence[str]) -> Iterator[Mention]:
         place = 0
         while place < len(tokens):

@@ -1,4 +1,4 @@
-"""National identity, social security and tax numbers of persons, by format, checksum, and the word that announces them."""
+"""National identity, social security and tax numbers, by format, by checksum, and by the word that announces them."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -19,10 +19,12 @@ _FORMATS: tuple[tuple[str, str], ...] = (
     (r"\d{2}\.\d{2}\.\d{2}-\d{3}\.\d{2}", "be.nn"),
 )
 # Digits alone would pass one checksum in ten or so: these count only where a word announces them.
-_ANNOUNCED = (
-    "us.ssn us.itin ca.sin gb.nhs nl.bsn pl.pesel br.cpf ro.cnp bg.egn se.personnummer no.fodselsnummer dk.cpr de.idnr "
-    "ch.ssn fr.nir cz.rc tr.tckimlik in_.aadhaar au.tfn kr.rrn be.nn za.idnr pt.nif hr.oib ee.ik lt.asmens il.idnr cn.ric"
-).split()
+_COUNTRIES = """
+    us.ssn us.itin ca.sin gb.nhs nl.bsn pl.pesel br.cpf ro.cnp bg.egn se.personnummer no.fodselsnummer dk.cpr
+    de.idnr ch.ssn fr.nir cz.rc tr.tckimlik in_.aadhaar au.tfn kr.rrn be.nn za.idnr pt.nif hr.oib ee.ik
+    lt.asmens il.idnr cn.ric
+"""
+_ANNOUNCED = tuple(_COUNTRIES.split())
 _LETTERED: tuple[tuple[str, str], ...] = (
     (r"[A-Z]{6}\d{2}[A-EHLMPR-T]\d{2}[A-Z]\d{3}[A-Z]", "it.codicefiscale"),
     (r"[A-Z]{4}\d{2}[01]\d[0-3]\d[HM][A-Z]{5}[A-Z0-9]\d", "mx.curp"),

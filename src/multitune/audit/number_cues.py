@@ -18,12 +18,14 @@ _SAID: dict[Cue, str] = {
         aadhaar, aadhar, pan card, pan number, personnummer, fødselsnummer, cpr, henkilötunnus, hetu, steuer id,
         steueridentifikationsnummer, identifikationsnummer, idnr, ahv, avs, codice fiscale, dni, nie, nif, nir,
         sécurité sociale, seguridad social, rodné číslo, kimlik, tckn, medicare, tfn, tax file, rrn,
-        resident registration, 身份证, 身份证号, 身份证号码, 주민등록번호, rijksregisternummer, jmbg, oib, isikukood, asmens kodas""",
+        resident registration, 身份证, 身份证号, 身份证号码, 주민등록번호,
+        rijksregisternummer, jmbg, oib, isikukood, asmens kodas""",
     "phone": """
         phone, phones, telephone, tel, tele, mobile, cell, cellphone, fax, facsimile, hotline, helpline, whatsapp, sms,
         dial, landline, call, calls, called, calling, ring, reach me, reach us, contact me, contact us, text me,
         text us, message to, messages to, telefon, telefonnummer, téléphone, portable, teléfono, móvil, celular,
-        telefone, telemóvel, telefono, handy, handynummer, rufnummer, cellulare, puh, puhelin, tlf, telefoon, numéro""",
+        telefone, telemóvel, telefono, handy, handynummer, rufnummer, cellulare, puh, puhelin, tlf, telefoon,
+        numéro""",
     "ip": "ip, ipv4, ipv6, address, host, server, gateway, dns, subnet, client",
     "version": "version, versions, ver, v, release, build, firmware, section, chapter",
     "other": """

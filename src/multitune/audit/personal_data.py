@@ -1,4 +1,4 @@
-"""Personal data and secrets in the rows of a run: counted by set and kind, shown masked, and replaced in cleaned copies."""
+"""Personal data and secrets in the rows of a run: counted by set and kind, shown masked, replaced in clean copies."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -26,10 +26,11 @@ TITLES: dict[Kind, str] = {
 }
 PLACEHOLDERS: dict[Kind, str] = {"national_id": "NATIONAL_ID"}
 CONTACTS: frozenset[Kind] = frozenset({"email", "phone", "ip"})  # often meant to be there, as in support data
-ROLES = frozenset(
-    "abuse admin billing careers contact customerservice feedback help hello hr info investors ir jobs legal mail "
-    "marketing media no-reply noreply office orders postmaster press privacy sales security service support team".split()
-)
+_ROLES = """
+    abuse admin billing careers contact customerservice feedback help hello hr info investors ir jobs legal mail
+    marketing media no-reply noreply office orders postmaster press privacy sales security service support team
+"""
+ROLES = frozenset(_ROLES.split())  # accounts of an organisation
 
 
 @dataclass(slots=True)
@@ -129,16 +130,21 @@ def _count(one: AuditSet, split: Split, tallies: dict[Kind, _Tally], advance: Ca
                 key = hash(value)
                 tally.values[key] = tally.values.get(key, 0) + 1
             if len(tally.examples) < SHOWN:
-                text = next((text for text in (prompt, answer) if any(m.kind == kind for m in find(text))), prompt)
-                tally.examples.append(Excerpt(set=one.name, split=split, row=id_, text=excerpt(text, kind)))
+                text, match = next(
+                    (text, match)
+                    for text, found in ((prompt, in_prompt), (answer, in_answer))
+                    for match in found
+                    if match.kind == kind and match.value in values
+                )
+                shown = excerpt(text, match.start, match.end)
+                tally.examples.append(Excerpt(set=one.name, split=split, row=id_, text=shown))
     advance(waiting)
 
 
-def excerpt(text: str, kind: Kind) -> str:
-    """What stands around the first match of a kind, in one line, with all personal data masked."""
+def excerpt(text: str, start: int, end: int) -> str:
+    """What stands around a part of a text, in one line, with all personal data masked."""
     matches = find(text)
-    centre = next((match for match in matches if match.kind == kind), None)
-    start, end = (max(0, centre.start - AROUND), centre.end + AROUND) if centre else (0, 2 * AROUND)
+    start, end = max(0, start - AROUND), end + AROUND
     for match in matches:  # none is cut in two, so that no half of it is shown
         start = match.start if match.start < start < match.end else start
         end = match.end if match.start < end < match.end else end
@@ -196,7 +202,8 @@ def _remedy(one: AuditSet, kind: Kind, tally: _Tally) -> str:
 def _measures(one: AuditSet, kind: Kind, tally: _Tally) -> Iterator[Measure]:
     sizes = one.sizes()
     share = sum(tally.rows.values()) / sum(sizes.values())
-    yield Measure(check=NAME, set=one.name, name=f"rows with {TITLES[kind]}", value=1000.0 * share, unit="per 1,000 rows")
+    name = f"rows with {TITLES[kind]}"
+    yield Measure(check=NAME, set=one.name, name=name, value=1000.0 * share, unit="per 1,000 rows")
 
 
 THRESHOLDS = {

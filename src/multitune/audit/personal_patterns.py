@@ -42,7 +42,9 @@ _IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)")
 _IPV6 = re.compile(
     r"(?<![\w:.])(?:[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}[0-9a-fA-F]{0,4}|(?:[0-9a-fA-F]{1,4}:){7}[0-9a-fA-F]{1,4})(?![\w:])"
 )
-_SEPARATORS = {ord(char): "-" for char in "\u2010\u2011\u2012\u2013\u2212"} | dict.fromkeys(map(ord, "\u00a0\u202f\u2009"), " ")
+_SEPARATORS = {ord(char): "-" for char in "\u2010\u2011\u2012\u2013\u2212"} | dict.fromkeys(
+    map(ord, "\u00a0\u202f\u2009"), " "
+)
 _SMALL = 32  # four numbers below it are rather a version or a section
 _NAMES_DOCUMENT = re.compile(r"[Pp]assport|PASSPORT|[Ll]icen[cs]e|LICEN[CS]E")
 _DOCUMENT = re.compile(
@@ -68,7 +70,24 @@ _TOKENS = (
 _PRIVATE = r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----(?:[\s\S]{0,8000}?-----END [A-Z ]*-----)?"
 _SECRET = re.compile(rf"(?<![A-Za-z0-9_-])(?:{'|'.join(_TOKENS)})(?![A-Za-z0-9_])|{_PRIVATE}")
 _BEGINNINGS = (
-    *("AKIA", "ASIA", "ABIA", "ACCA", "ghp_", "gho_", "ghs_", "ghu_", "ghr_", "github_pat_", "glpat-", "xox", "xapp-", "hooks.slack", "AIza", "GOCSPX-"),
+    *(
+        "AKIA",
+        "ASIA",
+        "ABIA",
+        "ACCA",
+        "ghp_",
+        "gho_",
+        "ghs_",
+        "ghu_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "xox",
+        "xapp-",
+        "hooks.slack",
+        "AIza",
+        "GOCSPX-",
+    ),
     *("ya29.", "k_live_", "k_test_", "whsec_", "sk-", "hf_", "npm_", "pypi-", "dckr_pat_", "SG.", ":AA", "dop_v1_"),
     *("shpat_", "shpca_", "shppa_", "shpss_", "AGE-SECRET", "eyJ", "-----BEGIN"),
 )
@@ -78,7 +97,9 @@ _NAMED = re.compile(
     r"[\"']?(?: ?[:=]{1,2}>? ?| is:? )[\"']?([^\s\"'<>{}$*;,]{8,200})",
     re.IGNORECASE,
 )
-_MADE_UP = re.compile(r"example|sample|your|dummy|placeholder|changeme|redacted|xxxx|\.\.\.|1234567890abc", re.IGNORECASE)
+_MADE_UP = re.compile(
+    r"example|sample|your|dummy|placeholder|changeme|redacted|xxxx|\.\.\.|1234567890abc", re.IGNORECASE
+)
 _BITS = 2.5  # per character: above that of words and of repeated characters, below that of random ones
 
 
