@@ -1,7 +1,7 @@
 """Groups of people that stand with some labels, scores or tones more often than others do, in one set or several."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,8 +31,8 @@ class _Counts:
     classes: Counter[str] = field(default_factory=Counter[str])  # rows of each class, by its key
     both: Counter[tuple[Term, str]] = field(default_factory=Counter[tuple[Term, str]])
     names: dict[str, str] = field(default_factory=dict[str, str])  # of a class, as a message says it
-    examples: dict[tuple[Term, str], list[Excerpt]] = field(
-        default_factory=lambda: defaultdict[tuple[Term, str], list[Excerpt]](list)
+    examples: dict[tuple[Term, str], list[RowMentions]] = field(
+        default_factory=lambda: defaultdict[tuple[Term, str], list[RowMentions]](list)
     )
 
 
@@ -85,15 +85,15 @@ def _find(audited: Audited) -> Iterator[Found]:
             continue
         if classes:
             every.append(_count(one, classes, audited))
-    tests = [test for counts in every for test in _tests(counts, every, int(audited.thresholds["rows"]))]
+    tests = [test for counts in every for test in _tests(counts, int(audited.thresholds["rows"]))]
     least = audited.thresholds["difference"]
     reported: set[tuple[str, Term, str]] = set()
-    for shared in _shared(tests, least):
+    for shared in _once(_shared(tests, least)):
         reported |= {(test.counts.one.name, test.term, test.key) for test in shared}
         yield _finding(shared, least, "high")
-    for test in tests:
-        known = (test.counts.one.name, test.term, test.key) in reported
-        if not known and test.p_holm < ALPHA and abs(test.share - test.others) >= least:
+    alone = [test for test in tests if test.p_holm < ALPHA and abs(test.share - test.others) >= least]
+    for (test,) in _once([test] for test in alone):
+        if (test.counts.one.name, test.term, test.key) not in reported:
             yield _finding([test], least, "medium")
 
 
@@ -123,10 +123,10 @@ def _add(counts: _Counts, row: RowMentions, classes: Outcomes, answer: str) -> N
         counts.both[term, outcome.key] += 1
         examples = counts.examples[term, outcome.key]
         if len(examples) < SHOWN:
-            examples.append(shown(counts.one, "train", row, term))
+            examples.append(row)
 
 
-def _tests(counts: _Counts, every: Sequence[_Counts], least: int) -> list[_Test]:
+def _tests(counts: _Counts, least: int) -> list[_Test]:
     """A test of each term that enough rows mention with each class, all of one set adjusted for their number."""
     terms = sorted(term for term, rows in counts.terms.items() if rows >= least)
     pairs = [(term, key) for term in terms for key in sorted(counts.classes)]
@@ -138,9 +138,7 @@ def _tests(counts: _Counts, every: Sequence[_Counts], least: int) -> list[_Test]
         with_label=np.array([counts.classes[key] for _, key in pairs]),
         rows=counts.rows,
     )
-    rows = sum(other.rows for other in every)
-    mentioned = {term: sum(other.terms[term] for other in every) / rows for term in terms}
-    z = log_odds(crossing, np.array([mentioned[term] for term, _ in pairs]))
+    z = log_odds(crossing)
     p = dict(zip(pairs, p_values(crossing, z).tolist(), strict=True))
     adjusted = holm(p)
     return [_Test(counts, *pair, p[pair], adjusted[pair], float(z[place])) for place, pair in enumerate(pairs)]
@@ -162,6 +160,17 @@ def _shared(tests: Sequence[_Test], least: float) -> list[list[_Test]]:
     return found
 
 
+def _once(found: Iterable[list[_Test]]) -> list[list[_Test]]:
+    """Without that a term has less of one class where it has more of another in the same sets: it says the same."""
+    found = list(found)
+    more = {_where(tests) for tests in found if tests[0].sign > 0}
+    return [tests for tests in found if tests[0].sign > 0 or _where(tests) not in more]
+
+
+def _where(tests: Sequence[_Test]) -> tuple[Term, tuple[str, ...]]:
+    return tests[0].term, tuple(test.counts.one.name for test in tests)
+
+
 def _points(test: _Test, sign: int, least: float) -> bool:
     return test.p < ALPHA and test.sign == sign and abs(test.share - test.others) >= least
 
@@ -174,7 +183,7 @@ def _together(group: Sequence[_Test]) -> float:
 def _finding(tests: Sequence[_Test], least: float, severity: Severity) -> Finding:
     strongest = max(tests, key=lambda test: abs(test.z))
     term, key, counts = strongest.term, strongest.key, strongest.counts
-    where = "; ".join(f"{test.counts.one.name}: {_said(test)}" for test in tests)
+    where = "; ".join(f"{test.counts.one.name}: {_said(test)}" if len(tests) > 1 else _said(test) for test in tests)
     several = f", in {len(tests)} sets, which training on all of them adds up" if len(tests) > 1 else ""
     more = "more" if strongest.sign > 0 else "less"
     named = key if len(tests) > 1 else counts.names[key]
@@ -193,8 +202,12 @@ def _finding(tests: Sequence[_Test], least: float, severity: Severity) -> Findin
         value=strongest.share - strongest.others,
         interval=strongest.interval,
         threshold=least,
-        examples=tuple(example for test in tests for example in test.counts.examples[term, key])[:SHOWN],
+        examples=tuple(example for test in tests for example in _examples(test))[:SHOWN],
     )
+
+
+def _examples(test: _Test) -> list[Excerpt]:
+    return [shown(test.counts.one, "train", row, test.term) for row in test.counts.examples[test.term, test.key]]
 
 
 def _group(term: Term) -> str:

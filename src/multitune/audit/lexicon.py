@@ -92,7 +92,7 @@ def _is_of_person(tokens: Sequence[str], start: int, end: int, entry: _Entry) ->
     people = person_words.nouns(entry.term.axis)
     if entry.use == "after a person":
         return start > 0 and tokens[start - 1] in people
-    for token in tokens[end : end + 3]:  # a short, kind man
+    for token in tokens[end : end + 3]:  # a short old man
         if token in people:
             return True
         if token in person_words.ENDS:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from statistics import median
 
 from multitune.audit.checks import AuditSet
@@ -24,7 +24,8 @@ _BAD = """
 """
 BAD = frozenset(" ".join(label.split()) for label in _BAD.split(","))
 GOOD_KEY, BAD_KEY = "a good label, score or tone", "a bad label, score or tone"
-HIGH_KEY, LOW_KEY = "a high score", "a low score"
+# Labels that mean something else in every set, as numbers and single letters do.
+OF_ITS_SET = frozenset({"yes", "no", "maybe", "true", "false", "none", "other", "unknown"})
 TONE = 0.05  # VADER's own bound between a neutral text and one that is not
 
 
@@ -52,7 +53,7 @@ def outcomes(one: AuditSet) -> Outcomes | None:
     """
     match one.kind:
         case "classify":
-            return Outcomes(cache(_of_label))
+            return Outcomes(cache(partial(_of_label, one)))
         case "regress":
             return Outcomes(_of_scores([float(one.task.gold(answer)) for answer in one.texts("train", "answer")], one))
         case "generate":
@@ -61,8 +62,10 @@ def outcomes(one: AuditSet) -> Outcomes | None:
             return None
 
 
-def _of_label(label: str) -> Outcome:
+def _of_label(one: AuditSet, label: str) -> Outcome:
     key = text_key(label)
+    if len(key) == 1 or key.isdigit() or key in OF_ITS_SET:
+        return Outcome(f"{one.name}: {key}", f"label {label!r}")
     return Outcome(GOOD_KEY if key in GOOD else BAD_KEY if key in BAD else f"label {key!r}", f"label {label!r}")
 
 
@@ -70,8 +73,8 @@ def _of_scores(scores: Sequence[float], one: AuditSet) -> Callable[[str], Outcom
     """Halves around zero where scores lie on both sides of it, as those of sentiment; else around the median."""
     signed = min(scores) < 0.0 < max(scores)
     middle = 0.0 if signed else median(scores)
-    above = Outcome(GOOD_KEY if signed else HIGH_KEY, f"a score above {middle:g}")
-    below = Outcome(BAD_KEY if signed else LOW_KEY, f"a score below {middle:g}")
+    above = Outcome(GOOD_KEY if signed else f"{one.name}: high", f"a score above {middle:g}")
+    below = Outcome(BAD_KEY if signed else f"{one.name}: low", f"a score below {middle:g}")
 
     def of(answer: str) -> Outcome | None:
         score = float(one.task.gold(answer))

@@ -161,7 +161,8 @@ def _finding(one: AuditSet, kind: Kind, tally: _Tally, audited: Audited) -> Find
     rows = sum(tally.rows.values())
     most = max(tally.values.values())
     places = ", ".join(f"{count:,} {split}" for split, count in tally.rows.items() if count)
-    message = f"{rows:,} rows hold {TITLES[kind]} ({places}; {len(tally.values):,} different"
+    message = f"{rows:,} {'row holds' if rows == 1 else 'rows hold'} {TITLES[kind]} "
+    message += f"({places}; {len(tally.values):,} different"
     message += f", one in {most:,} rows" if most > 1 else ""
     message += f"; {tally.answers:,} in the answers of training rows)" if tally.answers else ")"
     if tally.impersonal:

@@ -27,6 +27,7 @@ _DATE = re.compile(
 _NOT_SPACE = re.compile(r"[().-]")
 _SPACE = re.compile(r"[ -]")
 _DECIMAL = re.compile(r"\d\.\d.*[ ()-]|[ ()-].*\d\.\d")  # points beside other separators, as in columns of amounts
+_INSIDE = re.compile(r"\d \Z")  # before a group of a longer number
 _FICTION = re.compile(r"1?\d{3}55501\d\d")  # numbers that North America keeps for films and manuals
 
 
@@ -46,6 +47,8 @@ def match(text: str, start: int, announced: Callable[[], bool]) -> int | None:
     if _DATE.match(text, start):
         return None
     first = text[start]
+    if first == "0" and _INSIDE.search(text[max(0, start - 2) : start]) and not announced():
+        return None
     if first in "+(0" and (found := _within(_INTERNATIONAL.match(text, start), 9, 16)) and _international(found[0]):
         return found.end()
     if (found := _within(_NORTH_AMERICA.match(text, start), 10, 18)) and (_NOT_SPACE.search(found[0]) or announced()):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 Z95 = 1.959964  # half-width of a 95% interval in standard errors
-PRIOR_ROWS = 500.0  # weight of the prior in rows: as many rows as Monroe et al. take words
+PRIOR_SHARE = 0.1  # weight of the prior, as a share of the rows
 
 
 def wilson(count: int, of: int) -> tuple[float, float]:
@@ -42,25 +42,23 @@ class Crossing:
     rows: int  # of the set
 
 
-def log_odds(crossing: Crossing, prior: np.ndarray) -> np.ndarray:
+def log_odds(crossing: Crossing) -> np.ndarray:
     """z of the log-odds of each term among rows with the label against rows without it, float64 (test,).
 
-    With y rows that mention the term of n rows on each side, and α_w of α_0 rows of the prior,
+    With y rows that mention the term of n rows on each side, and α_w of α_0 rows of a prior that mentions the term as
+    often as the whole set does, so that both sides are drawn to the same rate,
     δ = log((y_1 + α_w) / (n_1 + α_0 − y_1 − α_w)) − the same of side 2, and
     z = δ / sqrt(1 / (y_1 + α_w) + 1 / (y_2 + α_w)).
     Rows are counted where the source counts words: a row that repeats a term is still one row.
 
-    Args:
-        crossing: the counts.
-        prior: share of rows that mention the term, over all sets, float64 (test,).
-
     Source: Monroe, Colaresi & Quinn 2008, "Fightin' Words", equations 16, 18 and 22.
     """
-    alpha = np.maximum(prior * PRIOR_ROWS, 1e-9)
+    weight = PRIOR_SHARE * crossing.rows
+    alpha = PRIOR_SHARE * crossing.with_term
     with_label = crossing.both + alpha
     without = crossing.with_term - crossing.both + alpha
-    odds = np.log(with_label / (crossing.with_label + PRIOR_ROWS - with_label))
-    others = np.log(without / (crossing.rows - crossing.with_label + PRIOR_ROWS - without))
+    odds = np.log(with_label / (crossing.with_label + weight - with_label))
+    others = np.log(without / (crossing.rows - crossing.with_label + weight - without))
     return (odds - others) / np.sqrt(1 / with_label + 1 / without)
 
 
