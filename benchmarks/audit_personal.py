@@ -198,8 +198,8 @@ def measured(rows: Sequence[Row], finder: Finder) -> dict[str, Any]:
             hit = next((one for one in open_ if _same(one, span)), None)
             if hit:
                 open_.remove(hit)
-            tally = right if hit else wrong
-            tally[span[2]] = tally.get(span[2], 0) + 1
+            counted = right if hit else wrong
+            counted[span[2]] = counted.get(span[2], 0) + 1
         for *_, kind in open_:
             missed[kind] += 1
     figures: dict[str, Any] = {kind: _scores(right[kind], wrong.get(kind, 0), missed[kind]) for kind in kinds}

@@ -14,7 +14,7 @@ def rows(*texts: str, answer: str = "yes") -> list[dict[str, str]]:
 
 
 def test_kinds_are_counted_by_set_with_the_rows_and_the_different_values() -> None:
-    one = audit_set("desk", rows(f"from {MAIL}", f"to {MAIL} and {CARD}", "nothing here"))
+    one = audit_set("shop", rows(f"from {MAIL}", f"to {MAIL} and {CARD}", "nothing here"))
     found = {finding.subject: finding for finding in findings(CHECK, one)}
     assert {kind: (finding.rows, finding.of) for kind, finding in found.items()} == {"email": (2, 3), "card": (1, 3)}
     assert "2 train; 1 different, one in 2 rows" in found["email"].message
@@ -31,7 +31,7 @@ def test_kinds_are_counted_by_set_with_the_rows_and_the_different_values() -> No
     ],
 )
 def test_severity_follows_from_the_kind_and_from_what_the_model_learns(text, answer, split, severity) -> None:
-    one = audit_set("desk", {split: [{"text": text, "answer": answer}]}, kind="generate")
+    one = audit_set("shop", {split: [{"text": text, "answer": answer}]}, kind="generate")
     assert [finding.severity for finding in findings(CHECK, one)] == [severity]
 
 
@@ -42,7 +42,7 @@ def test_rows_that_are_only_scored_are_never_high() -> None:
 
 def test_no_finding_shows_what_was_found() -> None:
     text = f"{'long ' * 9}{MAIL} paid with {CARD}, key {KEY}, then called +44 20 7946 0018 from 86.121.97.248"
-    dumped = "".join(finding.model_dump_json() for finding in findings(CHECK, audit_set("desk", rows(text))))
+    dumped = "".join(finding.model_dump_json() for finding in findings(CHECK, audit_set("shop", rows(text))))
     assert [secret for secret in (MAIL, CARD, KEY, "7946", "86.121", "jane", "0343") if secret in dumped] == []
     assert "<EMAIL>" in dumped and "<CARD>" in dumped
 
@@ -50,12 +50,12 @@ def test_no_finding_shows_what_was_found() -> None:
 def test_an_excerpt_cuts_no_value_in_two() -> None:
     # The card stands across the end of what is shown of the address.
     text = f"{MAIL} {'x' * 51} {CARD} and more"
-    dumped = "".join(finding.model_dump_json() for finding in findings(CHECK, audit_set("desk", rows(text))))
+    dumped = "".join(finding.model_dump_json() for finding in findings(CHECK, audit_set("shop", rows(text))))
     assert CARD[:4] not in dumped
 
 
 def test_what_the_template_says_in_every_row_is_no_finding() -> None:
-    one = audit_set("desk", rows("hello", "bye"), prompt="Answer for help@shop.com: {{ text }}")
+    one = audit_set("shop", rows("hello", "bye"), prompt="Answer for help@shop.com: {{ text }}")
     assert findings(CHECK, one) == []
 
 

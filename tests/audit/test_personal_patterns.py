@@ -87,7 +87,7 @@ def test_it_only_looks_like_it(text: str) -> None:
 
 
 def test_each_of_several_is_found_in_order() -> None:
-    text = "Desk: +41 (0)69 979 80 58\nFax: 9498777106\n34796\n(37) 788-063-Office, a@b.de, 4539148803436467"
+    text = "Office: +41 (0)69 979 80 58\nFax: 9498777106\n34796\n(37) 788-063-Office, a@b.de, 4539148803436467"
     assert [kind for kind, _ in kinds(text)] == ["phone", "phone", "phone", "email", "card"]
 
 

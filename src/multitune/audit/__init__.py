@@ -1,1 +1,0 @@
-"""What is wrong with the data, of each set alone and of the mixture, before anything is trained?"""

@@ -183,7 +183,9 @@ def _together(group: Sequence[_Test]) -> float:
 def _finding(tests: Sequence[_Test], least: float, severity: Severity) -> Finding:
     strongest = max(tests, key=lambda test: abs(test.z))
     term, key, counts = strongest.term, strongest.key, strongest.counts
-    where = "; ".join(f"{test.counts.one.name}: {_said(test)}" if len(tests) > 1 else _said(test) for test in tests)
+    where = "; ".join(
+        f"{test.counts.one.name}: {_evidence(test)}" if len(tests) > 1 else _evidence(test) for test in tests
+    )
     several = f", in {len(tests)} sets, which training on all of them adds up" if len(tests) > 1 else ""
     more = "more" if strongest.sign > 0 else "less"
     named = key if len(tests) > 1 else counts.names[key]
@@ -191,7 +193,7 @@ def _finding(tests: Sequence[_Test], least: float, severity: Severity) -> Findin
         check=NAME,
         severity=severity,
         sets=tuple(sorted(test.counts.one.name for test in tests)),
-        subject=f"{term.name}, {key}, {more}",
+        subject=f"{term.name}, {named}, {more}",
         message=f"Rows that mention {_group(term)} carry {named} {more} often than others{several} ({where}).",
         remedy=(
             "Read such rows; where the answer does not follow from what they say, add rows that mention "
@@ -214,7 +216,7 @@ def _group(term: Term) -> str:
     return term.name if term.axis == "gender" else f"{term.name!r}"
 
 
-def _said(test: _Test) -> str:
+def _evidence(test: _Test) -> str:
     low, high = wilson(test.both, test.counts.terms[test.term])
     return (
         f"{test.both:,} of {test.counts.terms[test.term]:,} rows, {test.share:.0%} [{low:.0%}, {high:.0%}], against "

@@ -7,7 +7,7 @@ Cue = Literal["card", "id", "phone", "ip", "version", "other"]
 
 BEFORE = 40  # characters in which the word may stand
 _WORD = re.compile(r"[^\W\d_]+")
-_SAID: dict[Cue, str] = {
+_WORDS: dict[Cue, str] = {
     "card": """
         card, cards, visa, mastercard, master card, maestro, amex, american express, discover, cc, credit, debit,
         karte, kreditkarte, kartennummer, carte, tarjeta, cartão, carta, kort""",
@@ -33,7 +33,7 @@ _SAID: dict[Cue, str] = {
         model, docket, transaction, receipt, shipment, parcel, cusip, isin, file, accession, doi, arxiv, timestamp,
         epoch, quantity, population, barcode, bestellnummer, rechnung, commande, pedido""",
 }
-_CUES: dict[str, Cue] = {word.strip(): cue for cue, words in _SAID.items() for word in words.split(",")}
+_CUES: dict[str, Cue] = {word.strip(): cue for cue, words in _WORDS.items() for word in words.split(",")}
 _ATTACHED = re.compile(r"(?:desk|office|home|work|direct)[ :.-]{1,3}$", re.IGNORECASE)  # say it right before a number
 
 

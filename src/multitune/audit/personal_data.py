@@ -34,7 +34,7 @@ ROLES = frozenset(_ROLES.split())  # accounts of an organisation
 
 
 @dataclass(slots=True)
-class _Tally:
+class _Counts:
     """What one set holds of one kind."""
 
     rows: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
@@ -97,16 +97,16 @@ def _texts(one: AuditSet, split: Split) -> Iterator[tuple[str, str, str]]:
 
 def _find(audited: Audited) -> Iterator[Found]:
     for one in audited.sets:
-        tallies: dict[Kind, _Tally] = {}
+        every: dict[Kind, _Counts] = {}
         for split in SPLITS:
-            _count(one, split, tallies, audited.advance)
+            _count(one, split, every, audited.advance)
         for kind in KINDS:
-            if kind in tallies:
-                yield _finding(one, kind, tallies[kind], audited)
-                yield from _measures(one, kind, tallies[kind])
+            if kind in every:
+                yield _finding(one, kind, every[kind], audited)
+                yield from _measures(one, kind, every[kind])
 
 
-def _count(one: AuditSet, split: Split, tallies: dict[Kind, _Tally], advance: Callable[[int], None]) -> None:
+def _count(one: AuditSet, split: Split, every: dict[Kind, _Counts], advance: Callable[[int], None]) -> None:
     of_template = {match.value for match in find(one.task.config.prompt)}  # the same in every row, as its author meant
     waiting = 0
     for id_, prompt, answer in _texts(one, split):
@@ -122,14 +122,14 @@ def _count(one: AuditSet, split: Split, tallies: dict[Kind, _Tally], advance: Ca
             if match.value not in of_template:
                 row.setdefault(match.kind, set()).add(match.value)
         for kind, values in row.items():
-            tally = tallies.setdefault(kind, _Tally())
-            tally.rows[split] += 1
-            tally.answers += split == "train" and any(match.kind == kind for match in in_answer)
-            tally.impersonal += kind == "email" and all(value.partition("@")[0] in ROLES for value in values)
+            counts = every.setdefault(kind, _Counts())
+            counts.rows[split] += 1
+            counts.answers += split == "train" and any(match.kind == kind for match in in_answer)
+            counts.impersonal += kind == "email" and all(value.partition("@")[0] in ROLES for value in values)
             for value in values:
                 key = hash(value)
-                tally.values[key] = tally.values.get(key, 0) + 1
-            if len(tally.examples) < SHOWN:
+                counts.values[key] = counts.values.get(key, 0) + 1
+            if len(counts.examples) < SHOWN:
                 text, match = next(
                     (text, match)
                     for text, found in ((prompt, in_prompt), (answer, in_answer))
@@ -137,7 +137,7 @@ def _count(one: AuditSet, split: Split, tallies: dict[Kind, _Tally], advance: Ca
                     if match.kind == kind and match.value in values
                 )
                 shown = excerpt(text, match.start, match.end)
-                tally.examples.append(Excerpt(set=one.name, split=split, row=id_, text=shown))
+                counts.examples.append(Excerpt(set=one.name, split=split, row=id_, text=shown))
     advance(waiting)
 
 
@@ -154,55 +154,55 @@ def excerpt(text: str, start: int, end: int) -> str:
     return ("…" if start else "") + printable(" ".join(shown.split())) + ("…" if end < len(text) else "")
 
 
-def _finding(one: AuditSet, kind: Kind, tally: _Tally, audited: Audited) -> Finding:
+def _finding(one: AuditSet, kind: Kind, counts: _Counts, audited: Audited) -> Finding:
     sizes = one.sizes()
-    share = tally.answers / max(1, sizes["train"])
+    share = counts.answers / max(1, sizes["train"])
     threshold = audited.thresholds["contacts_in_answers"]
-    rows = sum(tally.rows.values())
-    most = max(tally.values.values())
-    places = ", ".join(f"{count:,} {split}" for split, count in tally.rows.items() if count)
+    rows = sum(counts.rows.values())
+    most = max(counts.values.values())
+    places = ", ".join(f"{count:,} {split}" for split, count in counts.rows.items() if count)
     message = f"{rows:,} {'row holds' if rows == 1 else 'rows hold'} {TITLES[kind]} "
-    message += f"({places}; {len(tally.values):,} different"
+    message += f"({places}; {len(counts.values):,} different"
     message += f", one in {most:,} rows" if most > 1 else ""
-    message += f"; {tally.answers:,} in the answers of training rows)" if tally.answers else ")"
-    if tally.impersonal:
-        message += f"; in {tally.impersonal:,} rows only addresses of no person, such as info@"
+    message += f"; {counts.answers:,} in the answers of training rows)" if counts.answers else ")"
+    if counts.impersonal:
+        message += f"; in {counts.impersonal:,} rows only addresses of no person, such as info@"
     return Finding(
         check=NAME,
-        severity=_severity(one, kind, tally, share, threshold),
+        severity=_severity(one, kind, counts, share, threshold),
         sets=(one.name,),
         subject=kind,
         message=message + ".",
-        remedy=_remedy(one, kind, tally),
+        remedy=_remedy(one, kind, counts),
         rows=rows,
         of=sum(sizes.values()),
         value=share if kind in CONTACTS else rows / sum(sizes.values()),
         threshold=threshold if kind in CONTACTS else 0.0,
-        examples=tuple(tally.examples),
+        examples=tuple(counts.examples),
     )
 
 
-def _severity(one: AuditSet, kind: Kind, tally: _Tally, share: float, threshold: float) -> Severity:
+def _severity(one: AuditSet, kind: Kind, counts: _Counts, share: float, threshold: float) -> Severity:
     """High where a model learns what does harm once it is written: what opens an account or proves an identity."""
-    trained = tally.rows["train"] > 0 and one.role != "retention"
+    trained = counts.rows["train"] > 0 and one.role != "retention"
     if kind in CONTACTS:
         return "medium" if trained and share > threshold else "low"
     return "high" if trained else "medium"
 
 
-def _remedy(one: AuditSet, kind: Kind, tally: _Tally) -> str:
+def _remedy(one: AuditSet, kind: Kind, counts: _Counts) -> str:
     if kind == "secret":
         return "Revoke them, for whoever has the data has them, and write cleaned copies with `--fix`."
     if kind not in CONTACTS:
         return "Write cleaned copies with `--fix`, which puts one placeholder for each number, and train on those."
-    if tally.answers:
+    if counts.answers:
         return "If the model need not write them, replace them by placeholders with `--fix`; else accept the finding."
     return "Replace them by placeholders with `--fix`, or accept the finding if they are public or agreed to."
 
 
-def _measures(one: AuditSet, kind: Kind, tally: _Tally) -> Iterator[Measure]:
+def _measures(one: AuditSet, kind: Kind, counts: _Counts) -> Iterator[Measure]:
     sizes = one.sizes()
-    share = sum(tally.rows.values()) / sum(sizes.values())
+    share = sum(counts.rows.values()) / sum(sizes.values())
     name = f"rows with {TITLES[kind]}"
     yield Measure(check=NAME, set=one.name, name=name, value=1000.0 * share, unit="per 1,000 rows")
 

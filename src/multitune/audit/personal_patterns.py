@@ -28,6 +28,7 @@ _IBAN = re.compile(r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]){11,30}(?![A-Za-z0-9]
 _NUMBER = re.compile(r"\d(?:[ .()/-]{0,3}\d){5,18}")
 _OPENING = re.compile(r"(?:\+ ?|\(\+?)\Z")  # what may stand before its first digit
 _PART_OF_MORE = re.compile(r"(?:[\w$€£¥/-]|\d[.,])\Z")  # such as an amount, a decimal or an address of the web
+_SINGLE_DIGITS = re.compile(r"\d \d \d(?!\d)")  # as in a row of a table
 _GROUP = re.compile(r" +(?=[\d(])")  # where the next number of a run of digits may begin
 _CARD = re.compile(
     r"(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|\d{4}([ -])\d{6}\2\d{4,5}|\d{12,19})(?![\w-]|[.,]\d)"
@@ -230,7 +231,7 @@ def _numbers(text: str, known: Callable[[str], Kind | None]) -> Iterator[Match]:
         if _PART_OF_MORE.search(text[max(0, start - 2) : start]):
             start = _next_group(text, start, run.end())
         while match is None and start < run.end():
-            match = _number(text, start, run.end(), known)
+            match = None if _SINGLE_DIGITS.match(text, start) else _number(text, start, run.end(), known)
             start = _next_group(text, start, run.end())
         if match:
             yield match
@@ -252,7 +253,7 @@ def _number(text: str, start: int, end: int, known: Callable[[str], Kind | None]
     if found := national_ids.numeric(text, start, end, lambda: cue_before(text, start) == "id"):
         return Match(start, found[0], "national_id", found[1])
     after = text[end : end + _AFTER]
-    if stop := phones.match(text, start, lambda: cue_before(text, start) == "phone" or phones.said_after(after)):
+    if stop := phones.match(text, start, lambda: cue_before(text, start) == "phone" or phones.announced_after(after)):
         return Match(start, stop, "phone", phones.plain(text[start:stop])) if not _is_other(text, start) else None
     digits = _digits(text[start:end])
     return Match(start, end, kind, digits) if (kind := known(digits)) else None

@@ -13,13 +13,13 @@ _COUNTRY = (
     r"|9(?:[0-58]|6[0-8]|7[0-7]|9[2-68]))"
 )
 _INTERNATIONAL = re.compile(
-    rf"(?:\(?\+|00(?=\d|[ -]))[ -]?{_COUNTRY}\)?(?:[ ./-]{{0,3}}\(?\d{{1,12}}\)?){{1,6}}{_EXTENSION}{_END}"
+    rf"(?:\(?\+|00(?=\d|[ -]))[ -]?{_COUNTRY}\)?(?:[ ./-]{{0,3}}\(?\d{{1,12}}+\)?){{1,6}}{_EXTENSION}{_END}"
 )
 _NORTH_AMERICA = re.compile(
     rf"(?:1[ .-]?)?(?:\([2-9]\d\d\)[ ]?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]\d{{4}}{_EXTENSION}{_END}"
 )
 _WITH_TRUNK_ZERO = re.compile(rf"\(?0(?!\.)\d{{1,4}}\)?(?:([ .-])\d{{2,8}})(?:\1\d{{2,8}}){{1,3}}{_END}")
-_ANY = re.compile(rf"\(?\d{{1,5}}\)?(?:[ .-]{{0,2}}\(?\d{{1,5}}\)?){{1,6}}{_EXTENSION}{_END}")
+_ANY = re.compile(rf"\(?\d{{1,5}}\)?(?:[ .-]{{0,2}}\(?\d{{1,5}}+\)?){{1,6}}{_EXTENSION}{_END}")
 _DATE = re.compile(
     r"(?:\d{1,2}[ ./-]\d{1,2}[ ./-](?:19|20)\d\d|(?:19|20)\d\d[ ./-]?[01]\d[ ./-]?[0-3]\d(?:\d{4}|\d{6})?"
     r"|(?:(?:19|20)\d\d[ ./-]*)+)(?!\d)"
@@ -31,7 +31,7 @@ _INSIDE = re.compile(r"\d \Z")  # before a group of a longer number
 _FICTION = re.compile(r"1?\d{3}55501\d\d")  # numbers that North America keeps for films and manuals
 
 
-def said_after(after: str) -> bool:
+def announced_after(after: str) -> bool:
     """Whether what follows a number says that it is one, as in `467 3395 office`."""
     return _AFTER.match(after) is not None
 

@@ -29,7 +29,7 @@ PAIRS: tuple[tuple[str, frozenset[str], frozenset[str]], ...] = (
 
 
 @dataclass(slots=True)
-class _Tally:
+class _SetMentions:
     """The mentions of one set's training rows."""
 
     one: AuditSet
@@ -49,51 +49,51 @@ class _Tally:
 
 
 def _find(audited: Audited) -> Iterator[Found]:
-    tallies = [_tally(one, audited) for one in audited.sets if one.role != "retention" and one.rows("train")]
+    every = [_mentions(one, audited) for one in audited.sets if one.role != "retention" and one.rows("train")]
     most = audited.thresholds["ratio"]
-    skewed: list[tuple[_Tally, Finding]] = []
-    for tally in tallies:
-        yield from _rates(tally)
-        yield from _pairs(tally)
-        if finding := _gender(tally, most):
-            skewed.append((tally, finding))
+    skewed: list[tuple[_SetMentions, Finding]] = []
+    for mentioned in every:
+        yield from _rates(mentioned)
+        yield from _pairs(mentioned)
+        if finding := _gender(mentioned, most):
+            skewed.append((mentioned, finding))
             yield finding
     for share, moment in zip(audited.mixture.shares, MOMENTS, strict=False):
-        yield from _mixture_rates(tallies, share, moment)
+        yield from _mixture_rates(every, share, moment)
     yield from _together(skewed, most)
 
 
-def _tally(one: AuditSet, audited: Audited) -> _Tally:
-    tally = _Tally(one)
+def _mentions(one: AuditSet, audited: Audited) -> _SetMentions:
+    mentioned = _SetMentions(one)
     for row in row_mentions(one, "train", answers=True):
-        tally.rows += 1
-        tally.words += row.words
-        tally.people += row.people
-        tally.others += row.others
-        tally.gendered += MEN in row.people or WOMEN in row.people
+        mentioned.rows += 1
+        mentioned.words += row.words
+        mentioned.people += row.people
+        mentioned.others += row.others
+        mentioned.gendered += MEN in row.people or WOMEN in row.people
         for term in (MEN, WOMEN):
-            listed = tally.examples.setdefault(term, [])
+            listed = mentioned.examples.setdefault(term, [])
             if len(listed) < SHOWN and term in row.people:
                 listed.append(shown(one, "train", row, term))
-    audited.advance(tally.rows)
-    return tally
+    audited.advance(mentioned.rows)
+    return mentioned
 
 
-def _rates(tally: _Tally) -> Iterator[Measure]:
+def _rates(mentioned: _SetMentions) -> Iterator[Measure]:
     """Mentions per 1,000 words: of people, and with those that may mean something else."""
-    people = tally.of_axes(tally.people)
-    for axis, count in sorted((people + tally.of_axes(tally.others)).items()):
-        yield _rate(tally, f"{_said(axis)}, of people", people[axis])
-        yield _rate(tally, f"{_said(axis)}, in any sense", count)
-    for term, count in sorted(tally.people.items()):
+    people = mentioned.of_axes(mentioned.people)
+    for axis, count in sorted((people + mentioned.of_axes(mentioned.others)).items()):
+        yield _rate(mentioned, f"{_spaced(axis)}, of people", people[axis])
+        yield _rate(mentioned, f"{_spaced(axis)}, in any sense", count)
+    for term, count in sorted(mentioned.people.items()):
         if count >= LEAST:
-            yield _rate(tally, f"{_said(term.axis)}: {term.name}", count)
+            yield _rate(mentioned, f"{_spaced(term.axis)}: {term.name}", count)
 
 
-def _rate(tally: _Tally, name: str, count: int) -> Measure:
-    low, high = wilson(min(count, tally.words), tally.words)
-    rate = PER * count / max(1, tally.words)
-    return _measure(tally.one.name, name, rate, (PER * low, PER * high))
+def _rate(mentioned: _SetMentions, name: str, count: int) -> Measure:
+    low, high = wilson(min(count, mentioned.words), mentioned.words)
+    rate = PER * count / max(1, mentioned.words)
+    return _measure(mentioned.one.name, name, rate, (PER * low, PER * high))
 
 
 def _measure(
@@ -102,25 +102,25 @@ def _measure(
     return Measure(check=NAME, set=set_, name=name, value=value, unit=unit, interval=interval)
 
 
-def _said(axis: str) -> str:
+def _spaced(axis: str) -> str:
     return axis.replace("_", " ")
 
 
-def _pairs(tally: _Tally) -> Iterator[Measure]:
+def _pairs(mentioned: _SetMentions) -> Iterator[Measure]:
     for name, first, second in PAIRS:
-        a, b = _count(tally.people, first), _count(tally.people, second)
+        a, b = _count(mentioned.people, first), _count(mentioned.people, second)
         if a + b >= 2 * LEAST:
             value, low, high = ratio(a, b)
-            yield _measure(tally.one.name, name, value, (low, high), "ratio")
+            yield _measure(mentioned.one.name, name, value, (low, high), "ratio")
 
 
 def _count(terms: Counter[Term], group: frozenset[str]) -> int:
     return sum(count for term, count in terms.items() if term.name in group or term.bucket in group)
 
 
-def _gender(tally: _Tally, most: float) -> Finding | None:
+def _gender(mentioned: _SetMentions, most: float) -> Finding | None:
     """What a set is said to hold where one gender is mentioned several times as often as the other."""
-    women, men = tally.people[WOMEN], tally.people[MEN]
+    women, men = mentioned.people[WOMEN], mentioned.people[MEN]
     (fewer, few), (other, many) = sorted([("women", women), ("men", men)], key=lambda pair: pair[1])
     value, low, high = ratio(many, few)
     if low <= most:
@@ -128,34 +128,34 @@ def _gender(tally: _Tally, most: float) -> Finding | None:
     return Finding(
         check=NAME,
         severity="low",
-        sets=(tally.one.name,),
+        sets=(mentioned.one.name,),
         subject=other,
         message=f"{other} are mentioned {value:.1f} times as often as {fewer} ({many:,} to {few:,} mentions).",
         remedy=f"Add rows that mention {fewer}, or copies with the terms swapped; or accept it if the task is so.",
-        rows=tally.gendered,
-        of=tally.rows,
+        rows=mentioned.gendered,
+        of=mentioned.rows,
         value=value,
         interval=(low, high),
         threshold=most,
-        examples=tuple(tally.examples[MEN if other == "men" else WOMEN]),
+        examples=tuple(mentioned.examples[MEN if other == "men" else WOMEN]),
     )
 
 
-def _together(skewed: Sequence[tuple[_Tally, Finding]], most: float) -> Iterator[Finding]:
+def _together(skewed: Sequence[tuple[_SetMentions, Finding]], most: float) -> Iterator[Finding]:
     """The same skew in several sets, which training on all of them adds up."""
     for other, fewer in (("men", "women"), ("women", "men")):
-        found = [(tally, finding) for tally, finding in skewed if finding.subject == other]
+        found = [(mentioned, finding) for mentioned, finding in skewed if finding.subject == other]
         if len(found) < 2:
             continue
         counts = Counter[Term]()
-        for tally, _ in found:
-            counts += tally.people
+        for mentioned, _ in found:
+            counts += mentioned.people
         many, few = (counts[MEN], counts[WOMEN]) if other == "men" else (counts[WOMEN], counts[MEN])
         value, low, high = ratio(many, few)
         yield Finding(
             check=NAME,
             severity="medium",
-            sets=tuple(sorted(tally.one.name for tally, _ in found)),
+            sets=tuple(sorted(mentioned.one.name for mentioned, _ in found)),
             subject=other,
             message=f"{len(found)} sets mention {other} more often than {fewer}, together {value:.1f} times as often.",
             remedy=f"Draw a set that mentions {fewer} more often, or add copies of rows with the terms swapped.",
@@ -168,21 +168,21 @@ def _together(skewed: Sequence[tuple[_Tally, Finding]], most: float) -> Iterator
         )
 
 
-def _mixture_rates(tallies: Sequence[_Tally], shares: Mapping[str, float], moment: str) -> Iterator[Measure]:
+def _mixture_rates(every: Sequence[_SetMentions], shares: Mapping[str, float], moment: str) -> Iterator[Measure]:
     """Mentions of people per 1,000 words as the sets are drawn: Σ share · mentions per row / Σ share · words per row.
 
     The interval takes the mentions of each set as Poisson counts.
     """
-    drawn = [(tally, shares.get(tally.one.name, 0.0) / tally.rows) for tally in tallies]
-    words = sum(weight * tally.words for tally, weight in drawn)
+    drawn = [(mentioned, shares.get(mentioned.one.name, 0.0) / mentioned.rows) for mentioned in every]
+    words = sum(weight * mentioned.words for mentioned, weight in drawn)
     if not words:
         return
-    axes = [tally.of_axes(tally.people) for tally in tallies]
+    axes = [mentioned.of_axes(mentioned.people) for mentioned in every]
     for axis in sorted(set[str]().union(*axes)):
         counts = [(found[axis], weight) for found, (_, weight) in zip(axes, drawn, strict=True)]
-        yield _mixed(f"{_said(axis)}, of people, {moment}", counts, words)
+        yield _mixed(f"{_spaced(axis)}, of people, {moment}", counts, words)
     for term in (WOMEN, MEN):
-        counts = [(tally.people[term], weight) for tally, weight in drawn]
+        counts = [(mentioned.people[term], weight) for mentioned, weight in drawn]
         yield _mixed(f"gender: {term.name}, {moment}", counts, words)
 
 
