@@ -56,10 +56,10 @@ def main() -> None:
     figures: dict[str, Any] = {"rows": {one.name: len(one.rows("train")) for one in sets}}
     found: list[Found] = []
     for check in CHECKS:
-        began = time.perf_counter()
+        began = time.process_time()
         found += check.find(audited(sets, check))
-        figures[f"{check.name}, rows per second"] = round(
-            sum(figures["rows"].values()) / (time.perf_counter() - began)
+        figures[f"{check.name}, rows per second of one core"] = round(
+            sum(figures["rows"].values()) / (time.process_time() - began)
         )
     findings = [one for one in found if isinstance(one, Finding)]
     figures["findings"] = [

@@ -1,7 +1,7 @@
 """Groups of people that stand with some labels, scores or tones more often than others do, in one set or several."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,11 +88,11 @@ def _find(audited: Audited) -> Iterator[Found]:
     tests = [test for counts in every for test in _tests(counts, int(audited.thresholds["rows"]))]
     least = audited.thresholds["difference"]
     reported: set[tuple[str, Term, str]] = set()
-    for shared in _once(_shared(tests, least)):
+    for shared in _shared(tests, least):
         reported |= {(test.counts.one.name, test.term, test.key) for test in shared}
         yield _finding(shared, least, "high")
     alone = [test for test in tests if test.p_holm < ALPHA and abs(test.share - test.others) >= least]
-    for (test,) in _once([test] for test in alone):
+    for test in _once(alone):
         if (test.counts.one.name, test.term, test.key) not in reported:
             yield _finding([test], least, "medium")
 
@@ -145,7 +145,11 @@ def _tests(counts: _Counts, least: int) -> list[_Test]:
 
 
 def _shared(tests: Sequence[_Test], least: float) -> list[list[_Test]]:
-    """The tests of one association that two or more sets show in the same direction, and that hold together."""
+    """The tests of one association that two or more sets show, and that hold together.
+
+    Fewer of a class is not counted: a group may have few good labels in one set for its bad ones, and in another for
+    those that are neither.
+    """
     groups: Mapping[tuple[Term, str], list[_Test]] = defaultdict(list)
     for test in tests:
         groups[test.term, test.key].append(test)
@@ -153,26 +157,16 @@ def _shared(tests: Sequence[_Test], least: float) -> list[list[_Test]]:
     adjusted = holm({pair: _together(group) for pair, group in several.items()})
     found: list[list[_Test]] = []
     for pair, group in several.items():
-        for sign in (1, -1):
-            same = [test for test in group if _points(test, sign, least)]
-            if len(same) > 1 and adjusted[pair] < ALPHA:
-                found.append(same)
+        same = [test for test in group if test.p < ALPHA and test.share - test.others >= least]
+        if len(same) > 1 and adjusted[pair] < ALPHA:
+            found.append(same)
     return found
 
 
-def _once(found: Iterable[list[_Test]]) -> list[list[_Test]]:
-    """Without that a term has less of one class where it has more of another in the same sets: it says the same."""
-    found = list(found)
-    more = {_where(tests) for tests in found if tests[0].sign > 0}
-    return [tests for tests in found if tests[0].sign > 0 or _where(tests) not in more]
-
-
-def _where(tests: Sequence[_Test]) -> tuple[Term, tuple[str, ...]]:
-    return tests[0].term, tuple(test.counts.one.name for test in tests)
-
-
-def _points(test: _Test, sign: int, least: float) -> bool:
-    return test.p < ALPHA and test.sign == sign and abs(test.share - test.others) >= least
+def _once(found: Sequence[_Test]) -> list[_Test]:
+    """Without that a term has less of one class of a set where it has more of another, which says the same."""
+    more = {(test.counts.one.name, test.term) for test in found if test.sign > 0}
+    return [test for test in found if test.sign > 0 or (test.counts.one.name, test.term) not in more]
 
 
 def _together(group: Sequence[_Test]) -> float:
