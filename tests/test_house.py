@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = architecture.sources()
 TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
 FACE = {
-    *("AdapterBank", "MultituneError", "Run", "RunConfig", "Task"),
+    *("AdapterBank", "MixtureSampler", "MultituneError", "Run", "RunConfig", "Task"),
     *(
         "add",
         "check",
@@ -27,6 +27,7 @@ FACE = {
         "gate",
         "load_config",
         "open_run",
+        "run_audit",
         "run_study",
         "select",
         "train",

@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from multitune.config.load import load_config
     from multitune.config.schema import RunConfig
     from multitune.core.errors import MultituneError
-    from multitune.functions import add, check, compare, evaluate, gate, run_study, select, train, tune
+    from multitune.functions import add, check, compare, evaluate, gate, run_audit, run_study, select, train, tune
     from multitune.model.bank import AdapterBank
     from multitune.run import Run, open_run
     from multitune.tasks.task import Task
+    from multitune.training.mixture_sampler import MixtureSampler
 
 __all__ = [
     "AdapterBank",
+    "MixtureSampler",
     "MultituneError",
     "Run",
     "RunConfig",
@@ -26,6 +28,7 @@ __all__ = [
     "gate",
     "load_config",
     "open_run",
+    "run_audit",
     "run_study",
     "select",
     "train",
@@ -39,6 +42,7 @@ logging.getLogger(__name__).addHandler(logging.NullHandler())
 # The module of each name; all that are not listed are in multitune.functions.
 _HOMES = {
     "AdapterBank": "multitune.model.bank",
+    "MixtureSampler": "multitune.training.mixture_sampler",
     "MultituneError": "multitune.core.errors",
     "Run": "multitune.run",
     "RunConfig": "multitune.config.schema",

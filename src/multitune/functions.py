@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitune.config.study import load_study
 from multitune.core.events import Observe, unwatched
+from multitune.core.results.audit import Audit
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.gate import Gate
 from multitune.core.results.routing import RoutingVersion, TaskChange
@@ -61,6 +62,33 @@ def check(
     from multitune.planning import check_run
 
     return check_run(read_config(config, overrides), progress)
+
+
+def run_audit(
+    config: Config,
+    overrides: Sequence[str] = (),
+    *,
+    rows: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Audit:
+    """What is wrong with the data of a run: each set alone, and all of them together as they will be drawn.
+
+    Args:
+        config: a RunConfig, what a run file says, or the path of one.
+        overrides: as of `--set`, such as `audit.skip=[quality.empty]`.
+        rows: most rows of each set that are looked at; all when None.
+        progress: is told what is done, how many rows of it, and of how many.
+
+    Raises:
+        InputError: config or data do not fit.
+
+    >>> found = multitune.run_audit("run.yaml")
+    >>> [one.key for one in found.blocking], [one.name for one in found.sets]
+    ([], ['colours', 'copy', 'chat'])
+    """
+    from multitune.training.audit import audit_rows
+
+    return audit_rows(read_config(config, overrides), progress or (lambda what, done, of: None), rows=rows)
 
 
 def evaluate(

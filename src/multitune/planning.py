@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from multitune.audit.run import require_settings
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
@@ -15,8 +16,10 @@ from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
 from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
+from multitune.training.audit import audit_prepared
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.training.track import require_trackers
 
 SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored
@@ -27,8 +30,12 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
     """Prepare a run and measure the machine, without loading a weight.
 
     Raises:
-        InputError: config or data do not fit.
+        InputError: config or data do not fit, or a tracker is not installed.
     """
+    audits = config.audit.mode != "off"
+    if audits:
+        require_settings(config.audit)
+    require_trackers(config.track)
     prepared = prepare_run(config, progress)
     shape = model_shape(prepared.ref, config.lora.targets)
     machine = measure_machine(config.device, config.dtype, shape.widest)
@@ -49,6 +56,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         warnings=tuple(range_warnings(config)),
         notes=prepared.notes,
         data=tuple(summarise(item, prepared.chat) for item in prepared.tasks.values()),
+        audit=audit_prepared(prepared) if audits else None,
     )
 
 
@@ -70,7 +78,7 @@ def _set_report(name: str, item: TaskInput) -> SetReport:
 
 
 def _adapter_report(plan: AdapterPlan) -> AdapterReport:
-    start, middle, end = (plan.stream.shares(step) for step in (0, plan.spec.steps // 2, plan.spec.steps - 1))
+    start, middle, end = plan.shares
     draws, passes = plan.stream.expected_draws(), plan.stream.expected_repeats()
     sets = [DrawnSet(name=n, shares=(start[n], middle[n], end[n]), draws=draws[n], passes=passes[n]) for n in draws]
     return AdapterReport(name=plan.spec.name, steps=plan.spec.steps, sets=tuple(sets))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from multitune.config.load import load_config
+from multitune.core.errors import MissingExtraError
 from multitune.core.results.run import CheckReport
 from multitune.data.tokenizer import ChatFormat
 from multitune.planning import check_run, demand
@@ -58,6 +59,11 @@ def test_a_retention_set_is_counted_where_rows_are_scored_alone(run_file: Path, 
 
 def test_a_setting_outside_its_range_is_a_warning(report: CheckReport) -> None:
     assert any(line.startswith("train.epochs is 1") for line in report.warnings)
+
+
+def test_a_tracker_that_is_not_installed_is_found_before_the_data_is_read(run_file: Path) -> None:
+    with pytest.raises(MissingExtraError, match=r"track: needs trackio, .* pip install trackio"):
+        check_run(load_config(run_file, ["track=[trackio]", "tasks.copy.data=nowhere.jsonl"]))
 
 
 def test_the_data_tells_what_was_carved(report: CheckReport) -> None:

@@ -22,7 +22,14 @@ def faults(load: Load, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("learning_rate: 1", "learning_rate is not a field. All: name, seed, seeds, base"),
+        ("xyzzy: 1", "xyzzy is not a field. All: name, seed, seeds, base"),
+        ("learning_rate: 1", "learning_rate is not a field here. It is `train.learning_rate`"),
+        ("train: {rank: 8}", "train.rank is not a field here. It is `lora.rank`"),
+        ("train: {seed: 8}", "train.seed is not a field here. It is `seed`"),
+        ("datasets: [a]", "datasets is not a field. Here it is `tasks`: one entry per data set"),
+        ("deepspeed: x.json", "deepspeed is not a field. It has no counterpart: a run is one process on one device"),
+        ("qlora: true", "qlora is not a field. It has no counterpart: the base is held in `dtype`"),
+        ("lora: {r: 8}", "lora.r is not a field. Here it is `lora.rank`"),
         ("trian: {}", "trian is not a field. Did you mean 'train'? All: name, "),
         ("train: {epoch: 1}", "train.epoch is not a field. Did you mean 'epochs'? All: epochs, max_steps, "),
         ("mixture: {schedule: aneal}", "mixture.schedule is 'aneal'. Did you mean 'anneal'? All: round_robin, "),
@@ -79,6 +86,24 @@ def test_all_faults_are_told_at_once(load: Load) -> None:
         "tasks[0].metrik",
         "tasks[1]",
     ]
+
+
+def test_the_fields_of_a_section_are_listed_once(load: Load, tasks: Tasks) -> None:
+    lines = faults(load, tasks("a") + "x1: 1\nnmae: a\ntrain: {x2: 1, epoch: 1}")
+    assert [line.partition("All: ")[2][:11] for line in lines] == ["epochs, max", "", "name, seed,", ""]
+    assert lines[3] == "nmae is not a field. Did you mean 'name'?"
+
+
+def test_a_config_of_another_tool_is_known_as_a_whole(load: Load) -> None:
+    (line,) = faults(load, "base_model: a/b\ndatasets: []\nmicro_batch_size: 1\nlearning_rate: 0.1")
+    assert line.startswith("this is a config of Axolotl. `multitune import ") and "run.yaml` makes a run file" in line
+
+
+def test_an_override_by_another_tools_key_names_ours(load: Load, tasks: Tasks) -> None:
+    with pytest.raises(
+        ConfigError, match=r"--set num_epochs=3: 'num_epochs' is not a field. Here it is `train.epochs`"
+    ):
+        load(tasks("a"), "num_epochs=3")
 
 
 def test_a_long_value_is_cut(load: Load, tasks: Tasks) -> None:

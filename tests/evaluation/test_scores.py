@@ -344,7 +344,14 @@ def test_missing_predictions_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_answers_that_are_all_alike_are_flagged(outputs: list[str], golds: list[str], fault: str) -> None:
-    assert degenerate(outputs, golds) == fault
+    assert degenerate([Prediction("t", "", o, o, g, 0.0) for o, g in zip(outputs, golds, strict=True)]) == fault
+
+
+def test_answers_that_do_not_end_are_flagged() -> None:
+    ended, cut = (Prediction("t", "", "so it goes on", None, "up", 0.0, cut=cut) for cut in (False, True))
+    others = [Prediction("t", "", str(n), None, "up", 0.0) for n in range(79)]
+    assert degenerate([*[cut] * 11, *others]) == "11 of 90 answers had not ended at the limit of their length"
+    assert degenerate([*[ended] * 11, *others]) == ""
 
 
 def test_an_adapter_that_answers_all_alike_is_named_and_the_base_is_not() -> None:

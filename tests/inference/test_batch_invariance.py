@@ -109,7 +109,8 @@ def labelled(bank: AdapterBank, order: Sequence[int], tied: int, pack_tokens: in
 def written(
     bank: AdapterBank, rows: Sequence[Segments], chat: ChatFormat, options: GenerateOptions
 ) -> tuple[list[str], list[float]]:
-    texts, losses = generate(bank, "first", rows, chat, options)
+    generated = generate(bank, "first", rows, chat, options)
+    texts, losses = generated.texts, generated.losses
     return texts, losses.tolist()
 
 
@@ -193,10 +194,10 @@ def test_the_demo_s_rows_get_the_same_answers_in_any_batch() -> None:
         order = shuffle.permutation(40)
         picked[order] = score_labels(bank, "a", [tweets[i].prompt for i in order], labels, pack_tokens).log_likelihood
         order = shuffle.permutation(12)
-        found, _ = generate(
+        found = generate(
             bank, "a", [entities[i] for i in order], run.chat, GenerateOptions(8, batch_size, pack_tokens)
         )
-        for place, text in zip(order, found, strict=True):
+        for place, text in zip(order, found.texts, strict=True):
             texts[place] = text
         answers.append((picked.ravel().tolist(), texts))
     assert answers[0] == answers[1] == answers[2]

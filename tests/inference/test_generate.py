@@ -41,7 +41,7 @@ def random_rows(seed: int, count: int) -> list[Segments]:
 
 
 def texts_of(bank: AdapterBank, adapter: str, rows: Sequence[Segments], chat: ChatFormat, *how: int) -> list[str]:
-    return generate(bank, adapter, rows, chat, GenerateOptions(*how))[0]
+    return generate(bank, adapter, rows, chat, GenerateOptions(*how)).texts
 
 
 def ends_often(bank: AdapterBank) -> None:
@@ -61,9 +61,17 @@ def test_generation_equals_a_plain_greedy_loop(
     assert texts == [free_text(str(chat.tokenizer.decode(ids, skip_special_tokens=True))) for ids in loops]
 
 
+def test_an_answer_that_had_not_ended_at_the_limit_is_marked(either: AdapterBank, chat: ChatFormat) -> None:
+    rows = random_rows(14, 6)
+    loops = [greedy_loop(either, "first", row.prompt, 8, EOS) for row in rows]
+    assert generate(either, "first", rows, chat, GenerateOptions(8)).cut == [len(ids) == 8 for ids in loops]
+    shorter = generate(either, "first", rows, chat, GenerateOptions(2)).cut
+    assert shorter == [len(ids) >= 2 for ids in loops]
+
+
 def test_the_loss_that_comes_with_a_text_is_that_of_the_answer(either: AdapterBank, chat: ChatFormat) -> None:
     rows = random_rows(18, 6)
-    _, losses = generate(either, "first", rows, chat, GenerateOptions(4, 2, 32))
+    losses = generate(either, "first", rows, chat, GenerateOptions(4, 2, 32)).losses
     assert losses == pytest.approx(answer_losses(either, "first", rows, 2048), rel=1e-5)
 
 

@@ -7,10 +7,10 @@ from typing import Literal
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.results.audit import Finding, Measure, SkippedCheck
 from multitune.data.examples import Examples
+from multitune.data.run_sets import Role
 from multitune.tasks.task import Task
 
 Found = Finding | Measure | SkippedCheck
-Role = Literal["task", "general", "retention"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from functools import cache, partial
 from statistics import median
 
 from multitune.audit.checks import AuditSet
-from multitune.core.errors import MissingExtraError
+from multitune.core.extras import missing_extra
 from multitune.core.text import text_key
 
 # What a label says of what it is given to. Others, such as topics, say nothing good or bad.
@@ -91,7 +91,7 @@ def _tones() -> Callable[[str], Outcome | None]:
     try:
         from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
     except ImportError as error:
-        raise MissingExtraError("the tone of answers needs VADER. Run: pip install 'multitune[audit]'") from error
+        raise missing_extra("the tone of answers", "audit") from error
     analyzer = SentimentIntensityAnalyzer()
     good, bad = Outcome(GOOD_KEY, "a positive answer"), Outcome(BAD_KEY, "a negative answer")
 

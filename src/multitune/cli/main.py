@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitune.cli.audit import audit
 from multitune.cli.evaluate import evaluate
 from multitune.cli.export import export, verify
 from multitune.cli.gate import gate
 from multitune.cli.generate import generate
+from multitune.cli.import_config import import_
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
@@ -32,11 +34,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(runs, name="runs")
+app.command()(audit)
 app.command(name="eval")(evaluate)
 app.command()(export)
 app.command()(verify)
 app.command()(gate)
 app.command()(generate)
+app.command(name="import")(import_)
 app.command()(serve)
 app.command()(study)
 app.command()(tune)

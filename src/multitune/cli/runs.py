@@ -123,15 +123,21 @@ def exported(folder: "RunFolder", form: str, adapter: str | None = None) -> str:
 
 def _tables(folder: "RunFolder") -> str:
     """What `train` ends with."""
-    from multitune.cli.show import show_routing, show_scores
+    from multitune.cli.show import say, show_routing, show_scores
+    from multitune.core.results.audit import Audit
     from multitune.core.routing_versions import read_version
     from multitune.reporting.run_scores import read_run_scores
+    from multitune.reporting.tables.audit import audit_lines
 
     file = io.StringIO()
     console = open_console(file=file)
     show_scores(read_run_scores(folder), folder.path, console)
     if routing := read_version(folder):
         show_routing(routing, folder.path, console)
+    if audit := Audit.read_if_made(folder.audit):
+        console.print()
+        for line in audit_lines(audit):
+            say(console, line)
     return file.getvalue().lstrip("\n")
 
 

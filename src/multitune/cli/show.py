@@ -62,6 +62,12 @@ def show_check(report: CheckReport, console: "Console") -> None:
     say(console, f"time, about           {duration(need.seconds)}, evaluation included (within a factor of two)")
     for line in report.warnings:
         say(console, f"warning: {line}", "yellow")
+    if report.audit:
+        from multitune.training.audit import audit_notes
+
+        kind, style = ("warning", "yellow") if report.audit.blocking else ("note", "dim")
+        for line in audit_notes(report.audit):
+            say(console, f"{kind}: {line}", style)
     for line in report.notes:
         say(console, f"note: {line}", "dim")
 

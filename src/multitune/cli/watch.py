@@ -29,6 +29,7 @@ SMOOTHING = 0.8  # how much of the shown loss is what it was a step ago: single 
 LINES = 10  # progress lines in a log, besides validations
 PHASES = {
     "prepare": "reading and tokenising the data",
+    "audit": "auditing a sample of the data",
     "load": "loading the base",
     "train": "training",
     "evaluate": "evaluating",
@@ -189,14 +190,14 @@ class Watch:
 
 
 @contextmanager
-def reading(console: Console) -> Generator[Callable[[str, int, int], None]]:
-    """Within the block, a bar per task that goes with the rows read; yields the callback for `prepare_run`."""
+def reading(console: Console, verb: str = "reading ") -> Generator[Callable[[str, int, int], None]]:
+    """Within the block, a bar per name that goes with its rows; yields the callback, such as for `prepare_run`."""
     with Progress(*Progress.get_default_columns(), console=console, transient=True) as bars:
         bar_of: dict[str, TaskID] = {}
 
         def tell(name: str, done: int, rows: int) -> None:
             if name not in bar_of:
-                bar_of[name] = bars.add_task(f"reading {name}", total=None)
+                bar_of[name] = bars.add_task(f"{verb}{name}", total=None)
             bars.update(bar_of[name], completed=done, total=rows or None)
 
         yield tell

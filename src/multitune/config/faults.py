@@ -1,12 +1,13 @@
 """What pydantic finds wrong with a run, as lines that name the place, the value and the remedy."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from multitune.config.peers import COUNTERPARTS, tool_of
 from multitune.config.schema import RunConfig, Section
 from multitune.core.errors import suggest
 
@@ -27,10 +28,48 @@ def fault_lines(error: ValidationError, root: type[Section] = RunConfig) -> list
         error: of pydantic.
         root: the section that was validated.
     """
-    return [line for fault in error.errors(include_url=False) for line in _lines(fault, root)]
+    listed: set[type[Section]] = set()
+    return [line for fault in error.errors(include_url=False) for line in _lines(fault, root, listed)]
 
 
-def _lines(fault: ErrorDetails, root: type[Section]) -> Iterator[str]:
+def unknown_field(key: str, section: type[Section], *, listed: bool = False) -> str:
+    """What to say of a name that is no field of a section: another tool's, of another section, or a typo.
+
+    Args:
+        key: as the user wrote it.
+        section: where it stands.
+        listed: whether the message that this becomes part of names the section's fields already.
+    """
+    if meaning := COUNTERPARTS.get(key):
+        return f"is not a field. {'Here it is' if meaning.startswith('`') else 'It has no counterpart:'} {meaning}"
+    if place := _place_of(key, section):
+        return f"is not a field here. It is `{place}`"
+    hint, _, fields = suggest(key, section.model_fields).partition("All: ")
+    if listed:
+        return f"is not a field. {hint}".rstrip()
+    return f"is not a field. {hint}All: {fields}"
+
+
+def _place_of(key: str, section: type[Section]) -> str:
+    """Where else in a run a field of this name stands; empty where it does not."""
+    for name in ("train", "lora", "mixture", "evaluate", "router", "tasks"):
+        inner = section_in(RunConfig.model_fields[name].annotation)
+        if inner and inner is not section and key in inner.model_fields:
+            return f"{name}.{key}"
+    return key if section is not RunConfig and key in RunConfig.model_fields else ""
+
+
+def config_of_tool(fields: Mapping[str, Any]) -> str | None:
+    """Which other tool a whole file is the config of, rather than a run file; None where it is ours.
+
+    Args:
+        fields: the top level of the file.
+    """
+    theirs = [key for key in fields if key in COUNTERPARTS]
+    return tool_of(fields) if len(theirs) > 2 and len(theirs) > len(fields.keys() & RunConfig.model_fields) else None
+
+
+def _lines(fault: ErrorDetails, root: type[Section], listed: set[type[Section]]) -> Iterator[str]:
     loc, kind = fault["loc"], fault["type"]
     # A field that takes a word or a list or an adapter is tried as each: speak of the one that was meant.
     tags = [part for part in loc if _UNION_TAG.match(str(part))]
@@ -47,6 +86,11 @@ def _lines(fault: ErrorDetails, root: type[Section]) -> Iterator[str]:
     if kind == "value_error":
         start = f"{place}: " if place else ""
         yield from (start + line for line in str(fault.get("ctx", {}).get("error", fault["msg"])).split("\n"))
+    elif kind == "extra_forbidden":
+        section = _section_at(loc, root)
+        line = unknown_field(str(loc[-1]), section, listed=section in listed)
+        listed |= {section} if "All: " in line else set()
+        yield f"{place} {line}"
     else:
         yield _line(fault, place, root)
 
@@ -67,8 +111,6 @@ def _section_at(loc: Sequence[int | str], root: type[Section]) -> type[Section]:
 
 def _line(fault: ErrorDetails, place: str, root: type[Section]) -> str:
     kind, value, context = fault["type"], fault["input"], fault.get("ctx", {})
-    if kind == "extra_forbidden":
-        return f"{place} is not a field. {suggest(fault['loc'][-1], _section_at(fault['loc'], root).model_fields)}"
     if kind == "missing":
         field = _section_at(fault["loc"], root).model_fields[str(fault["loc"][-1])]
         return f"{place} is missing. {field.description}"

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic.json_schema import JsonSchemaValue
 
 from multitune.config.adapters import adapter_faults
-from multitune.config.faults import fault_lines, section_in
+from multitune.config.faults import config_of_tool, fault_lines, section_in, unknown_field
 from multitune.config.retired import name_now, without_retired
 from multitune.config.schema import RunConfig, Section
 from multitune.config.shorthand import expand_short_forms, locate
@@ -61,7 +61,9 @@ def parse_config(
     try:
         config = RunConfig.model_validate(locate(expand_short_forms(tree, place), folder.absolute()))
     except ValidationError as error:
-        faults = fault_lines(error)
+        tool = config_of_tool(raw)
+        hint = f"this is a config of {tool}. `multitune import {place}` makes a run file of it"
+        faults = [hint] if tool else fault_lines(error)
     else:
         faults = adapter_faults(config)
         if not faults:
@@ -85,6 +87,9 @@ def config_schema() -> JsonSchemaValue:
         full = task["properties"][field]
         description = full.pop("description")
         task["properties"][field] = {"anyOf": [short, full], "description": description}
+    audit = schema["properties"]["audit"]
+    mode = {key: schema["$defs"]["AuditConfig"]["properties"]["mode"][key] for key in ("enum", "type")}
+    schema["properties"]["audit"] = {"anyOf": [mode, audit], "description": audit.pop("description")}
     adapter = schema["$defs"]["AdapterConfig"]
     adapter["required"].remove("tasks")  # all, when absent
     shares = {"type": "array", "minItems": 1, "items": {"type": "number", "minimum": 0, "exclusiveMaximum": 1}}
@@ -118,7 +123,7 @@ def _assigned(node: Any, section: type[Section] | None, path: str, value: Any) -
     key, _, rest = path.partition(".")
     key = name_now(section, key)
     if key not in section.model_fields:
-        raise ConfigError(f"{key!r} is not a field. {suggest(key, section.model_fields)}")
+        raise ConfigError(f"{key!r} {unknown_field(key, section)}")
     inner = section_in(section.model_fields[key].annotation)
     return {**fields, key: _assigned(fields.get(key), inner, rest, value)}
 

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from multitune.config.audit import AuditConfig
 from multitune.config.registered import RouterKind, Schedule
-from multitune.config.source import Section, SourceConfig
+from multitune.config.source import Fraction, LimitConfig, Section, SourceConfig, SplitConfig
 from multitune.core.errors import suggest
 from multitune.core.results.run import StepRule
 from multitune.core.results.scores import Budget
@@ -15,25 +16,6 @@ Every = Literal["shared", "per_task", "residual"]  # words for the adapters that
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 ControlTokens = Literal["text", "parse"]
 OverlapRule = Literal["drop", "refuse", "allow"]
-Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class SplitConfig(Section):
-    """Shares of rows held out where a source names no such split."""
-
-    validation: Fraction = Field(default=0.1, description="Share of the rows held out to choose by.")
-    test: Fraction = Field(default=0.1, description="Share of the rows held out to report.")
-
-
-class LimitConfig(Section):
-    """Most rows to use of each split, drawn with the run's seed. A plain number means `{train: that number}`.
-
-    Of a retention set, a plain number limits whichever rows it answers.
-    """
-
-    train: int | None = Field(default=None, ge=1, description="Most training rows.")
-    validation: int | None = Field(default=None, ge=1, description="Most validation rows.")
-    test: int | None = Field(default=None, ge=1, description="Most test rows.")
 
 
 class TaskConfig(Section):
@@ -258,6 +240,10 @@ class RunConfig(Section):
     mixture: MixtureConfig = Field(default_factory=lambda: MixtureConfig(), description="How tasks are mixed.")
     cross_task_duplicates: OverlapRule = Field(
         default="drop", description="Training rows that another set holds out: dropped, refused or trained on."
+    )
+    audit: AuditConfig = Field(
+        default_factory=lambda: AuditConfig(),
+        description="Audit of the data before training: off | warn | strict.",
     )
     method: Literal["lora", "full"] = Field(default="lora", description="Train adapters, or the whole backbone.")
     adapters: Literal["shared", "per_task", "residual", "mixture"] | tuple[Every | AdapterConfig, ...] = Field(

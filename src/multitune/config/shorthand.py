@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from multitune.config.audit import ACCEPTED
 from multitune.config.schema import RunConfig, TaskConfig
 from multitune.config.text import Tree, read_text, read_yaml
 from multitune.core.bases import ALIASES
@@ -55,7 +56,7 @@ def _template(name: str) -> Tree:
 
 
 def expand_short_forms(run: Mapping[str, Any], place: str) -> Tree:
-    """The run with tasks' templates, sources and limits and adapters' tasks and sweeps written out.
+    """The run with tasks' templates, sources and limits, adapters' tasks and sweeps, and the audit written out.
 
     What is wrong in kind is left to validation.
 
@@ -63,6 +64,9 @@ def expand_short_forms(run: Mapping[str, Any], place: str) -> Tree:
         ConfigError: templates that do not exist, all at once.
     """
     expanded, faults = dict(run), list[str]()
+    audit = run.get("audit")
+    if isinstance(audit, str) or audit is False:
+        expanded["audit"] = {"mode": audit or "off"}
     for group in GROUPS:
         if not isinstance(run.get(group), list):
             continue
@@ -121,9 +125,22 @@ def locate(run: Mapping[str, Any], folder: Path) -> Tree:
     for group in GROUPS:
         if isinstance(run.get(group), list):
             located[group] = [_locate_task(task, folder) for task in run[group]]
+    located["audit"] = _locate_accepted(run.get("audit"), folder)
     if isinstance(run.get("adapters"), list):
         located["adapters"] = [_locate_parent(entry, folder) for entry in run["adapters"]]
     return located
+
+
+def _locate_accepted(audit: Any, folder: Path) -> Any:
+    """The audit with the path of its accepted findings; of the file beside the run file, where there is one."""
+    fields = {} if audit is None else audit
+    if not isinstance(fields, dict):
+        return fields
+    stated = fields.get("accept")
+    if isinstance(stated, str):
+        return {**fields, "accept": _absolute(stated, folder)}
+    beside = folder / ACCEPTED
+    return {**fields, "accept": str(beside)} if stated is None and beside.is_file() else fields
 
 
 def _locate_parent(entry: Any, folder: Path) -> Any:

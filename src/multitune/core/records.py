@@ -96,6 +96,7 @@ class Prediction:
     gold: Any
     score: float  # this example alone: 1/0 for right/wrong metrics, else the metric's per-example value
     loss: float | None = None  # mean over the answer's tokens of the gold answer, in nats
+    cut: bool = False  # whether `output` had not ended within the most tokens of an answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,7 @@ class RunFolder(Folder):
     config = Part("config.yaml")  # the resolved run file
     versions = Part("versions.json")  # of the packages, and the machine
     data = Part("data.json")  # content hashes, counts and notes of every task's data
+    audit = Part("audit.json")  # what the audit before training found
     base = Part("base.json")  # fingerprints of the base, its chat template and parent adapters
     events = Part("events.jsonl")  # one JSON line per step, validation and decision
     checkpoint = Part("checkpoint", "*.json", "*.safetensors")  # the last complete training state

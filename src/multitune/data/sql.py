@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError
+from multitune.core.errors import DataError, DataNotFoundError
+from multitune.core.extras import missing_extra, missing_package
 from multitune.core.records import Split
 from multitune.core.text import HIDDEN, without_password
 from multitune.data.formats import Row
@@ -69,7 +70,7 @@ def _engine(url: str, place: str) -> Any:
         import sqlalchemy.event
         from sqlalchemy.exc import ArgumentError, NoSuchModuleError
     except ImportError as error:
-        raise MissingExtraError(f"{place}: data.sql needs SQLAlchemy. Run: pip install 'multitune[sql]'") from error
+        raise missing_extra(f"{place}: data.sql", "sql") from error
     try:
         address = sqlalchemy.make_url(_filled(url, place))
         if address.password == HIDDEN:
@@ -87,9 +88,7 @@ def _engine(url: str, place: str) -> Any:
         options = {"read_only": True} if backend == "duckdb" else {}
         engine = sqlalchemy.create_engine(address, connect_args=options)
     except ImportError as error:
-        raise MissingExtraError(
-            f"{place}: data.sql needs the driver {error.name}. Run: pip install {error.name}"
-        ) from error
+        raise missing_package(f"{place}: data.sql", f"{error.name}") from error
     except (ArgumentError, NoSuchModuleError) as error:
         # The message of a bad URL may hold its password, so that it isn't repeated.
         raise DataError(

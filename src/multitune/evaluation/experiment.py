@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from multitune.audit.run import require_settings
 from multitune.config.schema import RunConfig
 from multitune.core.errors import RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
@@ -14,6 +15,7 @@ from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
 from multitune.model.backbone import Backbone
+from multitune.training.audit import with_audit
 from multitune.training.job import train_run
 from multitune.training.origin import require_new
 from multitune.training.prepare import PreparedRun, prepare_run
@@ -38,7 +40,7 @@ def evaluated_run(
     overwrite: bool = False,
     backbone: Backbone | None = None,
 ) -> Generator[EvaluatedRun]:
-    """Prepare, train and evaluate; within the block the event log stays open for what follows.
+    """Prepare, audit, train and evaluate; within the block the event log stays open for what follows.
 
     Args:
         config: from `load_config`.
@@ -49,15 +51,21 @@ def evaluated_run(
 
     Raises:
         InputError: config or data do not fit; nothing was written.
+        AuditError: the data has faults that `audit: strict` does not let pass; nothing was written.
         TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
     """
     folder = RunFolder(Path(config.output) / config.name)
     _check_folder(folder, resume, overwrite)
+    audits = not resume and config.audit.mode != "off"
+    if audits:
+        require_settings(config.audit)
+    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
     for note in prepared.notes:
         observe(NoteEvent(text=note))
-    tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
+    if audits:
+        prepared = with_audit(prepared, observe)
     watch = several([observe, tracking])
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:

@@ -39,7 +39,7 @@ from multitune.inference.predict import Subject, chosen_rows, predict_task, rows
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
-SAME, EMPTY = 0.9, 0.1  # shares of the rows above which answers are degenerate
+SAME, EMPTY, CUT = 0.9, 0.1, 0.1  # shares of the rows above which answers are degenerate
 BySubject = Mapping[str, Mapping[str, Sequence[Prediction]]]  # subject -> task -> its predictions
 
 
@@ -125,7 +125,7 @@ def _task_scores(item: TaskInput, by_subject: BySubject, seeds: int = 1) -> Task
 def _subject_score(item: TaskInput, trainings: Sequence[Sequence[Prediction]]) -> SubjectScore:
     task, first = item.data.task, trainings[0]
     score = task.score(first)
-    faults = [degenerate([one.output for one in answers], [str(one.gold) for one in answers]) for answers in trainings]
+    faults = [degenerate(answers) for answers in trainings]
     place = next((place for place, fault in enumerate(faults) if fault), 0)
     return SubjectScore(
         score=score.value,
@@ -142,12 +142,15 @@ def _trainings(adapter: str, among: Collection[str], seeds: int) -> list[str]:
     return [name for number in range(seeds) if (name := seed_name(adapter, number)) in among]
 
 
-def degenerate(outputs: Sequence[str], golds: Sequence[str]) -> str:
-    """What is wrong with answers as a whole: nearly all the same where the right ones differ, or empty."""
-    (most, times), rows = Counter(outputs).most_common(1)[0], len(outputs)
-    commonest = Counter(golds).most_common(1)[0][1]
-    if outputs.count("") > EMPTY * rows:
-        return f"{outputs.count('')} of {rows} answers are empty"
+def degenerate(answers: Sequence[Prediction]) -> str:
+    """What is wrong with answers as a whole: nearly all alike where the right ones differ, empty, or never ending."""
+    outputs = Counter(one.output for one in answers)
+    (most, times), rows = outputs.most_common(1)[0], len(answers)
+    commonest = Counter(str(one.gold) for one in answers).most_common(1)[0][1]
+    if outputs[""] > EMPTY * rows:
+        return f"{outputs['']} of {rows} answers are empty"
+    if (cut := sum(one.cut for one in answers)) > CUT * rows:
+        return f"{cut} of {rows} answers had not ended at the limit of their length"
     if times > SAME * rows and commonest <= SAME * rows and rows > 1:
         return f"answers {most[:40]!r} to {times} of {rows} rows"
     return ""

@@ -93,7 +93,7 @@ class ApiModel(LanguageModel):
         found = [self.answers[key] for key in keys]
         for row, answer in zip(rows, found, strict=True):
             self.cut_short[row.task] = self.cut_short.get(row.task, 0) + (answer.finish == "length")
-        return [Completion(answer.text) for answer in found]
+        return [Completion(answer.text, cut=answer.finish == "length") for answer in found]
 
     def requests(self, rows: Sequence[Example], max_new_tokens: int) -> list[ChatRequest]:
         """What is sent for rows: no randomness unless the parameters say so."""

@@ -36,17 +36,22 @@ class GenerateOptions:
     pack_tokens: int = 2048  # most tokens of prompts in one forward pass
 
 
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What was decoded, in the order of the rows."""
+
+    texts: list[str]  # without special tokens or white space at their ends
+    losses: np.ndarray  # float64 (row,) mean negative log-likelihood of each row's own answer tokens
+    cut: list[bool]  # whether no token closed the turn within the most new tokens
+
+
 @torch.no_grad()
 def generate(
     bank: AdapterBank, adapter: str, rows: Sequence[Segments], chat: ChatFormat, options: GenerateOptions
-) -> tuple[list[str], np.ndarray]:
+) -> Generated:
     """Decode greedily after each prompt, up to a token that closes the turn, and score the answer that is there.
 
     Batches that the memory cannot hold are halved.
-
-    Returns:
-        Texts in the order of the rows, without special tokens or white space at their ends; and the mean negative
-        log-likelihood of each row's own answer tokens, float64 (row,).
 
     Raises:
         MultituneError: the adapter's outputs are not finite, or not even one prompt fits into memory.
@@ -58,7 +63,8 @@ def generate(
         answers = _by_transformers(bank, adapter, [row.prompt for row in rows], chat, options)
         losses = answer_losses(bank, adapter, rows, options.pack_tokens)
     texts = [str(chat.tokenizer.decode(answer, skip_special_tokens=True)) for answer in answers]
-    return [free_text(text.removeprefix(chat.space)) for text in texts], losses
+    texts = [free_text(text.removeprefix(chat.space)) for text in texts]
+    return Generated(texts, losses, [len(answer) >= options.max_new_tokens for answer in answers])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ class Completion:
 
     text: str
     loss: float | None = None  # mean negative log-likelihood of the row's own answer, in nats; None: unknown
+    cut: bool = False  # whether it had not ended within the most tokens it may generate
 
 
 @dataclass(frozen=True, slots=True)

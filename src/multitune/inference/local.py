@@ -45,8 +45,11 @@ class LocalModel(LanguageModel):
         """By greedy decoding; prompts are read once for the text and for the likelihood of the row's own answer."""
         segments = self._encoded(rows)
         options = GenerateOptions(max_new_tokens, self._batch_size, self._room(segments))
-        texts, losses = generate(self.bank, self.adapter, segments, self.chat, options)
-        return [Completion(text, float(loss)) for text, loss in zip(texts, losses, strict=True)]
+        found = generate(self.bank, self.adapter, segments, self.chat, options)
+        return [
+            Completion(text, float(loss), cut)
+            for text, loss, cut in zip(found.texts, found.losses, found.cut, strict=True)
+        ]
 
     def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
         """By exact search over the full likelihood of the labels."""
@@ -66,7 +69,7 @@ class LocalModel(LanguageModel):
         stop = np.array(self.chat.stop_ids[:1], dtype=np.int32)  # in the place of an answer to score
         rows = [Segments(prompt, stop) for prompt in prompts]
         options = GenerateOptions(max_new_tokens, self._batch_size, self._room(rows))
-        return generate(self.bank, self.adapter, rows, self.chat, options)[0]
+        return generate(self.bank, self.adapter, rows, self.chat, options).texts
 
     def pick(self, prompts: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
         """The likeliest label behind each prompt in its own tokens, int32 (prompt_token,) each."""

@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, final
 
-from multitune.core.errors import MissingExtraError, RefusedError, ServerError, suggest
+from multitune.core.errors import RefusedError, ServerError, suggest
+from multitune.core.extras import missing_extra
 from multitune.inference.chat import OPENAI, ChatAnswer, ChatRequest, Endpoint, ResponseCache, is_count
 
 if TYPE_CHECKING:
@@ -96,9 +97,7 @@ class OpenAIClient(ChatClient):
         try:
             import openai
         except ImportError as error:
-            raise MissingExtraError(
-                "--against openai: needs the package openai. Run: pip install 'multitune[api]'"
-            ) from error
+            raise missing_extra("--against openai", "api") from error
         self._openai: Any = openai
         self.endpoint, self._policy = endpoint, policy
         self._opened: AsyncOpenAI | None = None

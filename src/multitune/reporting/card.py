@@ -20,13 +20,13 @@ from multitune.core.text import printable
 from multitune.reporting.answers import ScoredRun
 from multitune.reporting.blocks import Cell, Table, header, number
 from multitune.reporting.formatting import count, score_interval
-from multitune.reporting.markdown import kept_parts, routing_parts
+from multitune.reporting.markdown import audit_parts, kept_parts, routing_parts
 from multitune.reporting.renderers import inert, markdown_table, templates
 from multitune.reporting.sentences import evidence_lines
 from multitune.reporting.tables.scores import transfer_note, transfer_table
 
 HOME = "https://github.com/multitune/multitune"
-PATHS = ("train", "validation", "test", "base", "output", "stack_on")  # fields that may hold one
+PATHS = ("train", "validation", "test", "base", "output", "stack_on", "accept")  # fields that may hold one
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_TASKS = {"classify": "text-classification", "tag": "token-classification"}  # the rest generates text
 HUB_METRICS = {  # others have one name
@@ -74,6 +74,7 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         evidence=evidence_lines(table, scores.confidence) if table else (),
         kept=kept_parts(scores, one.name),
         routing=routing_parts(folder),
+        audit=audit_parts(folder),
         data=_data(config, one, tasks, record),
         smallest=min(scores.tasks[task].scores[one.name].examples for task in tasks),
         degenerate=[f"{task}: {text}" for task in tasks if (text := scores.tasks[task].scores[one.name].degenerate)],

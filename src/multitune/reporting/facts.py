@@ -10,6 +10,7 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, RunFolderError
 from multitune.core.events import read_events
+from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.events import DamagedEvent, Event
@@ -34,6 +35,7 @@ class RunFacts:
     selection: Selection | None = None
     versions: Versions | None = None
     data: DataRecord | None = None
+    audit: Audit | None = None  # also None where none was made
     routing: RoutingVersion | None = None  # the last one
     events: list[Event] = field(default_factory=list[Event])
     comparisons: list[ModelComparison] = field(default_factory=list[ModelComparison])
@@ -96,6 +98,8 @@ def read_run(path: Path) -> RunFacts:
     facts.config = _config(folder, missing)
     facts.versions = part(Versions, folder.versions, path, missing, "what the run was made with is not known")
     facts.data = part(DataRecord, folder.data, path, missing, "row counts and hashes are not known")
+    if folder.audit.is_file():
+        facts.audit = part(Audit, folder.audit, path, missing, "what the audit before training found is not known")
     unselected = "which checkpoints were chosen is not known; training may not have ended"
     facts.selection = part(Selection, folder.selection, path, missing, unselected)
     unscored = f"nothing was measured yet. Finish the run with --resume, or: multitune eval {path}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from jinja2 import Environment
 
-from multitune.core.errors import MissingExtraError
+from multitune.core.extras import missing_extra
 from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.core.text import printable
@@ -53,7 +53,7 @@ def create_app(path: Path, hosts: Sequence[str] = ("*",), stopping: Callable[[],
         from fastapi import FastAPI, Header
         from fastapi.responses import FileResponse, HTMLResponse, Response, StreamingResponse
     except ImportError as error:
-        raise _missing() from error
+        raise missing_extra("a run in the browser", "serve") from error
 
     def page() -> HTMLResponse:
         template = Environment(autoescape=True).from_string(_part("live.html"))
@@ -139,7 +139,7 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
     try:
         import uvicorn
     except ImportError as error:
-        raise _missing() from error
+        raise missing_extra("a run in the browser", "serve") from error
     state: list[uvicorn.Server] = []
     app = create_app(path, names_of(host), lambda: bool(state) and state[0].should_exit)
     listener = listen(host, port)
@@ -158,10 +158,6 @@ def serve(path: Path, host: str, port: int, opened: Callable[[str], None]) -> No
         state[0].run(sockets=[listener])
     except KeyboardInterrupt:  # the way to end it
         return
-
-
-def _missing() -> MissingExtraError:
-    return MissingExtraError("a run in the browser needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'")
 
 
 def _part(name: str) -> str:

@@ -1,5 +1,6 @@
 """Markdown for a pull request: a run (gained, lost, kept, what ships, how to repeat it), and a gate of two runs."""
 
+from multitune.core.results.audit import Audit
 from multitune.core.results.gate import Gate
 from multitune.core.results.run import Versions
 from multitune.core.results.scores import Scores
@@ -8,6 +9,7 @@ from multitune.core.run_folder import RunFolder
 from multitune.reporting.renderers import inert, markdown_table
 from multitune.reporting.run_scores import read_run_scores
 from multitune.reporting.sentences import change_lines, evidence_lines, quality_lines, summary_line, view_lines
+from multitune.reporting.tables.audit import audit_lines
 from multitune.reporting.tables.gate import gate_notes, gate_sentence, gate_table
 from multitune.reporting.tables.routing import choices_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
@@ -21,7 +23,16 @@ def run_markdown(folder: RunFolder) -> str:
     """
     scores = read_run_scores(folder.require())
     parts = [f"### multitune: {inert(folder.path.resolve().name)}", *transfer_parts(scores), *kept_parts(scores)]
-    return "\n\n".join([*parts, *routing_parts(folder), _repeat(folder)]) + "\n"
+    return "\n\n".join([*parts, *routing_parts(folder), *audit_parts(folder), _repeat(folder)]) + "\n"
+
+
+def audit_parts(folder: RunFolder) -> list[str]:
+    """What the audit before training found, as a sentence and a list; nothing where none was made."""
+    audit = Audit.read_if_made(folder.audit)
+    if audit is None:
+        return []
+    sentence, *lines = map(inert, audit_lines(audit))
+    return [f"{sentence[:1].upper()}{sentence[1:]}.", *(["\n".join(f"- {line}" for line in lines)] if lines else [])]
 
 
 def transfer_parts(scores: Scores) -> list[str]:

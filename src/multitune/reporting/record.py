@@ -3,6 +3,7 @@
 from typing import Any
 
 from multitune.config.text import read_text, read_yaml
+from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document
 from multitune.core.results.routing import RoutingVersion
 from multitune.core.results.run import DataRecord, RunSummary, Selection, Versions
@@ -15,7 +16,7 @@ from multitune.reporting.runs import summarise
 
 
 class RunRecord(Document):
-    """A run: summary, run file, versions, data, selection, scores and routing."""
+    """A run: summary, run file, versions, data, audit, selection, scores and routing."""
 
     summary: RunSummary
     config: Any  # as the run file says it
@@ -25,6 +26,7 @@ class RunRecord(Document):
     scores: Scores
     routing: RoutingVersion | None
     evaluations: dict[str, Scores]
+    audit: Audit | None = None  # None where none was made
 
 
 def run_record(folder: RunFolder) -> RunRecord:
@@ -42,4 +44,5 @@ def run_record(folder: RunFolder) -> RunRecord:
         scores=read_run_scores(folder),
         routing=read_version(folder),
         evaluations={name: Scores.read(folder.evaluation(name).scores) for name in folder.evaluations},
+        audit=Audit.read_if_made(folder.audit),
     )

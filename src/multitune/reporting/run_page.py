@@ -6,6 +6,7 @@ from pathlib import Path
 from multitune.core.bases import BASE
 from multitune.core.results.scores import Scores, TransferRow
 from multitune.reporting import charts
+from multitune.reporting.audit_page import audit_section
 from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table, header, number
 from multitune.reporting.comparison_page import comparisons_section
 from multitune.reporting.examples_page import answers_section
@@ -45,6 +46,7 @@ def run_part(path: Path, id: str) -> Part:
         curves_section,
         shares_section,
         answers_section,
+        audit_section,
         cost_section,
         provenance_section,
     )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multitune.core.errors import MissingExtraError
+from multitune.core.extras import missing_extra
 from multitune.core.run_folder import RunFolder
 from multitune.serving.engine import EngineOptions
 from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of
@@ -43,7 +43,7 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
         from multitune.serving.access import Keys, hashed
         from multitune.serving.app import create_app
     except ImportError as error:
-        raise MissingExtraError("serve: needs FastAPI and uvicorn. Run: pip install 'multitune[serve]'") from error
+        raise missing_extra("serve", "serve") from error
     from multitune.serving.parity import check_parity
     from multitune.serving.served_run import ServedRun
 

@@ -5,8 +5,9 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from multitune.core.errors import InputError, MissingExtraError, MultituneError, TrainingError
+from multitune.core.errors import InputError, MultituneError, TrainingError
 from multitune.core.events import Observe, unwatched
+from multitune.core.extras import missing_extra
 from multitune.core.results.events import NoteEvent
 from multitune.model.backbone import Backbone
 from multitune.study.jobs import JobResult, StudyJob, load_base, train_job
@@ -100,7 +101,7 @@ def _ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        raise MissingExtraError("--executor ray needs Ray. Install it with: pip install 'multitune[ray]'") from error
+        raise missing_extra("--executor ray", "ray") from error
     return ray
 
 

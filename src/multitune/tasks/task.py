@@ -159,11 +159,11 @@ class Task:
             case "generate":
                 return free_text(output)
 
-    def predict(self, example: Example, output: str, loss: float | None = None) -> Prediction:
+    def predict(self, example: Example, output: str, loss: float | None = None, cut: bool = False) -> Prediction:
         """An output to one example, read and scored; `loss` is the mean over the gold answer's tokens, in nats."""
         value = self.read(output)
         score = self.metric.example(value, example.gold)
-        return Prediction(self.name, example.id, output, value, example.gold, score, loss)
+        return Prediction(self.name, example.id, output, value, example.gold, score, loss, cut)
 
     def score(self, predictions: Sequence[Prediction]) -> Score:
         """The task's metric over predictions; a classify task always has accuracy and macro_f1 besides.

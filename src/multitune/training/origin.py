@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from multitune.config.audit import AuditConfig
 from multitune.config.load import dump_config, load_config
 from multitune.config.schema import RunConfig, SourceConfig
 from multitune.core.errors import AdapterError, RunFolderError
@@ -29,6 +30,8 @@ def begin(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bo
     versions().write(folder.versions)
     run.data_record().write(folder.data)
     _base_record(run, backbone).write(folder.base)
+    if run.audit:
+        run.audit.write(folder.audit)
     write_text(folder.config, dump_config(run.config))
 
 
@@ -135,8 +138,9 @@ def _parents(run: PreparedRun) -> dict[str, str]:
 
 
 def _without_places(config: RunConfig) -> str:
-    """A run file without the fields that say where things lie, whose contents are compared by digest."""
+    """A run file without where things lie, whose contents are compared by digest, and without its audit."""
     nowhere = {"data": SourceConfig()}
+    fields = {"name": "run", "output": "", "base": "", "audit": AuditConfig()}
     sets = {
         group: tuple(one.model_copy(update=nowhere) for one in getattr(config, group))
         for group in ("tasks", "general", "retention")
@@ -150,6 +154,4 @@ def _without_places(config: RunConfig) -> str:
             else adapter.model_copy(update={"stack_on": "a finished adapter"})
             for adapter in adapters
         )
-    return dump_config(
-        config.model_copy(update={"name": "run", "output": "", "base": "", "adapters": adapters, **sets})
-    )
+    return dump_config(config.model_copy(update={**fields, "adapters": adapters, **sets}))

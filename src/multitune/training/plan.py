@@ -36,6 +36,21 @@ class AdapterPlan:
     spec: AdapterSpec
     stream: Stream
 
+    @property
+    def shares(self) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+        """Share of each set at the start, in the middle and at the end, before any feedback."""
+        steps = self.spec.steps
+        return self.stream.shares(0), self.stream.shares(steps // 2), self.stream.shares(steps - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class SetSize:
+    """What a plan needs to know of a set's training rows."""
+
+    rows: int
+    answer_length: float = 1.0  # mean, in tokens; in other units where only the ratio of the sets' lengths counts
+    groups: Sequence[str] | None = None  # document of each row, where rows of one are drawn together
+
 
 def looks(train: TrainConfig) -> int:
     """Validations of an adapter, where no interval is set."""
@@ -48,14 +63,29 @@ def plan_adapters(config: RunConfig, tasks: Mapping[str, TaskInput]) -> tuple[Ad
     The length of a single-task adapter that states none follows from the first adapter that learns its task together
     with others: see `train.alone`.
     """
+    by_document = config.mixture.share_prefix == "document"
+    return plan_sets(config, {name: _size(item, by_document) for name, item in tasks.items()})
+
+
+def _size(item: TaskInput, by_document: bool) -> SetSize:
+    train = item.tokens["train"]
+    groups: Sequence[str] | None = None
+    if by_document:
+        of_all = [example.group for example in item.data.examples["train"]]
+        groups = [of_all[i] for i in train.kept]
+    return SetSize(len(train), float(np.mean(train.answer_lengths)) if len(train) else 1.0, groups)
+
+
+def plan_sets(config: RunConfig, sets: Mapping[str, SetSize]) -> tuple[AdapterPlan, ...]:
+    """`plan_adapters` for sets of which the sizes alone are known."""
     trainings = expand_seeds(config)
     together = {
-        a.name: _plan(config, a, tasks, steps=_own_steps(config, a, tasks), training=number)
+        a.name: _plan(config, a, sets, steps=_own_steps(config, a, sets), training=number)
         for a, number in trainings
         if len(a.tasks) > 1
     }
     alone = {
-        a.name: _plan(config, a, tasks, steps=_steps_alone(config, a, tasks, together.values()), training=number)
+        a.name: _plan(config, a, sets, steps=_steps_alone(config, a, sets, together.values()), training=number)
         for a, number in trainings
         if len(a.tasks) == 1
     }
@@ -76,12 +106,12 @@ def phases(plans: Sequence[AdapterPlan]) -> tuple[tuple[AdapterPlan, ...], ...]:
 
 
 def _plan(
-    config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput], *, steps: int, training: int
+    config: RunConfig, adapter: AdapterConfig, sets: Mapping[str, SetSize], *, steps: int, training: int
 ) -> AdapterPlan:
     spec = _resolved(config, adapter, steps=steps, training=training)
     mixture = config.mixture.model_copy(update={"schedule": spec.schedule})
     plan = StreamPlan(spec.seed, spec.name, config.train.batch_size, spec.steps)
-    return AdapterPlan(spec, Stream(_members(config, spec, tasks), mixture, plan))
+    return AdapterPlan(spec, Stream(_members(config, spec, sets), mixture, plan))
 
 
 def _resolved(config: RunConfig, adapter: AdapterConfig, *, steps: int, training: int) -> AdapterSpec:
@@ -111,42 +141,37 @@ def _general_shares(config: RunConfig, adapter: AdapterConfig) -> dict[str, floa
     return {name: share * scale for name, share in shares.items()}
 
 
-def _own_steps(config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput]) -> int:
+def _own_steps(config: RunConfig, adapter: AdapterConfig, sets: Mapping[str, SetSize]) -> int:
     if adapter.steps is not None:
         return adapter.steps
     if adapter.epochs is None and config.train.max_steps is not None:
         return config.train.max_steps
-    rows = sum(len(tasks[name].tokens["train"]) for name in adapter.tasks)
+    rows = sum(sets[name].rows for name in adapter.tasks)
     general = sum(_general_shares(config, adapter).values())
     return plan_steps(rows, config.train.batch_size, adapter.epochs or config.train.epochs, general)
 
 
 def _steps_alone(
-    config: RunConfig, adapter: AdapterConfig, tasks: Mapping[str, TaskInput], others: Iterable[AdapterPlan]
+    config: RunConfig, adapter: AdapterConfig, sets: Mapping[str, SetSize], others: Iterable[AdapterPlan]
 ) -> int:
     """Steps of a single-task adapter: its own, or as many passes or steps as the first that shares its task."""
     (task,) = adapter.tasks
     together = next((plan for plan in others if task in plan.spec.tasks), None)
     if together is None or adapter.steps is not None or adapter.epochs is not None:
-        return _own_steps(config, adapter, tasks)
+        return _own_steps(config, adapter, sets)
     if config.train.alone in ("equal_steps", "convergence"):
         return together.spec.steps
     draws = together.stream.expected_draws()[task]
     return max(1, math.ceil(draws / config.train.batch_size - 1e-9))
 
 
-def _members(config: RunConfig, spec: AdapterSpec, tasks: Mapping[str, TaskInput]) -> list[Member]:
+def _members(config: RunConfig, spec: AdapterSpec, sets: Mapping[str, SetSize]) -> list[Member]:
     names = [*spec.tasks, *spec.general]
     shares = {**{task.name: task.share for task in config.tasks}, **spec.general}
     members: list[Member] = []
     for name in names:
-        item = tasks[name]
-        train = item.tokens["train"]
-        groups: Sequence[str] | None = None
-        if config.mixture.share_prefix == "document":
-            of_all = [example.group for example in item.data.examples["train"]]
-            groups = [of_all[i] for i in train.kept]
+        one = sets[name]
         # With one task there is nothing to share out.
         share = shares[name] if len(names) > 1 else None
-        members.append(Member(name, len(train), float(np.mean(train.answer_lengths)), share, groups))
+        members.append(Member(name, one.rows, one.answer_length, share, one.groups))
     return members

@@ -1,26 +1,24 @@
 """A run before any weights are loaded: every task's rows as tokens, and for each adapter its stream and its steps."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
-from multitune.config.schema import RunConfig, SourceConfig, TaskConfig
+from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
 from multitune.core.records import SPLITS, Split
+from multitune.core.results.audit import Audit
 from multitune.core.results.run import DataRecord, SetRecord
 from multitune.data.overlaps import without_held_out
+from multitune.data.run_sets import Progress, RunSets, read_sets
 from multitune.data.task_input import TaskInput
-from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
+from multitune.data.taskdata import TaskData
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.data.tokens import TokenSet, encode
 from multitune.training.plan import AdapterPlan, phases, plan_adapters
-
-Progress = Callable[[str, int, int], None]  # (task, rows tokenised, rows it has)
-Group = Literal["tasks", "general", "retention"]  # where a run lists a set
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,8 @@ class PreparedRun:
     retention: Mapping[str, TaskInput]  # never drawn from: rows of the evaluated split alone
     plans: tuple[AdapterPlan, ...]
     notes: tuple[str, ...]
+    as_read: RunSets  # every set before rows that another one holds out were left out
+    audit: Audit | None = None  # of a sample of these, if one was made
 
     @property
     def phases(self) -> tuple[tuple[AdapterPlan, ...], ...]:
@@ -74,34 +74,17 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     """
     ref = resolve_base(config.base, Path.cwd())
     chat = ChatFormat(load_tokenizer(ref), config.system, config.control_tokens)
-    read = partial(_read, config, chat, progress)
     encoded = partial(_encoded, config, chat, progress)
-    members = [read("tasks", task) for task in config.tasks] + [read("general", task) for task in config.general]
-    members = without_held_out(members, config.cross_task_duplicates)
+    sets = read_sets(config, chat.ends, progress)
+    members = without_held_out([*sets.tasks, *sets.general], config.cross_task_duplicates)
     general = {task.name for task in config.general}
     tasks = {data.task.name: encoded(data, data.task.name in general) for data in members}
-    retention = {task.name: encoded(read("retention", task), False) for task in config.retention}
+    retention = {data.task.name: encoded(data, False) for data in sets.retention}
     for task in config.tasks:
         _require_validation(tasks[task.name])
     notes = [note for item in (*tasks.values(), *retention.values()) for note in _notes(item, config.train.max_length)]
     notes += _trained_on(tasks, retention, config.evaluate.split)
-    return PreparedRun(config, chat, ref, tasks, retention, plan_adapters(config, tasks), tuple(notes))
-
-
-def _read(config: RunConfig, chat: ChatFormat, progress: Progress | None, group: Group, task: TaskConfig) -> TaskData:
-    """The examples of one set."""
-    if progress is not None:
-        progress(task.name, 0, 0)
-    if group == "retention":
-        return prepare_retention(task, config.evaluate.split, config.seed, chat.ends)
-    members = [*config.tasks, *config.general]
-    by_row = sum(_source(one) == _source(task) for one in members) > 1
-    return prepare_task(task, config.seed, chat.ends, by_row)
-
-
-def _source(task: TaskConfig) -> SourceConfig:
-    """Where the rows of a set come from that have no split of their own."""
-    return task.data.model_copy(update={"validation": None, "test": None})
+    return PreparedRun(config, chat, ref, tasks, retention, plan_adapters(config, tasks), tuple(notes), sets)
 
 
 def _encoded(

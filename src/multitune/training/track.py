@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from multitune.core.errors import MissingExtraError
 from multitune.core.events import Observe
+from multitune.core.extras import missing_extra, missing_package
 from multitune.core.results.events import Event, StepEvent, ValidationEvent
 
 _CLASSES = {
@@ -21,7 +21,7 @@ class TrackerWatch:
     """Sends every step and validation to the trackers that the config names."""
 
     def __init__(self, names: Sequence[str], run_name: str, folder: Path, config: dict[str, Any]) -> None:
-        _require(names)
+        require_trackers(names)
         self._names, self._run_name, self._folder, self._config = names, run_name, folder / "tracking", config
         self._trackers: list[Any] = []
 
@@ -73,14 +73,19 @@ def several(watchers: Sequence[Observe]) -> Observe:
     return observe
 
 
-def _require(names: Sequence[str]) -> None:
+def require_trackers(names: Sequence[str]) -> None:
+    """Raise unless all trackers are installed.
+
+    Raises:
+        MissingExtraError: one is not.
+    """
     if names:
         from accelerate import tracking
 
         available = {str(tracker) for tracker in tracking.get_available_trackers()}
         for name in names:
             if name not in available:
-                raise MissingExtraError(f"track: {name!r} is not installed. Run: pip install {name}")
+                raise missing_extra("track", "track") if name == "tensorboard" else missing_package("track", name)
 
 
 def _open(name: str, run_name: str, folder: Path) -> Any:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from multitune.core.errors import MissingExtraError, RunFolderError
+from multitune.core.errors import RunFolderError
+from multitune.core.extras import missing_extra
 from multitune.core.files import storage, write_text
 from multitune.core.run_folder import TuneFolder
 from multitune.core.seeds import generator
@@ -25,7 +26,7 @@ def require_optuna() -> None:
     try:
         import optuna
     except ImportError as error:
-        raise MissingExtraError("tune: Optuna is not installed. Run: pip install 'multitune[tune]'") from error
+        raise missing_extra("tune", "tune") from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

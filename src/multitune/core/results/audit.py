@@ -1,6 +1,9 @@
 """audit: what the rows of a run's sets, and of their mixture, would teach a model that its owner does not want."""
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import computed_field
 
 from multitune.core.records import Split
 from multitune.core.results.base import Document, Record
@@ -35,6 +38,7 @@ class Finding(Record):
     examples: tuple[Excerpt, ...] = ()
     accepted: str | None = None  # why a person found it to be no fault
 
+    @computed_field  # so that programs find it in JSON
     @property
     def key(self) -> str:
         """What stays the same while the fault stays: by this it is accepted."""
@@ -67,6 +71,15 @@ class AuditedSet(Record):
     rows: dict[Split, int]
 
 
+class CleanedSet(Record):
+    """A cleaned copy of a set: rows that it holds, rows that were taken out, and rows in which texts were redacted."""
+
+    name: str
+    rows: int
+    removed: int
+    redacted: int
+
+
 class Audit(Document):
     """All that an audit found, the worst first."""
 
@@ -78,9 +91,24 @@ class Audit(Document):
     findings: tuple[Finding, ...] = ()
     measures: tuple[Measure, ...] = ()
     skipped: tuple[SkippedCheck, ...] = ()
+    stale: tuple[str, ...] = ()  # keys of accepted findings that no longer occur
     seconds: float = 0.0
+
+    @classmethod
+    def read_if_made(cls, path: Path) -> Self | None:
+        """The audit in a file; None where there is no file, as in runs with `audit: off`.
+
+        Raises:
+            RunFolderError: damaged, or written by a newer multitune.
+        """
+        return cls.read(path) if path.is_file() else None
 
     @property
     def open(self) -> tuple[Finding, ...]:
         """The findings that nobody has accepted."""
         return tuple(one for one in self.findings if one.accepted is None)
+
+    @property
+    def blocking(self) -> tuple[Finding, ...]:
+        """The findings that strict mode does not let pass: open, and of severity high."""
+        return tuple(one for one in self.open if one.severity == "high")

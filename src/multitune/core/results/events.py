@@ -12,7 +12,7 @@ class PhaseEvent(Record):
     """A part of the run begins."""
 
     kind: Literal["phase"] = "phase"
-    name: str  # prepare, load, train, evaluate, select
+    name: str  # prepare, audit, load, train, evaluate, select
 
 
 class NoteEvent(Record):

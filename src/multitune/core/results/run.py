@@ -1,4 +1,4 @@
-"""The smaller files of a run (data, base, versions, selection), the report of `check`, and a run in one line."""
+"""The smaller files of a run (data, base, versions, selection), reports of `check` and `import`, a run in a line."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from multitune.core.records import Split
+from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document, Record
 from multitune.core.results.data import DataSummary
 from multitune.core.results.scores import Budget, Verdict
@@ -168,6 +169,7 @@ class CheckReport(Document):
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
     data: tuple[DataSummary, ...] = ()  # of tasks and general sets
+    audit: Audit | None = None  # of a sample of the rows; None where it is off
 
 
 State = Literal["finished", "stopped", "running", "damaged"]
@@ -187,3 +189,12 @@ class RunSummary(Document):
     verdicts: dict[Verdict, int] | None  # of its best table: verdict -> tasks
     bytes: int
     missing: tuple[str, ...] = ()
+
+
+class Imported(Record):
+    """`multitune import`: the run file that was written, and what differs from the config that it was made of."""
+
+    tool: str
+    file: str
+    tasks: tuple[str, ...]
+    notes: tuple[str, ...]  # what has no counterpart or differs, and what to do
