@@ -20,10 +20,11 @@ import numpy as np
 
 from benchmarks.record import record
 from multitune.config.load import load_config
+from multitune.core.multiplicity import holm
 from multitune.core.records import Prediction
 from multitune.core.results.scores import GAINED, LOST
 from multitune.core.run_folder import RunFolder
-from multitune.evaluation.stats import BootstrapPlan, holm, least_p
+from multitune.evaluation.stats import BootstrapPlan, least_p
 from multitune.evaluation.subjects import open_subjects
 from multitune.evaluation.transfer import Arms, compare_seeds
 from multitune.inference.predict import predict_task

@@ -29,6 +29,8 @@ PARTS = {
     "guided": "a guided search against the exhaustive study of the same six tasks, NAME=related, after PART=studies",
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
+    "audit_personal": "personal data found, on made rows and on public ones (PRESIDIO=file), and rows per second",
+    "audit_people": "personal data, representation and association over public data sets (needs DATA=folder)",
 }
 
 

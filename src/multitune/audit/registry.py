@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from multitune.audit import empty
+from multitune.audit import association, empty, personal_data, representation
 from multitune.audit.checks import Audited, Check, Dropped
 from multitune.config.audit import AuditConfig
 from multitune.core.errors import ConfigError, suggest
@@ -12,7 +12,12 @@ from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, pl
 from multitune.core.results.audit import Finding, Measure, SkippedCheck
 
 GROUP: Group = "multitune.auditors"  # of entry points by which other packages add to these
-OWN: tuple[Check, ...] = (*empty.CHECKS,)
+OWN: tuple[Check, ...] = (
+    *personal_data.CHECKS,
+    *representation.CHECKS,
+    *association.CHECKS,
+    *empty.CHECKS,
+)
 
 Item = TypeVar("Item")
 

@@ -5,6 +5,7 @@ from multitune.core.errors import MissingExtraError
 # extra of pyproject.toml -> the packages that it brings, as a reader knows them
 EXTRAS = {
     "api": "openai",
+    "audit": "vaderSentiment",
     "peft": "PEFT",
     "ray": "Ray",
     "serve": "FastAPI, prometheus-client and uvicorn",

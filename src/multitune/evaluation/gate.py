@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from multitune.core.bases import BASE
+from multitune.core.multiplicity import holm
 from multitune.core.records import Prediction
 from multitune.core.results.gate import GateSide, GateTask, GateVerdict
 from multitune.core.results.scores import Difference
-from multitune.evaluation.stats import BootstrapPlan, bootstrap_p, holm, least_p
+from multitune.evaluation.stats import BootstrapPlan, bootstrap_p, least_p
 from multitune.evaluation.transfer import Arms, Measured, measure
 from multitune.tasks.metrics import Metric
 

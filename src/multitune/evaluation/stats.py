@@ -1,6 +1,6 @@
-"""Paired comparisons of two arms on the same examples: bootstrap intervals, exact McNemar, Holm."""
+"""Paired comparisons of two arms on the same examples: bootstrap intervals and exact McNemar."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,21 +96,6 @@ def mcnemar(right_a: Sequence[bool], right_b: Sequence[bool]) -> float:
     only_a = sum(a and not b for a, b in pairs)
     only_b = sum(b and not a for a, b in pairs)
     return float(binomtest(only_b, only_a + only_b).pvalue) if only_a + only_b else 1.0
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """p-values adjusted for their number, in the given order: each is then held against the level as it stands.
-
-    Sorted from small to large, p_(k) becomes the largest of (m − j) · p_(j) over j ≤ k (from 0), at most 1.
-
-    Source: Holm 1979.
-    """
-    adjusted: dict[str, float] = {}
-    highest = 0.0
-    for place, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
-        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[name]))
-        adjusted[name] = highest
-    return {name: adjusted[name] for name in p_values}
 
 
 def _resamples(examples: int, plan: BootstrapPlan) -> Iterator[np.ndarray]:

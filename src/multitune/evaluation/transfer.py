@@ -13,6 +13,7 @@ from statistics import fmean, median
 import numpy as np
 
 from multitune.core.errors import RunFolderError
+from multitune.core.multiplicity import holm
 from multitune.core.records import Prediction
 from multitune.core.results.scores import (
     UNDECIDED,
@@ -29,7 +30,6 @@ from multitune.evaluation.settle import detectable, settle
 from multitune.evaluation.stats import (
     BootstrapPlan,
     bootstrap_p,
-    holm,
     least_p,
     mcnemar,
     mean_differences,
