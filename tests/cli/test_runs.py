@@ -391,7 +391,8 @@ def test_a_card_holds_scores_with_intervals_and_says_what_was_not_done(run: Path
         assert value == round(own["score"], 3) and low <= value <= high and int(line[2]) == own["examples"]
     digests = json.loads((run / "data.json").read_text())["sets"]
     assert all(f"`{digests[name]['digests']['train'][:16]}`" in text for name in ("colours", "copy", "chat"))
-    assert "## Audit\n\nNot made." in text and "not known to the run" in text
+    assert "## Audit\n\nAudited 120 rows" in text and "holds no measurement of bias" in text
+    assert "not known to the run" in text
     assert "texts of no task (chat)" in text and "general data, loss on chat" in text
 
 
