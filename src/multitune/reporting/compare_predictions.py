@@ -159,8 +159,8 @@ class _Ways:
             config = self._run.home(task).config
             return next(one for one in (*config.tasks, *config.retention) if one.name == task)
         raise InputError(
-            f"--metric: nothing says how {task!r} is scored. Give --metric {task}=NAME, one of {', '.join(METRICS)}; or "
-            "--tasks with a run file that names it"
+            f"--metric: nothing says how {task!r} is scored. Give --metric {task}=NAME, or --tasks with a run file that "
+            f"names it. Metrics: {', '.join(METRICS)}"
         )
 
 
