@@ -159,7 +159,7 @@ class _Ways:
             config = self._run.home(task).config
             return next(one for one in (*config.tasks, *config.retention) if one.name == task)
         raise InputError(
-            f"--metric: nothing says how {task!r} is scored. Give --metric {task}=NAME, or --tasks with a run file that "
+            f"--metric: nothing says how {task!r} is scored. Give --metric {task}=NAME, or --tasks with a file that "
             f"names it. Metrics: {', '.join(METRICS)}"
         )
 
