@@ -23,6 +23,7 @@ FACE = {
         "add",
         "check",
         "compare",
+        "compare_predictions",
         "evaluate",
         "gate",
         "load_config",

@@ -8,7 +8,19 @@ if TYPE_CHECKING:
     from multitune.config.load import load_config
     from multitune.config.schema import RunConfig
     from multitune.core.errors import MultituneError
-    from multitune.functions import add, check, compare, evaluate, gate, run_audit, run_study, select, train, tune
+    from multitune.functions import (
+        add,
+        check,
+        compare,
+        compare_predictions,
+        evaluate,
+        gate,
+        run_audit,
+        run_study,
+        select,
+        train,
+        tune,
+    )
     from multitune.model.bank import AdapterBank
     from multitune.run import Run, open_run
     from multitune.tasks.task import Task
@@ -24,6 +36,7 @@ __all__ = [
     "add",
     "check",
     "compare",
+    "compare_predictions",
     "evaluate",
     "gate",
     "load_config",

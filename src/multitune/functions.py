@@ -1,13 +1,13 @@
 """Every verb of the command line as a function; a run may be given as an object, or by its folder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitune.config.study import load_study
 from multitune.core.events import Observe, unwatched
 from multitune.core.results.audit import Audit
-from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.comparison import ModelComparison, RunComparison
 from multitune.core.results.gate import Gate
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
@@ -119,6 +119,32 @@ def compare(
     ['colours', 'copy']
     """
     return _opened(run).compare(against, adapter=adapter, split=split, limit=limit, remote=remote)
+
+
+def compare_predictions(
+    paths: Sequence[Path | str],
+    *,
+    metrics: Mapping[str, str] | None = None,
+    run_file: Path | str | None = None,
+    **how: Any,
+) -> RunComparison:
+    """Compare answers of any origin on the same rows: runs, folders of TASK.jsonl, or files with id, output and gold.
+
+    Args:
+        paths: two or more; the first is the reference.
+        metrics: task -> metric, "" for all others; of tasks that no run among the paths knows.
+        run_file: or a run file that names them.
+        how: as of `reporting.compare_predictions.compare_predictions`.
+
+    >>> found = multitune.compare_predictions(["runs/tiny", "runs/tiny"])
+    >>> {name: task.runs[1].verdict for name, task in found.tasks.items()}
+    {'colours': 'cannot tell', 'copy': 'cannot tell'}
+    """
+    from multitune.reporting.compare_predictions import Scoring
+    from multitune.reporting.compare_predictions import compare_predictions as compare_all
+
+    scoring = Scoring(metrics or {}, Path(run_file) if run_file else None)
+    return compare_all(paths, scoring=scoring, **how)
 
 
 def gate(old: Run | Path | str, new: Run | Path | str, **how: Any) -> Gate:

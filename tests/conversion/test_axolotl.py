@@ -121,6 +121,17 @@ def test_segments_are_prompt_or_answer_by_their_label(imported: Import, write: W
     assert (example.prompt, example.answer) == ("say w1", "w2")
 
 
+def test_a_format_of_ones_own_has_the_usual_columns_and_a_system_prompt(imported: Import, write: Write) -> None:
+    write("rows.jsonl", lambda i: {"instruction": f"w{i}", "output": "w1"})
+    entry = "{path: rows.jsonl, type: {system_prompt: Be brief., no_input_format: 'Q {instruction}'}}"
+    config, _ = imported("a.yml", f"base_model: BASE\nadapter: lora\ndatasets: [{entry}]")
+    rows = [{"instruction": "say", "input": "w1", "output": "w2"}, {"instruction": "say", "output": "w2"}]
+    assert Task(config.tasks[0]).prompts(rows) == ["Be brief.\n\nsay w1", "Be brief.\n\nQ say"]
+    entry = "{path: rows.jsonl, type: {field_system: rules}}"
+    config, _ = imported("a.yml", f"base_model: BASE\nadapter: lora\ndatasets: [{entry}]")
+    assert Task(config.tasks[0]).prompts([{**rows[1], "rules": "r"}, rows[1]]) == ["r\n\nsay", "say"]
+
+
 def test_without_an_adapter_the_whole_model_is_trained(imported: Import, write: Write) -> None:
     write("rows.jsonl", lambda i: {"instruction": f"w{i}", "output": "w1"})
     config, _ = imported(

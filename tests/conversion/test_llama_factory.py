@@ -41,6 +41,7 @@ INFO = {
     "mine": {"file_name": "mine.json", "columns": {"prompt": "question", "response": "answer", "system": "rules"}},
     "talk": {"file_name": "talk.jsonl", "formatting": "sharegpt", "columns": {"messages": "messages"}, "tags": TAGS},
     "better": {"file_name": "better.json", "ranking": True},
+    "plain": {"file_name": "mine.json", "columns": {"prompt": "question"}},
     "web": {"hf_hub_url": "org/web", "subset": "en", "split": "part"},
 }
 Write = Callable[[str, Callable[[int], dict[str, Any]]], Any]
@@ -117,6 +118,7 @@ def test_a_hub_set_stays_one(imported: Import) -> None:
     [
         ("stage: sft", "stage: dpo", "stage is 'dpo'; a run is supervised fine-tuning"),
         ("mine,talk", "mime", r"no data set 'mime'. Did you mean 'mine'\?"),
+        ("mine,talk", "plain", "'plain' names no column for response, but a row needs a prompt and an answer"),
         ("mine,talk", "better", "'better' holds preferences"),
         ("cutoff_len", "dataset_dir: nowhere\ncutoff_len", r"no dataset_info.json, .* Looked for .*nowhere"),
     ],

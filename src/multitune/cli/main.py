@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitune.cli.audit import audit
+from multitune.cli.compare_predictions import compare_predictions
 from multitune.cli.evaluate import evaluate
 from multitune.cli.export import export, verify
 from multitune.cli.gate import gate
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.add_typer(runs, name="runs")
 app.command()(audit)
 app.command(name="eval")(evaluate)
+app.command()(compare_predictions)
 app.command()(export)
 app.command()(verify)
 app.command()(gate)

@@ -126,13 +126,13 @@ def _templates(entry: Mapping[str, Any], name: str) -> Templates:
 
 
 def _custom(entry: Mapping[str, Any]) -> Templates:
-    """Columns and a format of the user's own."""
-    asked, answer = entry.get("field_instruction") or "instruction", entry.get("field_output") or "output"
-    more, system = entry.get("field_input"), entry.get("field_system")
-    if form := entry.get("format"):
-        names = {"instruction": asked, **({"input": more} if more else {}), **({"system": system} if system else {})}
-        return custom(str(form), names, answer, str(entry.get("no_input_format") or ""))
-    return instruction([asked, *([more] if more else [])], answer, system=system or "")
+    """Columns and formats of the user's own, with the names that they have there where none are given."""
+    names = {key: str(entry.get(f"field_{key}") or key) for key in ("instruction", "input", "output", "system")}
+    if not entry.get("field_system"):
+        del names["system"]
+    bare = str(entry.get("no_input_format") or "{instruction}")
+    form = str(entry.get("format") or "{instruction} {input}")
+    return custom(form, names, bare, str(entry.get("system_prompt") or ""))
 
 
 def _validation(

@@ -98,23 +98,27 @@ def segments(name: str = "segments") -> Templates:
     return Templates(joined("rejectattr"), joined("selectattr"), note)
 
 
-def custom(form: str, names: Mapping[str, str], answer: str, bare: str = "") -> Templates:
+def custom(form: str, names: Mapping[str, str], bare: str, head: str = "") -> Templates:
     """A format such as `[INST] {instruction} [/INST]`.
 
     Args:
-        form: the format.
-        names: {name in braces} -> column.
-        answer: the column of the answer.
-        bare: the format of rows without `input`; `form` when empty.
+        form: the format of rows with an `input`.
+        names: instruction, input, output and, where rows have one, system -> column.
+        bare: the format of rows without `input`.
+        head: what stands before rows without a system column.
     """
 
     def filled(text: str) -> str:
-        return re.sub(r"\{(\w+)\}", lambda match: shown(names.get(match[1], match[1])), text)
+        return re.sub(r"\{(\w+)\}", lambda match: shown(names.get(match[1], match[1])), text).strip()
 
-    text = filled(form).strip()
-    if "input" in names and bare and filled(bare).strip() != text:
-        test = f'{{% if {column(names["input"])} | default("") %}}'
-        text = f"{test}{text}{{% else %}}{filled(bare).strip()}{{% endif %}}"
+    text = filled(form)
+    if "{input}" in form:
+        text = f'{{% if {column(names["input"])} | default("") %}}{text}{{% else %}}{filled(bare)}{{% endif %}}'
+    if "system" in names and "{system}" not in form:
+        text = optional(names["system"], after="\n\n") + text
+    elif head:
+        before = json.dumps(f"{head}\n\n", ensure_ascii=False)
+        text = f"{{{{ {before} }}}}{text}"
     marked = re.search(r"<\||\[/?INST\]|<s>|###|</s>", form)
     note = "its format holds marks of a chat template, which are plain text here; take them out" if marked else ""
-    return Templates(text, shown(answer), note)
+    return Templates(text, shown(names["output"]), note)

@@ -96,7 +96,7 @@ def _task(
     columns = cast(dict[str, str], entry.get("columns") or {})
     if media := sorted({"images", "videos", "audios", "tools"} & columns.keys()):
         draft.notes.append(f"tasks.{name}: {', '.join(media)} have no counterpart, prompts are text alone")
-    templates = _templates(entry, columns)
+    templates = _templates(entry, name, place)
     if templates.note:
         draft.notes.append(f"tasks.{name}: {templates.note}")
     task: dict[str, Any] = {
@@ -148,19 +148,23 @@ def _described(name: str, info: Mapping[str, Any], place: Path) -> dict[str, Any
     return cast(dict[str, Any], entry)
 
 
-def _templates(entry: Mapping[str, Any], columns: Mapping[str, str]) -> Templates:
-    if entry.get("formatting", "alpaca") == "sharegpt":
-        tags = cast(dict[str, str], entry.get("tags") or {})
-        return conversation(
-            columns.get("messages", "conversations"),
-            tags.get("role_tag", "from"),
-            tags.get("content_tag", "value"),
-            tags.get("system_tag", "system"),
-        )
-    asked = [columns.get("prompt", "instruction"), columns.get("query", "" if "prompt" in columns else "input")]
+def _templates(entry: Mapping[str, Any], name: str, place: Path) -> Templates:
+    """How rows read; a description with `columns` has those columns and no others, as there."""
+    usual = {"prompt": "instruction", "query": "input", "response": "output", "messages": "conversations"}
+    columns = cast(dict[str, str], entry.get("columns") or usual)
+    talks = entry.get("formatting", "alpaca") != "alpaca"
+    for needed in ("messages",) if talks else ("prompt", "response"):
+        if not columns.get(needed):
+            raise ConfigError(
+                f"{place}: {name!r} names no column for {needed}, but a row needs a prompt and an answer. Add it"
+            )
+    if talks:
+        tags = {"role_tag": "from", "content_tag": "value", "system_tag": "system", **(entry.get("tags") or {})}
+        return conversation(columns["messages"], tags["role_tag"], tags["content_tag"], tags["system_tag"])
+    asked = [columns["prompt"], *([columns["query"]] if columns.get("query") else [])]
     return instruction(
-        [name for name in asked if name],
-        columns.get("response", "output"),
+        asked,
+        columns["response"],
         between="\n",
         system=columns.get("system", ""),
         history=columns.get("history", ""),

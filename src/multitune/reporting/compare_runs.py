@@ -38,7 +38,7 @@ def compare_runs(folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapte
         confidence=runs[0].own.scores.confidence,
         resamples=runs[0].own.scores.resamples,
         left_out=tuple(sorted({task for run in runs for task in run.tasks} - set(names))),
-        tasks=_compared(runs[0], answers),
+        tasks=compared(answers, runs[0].own.plan),
     )
 
 
@@ -89,8 +89,13 @@ def _measure(metric: Metric) -> tuple[str, Any]:
     return metric.name, getattr(metric.example, "keywords", None)
 
 
-def _compared(first: ScoredRun, answers: Mapping[str, Sequence[Answers]]) -> dict[str, ComparedRunsTask]:
-    plan = first.own.plan
+def compared(answers: Mapping[str, Sequence[Answers]], plan: BootstrapPlan) -> dict[str, ComparedRunsTask]:
+    """Scores of each side, and its difference to the first; p is adjusted over the tasks of each pair.
+
+    Args:
+        answers: task -> those of each side, all to the same rows.
+        plan: resamples, confidence and seed.
+    """
     metrics = {task: arms[0].metric for task, arms in answers.items()}
     count = len(next(iter(answers.values())))
     against: list[dict[str, TransferRow]] = [{}]

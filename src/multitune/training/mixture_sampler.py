@@ -178,7 +178,7 @@ def _validated(mixture: Mapping[str, Any]) -> MixtureConfig:
         raise ConfigError("\n".join(f"sampler: mixture.{fault}" for fault in faults)) from error
     if found.share_prefix == "document":
         raise ConfigError(
-            "sampler: mixture.share_prefix is 'document', which the packs of multitune share and those of other "
+            "sampler: mixture.share_prefix is 'document', for packs that share what rows begin with; those of other "
             "trainers do not. Leave it out"
         )
     return found
