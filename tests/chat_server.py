@@ -140,7 +140,7 @@ def model_behind(base: str, dtype: Dtype = "auto") -> Respond:
             batch = [item for item in waiting if item[0] == most][:BATCH]
             waiting[:] = [item for item in waiting if not any(item is taken for taken in batch)]
             rows = [Segments(prompt, prompt[-1:]) for _, prompt, _ in batch]
-            texts, _ = generate(bank, BASE, rows, chat, GenerateOptions(most, BATCH))
+            texts = generate(bank, BASE, rows, chat, GenerateOptions(most, BATCH)).texts
             for (_, _, future), text in zip(batch, texts, strict=True):
                 future.set_result(text)
 
