@@ -78,7 +78,8 @@ def _one_way(
         pairs = list(zip(scores.best.tolist(), scores.log_likelihood.tolist(), strict=True))
     else:
         options = GenerateOptions(longest_answer(task), batch_size, pack_tokens)
-        texts, losses = generate(bank, "a", mixed, run.chat, options)
+        generated = generate(bank, "a", mixed, run.chat, options)
+        texts, losses = generated.texts, generated.losses
         pairs = list(zip(texts, losses.tolist(), strict=True))
     return [pairs[place] for place in np.argsort(order)]
 

@@ -102,7 +102,7 @@ def test_text_behind_a_prompt_is_that_of_a_plain_greedy_loop(wrapped, fill, chat
     ]
     rows = [Segments(prompt, prompt[-1:]) for prompt in prompts]
     never_ends = SimpleNamespace(tokenizer=chat.tokenizer, stop_ids=[96], space="")  # no such token
-    assert generate(bank, "a", rows, never_ends, GenerateOptions(6, batch_size=3))[0] == expected
+    assert generate(bank, "a", rows, never_ends, GenerateOptions(6, batch_size=3)).texts == expected
     assert len(set(expected)) > 1
 
 
