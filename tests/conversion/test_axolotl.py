@@ -132,6 +132,13 @@ def test_a_format_of_ones_own_has_the_usual_columns_and_a_system_prompt(imported
     assert Task(config.tasks[0]).prompts([{**rows[1], "rules": "r"}, rows[1]]) == ["r\n\nsay", "say"]
 
 
+def test_a_pattern_of_layers_is_told(imported: Import, write: Write) -> None:
+    write("rows.jsonl", lambda i: {"instruction": f"w{i}", "output": "w1"})
+    text = "base_model: BASE\nadapter: lora\ndatasets: [{path: rows.jsonl, type: alpaca}]\n"
+    config, notes = imported("a.yml", text + r"lora_target_modules: 'model.layers.[\d]+.(mlp|attn)'")
+    assert config.lora.targets == "all" and any("names of layers are wanted" in note for note in notes)
+
+
 def test_without_an_adapter_the_whole_model_is_trained(imported: Import, write: Write) -> None:
     write("rows.jsonl", lambda i: {"instruction": f"w{i}", "output": "w1"})
     config, _ = imported(
@@ -154,7 +161,7 @@ def test_a_hub_set_stays_one(imported: Import) -> None:
         ("rl: dpo", "rl is set, but a run is supervised fine-tuning"),
         ("learning_rate: fast", "learning_rate is 'fast'; it must be a number"),
         ("val_set_size: some", "val_set_size is 'some'; it must be a share"),
-        ("lora_r: 0", "lora.rank is 0.0; it must be greater than or equal to 1"),
+        ("lora_r: 0", "lora.rank is 0; it must be greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_converted_is_told(imported: Import, write: Write, line: str, fault: str) -> None:

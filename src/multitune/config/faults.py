@@ -51,7 +51,10 @@ def unknown_field(key: str, section: type[Section], *, listed: bool = False) -> 
 
 
 def _place_of(key: str, section: type[Section]) -> str:
-    """Where else in a run a field of this name stands; empty where it does not."""
+    """Where else in a run a field of this name stands; empty where it does not, or the section is of no run file."""
+    sections = {section_in(field.annotation) for field in RunConfig.model_fields.values()}
+    if section is not RunConfig and section not in sections:
+        return ""
     for name in ("train", "lora", "mixture", "evaluate", "router", "tasks"):
         inner = section_in(RunConfig.model_fields[name].annotation)
         if inner and inner is not section and key in inner.model_fields:

@@ -15,6 +15,7 @@ DROPOUT = "adapters have no dropout; validation chooses the step that is kept. L
 STEERING = "logging, saving and progress are always on"
 DATA_WORK = "rows are read, cached and deduplicated by themselves. Leave it out"
 UPLOAD = "a run stays on this machine. Upload what `multitune export` writes with `hf upload`"
+TEXT_ALONE = "prompts are text alone. Stay with your trainer for images, video and audio"
 REMOTE_CODE = "code that comes with a base is never run. Take a base that transformers knows"
 OWN_TEMPLATE = "the chat template is the base's own. Put your own text into `tasks.prompt` or `system`"
 TOKENS = "tokenizer and vocabulary are the base's own. Leave it out"
@@ -65,7 +66,8 @@ _GROUPS: Mapping[str, str] = {
     "`train.checkpoint_every`: steps between checkpoints": "save_steps saves_per_epoch save_strategy",
     "`train.patience`": "early_stopping_patience early_stopping_steps",
     "`train.keep`": "load_best_model_at_end metric_for_best_model greater_is_better",
-    "`train.gradient_checkpointing`": "disable_gradient_checkpointing gradient_checkpointing_kwargs",
+    "`train.gradient_checkpointing`": "disable_gradient_checkpointing gradient_checkpointing_kwargs "
+    "activation_offloading",
     "`mixture`: schedule, shares, max_repeats": "mix_strategy interleave_probs mixture_ratio dataset_weights",
     "`multitune train FILE --resume`": "resume_from_checkpoint auto_resume_from_checkpoints",
     "`multitune train FILE --overwrite`": "overwrite_output_dir",
@@ -78,18 +80,23 @@ _GROUPS: Mapping[str, str] = {
     "mlflow_tracking_uri mlflow_experiment_name use_mlflow use_swanlab",
     "`adapters.stack_on`: an adapter's folder that a new one learns on top of": "lora_model_dir adapter_name_or_path",
     NO_QUANTISATION: "qlora load_in_4bit load_in_8bit quantization_bit quantization_method quantization_type "
-    "double_quantization bnb_4bit_quant_type bnb_4bit_compute_dtype bnb_config_kwargs use_bnb_nested_quant gptq",
+    "double_quantization bnb_4bit_quant_type bnb_4bit_compute_dtype bnb_config_kwargs use_bnb_nested_quant gptq qat "
+    "quantization model_quantization_config model_quantization_config_kwargs quantize_moe_experts",
     ONE_PROCESS: "deepspeed deepcompile fsdp fsdp_config fsdp_version ddp_timeout ddp_find_unused_parameters "
     "device_map num_processes num_machines accelerate_config context_parallel_size sequence_parallel_degree "
-    "tensor_parallel_size local_rank max_memory",
+    "tensor_parallel_size local_rank max_memory dp_shard_size dp_replicate_size expert_parallel_size world_size "
+    "low_cpu_mem_usage",
     KERNELS: "flash_attention flash_attn attn_implementation sdp_attention xformers_attention flex_attention "
     "enable_liger_kernel use_liger_kernel use_liger use_unsloth use_unsloth_gc torch_compile plugins lora_mlp_kernel "
-    "lora_qkv_kernel lora_o_kernel liger_rope liger_rms_norm liger_glu_activation",
+    "lora_qkv_kernel lora_o_kernel liger_rope liger_rms_norm liger_glu_activation "
+    "liger_layer_norm liger_fused_linear_cross_entropy liger_rms_norm_gated use_kernels cut_cross_entropy "
+    "use_scattermoe experts_implementation flash_attn_fuse_mlp fused_attn_kernel flex_attn_compile_kwargs",
     OTHER_TRAINING: "rl reward_model ref_model pref_beta pref_loss dpo_beta trl vllm reward_funcs stage "
-    "pretraining_dataset freeze_trainable_layers",
+    "pretraining_dataset freeze_trainable_layers "
+    "unfrozen_parameters",
     LORA_VARIANT: "use_dora use_rslora peft_use_dora peft_use_rslora pissa_init loraplus_lr_ratio loftq_config "
     "lora_fan_in_fan_out lora_modules_to_save additional_target modules_to_save relora init_lora_weights "
-    "lora_task_type",
+    "lora_task_type lora_target_parameters",
     OPTIMIZER: "optimizer optim optim_args lr_scheduler lr_scheduler_type lr_scheduler_kwargs cosine_min_lr_ratio "
     "adam_beta1 adam_beta2 adam_epsilon use_galore use_badam use_apollo use_muon neftune_noise_alpha label_smoothing",
     STEERING: "logging_steps logging_strategy save_total_limit save_only_model save_safetensors plot_loss do_train "
@@ -97,10 +104,12 @@ _GROUPS: Mapping[str, str] = {
     "loss_watchdog_patience include_num_input_tokens_seen",
     DATA_WORK: "dataset_prepared_path dataset_processes dataset_num_proc preprocessing_num_workers overwrite_cache "
     "dataloader_num_workers dataloader_pin_memory shuffle_dataset shuffle_merged_datasets dataset_exact_deduplication "
-    "streaming tokenized_path remove_unused_columns",
+    "streaming tokenized_path remove_unused_columns skip_prepare_dataset",
     UPLOAD: "hub_model_id hub_strategy push_to_hub push_dataset_to_hub",
+    TEXT_ALONE: "processor_type freeze_vision_tower freeze_multi_modal_projector freeze_mm_modules image_max_pixels "
+    "video_max_pixels video_fps video_maxlen media_dir",
     REMOTE_CODE: "trust_remote_code",
-    OWN_TEMPLATE: "chat_template chat_template_jinja chat_template_path template eos_token",
+    OWN_TEMPLATE: "chat_template chat_template_jinja chat_template_path template eos_token eot_tokens",
     TOKENS: "model_type tokenizer_type tokenizer_config tokenizer_use_fast use_fast_tokenizer special_tokens tokens "
     "is_llama_derived_model is_mistral_derived_model is_falcon_derived_model resize_vocab pad_token",
 }

@@ -48,7 +48,7 @@ class Given:
             number = -1.0
         if isinstance(value, bool) or not 0.0 <= number < float("inf"):
             raise ConfigError(f"{self.place}: {keys[0]} is {value!r}; it must be a number from 0 on. Correct it")
-        return int(number) if number == int(number) and abs(number) >= 1.0 else number
+        return int(number) if number == int(number) else number
 
     def texts(self, *keys: str) -> list[str]:
         """As `take`, of several texts: a list, or one text with commas between them."""

@@ -1,5 +1,6 @@
 """Settings that trainers built on transformers share, as the sections of a run file."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -144,6 +145,11 @@ def convert_adapter(given: Given, draft: Draft, method: str, targets: Sequence[s
     draft.fields["method"] = method
     if method == "full":
         return
+    if patterns := [name for name in targets if not re.fullmatch(r"[\w.-]+", name)]:
+        draft.notes.append(
+            f"targets {', '.join(patterns)}: no counterpart, names of layers are wanted; here all linear"
+        )
+        targets = ["all"]
     words = {"all": "all", "all-linear": "all", "attention": "attention"}
     one = words.get(targets[0]) if len(targets) == 1 else None
     draft.fields["lora"] = {"rank": rank, "alpha": alpha, "targets": one or list(targets)}
