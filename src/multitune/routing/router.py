@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MAX_ABSTAINED = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
 UNSURE = 0.2  # part of them that may be rejected as unsure; the rest as out-of-distribution
 SURE = 0.5  # a probability that is always enough
+DIGITS = 9  # of a probability: those behind depend on how many rows are multiplied at once
 HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar outside look
 CONFIG, ARRAYS = "router.json", "router.safetensors"
 # What older versions called parts of these files -> the name now.
@@ -102,7 +103,7 @@ class Router:
             best = int(row.argmax())
             reason: Reason = "out-of-distribution" if not familiar else "routed" if row[best] >= least else "unsure"
             adapter = adapters[best] if reason == "routed" else "base"
-            decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
+            decisions.append(Decision(self.classifier.tasks[task], adapter, round(float(row[best]), DIGITS), reason))
         return decisions
 
     def _served(self, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
