@@ -4,7 +4,6 @@ import glob
 import json
 import math
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.config.source import LimitConfig, SourceConfig
 from multitune.core.errors import DataError, InputError
-from multitune.core.files import PART, storage
+from multitune.core.files import PART, delete_folder, storage
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Audit, CleanedSet
 from multitune.data.formats import Row
@@ -118,7 +117,7 @@ def write_cleaned(
                 folder.rmdir()
             os.rename(part, folder)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            delete_folder(part, part.parent)
     return tuple(found)
 
 
