@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from multitune.audit import empty
+from multitune.audit import answer_shown, contradictions, duplicates, empty, labels, leaks, texts
 from multitune.audit.checks import Audited, Check, Dropped
 from multitune.config.audit import AuditConfig
 from multitune.core.errors import ConfigError, suggest
@@ -12,7 +12,15 @@ from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, pl
 from multitune.core.results.audit import Finding, Measure, SkippedCheck
 
 GROUP: Group = "multitune.auditors"  # of entry points by which other packages add to these
-OWN: tuple[Check, ...] = (*empty.CHECKS,)
+OWN: tuple[Check, ...] = (
+    *empty.CHECKS,
+    *duplicates.CHECKS,
+    *leaks.CHECKS,
+    *contradictions.CHECKS,
+    *texts.CHECKS,
+    *labels.CHECKS,
+    *answer_shown.CHECKS,
+)
 
 Item = TypeVar("Item")
 
