@@ -89,6 +89,7 @@ def _findings(texts: _Texts) -> Iterator[Found]:
         for split in HELD_OUT:
             for other in range(len(audited.sets)):
                 yield from _held_out(texts, number, split, other)
+        yield from _validated(texts, number)
         for other in range(number + 1, len(audited.sets)):
             yield from _trained_twice(texts, number, other)
         audited.advance(sum(one.sizes().values()))
@@ -142,6 +143,29 @@ def _held_out(texts: _Texts, number: int, split: Split, other: int) -> Iterator[
         value=value,
         threshold=high,
         examples=texts.examples(rows[found].tolist(), train),
+    )
+
+
+def _validated(texts: _Texts, number: int) -> Iterator[Finding]:
+    """Rows of test that stand in validation of the same set."""
+    rows, validation = texts.rows.of(number, "test"), texts.rows.of(number, "validation")
+    found, least = texts.held_in(rows, validation), texts.audited.thresholds["repeated"]
+    if not found.any():
+        return
+    value = float(found.mean())
+    yield Finding(
+        check=texts.check,
+        severity="medium" if value >= least else "low",
+        sets=(texts.audited.sets[number].name,),
+        subject="test and validation",
+        message=f"{found.sum()} of {len(rows)} test rows have {texts.word} as a row of validation: what is chosen on "
+        "validation is chosen on them too",
+        remedy="Take these rows out of validation.",
+        rows=int(found.sum()),
+        of=len(rows),
+        value=value,
+        threshold=least,
+        examples=texts.examples(rows[found].tolist(), validation),
     )
 
 

@@ -68,7 +68,7 @@ def _find(audited: Audited) -> Iterator[Found]:
         if len(one.rows("train")) and held:
             trained = _seen(audited, number, frames[number], known)
             for part in held:
-                yield from _compared(audited, part, number, trained)
+                yield from _compared(audited, part, number, trained, frames[part.number])
         audited.advance(sum(one.sizes().values()))
 
 
@@ -106,7 +106,9 @@ def _seen(audited: Audited, number: int, frame: Frame, known: Mapping[int, np.nd
     return {size: runs[seen[size]] for size, runs in known.items()}
 
 
-def _compared(audited: Audited, part: _HeldOut, number: int, trained: Mapping[int, np.ndarray]) -> Iterator[Found]:
+def _compared(
+    audited: Audited, part: _HeldOut, number: int, trained: Mapping[int, np.ndarray], frame: Frame
+) -> Iterator[Found]:
     """One held-out split against the training rows of one set."""
     one, other = audited.sets[part.number], audited.sets[number]
     of, least = len(one.rows(part.split)), audited.thresholds["share"]
@@ -119,15 +121,14 @@ def _compared(audited: Audited, part: _HeldOut, number: int, trained: Mapping[in
     if not found.any():
         return
     value = float(found.mean())
-    clean = f" and {int(long.sum())} share {LONG} words in a row" if long.any() else ""
+    runs = f"at least {audited.thresholds['covered']:.0%} of their runs of {SHORT} words stand there"
     yield Finding(
         check=NAME,
         severity="high" if value >= least else "medium",
         sets=tuple(sorted({one.name, other.name})),
         subject=f"{part.split} of {one.name}",
-        message=f"{found.sum()} of {of} {part.split} rows of {one.name} overlap with {where}: of "
-        f"{int((covered >= audited.thresholds['covered']).sum())}, half or more of all runs of {SHORT} words stand "
-        f"there{clean}",
+        message=f"{found.sum()} of {of} {part.split} rows of {one.name} overlap with {where}: {runs}, or {LONG} words "
+        f"in a row, as of {int(long.sum())} rows",
         remedy="Take the training rows out, keep rows of one document in one split by `group`, or report scores on "
         "the other rows beside those on all.",
         rows=int(found.sum()),
@@ -135,7 +136,7 @@ def _compared(audited: Audited, part: _HeldOut, number: int, trained: Mapping[in
         value=value,
         threshold=least,
         examples=tuple(
-            Excerpt(set=one.name, split=part.split, row=row.id, text=shortened(row.prompt))
+            Excerpt(set=one.name, split=part.split, row=row.id, text=shortened(frame.inside(row.prompt)))
             for row in (one.rows(part.split)[place] for place in np.flatnonzero(found)[:SHOWN].tolist())
         ),
     )
