@@ -56,7 +56,12 @@ SETS: dict[str, tuple[str, str, str, Files]] = {
         {"train": "headline/all"},
     ),
     "finqa": ("generate", "{{ context }}\n\n{{ question }}", "{{ answer }}", {"train": "finqa/valid"}),
-    "convfinqa": ("generate", "{{ context_text }}\n\n{{ questions }}", "{{ answer }}", {"train": "convfinqa/dev_turns"}),
+    "convfinqa": (
+        "generate",
+        "{{ context_text }}\n\n{{ questions }}",
+        "{{ answer }}",
+        {"train": "convfinqa/dev_turns"},
+    ),
     "tatqa": (
         "generate",
         "{{ table }}\n{{ paragraphs }}\n\n{{ question }}",
@@ -69,7 +74,12 @@ SETS: dict[str, tuple[str, str, str, Files]] = {
         "{{ tokens | spans(ner_tags) }}",
         {"train": "finner_fin3/train_FIN5", "test": "finner_fin3/test_FIN3"},
     ),
-    "sst": ("classify", "{{ sentence }}", "{{ label }}", {"train": "cs224n_dfp/sst_train", "test": "cs224n_dfp/sst_dev"}),
+    "sst": (
+        "classify",
+        "{{ sentence }}",
+        "{{ label }}",
+        {"train": "cs224n_dfp/sst_train", "test": "cs224n_dfp/sst_dev"},
+    ),
     "cfimdb": (
         "classify",
         "{{ sentence }}",
@@ -141,7 +151,9 @@ def audited(sets: list[AuditSet], check: Check) -> Audited:
 def main() -> None:
     """Each set alone, then all of them as one mixture: findings by check, and a line for each."""
     folder = Path(os.environ["DATA"])
-    sets = [read_set(folder, name) for name, (*_, files) in SETS.items() if (folder / f"{files['train']}.jsonl").exists()]
+    sets = [
+        read_set(folder, name) for name, (*_, files) in SETS.items() if (folder / f"{files['train']}.jsonl").exists()
+    ]
     found: list[Finding] = []
     seconds: dict[str, float] = {}
     for check in CHECKS:

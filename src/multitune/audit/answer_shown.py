@@ -79,7 +79,9 @@ def _rows(one: AuditSet, seed: int) -> tuple[list[tuple[Split, int]], list[str],
     answers: list[str] = []
     flags = iter(chosen.tolist())
     for split in SPLITS:
-        for at, (prompt, answer) in enumerate(zip(one.texts(split, "prompt"), one.texts(split, "answer"), strict=True)):
+        for at, (prompt, answer) in enumerate(
+            zip(one.texts(split, "prompt"), one.texts(split, "answer"), strict=True)
+        ):
             if next(flags):
                 places.append((split, at))
                 prompts.append(text_key(frame.inside(prompt)))

@@ -92,7 +92,9 @@ CHECKS = (
         find=_find,
         thresholds={
             "share": Threshold(0.0, "of two labels of one text, one is wrong, so a single pair is worth a look"),
-            "high": Threshold(0.01, "from one row in a hundred on, no model can come closer than a point to all right"),
+            "high": Threshold(
+                0.01, "from one row in a hundred on, no model can come closer than a point to all right"
+            ),
         },
     ),
 )
