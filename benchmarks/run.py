@@ -30,7 +30,7 @@ PARTS = {
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
     "audit_sets": "what the audit finds in public sets as they are published (needs their data: DATA=folder)",
     "audit_speed": "rows a second and memory of duplicates and leaks at 10,000, 100,000 and 1,000,000 rows (ROWS=…)",
-    "audit_planted": "recall and precision on faults planted in real rows (DATA=folder of JSONL; the example's if absent)",
+    "audit_planted": "recall and precision on faults planted in real rows (DATA=folder; the example's if absent)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
 }
 

@@ -1,4 +1,4 @@
-"""duplicates.exact and duplicates.near: rows that stand several times, within a split, across splits and across sets."""
+"""duplicates.exact and duplicates.near: rows that stand several times in a split, across splits and sets."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

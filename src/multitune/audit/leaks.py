@@ -73,7 +73,7 @@ def _find(audited: Audited) -> Iterator[Found]:
 
 
 def _held_out(audited: Audited, frames: tuple[Frame, ...]) -> Iterator[_HeldOut]:
-    for number, one in enumerate(audited.sets):
+    for number in range(len(audited.sets)):
         for split in HELD_OUT:
             parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {SHORT: [], LONG: []}
             for first, texts in _batches(audited, number, split, frames[number]):

@@ -129,7 +129,7 @@ def _confirmed(pairs: np.ndarray, order: np.ndarray, texts: Texts, jaccard: floa
 
 
 def _numbered(texts: list[bytes]) -> np.ndarray:
-    """The different shingles of some texts, each with the place of its text in the bits above it, uint64 (shingle,)."""
+    """Different shingles of some texts, each with the place of its text in the bits above it, uint64 (shingle,)."""
     shingles, counts = _shingles(texts)
     return _distinct(shingles | (np.repeat(np.arange(len(texts), dtype=np.uint64), counts) << np.uint64(_BITS)))
 

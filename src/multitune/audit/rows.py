@@ -1,6 +1,5 @@
 """What the rows of a run show, as arrays: by these, rows of all sets and splits are compared."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,12 +42,18 @@ def frame_of(one: AuditSet) -> Frame:
     start = end = next(prompts)
     for prompt in prompts:
         if not prompt.startswith(start):
-            start = os.path.commonprefix([start, prompt])
+            start = _common(start, prompt)
         if not prompt.endswith(end):
-            end = os.path.commonprefix([end[::-1], prompt[::-1]])[::-1]
+            end = _common(end[::-1], prompt[::-1])[::-1]
     head = re.match(r".*(?:\n|:\s)", start, flags=re.DOTALL)
     tail = re.search(r"\n.*", end, flags=re.DOTALL)
     return Frame(head.group() if head else "", tail.group() if tail else "")
+
+
+def _common(one: str, other: str) -> str:
+    """What both texts begin with."""
+    size = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:size]
 
 
 @dataclass(frozen=True, slots=True)
