@@ -63,12 +63,13 @@ def measure(rows: int) -> dict[str, object]:
         values = {name: threshold.value for name, threshold in check.thresholds.items()}
         list(check.find(Audited([one], Mixture([{"made": 1.0}]), 17, values)))
         seconds[check.name] = round(time.monotonic() - began, 2)
-    total = sum(seconds.values())
+    total, used = sum(seconds.values()), time.process_time() - cpu
     return {
         "rows": rows,
         "seconds": seconds,
-        "cpu_seconds": round(time.process_time() - cpu, 2),
+        "cpu_seconds": round(used, 2),
         "rows_per_second": round(rows / total),
+        "rows_per_cpu_second": round(rows / used),  # what a free processor would do, where others are at work
         "rows_per_second_near": round(rows / seconds[duplicates.NEAR]),
         "rows_gb": round(before, 2),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, 2),

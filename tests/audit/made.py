@@ -45,7 +45,13 @@ def made(
 ) -> AuditSet:
     """A set whose rows are these pairs; ids are the split and the row's number."""
     prompt = f"{instruction}{{{{ a }}}}"
-    fields: dict[str, Any] = {"name": name, "kind": kind, "prompt": prompt, "answer": "{{ b }}", "data": {"train": "x"}}
+    fields: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "prompt": prompt,
+        "answer": "{{ b }}",
+        "data": {"train": "x"},
+    }
     task = Task(TaskConfig.model_validate(fields))
     rows: dict[Split, list[Example]] = {}
     for split in ("train", "validation", "test"):

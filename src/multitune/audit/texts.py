@@ -23,6 +23,7 @@ Place = tuple[Split, int]
 
 def is_open(text: str) -> bool:
     """Whether a text stops in the middle of a sentence: on a letter, a digit, a comma or an opening bracket."""
+    text = text.rstrip()
     last = text[-1:]
     return last.isalpha() or last in set(",;:([{-–—&") or text.endswith("...") or last == "…"
 
