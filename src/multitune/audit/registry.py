@@ -4,7 +4,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
-from multitune.audit import association, empty, personal_data, representation
+from multitune.audit import (
+    answer_shown,
+    association,
+    contradictions,
+    duplicates,
+    empty,
+    labels,
+    leaks,
+    personal_data,
+    representation,
+    texts,
+)
 from multitune.audit.checks import Audited, Check, Dropped
 from multitune.config.audit import AuditConfig
 from multitune.core.errors import ConfigError, suggest
@@ -17,6 +28,12 @@ OWN: tuple[Check, ...] = (
     *representation.CHECKS,
     *association.CHECKS,
     *empty.CHECKS,
+    *duplicates.CHECKS,
+    *leaks.CHECKS,
+    *contradictions.CHECKS,
+    *texts.CHECKS,
+    *labels.CHECKS,
+    *answer_shown.CHECKS,
 )
 
 Item = TypeVar("Item")

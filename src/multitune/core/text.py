@@ -2,7 +2,9 @@
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
+LEAST_CUT = 100  # characters of texts that a source may have cut
 HIDDEN = "***"  # in the place of a password
 _VARIABLE = r"(?!\$\{\w+\}(?:[@&;\s]|$))"  # not `${NAME}`, which stands for a password and is none
 _SECRET = r"(?:\w*(?:password|passwd|passphrase|pwd|secret|token|key))"  # what a parameter with one is called
@@ -29,6 +31,17 @@ def text_key(text: str) -> str:
 def printable_lines(text: str) -> str:
     """`printable` for a text of several lines."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+def likely_cut(sizes: Sequence[int]) -> int:
+    """How many of a set's texts have the most characters of all, if so many that a source may have cut them, else 0.
+
+    Args:
+        sizes: characters of each text.
+    """
+    longest = max(sizes, default=0)
+    cut = sum(size == longest for size in sizes)
+    return cut if longest >= LEAST_CUT and 3 <= cut < len(sizes) and cut > len(sizes) / 50 else 0
 
 
 def without_passwords(text: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from multitune.core.records import SPLITS, Example, Segments, Split
 from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, ShownRow
-from multitune.core.text import text_key
+from multitune.core.text import likely_cut, text_key
 from multitune.data.control_tokens import control_texts
 from multitune.data.task_input import TaskInput
 from multitune.data.tokenizer import ChatFormat
@@ -18,7 +18,6 @@ from multitune.data.tokenizer import ChatFormat
 LOOKED_AT = 200_000  # training rows whose texts are compared
 RARE = 3  # training rows of a label
 BINS = 8
-LEAST_CUT = 100  # characters of texts that a source may have cut
 MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unknown", "#n/a"})
 
 
@@ -127,7 +126,6 @@ def _text_warnings(item: TaskInput, rows: Sequence[Example], pairs: Counter[tupl
         if repeats:
             yield f"{len(repeats)} answers repeat their prompt, such as that of row {repeats[0].id}"
     for part, texts in (("prompt", [row.prompt for row in rows]), ("answer", [row.answer for row in rows])):
-        longest = max(map(len, texts))
-        cut = sum(len(text) == longest for text in texts)
-        if longest >= LEAST_CUT and cut >= 3 and cut > of / 50 and len(set(texts)) > cut:
+        if cut := likely_cut(list(map(len, texts))):
+            longest = max(map(len, texts))
             yield f"{cut} {part}s have exactly {longest} characters, and none has more: the source may have cut them"
