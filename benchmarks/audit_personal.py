@@ -3,8 +3,8 @@
 `make bench PART=audit_personal`, with PRESIDIO=data/synth_dataset_v2.json of github.com/microsoft/presidio-research
 (MIT) for the second part. Where presidio-analyzer is installed, its patterns are measured on the same rows.
 
-The made rows come from Faker in many locales; their sentences are ours and name what stands in them in half of the cases
-alone. One row in two is a hard negative, such as an order number or a price. Neither these rows nor Presidio's were
+The made rows come from Faker in many locales; their sentences are ours and name what stands in them in half of the
+cases alone. One row in two is a hard negative, such as an order number or a price. Neither these rows nor Presidio's were
 unseen while the patterns were written.
 """
 
