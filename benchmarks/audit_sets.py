@@ -58,14 +58,14 @@ SETS: dict[str, tuple[str, str, str, Files]] = {
     "finqa": ("generate", "{{ context }}\n\n{{ question }}", "{{ answer }}", {"train": "finqa/valid"}),
     "convfinqa": (
         "generate",
-        "{{ context_text }}\n\n{{ questions }}",
+        "{{ context_text }}\n\n{{ question }}",
         "{{ answer }}",
         {"train": "convfinqa/dev_turns"},
     ),
     "tatqa": (
         "generate",
         "{{ table }}\n{{ paragraphs }}\n\n{{ question }}",
-        "{{ answer }}",
+        "{{ answer if answer is string or answer is number else answer | join(', ') }}",
         {"train": "tatqa/dev", "test": "tatqa/test_gold"},
     ),
     "fin3": (
@@ -110,7 +110,7 @@ SETS: dict[str, tuple[str, str, str, Files]] = {
     "pubmedqa": (
         "classify",
         "{{ context }}\n\n{{ question }}",
-        "{{ final_decision }}",
+        "{{ label }}",
         {"train": "pubmedqa/train_dev", "test": "pubmedqa/test"},
     ),
     "bitext": ("generate", "{{ instruction }}", "{{ response }}", {"train": "bitext_support/train"}),
@@ -120,7 +120,7 @@ SETS: dict[str, tuple[str, str, str, Files]] = {
         "{{ answer }}",
         {"train": "mmlu/dev", "validation": "mmlu/val", "test": "mmlu/test"},
     ),
-    "toxicity": ("classify", "Is this toxic?\n\n{{ text }}", "{{ label }}", {"train": "toxicity_surge/all"}),
+    "toxicity": ("classify", "Is this toxic?\n\n{{ text }}", "{{ is_toxic }}", {"train": "toxicity_surge/all"}),
 }
 
 
