@@ -4,8 +4,8 @@
 (MIT) for the second part. Where presidio-analyzer is installed, its patterns are measured on the same rows.
 
 The made rows come from Faker in many locales; their sentences are ours and name what stands in them in half of the
-cases alone. One row in two is a hard negative, such as an order number or a price. Neither these rows nor Presidio's were
-unseen while the patterns were written.
+cases alone. One row in two is a hard negative, such as an order number or a price. Neither these rows nor those of
+Presidio were unseen while the patterns were written.
 """
 
 import json

@@ -134,7 +134,7 @@ def _held_out(texts: _Texts, number: int, split: Split, other: int) -> Iterator[
         sets=tuple(sorted({name, trained})),
         subject=f"{split} of {name}",
         message=f"{found.sum()} of {len(rows)} {split} rows of {name} have {texts.word} as a row of {where}: "
-        "their score shows what was learnt by heart",
+        f"their score {'may show' if texts.is_near else 'shows'} what was learnt by heart",
         remedy=remedy,
         rows=int(found.sum()),
         of=len(rows),
@@ -219,7 +219,9 @@ CHECKS = (
         find=lambda audited: _findings(_near(audited)),
         thresholds={
             "repeated": _REPEATED,
-            "held_out": _HELD_OUT,
+            "held_out": Threshold(
+                0.05, "a text that differs in a word may ask something else, so that a few are usual"
+            ),
             "jaccard": Threshold(0.7, "about one edit in thirty characters; below it, other sentences of one form"),
         },
         drops=lambda audited: _dropped(_near(audited)),
