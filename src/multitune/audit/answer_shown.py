@@ -100,10 +100,10 @@ def _plain(one: AuditSet, answer: str) -> str:
 
 
 def _examples(one: AuditSet, places: list[tuple[Split, int]]) -> tuple[Excerpt, ...]:
-    rows = [(split, one.rows(split)[at]) for split, at in places]
     return tuple(
         Excerpt(set=one.name, split=split, row=row.id, text=shortened(f"{row.answer}: {row.prompt}"))
-        for split, row in rows
+        for split, at in places
+        for row in [one.rows(split)[at]]
     )
 
 

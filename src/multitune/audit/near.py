@@ -85,7 +85,8 @@ def _batch_bands(texts: list[bytes]) -> np.ndarray:
     shingles, counts = _shingles([texts[place] for place in long.tolist()])
     mixed = (shingles ^ (shingles >> np.uint64(23))) * np.uint64(0x9E3779B97F4A7C15)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    matrix = rensa.RMinHash.digest_matrix_from_flat_token_hashes(mixed, offsets, PERMUTATIONS, SEED)
+    digest = rensa.RMinHash.digest_matrix_from_flat_token_hashes  # pyright: ignore[reportAttributeAccessIssue]
+    matrix = digest(mixed, offsets, PERMUTATIONS, SEED)
     digests = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(long), -1, BAND)
     factors = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
     bands[long] = (digests * factors).sum(axis=2, dtype=np.uint64) | np.uint64(1)

@@ -75,7 +75,9 @@ class Rows:
 def read_rows(audited: Audited) -> Rows:
     """All rows, in two passes over their texts; sets may be larger than memory."""
     frames = tuple(map(frame_of, audited.sets))
-    parts = [(i, j, split) for i in range(len(audited.sets)) for j, split in enumerate(SPLITS)]
+    parts: list[tuple[int, int, Split]] = [
+        (i, j, split) for i in range(len(audited.sets)) for j, split in enumerate(SPLITS)
+    ]
     counts = [len(audited.sets[i].rows(split)) for i, _, split in parts]
     answers = (answer for i, _, split in parts for answer in audited.sets[i].texts(split, "answer"))
     return Rows(

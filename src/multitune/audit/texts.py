@@ -40,7 +40,6 @@ def _finding(
     check: str, one: AuditSet, part: Part, found: list[Place], of: int, threshold: float, *, says: tuple[str, str]
 ) -> Finding:
     severity: Severity = "medium" if len(found) / of >= 0.01 else "low"
-    rows = [(split, one.rows(split)[place]) for split, place in found[:SHOWN]]
     tail = check == TRUNCATED
     return Finding(
         check=check,
@@ -55,7 +54,8 @@ def _finding(
         threshold=threshold,
         examples=tuple(
             Excerpt(set=one.name, split=split, row=row.id, text=_end(text) if tail else shortened(text))
-            for split, row in rows
+            for split, place in found[:SHOWN]
+            for row in [one.rows(split)[place]]
             for text in [getattr(row, part)]
         ),
     )
