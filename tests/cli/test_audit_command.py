@@ -25,14 +25,27 @@ KEY = "quality.empty:copy"
 @pytest.fixture
 def planted(run_fields: dict[str, Any], tmp_path: Path) -> Path:
     """A run file whose task `copy` has three rows without a visible answer."""
-    rows = [json.loads(line) for line in Path(run_fields["tasks"][1]["data"]).read_text("utf-8").splitlines()]
-    rows = [{"text": f"w{i} {row['text']}", "out": BLANK if i in (3, 4, 5) else "w1"} for i, row in enumerate(rows)]
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "copies.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return written(run_fields, tmp_path, blank=(3, 4, 5))
+
+
+@pytest.fixture
+def clean(run_fields: dict[str, Any], tmp_path: Path) -> Path:
+    """The same without them."""
+    return written(run_fields, tmp_path)
+
+
+def written(run_fields: dict[str, Any], folder: Path, blank: tuple[int, ...] = ()) -> Path:
+    """A run file beside its data: answers differ, and none stands in its prompt."""
+    rows = [{"text": f"w{i} w{(7 * i + 3) % 60}", "out": str(i * i % 7)} for i in range(40)]
+    (folder / "data").mkdir()
+    for name, left_out in (("copies", blank), ("chat", ())):
+        lines = [json.dumps({**row, "out": BLANK if i in left_out else row["out"]}) for i, row in enumerate(rows)]
+        (folder / "data" / f"{name}.jsonl").write_text("\n".join(lines), "utf-8")
     copy = {**run_fields["tasks"][1], "data": "data/copies.jsonl", "answer": "{{ out }}"}
-    fields = {**run_fields, "tasks": [run_fields["tasks"][0], copy], "adapters": "shared"}
-    (tmp_path / "run.yaml").write_text(yaml.safe_dump(fields), "utf-8")
-    return tmp_path / "run.yaml"
+    chat = {**run_fields["general"][0], "data": "data/chat.jsonl", "answer": "{{ out }}"}
+    fields = {**run_fields, "tasks": [run_fields["tasks"][0], copy], "general": [chat], "adapters": "shared"}
+    (folder / "run.yaml").write_text(yaml.safe_dump(fields), "utf-8")
+    return folder / "run.yaml"
 
 
 def accept(file: Path, *keys: str) -> None:
@@ -62,10 +75,10 @@ def test_a_finding_is_shown_with_its_rows_and_what_to_do(planted: Path) -> None:
     assert printed.endswith(f"{planted.parent / 'audit-accepted.yaml'}:\n- finding: {KEY}\n  reason: …\n")
 
 
-def test_clean_data_is_left_in_peace(run_file: Path) -> None:
-    code, printed = run("audit", run_file, "--strict")
+def test_clean_data_is_left_in_peace(clean: Path) -> None:
+    code, printed = run("audit", clean, "--strict")
     assert code == 0 and "120 rows of 3 sets" in printed and "no finding open" in printed
-    assert f"go on: multitune train {run_file}" in printed
+    assert f"go on: multitune train {clean}" in printed
 
 
 @pytest.mark.parametrize("strict", [["--strict"], ["--set", "audit=strict"], ["--set", "audit.mode=strict"]])
@@ -229,7 +242,7 @@ def test_the_shares_that_checks_see_are_those_of_the_run(planted: Path) -> None:
 
 
 def test_a_finished_run_shows_its_audit_wherever_it_is_exported(finished: Path, tmp_path: Path) -> None:
-    assert Audit.read(finished / "audit.json").findings == ()
+    assert Audit.read(finished / "audit.json").blocking == ()
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     for form in ("table", "markdown", "card"):
