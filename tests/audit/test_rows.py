@@ -4,6 +4,7 @@ import pytest
 
 from multitune.audit.duplicates import CHECKS
 from multitune.audit.rows import Frame, frame_of, read_rows, shortened
+from multitune.core.results.audit import Finding
 from tests.audit.made import SENTENCES, labelled, made, seen
 
 
@@ -34,3 +35,17 @@ def test_equal_texts_have_equal_numbers_in_all_sets() -> None:
 def test_an_example_is_one_line_of_limited_length() -> None:
     assert "\n" not in shortened("a\n b")
     assert len(shortened("word " * 100)) == 160
+
+
+@pytest.mark.parametrize("before", range(100, 170, 7))
+def test_personal_data_is_masked_before_an_example_is_cut(before: int) -> None:
+    shown = shortened(f"{'a' * before} 4539 1488 0343 6467 {'b' * 90}")
+    assert "4539" not in shown and "6467" not in shown
+
+
+def test_examples_of_duplicates_mask_personal_data() -> None:
+    text = "Please charge the card 4539 1488 0343 6467 of the customer once more."
+    one = made(train=labelled([*SENTENCES, text]), test=[(text, "yes")])
+    found = [finding for finding in CHECKS[0].find(seen(CHECKS[0], one)) if isinstance(finding, Finding)]
+    texts = [example.text for finding in found for example in finding.examples]
+    assert any("<CARD>" in shown for shown in texts) and not any("4539" in shown for shown in texts)

@@ -242,7 +242,11 @@ def test_the_shares_that_checks_see_are_those_of_the_run(planted: Path) -> None:
 
 
 def test_a_finished_run_shows_its_audit_wherever_it_is_exported(finished: Path, tmp_path: Path) -> None:
-    assert Audit.read(finished / "audit.json").blocking == ()
+    found = Audit.read(finished / "audit.json").findings  # answers that are to be copied from their prompts
+    assert [(one.key, one.severity) for one in found] == [
+        ("quality.answer_shown:chat", "low"),
+        ("quality.answer_shown:copy", "low"),
+    ]
     copy = tmp_path / "run"
     shutil.copytree(finished, copy)
     for form in ("table", "markdown", "card"):

@@ -70,7 +70,7 @@ def _share(prompts: list[str], answers: list[str]) -> float:
 
 def _rows(one: AuditSet, seed: int) -> tuple[list[tuple[Split, int]], list[str], list[str]]:
     """Places, shown texts and answers of all rows, or of some where there are too many."""
-    frame, number = frame_of(one), _is_number(one)
+    frame, is_number = frame_of(one), one.kind == "number"
     total = sum(one.sizes().values())
     chosen = np.zeros(total, dtype=bool)
     chosen[generator(seed, NAME, one.name, "rows").permutation(total)[:ROWS]] = True
@@ -85,12 +85,8 @@ def _rows(one: AuditSet, seed: int) -> tuple[list[tuple[Split, int]], list[str],
             if next(flags):
                 places.append((split, at))
                 prompts.append(text_key(frame.inside(prompt)))
-                answers.append(_plain(one, answer) if number else text_key(answer))
+                answers.append(_plain(one, answer) if is_number else text_key(answer))
     return places, prompts, answers
-
-
-def _is_number(one: AuditSet) -> bool:
-    return one.kind == "number"
 
 
 def _plain(one: AuditSet, answer: str) -> str:

@@ -35,7 +35,7 @@ class AuditSet:
         """The rows of one split."""
         return self.splits.get(split, ())
 
-    def texts(self, split: Split, column: Literal["id", "prompt", "answer", "group"]) -> Iterator[str]:
+    def texts(self, split: Split, column: Literal["id", "prompt", "answer"]) -> Iterator[str]:
         """One text of each row, in order, without making an `Example` of it."""
         rows = self.rows(split)
         return rows.texts(column) if isinstance(rows, Examples) else (getattr(row, column) for row in rows)

@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
-from multitune.core.results.audit import Finding, Measure, Severity
+from multitune.audit.rows import shortened
+from multitune.core.results.audit import Finding, Measure
 
 NAME = "quality.labels"
 SHOWN = 5  # labels that a message names
@@ -29,14 +30,18 @@ def _single(audited: Audited, one: AuditSet, counts: Counter[str]) -> Iterator[F
     if one.kind == "classify":
         yield Measure(check=NAME, set=one.name, name="share of the commonest label", value=share)
     if share >= least:
-        yield _finding(
-            one,
-            "single answer",
-            "high",
-            f"{most} of {counts.total()} train rows have the answer {answer!r:.80}: a model that always says it is "
-            f"right in {share:.0%}",
-            "Give more rows of the others, and judge by macro_f1 instead of accuracy.",
-            rows=(most, counts.total(), share, least),
+        yield Finding(
+            check=NAME,
+            severity="high",
+            sets=(one.name,),
+            subject="single answer",
+            message=f"{most} of {counts.total()} train rows have the answer {_named(answer)}: a model that "
+            f"always says it is right in {share:.0%}",
+            remedy="Give more rows of the others, and judge by macro_f1 instead of accuracy.",
+            rows=most,
+            of=counts.total(),
+            value=share,
+            threshold=least,
         )
 
 
@@ -48,48 +53,42 @@ def _balance(audited: Audited, one: AuditSet, counts: Counter[str]) -> Iterator[
     rare = {label: counts[label] for label in known if counts[label] < few}
     common = [label for label in known if label not in rare]
     if rare:
-        yield _finding(
-            one,
-            "rare",
-            "medium",
-            f"{len(rare)} of {len(known)} labels have fewer than {few:g} train rows: {_shown(rare)}",
-            "Give more rows of them, merge them into others, or take them out.",
-            rows=(sum(rare.values()), total, float(min(rare.values())), few),
+        yield Finding(
+            check=NAME,
+            severity="medium",
+            sets=(one.name,),
+            subject="rare",
+            message=f"{len(rare)} of {len(known)} labels have fewer than {few:g} train rows: {_shown(rare)}",
+            remedy="Give more rows of them, merge them into others, or take them out.",
+            rows=sum(rare.values()),
+            of=total,
+            value=float(min(rare.values())),
+            threshold=few,
         )
     least = min(common, key=lambda label: counts[label], default=None)
     if least is not None and counts[least] and most[1] / counts[least] >= times:
-        yield _finding(
-            one,
-            "imbalance",
-            "low",
-            f"the label {most[0]!r:.80} has {most[1] / counts[least]:.0f} times the train rows of {least!r:.80}: "
-            f"{most[1]} and {counts[least]}",
-            "Judge by macro_f1, which counts every label alike, and give more rows of the rare ones.",
-            rows=(counts[least], total, most[1] / counts[least], times),
+        yield Finding(
+            check=NAME,
+            severity="low",
+            sets=(one.name,),
+            subject="imbalance",
+            message=f"the label {_named(most[0])} has {most[1] / counts[least]:.0f} times the train rows of "
+            f"{_named(least)}: {most[1]} and {counts[least]}",
+            remedy="Judge by macro_f1, which counts every label alike, and give more rows of the rare ones.",
+            rows=counts[least],
+            of=total,
+            value=most[1] / counts[least],
+            threshold=times,
         )
 
 
 def _shown(counts: dict[str, int]) -> str:
     first = sorted(counts, key=lambda label: counts[label])[:SHOWN]
-    return ", ".join(f"{label!r:.80} ({counts[label]})" for label in first) + (", …" if len(counts) > SHOWN else "")
+    return ", ".join(f"{_named(label)} ({counts[label]})" for label in first) + (", …" if len(counts) > SHOWN else "")
 
 
-def _finding(
-    one: AuditSet, subject: str, severity: Severity, message: str, remedy: str, *, rows: tuple[int, int, float, float]
-) -> Finding:
-    number, of, value, threshold = rows
-    return Finding(
-        check=NAME,
-        severity=severity,
-        sets=(one.name,),
-        subject=subject,
-        message=message,
-        remedy=remedy,
-        rows=number,
-        of=of,
-        value=value,
-        threshold=threshold,
-    )
+def _named(label: str) -> str:
+    return f"{shortened(label)!r:.80}"
 
 
 CHECKS = (

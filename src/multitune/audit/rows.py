@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitune.audit.checks import Audited, AuditSet
+from multitune.audit.personal_data import masked
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Excerpt
 from multitune.core.text import printable, text_key
@@ -110,6 +111,6 @@ def excerpt(audited: Audited, rows: Rows, row: int) -> Excerpt:
 
 
 def shortened(text: str) -> str:
-    """One line of a text, for an example."""
-    line = printable(" ".join(text.split()))
+    """One line of a text, for an example; personal data is masked before anything is cut off."""
+    line = printable(" ".join(masked(text).split()))
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"

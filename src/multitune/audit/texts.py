@@ -7,6 +7,7 @@ import numpy as np
 from ftfy.badness import is_bad
 
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
+from multitune.audit.personal_data import masked
 from multitune.audit.rows import shortened
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Excerpt, Finding, Severity
@@ -37,7 +38,7 @@ def is_mojibake(text: str) -> bool:
 
 
 def _finding(
-    check: str, one: AuditSet, part: Part, found: list[Place], of: int, threshold: float, *, says: tuple[str, str]
+    check: str, one: AuditSet, part: Part, found: list[Place], of: int, threshold: float, *, says: str, remedy: str
 ) -> Finding:
     severity: Severity = "medium" if len(found) / of >= 0.01 else "low"
     tail = check == TRUNCATED
@@ -46,8 +47,8 @@ def _finding(
         severity=severity,
         sets=(one.name,),
         subject=part,
-        message=f"{len(found)} of {of} {part}s {says[0]}",
-        remedy=says[1],
+        message=f"{len(found)} of {of} {part}s {says}",
+        remedy=remedy,
         rows=len(found),
         of=of,
         value=len(found) / of,
@@ -62,7 +63,7 @@ def _finding(
 
 
 def _end(text: str) -> str:
-    return f"…{shortened(text[-LEAST_CHARACTERS:])}"
+    return f"…{shortened(masked(text)[-LEAST_CHARACTERS:])}"
 
 
 def _texts(one: AuditSet, part: Part) -> Iterator[tuple[Place, str]]:
@@ -96,11 +97,11 @@ def _truncated(audited: Audited) -> Iterator[Found]:
             longest = max(sizes)
             places = [place for place, text in _texts(one, part) if len(text) == longest]
             says = f"have exactly {longest} characters, and none has more: the source may have cut them"
-            yield _finding(TRUNCATED, one, part, places[:cut], of, least, says=(says, remedy))
+            yield _finding(TRUNCATED, one, part, places[:cut], of, least, says=says, remedy=remedy)
         # Where most texts of a set end their last sentence, the others may have been cut.
         elif long >= LEAST_ROWS and open_ends and 1 - len(open_ends) / long >= closed and len(open_ends) / of >= least:
             says = "stop in the middle of a sentence, where the others end theirs"
-            yield _finding(TRUNCATED, one, part, open_ends, of, least, says=(says, remedy))
+            yield _finding(TRUNCATED, one, part, open_ends, of, least, says=says, remedy=remedy)
 
 
 def _mojibake(audited: Audited) -> Iterator[Found]:
@@ -110,7 +111,7 @@ def _mojibake(audited: Audited) -> Iterator[Found]:
         if found and len(found) / of >= least:
             says = "were decoded as what they are not"
             remedy = "Read the source with its own encoding, or repair the texts, as package ftfy does."
-            yield _finding(MOJIBAKE, one, part, found, of, least, says=(says, remedy))
+            yield _finding(MOJIBAKE, one, part, found, of, least, says=says, remedy=remedy)
 
 
 def _length(audited: Audited) -> Iterator[Found]:
@@ -125,7 +126,7 @@ def _length(audited: Audited) -> Iterator[Found]:
         found = [place for place, text in _texts(one, part) if len(text) > longest]
         says = f"have more than {int(longest)} characters; half of all have at most {int(middle)}"
         remedy = "Look whether several rows or a whole page stand in one field; what exceeds the context is cut."
-        yield _finding(LENGTH, one, part, found, of, times, says=(says, remedy))
+        yield _finding(LENGTH, one, part, found, of, times, says=says, remedy=remedy)
 
 
 CHECKS = (

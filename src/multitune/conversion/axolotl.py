@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from multitune.conversion.columns import Templates, conversation, custom, instruction, segments
 from multitune.conversion.given import Draft, Given, unique_name
-from multitune.conversion.sources import add_validation, data_of, located, origin
+from multitune.conversion.sources import add_validation, data_of, located, origin, task_of
 from multitune.conversion.training import Defaults, convert_adapter, convert_training, held_out
 from multitune.core.errors import ConfigError, suggest
 
@@ -90,16 +90,7 @@ def _task(
     entry: Mapping[str, Any], name: str, split: dict[str, float], draft: Draft, folders: tuple[Path, Path]
 ) -> dict[str, Any]:
     templates = _templates(entry, name)
-    if templates.note:
-        draft.notes.append(f"tasks.{name}: {templates.note}")
-    return {
-        "name": name,
-        "data": data_of(entry, name, draft, *folders),
-        "kind": "generate",
-        "prompt": templates.prompt,
-        "answer": templates.answer,
-        "split": dict(split),
-    }
+    return {**task_of(name, data_of(entry, name, draft, *folders), templates, draft), "split": dict(split)}
 
 
 def _templates(entry: Mapping[str, Any], name: str) -> Templates:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from multitune.config.text import read_text
 from multitune.conversion.columns import Templates, conversation, instruction
 from multitune.conversion.given import Draft, Given, unique_name
-from multitune.conversion.sources import add_validation, located
+from multitune.conversion.sources import add_validation, located, task_of
 from multitune.conversion.training import Defaults, convert_adapter, convert_training, held_out
 from multitune.core.errors import ConfigError, suggest
 from multitune.core.untrusted import parse_json
@@ -96,17 +96,8 @@ def _task(
     columns = cast(dict[str, str], entry.get("columns") or {})
     if media := sorted({"images", "videos", "audios", "tools"} & columns.keys()):
         draft.notes.append(f"tasks.{name}: {', '.join(media)} have no counterpart, prompts are text alone")
-    templates = _templates(entry, name, place)
-    if templates.note:
-        draft.notes.append(f"tasks.{name}: {templates.note}")
-    task: dict[str, Any] = {
-        "name": unique_name(name, ()),
-        "data": _data(entry, name, place, folders),
-        "kind": "generate",
-        "prompt": templates.prompt,
-        "answer": templates.answer,
-        "split": dict(split),
-    }
+    templates, data = _templates(entry, name, place), _data(entry, name, place, folders)
+    task = {**task_of(unique_name(name, ()), data, templates, draft), "split": dict(split)}
     if count := entry.get("num_samples"):
         task["limit"] = count
     return task

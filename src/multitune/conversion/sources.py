@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from multitune.config.shorthand import DATA_SUFFIXES
+from multitune.conversion.columns import Templates
 from multitune.conversion.given import Draft
 
 LOADERS = {"json", "csv", "parquet", "text", "arrow"}  # as a path, where `data_files` names the files
@@ -59,6 +60,19 @@ def data_of(entry: Mapping[str, Any], name: str, draft: Draft, read_from: Path, 
         return {"train": where}
     data = {"hub": where, "train": split.partition("[")[0]}
     return data | {ours: entry[key] for key, ours in (("name", "config"), ("revision", "revision")) if entry.get(key)}
+
+
+def task_of(name: str, data: Mapping[str, Any], templates: Templates, draft: Draft) -> dict[str, Any]:
+    """A task over these rows; what differs from the tool that they come from is noted in `draft`."""
+    if templates.note:
+        draft.notes.append(f"tasks.{name}: {templates.note}")
+    return {
+        "name": name,
+        "data": dict(data),
+        "kind": "generate",
+        "prompt": templates.prompt,
+        "answer": templates.answer,
+    }
 
 
 def add_validation(task: dict[str, Any], data: Mapping[str, Any], draft: Draft) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from multitune.conversion.columns import Templates, conversation, dialogue, instruction
 from multitune.conversion.given import Draft, Given, unique_name
-from multitune.conversion.sources import data_of, located, origin
+from multitune.conversion.sources import data_of, located, origin, task_of
 from multitune.conversion.training import Defaults, convert_adapter, convert_training, held_out
 from multitune.core.errors import ConfigError
 from multitune.data.formats import is_data_file, read_rows
@@ -77,10 +77,7 @@ def _task(
             draft.notes.append(
                 f"tasks.{name}: validated on the split {validation!r} there; name its file as `data.validation`"
             )
-    templates = _templates(given, file, name)
-    if templates.note:
-        draft.notes.append(f"tasks.{name}: {templates.note}")
-    return {"name": name, "data": data, "kind": "generate", "prompt": templates.prompt, "answer": templates.answer}
+    return task_of(name, data, _templates(given, file, name), draft)
 
 
 def _first_file(path: Path) -> Path | None:

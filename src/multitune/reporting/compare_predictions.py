@@ -19,7 +19,7 @@ from multitune.core.text import normal_form
 from multitune.data.formats import is_data_file, read_rows
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.reporting.answers import Answers, ScoredRun
-from multitune.reporting.compare_runs import compared, require_same_rows
+from multitune.reporting.compare_runs import against_first, shared_tasks
 from multitune.tasks.metrics import METRICS
 from multitune.tasks.task import Row, Task
 
@@ -65,20 +65,8 @@ def compare_predictions(
     names = _common(sides, tasks)
     run = next((side.run for side in sides if side.run), None)
     ways = _Ways(run, scoring or Scoring())
-    answers: dict[str, list[Answers]] = {}
-    for name in names:
-        answers[name] = _answers(name, sides, ways, adapter)
-    for place in range(1, len(sides)):
-        pair = f"{sides[0].path} and {sides[place].path}"
-        require_same_rows(pair, {task: (row[0], row[place]) for task, row in answers.items()})
-    plan = plan or (run.own.plan if run else BootstrapPlan())
-    return RunComparison(
-        runs=tuple(str(side.path) for side in sides),
-        confidence=plan.confidence,
-        resamples=plan.resamples,
-        left_out=tuple(sorted({task for side in sides for task in side.tasks} - set(names))),
-        tasks=compared(answers, plan),
-    )
+    answers = {name: _answers(name, sides, ways, adapter) for name in names}
+    return against_first(_known(sides), answers, plan or (run.own.plan if run else BootstrapPlan()))
 
 
 class _Side:
@@ -123,14 +111,11 @@ def _common(sides: Sequence[_Side], wanted: Sequence[str]) -> list[str]:
         for side in sides:
             if side.is_one_file:
                 side.files = {name: side.path}
-    shared = [task for task in sides[0].tasks if all(task in side.tasks for side in sides)]
-    for task in wanted:
-        if task not in shared:
-            raise InputError(f"--task {task}: not a task of all these sides. {suggest(task, shared)}")
-    if not shared:
-        listed = "; ".join(f"{side.path}: {', '.join(side.tasks)}" for side in sides)
-        raise InputError(f"compare-predictions: no task in common ({listed}). Name files by task, or give --task")
-    return [task for task in shared if not wanted or task in wanted]
+    return shared_tasks(_known(sides), wanted)
+
+
+def _known(sides: Sequence[_Side]) -> list[tuple[str, list[str]]]:
+    return [(str(side.path), side.tasks) for side in sides]
 
 
 class _Ways:

@@ -28,29 +28,54 @@ def compare_runs(folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapte
     if len(folders) < 2:
         raise InputError("runs compare: one run alone compares with nothing. Give two or more")
     runs = [ScoredRun(folder) for folder in folders]
-    names = _common(runs, tasks)
-    answers = {task: [run.answers(task, adapter) for run in runs] for task in names}
-    for place in range(1, len(runs)):
-        pair = f"{runs[0].folder.path} and {runs[place].folder.path}"
-        require_same_rows(pair, {task: (row[0], row[place]) for task, row in answers.items()})
-    return RunComparison(
-        runs=tuple(str(run.folder.path) for run in runs),
-        confidence=runs[0].own.scores.confidence,
-        resamples=runs[0].own.scores.resamples,
-        left_out=tuple(sorted({task for run in runs for task in run.tasks} - set(names))),
-        tasks=compared(answers, runs[0].own.plan),
-    )
+    known = [(str(run.folder.path), run.tasks) for run in runs]
+    answers = {task: [run.answers(task, adapter) for run in runs] for task in shared_tasks(known, tasks)}
+    return against_first(known, answers, runs[0].own.plan)
 
 
-def _common(runs: Sequence[ScoredRun], tasks: Sequence[str]) -> list[str]:
-    shared = [task for task in runs[0].tasks if all(task in run.tasks for run in runs)]
-    for task in tasks:
+def shared_tasks(known: Sequence[tuple[str, Sequence[str]]], wanted: Sequence[str]) -> list[str]:
+    """The tasks that all sides have, or those of them that are wanted.
+
+    Args:
+        known: each side and its tasks.
+        wanted: all that they share when empty.
+
+    Raises:
+        InputError: there is none, or one that is wanted is not among them.
+    """
+    shared = [task for task in known[0][1] if all(task in tasks for _, tasks in known)]
+    for task in wanted:
         if task not in shared:
-            raise InputError(f"--task {task}: not a task of all these runs. {suggest(task, shared)}")
+            raise InputError(f"--task {task}: not a task of all that is compared. {suggest(task, shared)}")
     if not shared:
-        listed = "; ".join(f"{run.folder.path}: {', '.join(run.tasks)}" for run in runs)
-        raise InputError(f"runs compare: these runs have no task in common ({listed}). Give runs of the same tasks")
-    return [task for task in shared if not tasks or task in tasks]
+        listed = "; ".join(f"{side}: {', '.join(tasks)}" for side, tasks in known)
+        raise InputError(f"no task in common ({listed}). Compare what answered the same tasks")
+    return [task for task in shared if not wanted or task in wanted]
+
+
+def against_first(
+    known: Sequence[tuple[str, Sequence[str]]], answers: Mapping[str, Sequence[Answers]], plan: BootstrapPlan
+) -> RunComparison:
+    """Each side against the first.
+
+    Args:
+        known: each side and its tasks.
+        answers: task -> those of each side.
+        plan: resamples, confidence and seed.
+
+    Raises:
+        RunFolderError: the sides answered different rows of a task.
+    """
+    first, *others = (side for side, _ in known)
+    for place, other in enumerate(others, start=1):
+        require_same_rows(f"{first} and {other}", {task: (row[0], row[place]) for task, row in answers.items()})
+    return RunComparison(
+        runs=(first, *others),
+        confidence=plan.confidence,
+        resamples=plan.resamples,
+        left_out=tuple(sorted({task for _, tasks in known for task in tasks} - set(answers))),
+        tasks=compared(answers, plan),
+    )
 
 
 def require_same_rows(pair: str, answers: Mapping[str, tuple[Answers, Answers]]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_ABSTAINED = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
 UNSURE = 0.2  # part of them that may be rejected as unsure; the rest as out-of-distribution
 SURE = 0.5  # a probability that is always enough
-DIGITS = 9  # of a probability: those behind depend on how many rows are multiplied at once
+DIGITS = 9  # of a probability, before anything is decided by it: those behind depend on the other rows
 HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar outside look
 CONFIG, ARRAYS = "router.json", "router.safetensors"
 # What older versions called parts of these files -> the name now.
@@ -95,7 +95,7 @@ class Router:
         scores, familiarity = self.classifier.read(features)
         probabilities = self._calibrated(scores)
         adapters, serves = self._served(table)
-        tasks, by_adapter = probabilities.argmax(1), probabilities @ serves
+        tasks, by_adapter = probabilities.argmax(1), (probabilities @ serves).round(DIGITS)
         known = (familiarity >= self.threshold) & (scores.max(1) >= self.lowest)
         least = self._floor(serves)
         decisions: list[Decision] = []
@@ -103,7 +103,7 @@ class Router:
             best = int(row.argmax())
             reason: Reason = "out-of-distribution" if not familiar else "routed" if row[best] >= least else "unsure"
             adapter = adapters[best] if reason == "routed" else "base"
-            decisions.append(Decision(self.classifier.tasks[task], adapter, round(float(row[best]), DIGITS), reason))
+            decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
         return decisions
 
     def _served(self, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
