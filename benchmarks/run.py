@@ -9,6 +9,7 @@ PARTS = {
     "training": "speed of training against TRL and PEFT (needs DATA=folder or internet, and `make setup-bench`)",
     "answering": "speed of label scoring and generation against lm-evaluation-harness and transformers (as above)",
     "many_adapters": "nine adapters in one job against nine jobs",
+    "busy_machine": "training with all cores and with one thread, quiet and with a neighbour on each core",
     "layers": "the layer with one adapter and with eight, and the profile of a training step",
     "startup": "start-up, `check` on 100,000 rows, and memory on 5,000,000 (LARGE=0 leaves those out)",
     "llamacpp": "our GGUF adapter in llama.cpp, logit for logit (needs `pip install llama-cpp-python`)",

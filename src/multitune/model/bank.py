@@ -302,8 +302,8 @@ class AdapterBank:
         """
         numbers = [self.number(name) for name in owners]
         wanted = set(numbers) - {BASE_NUMBER}
-        if not wanted or (set(numbers) == wanted and len(wanted) == 1):  # one answers all
-            with self.use(owners[0]):
+        if not wanted:
+            with self.use(BASE):
                 yield
             return
         if not wanted <= set(self._resident) or len(self._resident) > max(RESIDENT, 2 * len(wanted)):

@@ -121,8 +121,7 @@ def _plain(out: torch.Tensor, x: torch.Tensor, routes: Sequence[_Route]) -> torc
     flat_x, flat_out = x.reshape(-1, x.shape[-1]), out.view(-1, out.shape[-1])
     for route in routes:
         pair, part = route.pair, slice(route.start, route.stop)
-        # Laid out as in `Stacks`: for a transposed view kernels may add in another order.
-        hidden = flat_x[part] @ pair.a.T.contiguous()  # (token, rank)
+        hidden = flat_x[part] @ pair.a.T  # (token, rank)
         if out.dtype == torch.float32:  # of addmm MKL picks the kernel by the number of tokens, up to some dozens
             flat_out[part] += (hidden @ pair.b.T).mul_(pair.scale)
         else:

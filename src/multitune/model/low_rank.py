@@ -110,12 +110,16 @@ class Stacks:
             mixed: whose rows they are.
         """
         for stack in self.stacks:
-            of = mixed.of_places(stack.places)
-            hidden = torch.bmm(x.index_select(0, of.read).view(*of.shape, -1), stack.a)  # (pair, place, rank)
+            asked = np.flatnonzero(mixed.counts[list(stack.places)])
+            if not len(asked):
+                continue
+            some = slice(int(asked[0]), int(asked[-1]) + 1)  # a view: what was copied once is not copied again
+            of, a, b = mixed.of_places(stack.places[some]), stack.a[some], stack.b[some]
+            hidden = torch.bmm(x.index_select(0, of.read).view(*of.shape, -1), a)  # (pair, place, rank)
             if out.dtype == torch.float32:
-                parts = torch.bmm(hidden, stack.b).mul_(stack.scale).view(-1, out.shape[1])
+                parts = torch.bmm(hidden, b).mul_(stack.scale).view(-1, out.shape[1])
                 out.index_add_(0, of.rows, parts.index_select(0, of.real))
             else:  # rounded once, as one adapter's addmm is
                 before = out.index_select(0, of.read).view(*of.shape, -1)
-                parts = before.baddbmm_(hidden, stack.b, alpha=stack.scale).view(-1, out.shape[1])
+                parts = before.baddbmm_(hidden, b, alpha=stack.scale).view(-1, out.shape[1])
                 out.index_copy_(0, of.rows, parts.index_select(0, of.real))
