@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import record
+from multitune.config.load import load_config
 from multitune.core.events import read_events
 from multitune.core.results.events import StepEvent
 from multitune.core.run_folder import RunFolder
+from multitune.training.job import train_run
+from multitune.training.prepare import prepare_run
 
 COMMAND = "make bench PART=busy_machine"
 CONFIG = Path(__file__).parent.parent / "examples" / "team" / "team.yaml"
@@ -24,10 +27,7 @@ WAYS: dict[str, dict[str, str]] = {
     "all cores, passive waiting": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }
-SETTINGS = (
-    *("seeds=1", "adapters=shared", "audit=off", f"train.max_steps={STEPS}", "train.keep=last"),
-    *("train.alone=equal_steps", f"train.validate_every={10 * STEPS}", "evaluate.limit=1", "evaluate.select_limit=1"),
-)
+SETTINGS = ("seeds=1", "adapters=shared", f"train.max_steps={STEPS}", f"train.validate_every={10 * STEPS}")
 
 
 def main() -> None:
@@ -55,16 +55,22 @@ def measured() -> dict[str, list[float]]:
 
 
 def speed(environment: dict[str, str]) -> float:
-    """Tokens per second of the steps behind the warm-up, in a process of its own."""
+    """The same in a process of its own, which reads these variables when it starts."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    command = [sys.executable, "-m", "benchmarks.busy_machine", "measure"]
+    done = subprocess.run(command, env={**kept, **environment}, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure() -> None:
+    """Print tokens per second of the steps behind the warm-up."""
     with tempfile.TemporaryDirectory() as output:
-        changes = [part for setting in (*SETTINGS, f"output={output}") for part in ("--set", setting)]
-        command = [sys.executable, "-m", "multitune.cli.main", "train", str(CONFIG), *changes]
-        subprocess.run(command, env={**kept, **environment}, check=True, capture_output=True)
-        events = list(read_events(RunFolder(Path(output) / "team").events))
-    steps = [event for event in events if isinstance(event, StepEvent)][WARM_UP:]
-    return round(sum(step.tokens for step in steps) / sum(step.seconds for step in steps), 1)
+        run = prepare_run(load_config(CONFIG, [*SETTINGS, f"output={output}"]))
+        folder = RunFolder(Path(output) / run.config.name)
+        train_run(run, folder)
+        steps = [event for event in read_events(folder.events) if isinstance(event, StepEvent)][WARM_UP:]
+    print(json.dumps(round(sum(step.tokens for step in steps) / sum(step.seconds for step in steps), 1)))
 
 
 if __name__ == "__main__":
-    main()
+    measure() if "measure" in sys.argv else main()
