@@ -66,7 +66,7 @@ def _set_report(name: str, item: TaskInput) -> SetReport:
     return SetReport(
         name=name,
         general=item.general,
-        kind=task.config.kind,
+        kind=task.kind,
         metric=None if item.general else task.metric.name,
         rows={split: len(item.tokens[split]) for split in SPLITS},
         too_long={split: len(item.tokens[split].too_long) for split in SPLITS},
@@ -143,7 +143,10 @@ def _pass_tokens(prepared: PreparedRun, item: TaskInput, split: Split, limit: in
     losses = rows * cost.executed / len(sample)
     if not answers:
         return losses
-    if item.data.task.config.kind == "classify":
+    kind = item.data.task.kind
+    if kind == "text":
+        return losses
+    if kind in ("classify", "choice"):  # labels and options share their prompt
         return 2 * losses
     # A prompt is read once, where prefixes are shared; adapters stop at half of what they may use.
     steps = math.ceil(rows / prepared.config.evaluate.batch_size) * longest_answer(item) / 2

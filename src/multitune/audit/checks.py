@@ -28,8 +28,8 @@ class AuditSet:
 
     @property
     def kind(self) -> str:
-        """classify | generate | number | regress | tag"""
-        return self.task.config.kind
+        """classify | choice | generate | number | regress | tag | text"""
+        return self.task.kind
 
     def rows(self, split: Split) -> Sequence[Example]:
         """The rows of one split."""

@@ -185,9 +185,10 @@ class _Copy:
         empty = set(files)
         with ExitStack() as stack:
             opened = {split: stack.enter_context(path.open("w", encoding="utf-8")) for split, path in files.items()}
-            for row, id_ in _with_ids(self.one.task, table):
-                split = split_of.get(id_, first)
-                if why := self.dropped.get((split, id_)) or self._spread(row):
+            for row, ids in _with_ids(self.one.task, table):
+                id_, split = ids[0], split_of.get(ids[0], first)
+                faults = [fault for one in ids for fault in self.dropped.get((split, one), ())]
+                if why := faults or self._spread(row):
                     self.removed += 1
                     for check, reason in why:
                         self._note(split, id_, check, removed=reason)
@@ -225,8 +226,8 @@ class _Copy:
         self.log.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def _with_ids(task: Task, table: Table) -> Iterator[tuple[Row, str]]:
-    """Every row as its source has it, with the id that it has in the run."""
+def _with_ids(task: Task, table: Table) -> Iterator[tuple[Row, list[str]]]:
+    """Every row as its source has it, with the id that it has in the run, or the ids of the turns of a conversation."""
     last: list[Row] = []
 
     def noted() -> Iterator[Row]:
@@ -235,8 +236,15 @@ def _with_ids(task: Task, table: Table) -> Iterator[tuple[Row, str]]:
             yield row
 
     # As it was when the rows were read, before labels were fitted.
+    row, ids = Row(), list[str]()
     for example in Task(task.config, task.ends).render(noted()):
-        yield last[0], example.id
+        if ids and last[0] is not row:
+            yield row, ids
+            ids = []
+        row = last[0]
+        ids.append(example.id)
+    if ids:
+        yield row, ids
 
 
 def _with_texts(value: Any, change: Redact) -> Any:

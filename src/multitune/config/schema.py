@@ -6,47 +6,15 @@ from pydantic import Field, model_validator
 
 from multitune.config.audit import AuditConfig
 from multitune.config.registered import RouterKind, Schedule
-from multitune.config.source import Fraction, LimitConfig, Section, SourceConfig, SplitConfig
+from multitune.config.source import Fraction, Name, Section
+from multitune.config.task import TaskConfig
 from multitune.core.errors import suggest
 from multitune.core.results.run import StepRule
 from multitune.core.results.scores import Budget
 
-Kind = Literal["classify", "generate", "number", "regress", "tag"]
 Every = Literal["shared", "per_task", "residual"]  # words for the adapters that follow from the tasks alone
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 ControlTokens = Literal["text", "parse"]
 OverlapRule = Literal["drop", "refuse", "allow"]
-
-
-class TaskConfig(Section):
-    """One task: its rows, its prompt, its answer, its metric."""
-
-    name: Name = Field(description="Name of the task; with `use` the template's name is the default.")
-    use: str | None = Field(
-        default=None, description="A template of tasks/library, whose fields this task may override."
-    )
-    data: SourceConfig = Field(description="Where the rows come from.")
-    kind: Kind = Field(description="classify | generate | number | regress | tag")
-    prompt: str = Field(description="Jinja over the row's columns: what the model reads.")
-    answer: str = Field(description="Jinja over the row's columns: what the model should say.")
-    metric: str | None = Field(default=None, description="The score that decides; the kind's default when absent.")
-    labels: tuple[str, ...] | None = Field(
-        default=None, description="Label set of a classify task; read off train if absent."
-    )
-    group: str | None = Field(
-        default=None, description="Column naming a row's document; rows of one stay in one split."
-    )
-    id: str | None = Field(default=None, description="Column naming the row; its content hash when absent.")
-    split: SplitConfig = Field(default_factory=lambda: SplitConfig(), description="Held-out shares.")
-    limit: LimitConfig = Field(default_factory=lambda: LimitConfig(), description="Most rows per split.")
-    share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
-        default=None, description="Fixed share of the mixture."
-    )
-    weight: float = Field(default=1.0, gt=0.0, description="Weight of the task when a mean over tasks chooses.")
-    tolerance: float = Field(default=0.01, ge=0.0, description="Relative tolerance of numeric_match.")
-    max_new_tokens: int | None = Field(
-        default=None, ge=1, description="Longest generated answer; twice the longest seen."
-    )
 
 
 class MixtureConfig(Section):

@@ -8,22 +8,34 @@ import numpy as np
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-Message = Mapping[str, str]  # of a chat: {"role": system, user or assistant, "content": text}
+# Of a chat: {"role": system, user, assistant or tool, "content": text}, and what else its template reads.
+Message = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row of a task as text: what the model reads, what it should say, what the metric compares."""
+    """One row of a task as text: what the model reads, what it should say, what the metric compares.
+
+    Of a conversation it is one turn of the assistant behind all turns before it; of plain text, an answer alone.
+    """
 
     task: str
     id: str
     prompt: str
     answer: str
-    gold: Any  # label (classify), text (generate), float (number, regress), tuple of (span, type) (tag)
+    # label (classify), option (choice), text (generate, text), float (number, regress), tuple of (span, type) (tag)
+    gold: Any
     group: str = ""  # rows of one document carry the same group
     ending: str = ""  # end tokens of the base that were taken off the answer
     # 16 hex digits each: hash of the whole row, and of the text that the prompt shows of it (0 where that is short).
     source: str = field(default="", compare=False)
+    chat: str = ""  # JSON of `messages`, `tools` and `reply`, where the prompt is more than one question
+    options: tuple[str, ...] = ()  # of a choice
+
+    @property
+    def asked(self) -> str:
+        """The text by which the row is known: its prompt, or the whole of a plain text."""
+        return self.prompt or self.answer
 
 
 @dataclass(frozen=True, slots=True)

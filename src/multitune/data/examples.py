@@ -20,8 +20,8 @@ from multitune.tasks.task import Task
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = 2  # of the cached tables
-COLUMNS = ("id", "prompt", "answer", "group", "ending", "source")
+LAYOUT = 3  # of the cached tables
+COLUMNS = ("id", "prompt", "answer", "group", "ending", "source", "chat", "options")
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for each token of a batch
 
@@ -45,6 +45,10 @@ class Examples(Sequence[Example]):
     def texts(self, column: Literal["id", "prompt", "answer", "group", "ending", "source"]) -> Iterator[str]:
         """One text of each example."""
         return (text for (text,) in self._texts(column))
+
+    def asked(self) -> Iterator[str]:
+        """The text by which each example is known."""
+        return (prompt or answer for prompt, answer in self._texts("prompt", "answer"))
 
     def _texts(self, *columns: str) -> Iterator[tuple[str, ...]]:
         start = 0
@@ -71,7 +75,9 @@ class Examples(Sequence[Example]):
         return self._example(*(row[column] for column in COLUMNS))
 
     def _example(self, id_: str, prompt: str, answer: str, *others: str) -> Example:
-        return Example(self._task.name, id_, prompt, answer, self._task.gold(answer), *others)
+        *texts, options = others
+        gold = self._task.gold(answer)
+        return Example(self._task.name, id_, prompt, answer, gold, *texts, tuple(json.loads(options or "[]")))
 
 
 def render(task: Task, table: Table) -> tuple[Examples, str]:
@@ -92,6 +98,7 @@ def render(task: Task, table: Table) -> tuple[Examples, str]:
 def _key(task: Task, rows: str) -> str:
     config = task.config
     asked = [config.kind, config.prompt, config.answer, config.id, config.group, config.labels]
+    asked += [config.messages, config.turns, config.tools, config.options]
     facts = [LAYOUT, _version(), rows, *asked, task.ends]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -113,7 +120,8 @@ def _rendered(task: Task, table: Table) -> Batches:
 
     try:
         for batch in batches(task.render(rows())):
-            columns = {column: [getattr(example, column) for example in batch] for column in COLUMNS}
+            columns = {column: [getattr(example, column) for example in batch] for column in COLUMNS[:-1]}
+            columns["options"] = [json.dumps(one.options) if one.options else "" for one in batch]
             yield pyarrow.RecordBatch.from_pydict(columns)
     except TaskError as error:
         raise TaskError(f"{error} (in {table.origin})") from error

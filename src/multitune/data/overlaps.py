@@ -40,9 +40,9 @@ def _keys(data: TaskData, split: Split) -> np.ndarray:
     if not isinstance(examples, Examples):
         return np.zeros((0, 3), dtype=np.uint64)
     rows: list[tuple[int, int, int]] = []
-    for prompt, source in zip(examples.texts("prompt"), examples.texts("source"), strict=True):
+    for asked, source in zip(examples.asked(), examples.texts("source"), strict=True):
         shown = int(source[16:], 16)
-        rows.append((text_hash(text_key(prompt), 0), int(source[:16], 16) if shown else 0, shown))
+        rows.append((text_hash(text_key(asked), 0), int(source[:16], 16) if shown else 0, shown))
     return np.array(rows, dtype=np.uint64).reshape(-1, 3)
 
 

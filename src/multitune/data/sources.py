@@ -5,6 +5,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ SPLIT_WORDS: Mapping[str, Split] = {
     "test": "test",
 }
 
+ClassNames = Mapping[str, Sequence[str]]
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -39,6 +42,8 @@ class Table:
     key: str | None  # equal where the rows are; None for a query, whose rows may change without a trace
     origin: str  # for people: a path, a hub id with its split, or a database
     place: str  # whose data it is, for messages
+    # Names of the classes of columns that hold their numbers, where the source tells them.
+    class_names: Callable[[], ClassNames] = dict
 
     def __iter__(self) -> Iterator[Row]:
         """The rows, in order.
@@ -133,7 +138,28 @@ def _file_table(paths: Sequence[Path], place: str) -> Table:
     def read() -> Iterator[Row]:
         return chain.from_iterable(read_rows(path, place) for path in paths)
 
-    return Table(read, key.hexdigest(), ", ".join(map(str, paths)), place)
+    return Table(read, key.hexdigest(), ", ".join(map(str, paths)), place, partial(_names_in_file, paths[0]))
+
+
+def _names_in_file(path: Path) -> ClassNames:
+    """What `datasets` writes into the metadata of a Parquet file."""
+    if path.suffix.lower() != ".parquet":
+        return {}
+    import datasets
+    import pyarrow.parquet
+
+    with open_regular(path) as file:
+        return _class_names(datasets.Features.from_arrow_schema(pyarrow.parquet.read_schema(file)))
+
+
+def _class_names(features: Mapping[str, Any]) -> ClassNames:
+    """Of columns with one class a row, and of those with a list of them."""
+    found: dict[str, Sequence[str]] = {}
+    for column, feature in features.items():
+        names = getattr(getattr(feature, "feature", feature), "names", None)
+        if names:
+            found[column] = tuple(map(str, names))
+    return found
 
 
 def require_hub_id(hub: str, place: str) -> None:
@@ -173,7 +199,7 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
             yield from batch.to_pylist()
 
     fingerprint = getattr(table, "_fingerprint")  # noqa: B009 (protected, yet what distinguishes two tables)
-    return Table(read, f"hub {fingerprint}", origin, place)
+    return Table(read, f"hub {fingerprint}", origin, place, lambda: _class_names(table.features or {}))
 
 
 def _sql_tables(url: str, queries: Mapping[Split, str], place: str) -> dict[Split, Table]:

@@ -45,7 +45,7 @@ def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
 
 def _labels(item: TaskInput) -> tuple[LabelCount, ...]:
     """The labels of a classify task, the most frequent first."""
-    if item.data.task.config.kind != "classify":
+    if item.data.task.kind != "classify":
         return ()
     counts: dict[Split, Counter[str]] = {
         split: Counter(row.answer for row in item.data.examples[split]) for split in SPLITS
@@ -116,12 +116,12 @@ def _text_warnings(item: TaskInput, rows: Sequence[Example], pairs: Counter[tupl
     answers: dict[str, set[str]] = {}
     for prompt, answer in pairs:
         answers.setdefault(prompt, set()).add(answer)
-    if unclear := {prompt for prompt, several in answers.items() if len(several) > 1}:
+    if task.kind != "text" and (unclear := {prompt for prompt, several in answers.items() if len(several) > 1}):
         first = next(row for row in rows if text_key(row.prompt) in unclear)
         yield f"{len(unclear)} prompts have several answers in training rows, such as that of row {first.id}"
     if doubled := of - len(pairs):
         yield f"{doubled} of {of} training rows are copies of others"
-    if task.config.kind == "generate":
+    if task.kind == "generate":
         repeats = [row for row in rows if len(row.answer) > 1 and text_key(row.answer) == text_key(row.prompt)]
         if repeats:
             yield f"{len(repeats)} answers repeat their prompt, such as that of row {repeats[0].id}"

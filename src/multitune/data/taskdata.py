@@ -137,7 +137,7 @@ class _Marks:
 
     @classmethod
     def of(cls, examples: Examples, seed: int, labelled: bool, by_row: bool) -> "_Marks":
-        keys = (text_hash(text_key(prompt), seed) for prompt in examples.texts("prompt"))
+        keys = (text_hash(text_key(asked), seed) for asked in examples.asked())
         sources = examples.texts("source") if by_row else repeat("")
         named = (group or source[:16] for group, source in zip(examples.texts("group"), sources, strict=False))
         groups = (text_hash(f"group {name}", seed) if name else 0 for name in named)

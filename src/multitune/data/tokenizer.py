@@ -7,7 +7,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -19,8 +18,8 @@ from multitune.core.errors import ModelError, TaskError
 from multitune.core.hub import require_on_hub
 from multitune.core.paths import cache_folder, file_key
 from multitune.core.records import Message
-from multitune.core.untrusted import bound, within_seconds
-from multitune.data.control_tokens import TextEncoder, special_texts
+from multitune.data.chat_template import ASKED, QUESTION, ChatTemplate
+from multitune.data.control_tokens import TextEncoder
 
 _log = logging.getLogger(__name__)
 
@@ -29,13 +28,8 @@ if TYPE_CHECKING:
 
 LAYOUT = 2  # part of the fingerprint: a change of what this file makes of a row must miss the token cache
 PROBE = "Größe 12,345.67 – naïve\n\tdéjà-vu 東京 🙂"  # shows what a tokenizer does to spaces, digits and accents
-QUESTION, ANSWER = "multitunequestion", "multituneanswer"  # plain words that no template trims or splits
-_ASKED = ({"role": "user", "content": QUESTION},)
 # End tokens of many bases. An answer may end in those that are control tokens of this one.
 ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<end_of_turn>", "<eos>", "</s>")
-# `enable_thinking` closes the thinking part of Qwen's prompt. Llama's template would print today's date, and a run
-# must see the same tokens tomorrow; this is the date it falls back to itself. Other templates ignore both.
-OPTIONS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 
 
 def load_tokenizer(ref: BaseRef) -> "PreTrainedTokenizerBase":
@@ -104,13 +98,14 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self.encoder = TextEncoder(tokenizer, control_tokens)
         self._system = system
-        self._templated = bool(tokenizer.chat_template)
-        self._lead_in, self.space, self._closing = self._boundary()
-        self._bos = [] if self._templated else self._opening_ids()
+        self._template = ChatTemplate(tokenizer, self.encoder, system)
+        self.space = self._template.space
+        self._opening = self._opening_ids()
+        self._bos = [] if self._template.exists else self._opening
         # The words that end every prompt. Answers are tokenised behind them and cut off again.
-        self._context = self._render([_ASKED])[0].rpartition(QUESTION)[2]
+        self._context = self._template.render([ASKED])[0].rpartition(QUESTION)[2]
         self._context_ids = self.encoder.ids([self._context])[0]
-        self._closing_ids = self._behind_prompt([self._closing])[0]
+        self._closing_ids = self._behind_prompt([self._template.closing])[0]
         if not self._closing_ids:
             raise ModelError("base: the tokenizer has no end-of-text token. Set eos_token in tokenizer_config.json")
         ends = [self._closing_ids[-1], tokenizer.eos_token_id]
@@ -131,15 +126,55 @@ class ChatFormat:
         """Tokens up to where the answer begins, the answering turn's opening included; int32 (prompt_token,) each."""
         return self.encode_conversations([[{"role": "user", "content": prompt}] for prompt in prompts])
 
-    def encode_conversations(self, conversations: Sequence[Sequence[Message]]) -> list[np.ndarray]:
-        """`encode_prompts` of messages so far, the last of them the user's.
+    def encode_conversations(
+        self, conversations: Sequence[Sequence[Message]], tools: Sequence[Sequence[Any]] = ()
+    ) -> list[np.ndarray]:
+        """`encode_prompts` of messages so far, up to where the assistant's next turn begins.
 
-        The run's system text stands before a conversation that has none of its own.
+        Args:
+            conversations: the run's system text stands before one that has none of its own.
+            tools: that each conversation may call; none where absent.
+
+        Raises:
+            ModelError: the chat template refuses one of them, or leaves out its tools or their calls.
         """
         if not conversations:
             return []
-        ids = self.encoder.ids(self._render(conversations))
+        ids = self.encoder.ids(self._template.render(conversations, tools))
         return [np.array(self._bos + one, dtype=np.int32) for one in ids]
+
+    def encode_reply(self, messages: Sequence[Message], reply: Message, tools: Sequence[Any] = ()) -> np.ndarray:
+        """Tokens of a turn of the assistant as the template writes it, such as one with tool calls; int32 (token,).
+
+        Args:
+            messages: before it.
+            reply: the turn; of one that is a text alone, `encode_answers` gives the same.
+            tools: that it may call.
+
+        Raises:
+            ModelError: the chat template does not write such a turn behind the opening of an answer.
+        """
+        prompt = self._template.render([messages], [tools])[0]
+        full = self._template.render([[*messages, reply]], [tools], answered=True)[0]
+        behind = full[len(prompt) :]
+        closing = self._template.closing
+        if not full.startswith(prompt) or closing not in behind:
+            raise ModelError("base: its chat template writes no such turn behind the opening of an answer")
+        return np.array(self._behind_prompt([behind.partition(closing)[0] + closing])[0], dtype=np.int32)
+
+    def encode_texts(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Tokens of plain texts, outside of any chat, with those that begin and end a text; int32 (token,) each.
+
+        Raises:
+            TaskError: a text turns into no token.
+        """
+        end: Any = self.tokenizer.eos_token_id
+        ends = [end] if isinstance(end, int) else []
+        found = [np.array([*self._opening, *ids, *ends], dtype=np.int32) for ids in self.encoder.text_ids(texts)]
+        for text, ids in zip(texts, found, strict=True):
+            if len(ids) < 2:
+                raise TaskError(f"the text {text!r:.60} turns into no tokens to learn. Drop the row")
+        return found
 
     def encode_answers(self, answers: Sequence[str], names: Sequence[str] = ()) -> list[np.ndarray]:
         """`answer_ids` of many at once, int32 (answer_token,) each; `names` say in an error whose answer it is.
@@ -147,7 +182,9 @@ class ChatFormat:
         Raises:
             TaskError: an answer holds nothing that turns into a token.
         """
-        encoded = self._behind_prompt([f"{self.space}{self._given(answer)}{self._closing}" for answer in answers])
+        encoded = self._behind_prompt(
+            [f"{self.space}{self._template.given(answer)}{self._template.closing}" for answer in answers]
+        )
         for i, (answer, ids) in enumerate(zip(answers, encoded, strict=True)):
             if not answer.strip() or len(ids) <= len(self._closing_ids):
                 name = f"{names[i]}: " if names else ""
@@ -169,72 +206,6 @@ class ChatFormat:
         }
         return [found[text] for text in texts]
 
-    def _given(self, text: str) -> str:
-        return self.encoder.given(text)
-
-    def _messages(self, conversation: Sequence[Message]) -> list[dict[str, str]]:
-        messages = [{**message, "content": self._given(message["content"])} for message in conversation]
-        if messages[0]["role"] == "system":
-            system: str | None = messages.pop(0)["content"]
-        else:
-            system = self._given(self._system) if self._system else None
-        if not system:
-            return messages
-        if not self._folds_system:
-            return [{"role": "system", "content": system}, *messages]
-        return [{**messages[0], "content": f"{system}\n\n{messages[0]['content']}"}, *messages[1:]]
-
-    def _render(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
-        messages = [self._messages(conversation) for conversation in conversations]
-        if not self._templated:
-            return ["".join(f"{message['content']}\n" for message in one) for one in messages]
-        return [text + self._lead_in for text in self._apply(messages, add_generation_prompt=True)]
-
-    def _apply(self, conversations: list[list[dict[str, str]]], add_generation_prompt: bool) -> list[str]:
-        render: Any = self.tokenizer.apply_chat_template
-        try:
-            with within_seconds(bound("RENDER_SECONDS") + len(conversations) / 100):
-                return render(conversations, tokenize=False, add_generation_prompt=add_generation_prompt, **OPTIONS)
-        except Exception as error:  # a template is a program of its author's and raises what it likes
-            raise ModelError(
-                f"base: its chat template refuses a plain question ({_first_line(error)}). "
-                "Correct chat_template in its tokenizer, or take the instruction-tuned base"
-            ) from error
-
-    @cached_property
-    def _folds_system(self) -> bool:
-        """Whether system text must go in front of the user's: the template raises on it, leaves it out, or is none."""
-        if not self._templated:
-            return True
-        messages = [{"role": "system", "content": ANSWER}, {"role": "user", "content": QUESTION}]
-        try:
-            return ANSWER not in self._apply([messages], add_generation_prompt=True)[0]
-        except ModelError:
-            return True
-
-    def _boundary(self) -> tuple[str, str, str]:
-        """What stands around an answer: (text that belongs to the prompt, space before the answer, closing text)."""
-        eos = str(self.tokenizer.eos_token or "")
-        if not self._templated:
-            return "", "", eos
-        asked = self._messages(_ASKED)
-        prompt = self._apply([asked], add_generation_prompt=True)[0]
-        try:
-            full = self._apply([[*asked, {"role": "assistant", "content": ANSWER}]], False)[0]
-        except ModelError:
-            return "", "", eos
-        before, found, after = full.rpartition(ANSWER)
-        if not found:
-            return "", "", eos
-        # Compared behind the question alone: with an answer, Mistral's template leaves the system text out. Some
-        # templates open the answering turn only once there is an answer; Mistral's puts a space before it, and that
-        # space belongs to the answer's first token.
-        before, opening = before.rpartition(QUESTION)[2], prompt.rpartition(QUESTION)[2]
-        between = before[len(opening) :] if before.startswith(opening) else ""
-        lead_in = between.rstrip(" ")
-        ends = [after.find(token) + len(token) for token in special_texts(self.tokenizer) if token in after]
-        return lead_in, between[len(lead_in) :], after[: min(ends)] if ends else eos
-
     def _opening_ids(self) -> list[int]:
         """What the tokenizer puts before a text by itself, such as a begin-of-text token; never what goes behind."""
         bare = self.encoder.ids([QUESTION])[0]
@@ -247,7 +218,7 @@ class ChatFormat:
         layout = [
             LAYOUT,
             self._bos,
-            self._render([[{"role": "user", "content": PROBE}]]),
+            self._template.render([[{"role": "user", "content": PROBE}]]),
             self._closing_ids,
             self.answer_ids(PROBE),
             vocabulary,

@@ -13,6 +13,7 @@ from multitune.core.errors import DataError
 from multitune.core.records import Example, Segments
 from multitune.data.cache import Batches, cached_table
 from multitune.data.examples import Examples, batches
+from multitune.data.row_tokens import row_tokens
 from multitune.data.tokenizer import ChatFormat
 
 if TYPE_CHECKING:
@@ -113,12 +114,10 @@ def _tokenised(
     kept: list[np.ndarray] = []
     done = 0
     for batch in batches(examples):
-        prompts = chat.encode_prompts([example.prompt for example in batch])
-        names = [f"task {example.task!r}, row {example.id}" for example in batch]
-        answers = chat.encode_answers([example.answer for example in batch], names)
-        sizes = np.array([(len(p), len(a)) for p, a in zip(prompts, answers, strict=True)])  # (row, 2)
+        rows = row_tokens(batch, chat)
+        sizes = np.array([(len(row.prompt), len(row.answer)) for row in rows])  # (row, 2)
         fits = np.flatnonzero(sizes.sum(1) <= max_length)
-        tokens = np.concatenate([np.empty(0, np.int32), *(part for i in fits for part in (prompts[i], answers[i]))])
+        tokens = np.concatenate([np.empty(0, np.int32), *(rows[i].tokens for i in fits)])
         ends = np.concatenate([[0], np.cumsum(sizes[fits].sum(1))]).astype(np.int32)
         lists = pyarrow.ListArray.from_arrays(pyarrow.array(ends), pyarrow.array(tokens))
         held = [chat.encoder.holds(row.prompt) or chat.encoder.holds(row.answer) for row in batch]
@@ -170,5 +169,6 @@ def _key(examples: Sequence[Example], chat: ChatFormat, max_length: int) -> str:
         digest.update(examples.digest.encode())
     else:
         for example in examples:
-            digest.update(json.dumps([example.prompt, example.answer]).encode() + b"\n")
+            texts = [example.prompt, example.answer, *([example.chat] if example.chat else [])]
+            digest.update(json.dumps(texts).encode() + b"\n")
     return digest.hexdigest()[:32]

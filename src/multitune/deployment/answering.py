@@ -16,9 +16,11 @@ from multitune.core.records import Message
 from multitune.core.results.base import Record
 from multitune.core.results.run import DataRecord
 from multitune.core.run_folder import RunFolder
+from multitune.data.row_tokens import prompt_tokens
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.evaluation.subjects import shipped_adapters
 from multitune.inference.local import LocalModel
+from multitune.inference.options import choose_options
 from multitune.inference.predict import LONGEST_ANSWER
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
@@ -134,12 +136,18 @@ class Answerer:
         shipped = shipped_adapters(self._folder, self.config)
         name = shipped.get(task, task) if adapter == AUTO else adapter
         model = self.model(name, self.chat_of(task))
-        prompts = self._readable(model.chat.encode_prompts(asked.prompts(rows)))
-        if asked.config.kind == "classify":
+        questions = asked.questions(rows)
+        prompts = self._readable(prompt_tokens(questions, model.chat))
+        if asked.kind == "choice":
+            texts = [one.text for one in choose_options(model, questions, asked.config.length_normalized)]
+        elif asked.kind == "classify":
             texts = model.pick(prompts, asked.labels)
         else:
             texts = model.answer(prompts, asked.config.max_new_tokens or LONGEST_ANSWER)
-        return [Answer(text=text, adapter=name, value=asked.read(text)) for text in texts]
+        return [
+            Answer(text=text, adapter=name, value=asked.read(text, question.options))
+            for text, question in zip(texts, questions, strict=True)
+        ]
 
     def _readable(self, prompts: list[np.ndarray]) -> list[np.ndarray]:
         """The prompts, if the base reads so many tokens.

@@ -40,8 +40,8 @@ def task_texts(prepared: PreparedRun, name: str, split: Split) -> dict[str, list
 def texts_of(item: TaskInput, split: Split, places: Sequence[int]) -> dict[str, list[str]]:
     """Prompts and bodies of given rows: a body is what is left without the words that all training prompts share."""
     examples, kept = item.data.examples, item.tokens
-    prompts = [examples[split][kept[split].kept[i]].prompt for i in places]
-    sample = [examples["train"][i].prompt for i in kept["train"].kept[:200]]
+    prompts = [examples[split][kept[split].kept[i]].asked for i in places]
+    sample = [examples["train"][i].asked for i in kept["train"].kept[:200]]
     before = _same_start(sample)
     behind = _same_start([prompt[before:][::-1] for prompt in sample])
     bodies = [prompt[before : len(prompt) - behind] for prompt in prompts]

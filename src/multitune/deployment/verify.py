@@ -17,6 +17,7 @@ from multitune.core.files import delete_folder
 from multitune.core.records import Prediction
 from multitune.core.results.verification import Verification, VerifiedTask
 from multitune.core.run_folder import RunFolder
+from multitune.data.row_tokens import row_tokens
 from multitune.data.tokenizer import ChatFormat
 from multitune.deployment.export import Form, export_adapter
 from multitune.deployment.recorded_rows import alike, loss_apart, recorded_rows
@@ -27,6 +28,7 @@ from multitune.model.backbone import Backbone
 from multitune.model.files import LoraPair, distance, read_pairs, require_base
 from multitune.model.gguf import base_config
 from multitune.model.gguf_lora import gguf_tensors, read_gguf_lora
+from multitune.tasks.task import CHOSEN
 
 ROWS, EXPORT_ROWS = 32, 8  # of each task: by default, and of an export
 # What a compute type explains: mean |Δloss| in nats, and the share of all answers that may be others, where two tokens
@@ -87,12 +89,12 @@ def verify_target(
 
 def _as_written(folder: RunFolder, adapter: str, tasks: Sequence[ComparisonTask]) -> list[ComparisonTask]:
     """The tasks with answers as a server gives them: labels are written freely by the run's own adapter, too."""
-    if all(task.item.data.task.config.kind != "classify" for task in tasks):
+    if all(task.item.data.task.kind not in CHOSEN for task in tasks):
         return list(tasks)
     own, found = open_own(folder, adapter, tasks[0].run), list[ComparisonTask]()
     base = None if own.adapter == BASE else LocalModel(own.bank, BASE, own.chat, tasks[0].run.config)
     for task in tasks:
-        if task.item.data.task.config.kind == "classify":
+        if task.item.data.task.kind in CHOSEN:
             ours = _with_outputs(task.ours, written_freely(own, task))
             task = replace(task, ours=ours, base=_with_outputs(ours, written_freely(base, task)) if base else None)
         found.append(task)
@@ -127,10 +129,10 @@ def _reading_faults(ours: ChatFormat, theirs: ChatFormat, tasks: Sequence[Compar
     """Whether a target's tokenizer and chat template read the rows as the run's do, and end an answer alike."""
     if theirs is ours:
         return []
-    prompts = [row.prompt for task in tasks for row in task.examples]
-    pairs = zip(ours.encode_prompts(prompts), theirs.encode_prompts(prompts), strict=True)
-    others = sum(one.tolist() != other.tolist() for one, other in pairs)
-    faults = [f"its chat template or tokenizer reads {others} of {len(prompts)} rows otherwise"] if others else []
+    rows = [row for task in tasks for row in task.examples]
+    pairs = zip(row_tokens(rows, ours), row_tokens(rows, theirs), strict=True)
+    others = sum(one.prompt.tolist() != other.prompt.tolist() for one, other in pairs)
+    faults = [f"its chat template or tokenizer reads {others} of {len(rows)} rows otherwise"] if others else []
     return faults + (["another token ends its answers"] if ours.stop_ids != theirs.stop_ids else [])
 
 

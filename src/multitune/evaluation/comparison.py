@@ -15,7 +15,7 @@ from multitune.core.bases import BASE
 from multitune.core.errors import ConfigError, Interrupted, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions, write_predictions
-from multitune.core.records import Prediction, Split
+from multitune.core.records import SPLITS, Prediction, Split
 from multitune.core.results.comparison import Better, ComparedTask, ModelComparison, ParsedComparison, Unparsed
 from multitune.core.results.events import EvaluatedEvent, PhaseEvent
 from multitune.core.results.scores import OF_ONE_RUN, Scores, TransferRow, Verdict
@@ -197,9 +197,10 @@ def _strict(item: TaskInput, predictions: Sequence[Prediction]) -> list[Predicti
 
 
 def _lenient(item: TaskInput, predictions: Sequence[Prediction]) -> list[Prediction]:
-    tags = item.data.task.config.kind == "tag"
-    golds = [example.gold for example in item.data.examples["train"][:SEEN]] if tags else []
-    return LenientReader(item.data.task, golds).reread(predictions)
+    task, examples = item.data.task, item.data.examples
+    golds = [example.gold for example in examples["train"][:SEEN]] if task.kind == "tag" else []
+    rows = (row for split in SPLITS for row in examples[split]) if task.kind == "choice" else ()
+    return LenientReader(task, golds, {row.id: row.options for row in rows}).reread(predictions)
 
 
 def _parsed(

@@ -90,7 +90,8 @@ def _write_prompts(folder: RunFolder, prepared: PreparedRun, item: TaskInput) ->
     settings = prepared.config.evaluate
     split = settings.split
     examples = rows_at(item, split, chosen_rows(item, split, seed=prepared.config.seed, limit=settings.limit))
-    rows = [json.dumps({"id": one.id, "prompt": one.prompt}, ensure_ascii=False) + "\n" for one in examples]
+    asked = [{"id": one.id, "prompt": one.prompt, **({"chat": one.chat} if one.chat else {})} for one in examples]
+    rows = [json.dumps(one, ensure_ascii=False) + "\n" for one in asked]
     write_text(folder.prompts(item.name, split), "".join(rows))
 
 
@@ -119,13 +120,14 @@ def _task_scores(item: TaskInput, by_subject: BySubject, seeds: int = 1) -> Task
         for subject in answers
         if subject not in further
     }
-    return TaskScores(kind=item.data.task.config.kind, metric=item.data.task.metric.name, scores=scores)
+    return TaskScores(kind=item.data.task.kind, metric=item.data.task.metric.name, scores=scores)
 
 
 def _subject_score(item: TaskInput, trainings: Sequence[Sequence[Prediction]]) -> SubjectScore:
     task, first = item.data.task, trainings[0]
     score = task.score(first)
-    faults = [degenerate(answers) for answers in trainings]
+    writes = task.kind != "text"  # whose texts are scored, and not written
+    faults = [degenerate(answers) if writes else "" for answers in trainings]
     place = next((place for place, fault in enumerate(faults) if fault), 0)
     return SubjectScore(
         score=score.value,

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from multitune.core.errors import InputError, MultituneError
 from multitune.core.records import Example
+from multitune.data.row_tokens import RowChat, prompt_tokens
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.budget import Ledger
 from multitune.inference.chat import ChatAnswer, ChatRequest, chat_messages, request_key
@@ -104,8 +105,10 @@ class ApiModel(LanguageModel):
         found: list[ChatRequest] = []
         for row in rows:
             chat, system = self._formats[row.task]
-            messages, tokens = chat_messages(row.prompt, system), len(chat.encode_prompts([row.prompt])[0])
-            found.append(ChatRequest(f"task {row.task!r}, row {row.id!r}", messages, parameters, tokens, most))
+            tokens, seen = len(prompt_tokens([row], chat)[0]), RowChat.of(row)
+            sent = {**parameters, "tools": list(seen.tools)} if seen.tools else parameters
+            messages = chat_messages(seen.messages, system)
+            found.append(ChatRequest(f"task {row.task!r}, row {row.id!r}", messages, sent, tokens, most))
         return found
 
     def book_known(self, requests: Sequence[ChatRequest]) -> None:

@@ -102,10 +102,10 @@ def _body(endpoint: Endpoint, request: ChatRequest) -> dict[str, Any]:
     return {"model": endpoint.model, "messages": [dict(m) for m in request.messages], **request.parameters}
 
 
-def chat_messages(prompt: str, system: str | None) -> list[Message]:
-    """A prompt as chat messages, the run's system message before it."""
-    before = [{"role": "system", "content": system}] if system else []
-    return [*before, {"role": "user", "content": prompt}]
+def chat_messages(messages: Sequence[Message], system: str | None) -> list[Message]:
+    """Messages of a chat, the run's system message before those that have none of their own."""
+    before = [{"role": "system", "content": system}] if system and messages[0]["role"] != "system" else []
+    return [*before, *messages]
 
 
 def open_endpoint(model: str, api_base: str | None, key_env: str | None) -> Endpoint:

@@ -8,6 +8,7 @@ import numpy as np
 from multitune.config.schema import RunConfig
 from multitune.core.errors import DataError
 from multitune.core.records import Example, Segments
+from multitune.data.row_tokens import row_tokens
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.generate import GenerateOptions, generate
 from multitune.inference.labels import LabelScores, answer_losses, require_finite, score_labels
@@ -95,10 +96,7 @@ class LocalModel(LanguageModel):
         return score_labels(self.bank, self.adapter, prompts, labels, max(self._pack_tokens, longest))
 
     def _encoded(self, rows: Sequence[Example]) -> list[Segments]:
-        prompts = self.chat.encode_prompts([row.prompt for row in rows])
-        names = [f"task {row.task!r}, row {row.id}" for row in rows]
-        answers = self.chat.encode_answers([row.answer for row in rows], names)
-        return [Segments(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+        return row_tokens(rows, self.chat)
 
     def _room(self, rows: Sequence[Segments]) -> int:
         """Tokens of a pack, which must hold every row."""

@@ -7,8 +7,9 @@ from multitune.core.errors import MultituneError
 from multitune.core.records import Example, Prediction, Split
 from multitune.core.seeds import generator
 from multitune.data.task_input import TaskInput
-from multitune.inference.language_model import LanguageModel
+from multitune.inference.language_model import Completion, LanguageModel
 from multitune.inference.local import LocalModel
+from multitune.inference.options import choose_options
 
 LONGEST_ANSWER = 512  # tokens generated at most where the task does not say
 
@@ -44,7 +45,11 @@ def predict_rows(
     """
     task, rows = item.data.task, rows_at(item, split, places)
     try:
-        if task.config.kind == "classify" and model.tells_likelihood:
+        if task.kind == "text":
+            completions = [Completion("", float(loss)) for loss in model.loglikelihood(rows).loss]
+        elif task.kind == "choice" and model.tells_likelihood:
+            completions = choose_options(model, rows, task.config.length_normalized)
+        elif task.kind == "classify" and model.tells_likelihood:
             completions = model.choose(rows, task.labels)
         else:
             completions = model.generate(rows, max_new_tokens or longest_answer(item))

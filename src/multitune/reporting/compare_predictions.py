@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from multitune.config.load import load_config
-from multitune.config.schema import Kind, TaskConfig
 from multitune.config.source import SourceConfig
+from multitune.config.task import Kind, TaskConfig
 from multitune.core.errors import DataError, DataNotFoundError, InputError, TaskError, suggest
 from multitune.core.hub import nearest_path
 from multitune.core.records import SPLITS, Example, Prediction
@@ -152,7 +152,7 @@ class _Ways:
 def _by_metric(task: str, metric: str) -> TaskConfig:
     """A task of the first kind that a metric suits."""
     faults: list[TaskError] = []
-    for kind in get_args(Kind):
+    for kind in (kind for kind in get_args(Kind) if kind not in ("choice", "text")):  # which need more than outputs
         config = TaskConfig(name=task, kind=kind, metric=metric, data=SourceConfig(), prompt="-", answer="-")
         try:
             Task(config)
@@ -231,10 +231,10 @@ def _first(row: Row, names: Iterable[str]) -> Any:
 
 def _predicted(task: Task, path: Path, parts: Sequence[tuple[str, str, str]]) -> Iterable[Prediction]:
     for id_, output, gold in parts:
-        text = normal_form(gold) if task.config.kind == "classify" else gold
+        if task.kind == "text":
+            raise DataError(f"{path}: task {task.name!r} is scored by likelihood, which no output shows. Leave it out")
+        text = normal_form(gold) if task.kind in ("classify", "choice") else gold
         value = task.gold(text)
         if value is None:
-            raise DataError(
-                f"{path}: row {id_!r} has the gold {gold!r}, no answer of kind {task.config.kind}. Correct it"
-            )
-        yield task.predict(Example(task.name, id_, "", text, value), output)
+            raise DataError(f"{path}: row {id_!r} has the gold {gold!r}, no answer of kind {task.kind}. Correct it")
+        yield task.predict(Example(task.name, id_, "", text, value, options=(text,)), output)  # right or not: enough

@@ -171,7 +171,7 @@ class Reception:
             route = await asyncio.get_running_loop().run_in_executor(self._thread, self.served.route, text)
         if body.multitune.labels:
             task = self.served.tasks.get(route.task or "")
-            if task is None or task.config.kind != "classify":
+            if task is None or task.kind != "classify":
                 raise InputError("multitune.labels: no task of kind classify is asked. Name one as the model")
         return route
 

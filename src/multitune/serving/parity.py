@@ -2,7 +2,7 @@
 
 import queue
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress
 from statistics import fmean
 
@@ -11,21 +11,21 @@ import numpy as np
 from multitune.core.bases import BASE
 from multitune.core.files import json_lines
 from multitune.core.predictions import read_predictions
-from multitune.core.records import Prediction, Segments
+from multitune.core.records import Example, Prediction, Segments
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
+from multitune.data.row_tokens import row_tokens
 from multitune.deployment.verify import EXPLAINED, SINGLE
 from multitune.serving.requests import Delta, GenerationRequest
 from multitune.serving.served_run import NAMED, ParityRow, Route, ServedRun
 
 ROWS = 4  # of each adapter and task: those that it answers least like the base
-WITH_TEXT = ("classify", "generate")  # kinds of tasks whose right answer is a text that stands in the record
+WITH_TEXT = ("classify", "choice", "generate")  # kinds of tasks whose right answer is a text that stands in the record
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    prompt: str
-    answer: str
+    example: Example
     loss: float  # in the record
     base_loss: float  # its own where the base has none
 
@@ -38,13 +38,17 @@ def check_parity(served: ServedRun) -> list[ParityRow]:
             continue
         split = Scores.read(home.scores).split
         for task in served.tasks:
-            if served.tasks[task].config.kind in WITH_TEXT and home.prompts(task, split).is_file():
+            if served.tasks[task].kind in WITH_TEXT and home.prompts(task, split).is_file():
                 found += _check_task(served, home, task, split)
     return found
 
 
 def _check_task(served: ServedRun, home: RunFolder, task: str, split: str) -> list[ParityRow]:
-    prompts = {str(row["id"]): str(row["prompt"]) for row in json_lines(home.prompts(task, split)) if row}
+    prompts = {
+        str(row["id"]): Example(task, str(row["id"]), str(row["prompt"]), "", "", chat=str(row.get("chat", "")))
+        for row in json_lines(home.prompts(task, split))
+        if row
+    }
     records = {
         name: {row.id: row for row in read_predictions(home.predictions(name, task, split))}
         for name in home.answered(task, split)
@@ -57,22 +61,22 @@ def _check_task(served: ServedRun, home: RunFolder, task: str, split: str) -> li
     ]
 
 
-def _telling(rows: dict[str, Prediction], base: dict[str, Prediction], prompts: dict[str, str]) -> list[_Row]:
+def _telling(rows: dict[str, Prediction], base: dict[str, Prediction], prompts: dict[str, Example]) -> list[_Row]:
     """The rows whose record differs most from the base's."""
     found: list[_Row] = []
     for key, row in rows.items():
         if row.loss is None or key not in prompts or not isinstance(row.gold, str):
             continue
         other = base[key].loss if key in base else None
-        found.append(_Row(prompts[key], row.gold, row.loss, row.loss if other is None else other))
+        example = replace(prompts[key], answer=row.gold)
+        found.append(_Row(example, row.loss, row.loss if other is None else other))
     return sorted(found, key=lambda row: -abs(row.loss - row.base_loss))[:ROWS]
 
 
 def _check_rows(served: ServedRun, adapter: str, task: str, rows: Sequence[_Row]) -> ParityRow:
     route = Route(task=task, adapter=adapter, reason=NAMED)
     chat, longest = served.chat_of(route), served.engine.longest
-    prompts, answers = chat.encode_prompts([r.prompt for r in rows]), chat.encode_answers([r.answer for r in rows])
-    tokens = [Segments(*pair) for pair in zip(prompts, answers, strict=True)]
+    tokens = row_tokens([row.example for row in rows], chat)
     short = [len(one.tokens) <= longest for one in tokens]
     rows, tokens = list(compress(rows, short)), list(compress(tokens, short))
     losses = _losses(served, adapter, tokens)

@@ -7,7 +7,7 @@ around a label, and the style of a list. It knows as little of the right answer 
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -40,22 +40,27 @@ _DENIALS = frozenset({"not", "never", "neither", "nor", "isn", "wasn", "aren", "
 class LenientReader:
     """Lenient parsing of one task's outputs."""
 
-    def __init__(self, task: Task, golds: Iterable[Any]) -> None:
+    def __init__(self, task: Task, golds: Iterable[Any], options: Mapping[str, Sequence[str]] | None = None) -> None:
         """Take what a prompt shows any model: the labels, or the types of entities.
 
         Args:
             task: its labels are known.
             golds: of training rows; only the types in those of a tag task are looked at.
+            options: of the rows of a choice task, by their ids.
         """
-        self._task = task
-        tags = task.config.kind == "tag"
+        self._task, self._options = task, options or {}
+        tags = task.kind == "tag"
         self._types = frozenset(kind for spans in golds for _, kind in spans) if tags else frozenset[str]()
 
-    def read(self, output: str) -> Any:
+    def read(self, output: str, options: Sequence[str] = ()) -> Any:
         """What an output means: as `Task.read`, None when even so it cannot be read."""
-        match self._task.config.kind:
+        match self._task.kind:
             case "classify":
                 return lenient_label(output, self._task.labels)
+            case "choice":
+                return lenient_label(output, options)
+            case "text":
+                return None
             case "number" | "regress":
                 return lenient_number(output)
             case "tag":
@@ -71,10 +76,12 @@ class LenientReader:
         return [self._again(prediction) for prediction in predictions]
 
     def _again(self, prediction: Prediction) -> Prediction:
-        value, gold = self.read(prediction.output), prediction.gold
-        if self._task.config.kind == "generate":
+        value, gold = self.read(prediction.output, self._options.get(prediction.id, ())), prediction.gold
+        if self._task.kind == "generate":
             gold = lenient_text(gold)
-        elif self._task.config.kind == "tag":
+        elif self._task.kind == "text":
+            value = prediction.value
+        elif self._task.kind == "tag":
             gold = tuple((_name(text), kind) for text, kind in gold)
         return replace(prediction, value=value, gold=gold, score=self._task.metric.example(value, gold))
 

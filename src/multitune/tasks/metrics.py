@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from multitune.config.schema import Kind, TaskConfig
+from multitune.config.task import Kind, TaskConfig
 from multitune.core.errors import PluginError, TaskError, suggest
 from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, plugin_names
 from multitune.core.text import normal_form, text_key
@@ -38,10 +38,12 @@ class Metric:
 
 DEFAULTS: Mapping[Kind, str] = {
     "classify": "macro_f1",
+    "choice": "accuracy",
     "generate": "rouge_l",
     "number": "numeric_match",
     "regress": "pearson",
     "tag": "entity_f1",
+    "text": "token_likelihood",
 }
 
 
@@ -51,15 +53,15 @@ def metric_for(config: TaskConfig) -> Metric:
     Raises:
         TaskError: no such metric, or it does not suit the task's kind.
     """
-    name = config.metric or DEFAULTS[config.kind]
+    kind = config.known_kind
+    name = config.metric or DEFAULTS[kind]
     metric = METRICS.get(name) or _plugin(name)
     if metric is None:
-        raise TaskError(f"task {config.name!r}: metric is {name!r}. {suggest(name, _suited(config.kind))}")
-    if config.kind not in metric.kinds:
-        kinds = " or ".join(kind for kind in get_args(Kind) if kind in metric.kinds)
+        raise TaskError(f"task {config.name!r}: metric is {name!r}. {suggest(name, _suited(kind))}")
+    if kind not in metric.kinds:
+        kinds = " or ".join(one for one in get_args(Kind) if one in metric.kinds)
         raise TaskError(
-            f"task {config.name!r}: metric {name!r} is for kind {kinds}, not {config.kind}. "
-            f"{suggest(name, _suited(config.kind))}"
+            f"task {config.name!r}: metric {name!r} is for kind {kinds}, not {kind}. {suggest(name, _suited(kind))}"
         )
     if name != "numeric_match":
         return metric
@@ -246,15 +248,21 @@ def _bleu(values: Values, golds: Values) -> float:
     return summed.score / 100
 
 
+def _likelihood(value: float | None, gold: str) -> float:
+    return value or 0.0
+
+
 _LABEL: frozenset[Kind] = frozenset({"classify"})
+_CHOSEN: frozenset[Kind] = frozenset({"classify", "choice"})
 _AMOUNT: frozenset[Kind] = frozenset({"number", "regress"})
 _TAG: frozenset[Kind] = frozenset({"tag"})
 _TEXT: frozenset[Kind] = frozenset({"generate"})
+_WHOLE: frozenset[Kind] = frozenset({"text"})
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "Share of labels that are right.", _LABEL, _mean_of(_same), _same, True),
+        Metric("accuracy", "Share of labels or options that are right.", _CHOSEN, _mean_of(_same), _same, True),
         Metric(
             "macro_f1",
             "Mean over the labels of each one's F1.",
@@ -290,5 +298,13 @@ METRICS: Mapping[str, Metric] = {
         Metric("rouge_l", "Mean F of the longest common word sequence.", _TEXT, _mean_of(_rouge_l), _rouge_l, False),
         Metric("chrf", "Mean chrF over texts.", _TEXT, _mean_of(_chrf), _chrf, False),
         Metric("bleu", "BLEU over all texts.", _TEXT, _bleu, _bleu_example, False),
+        Metric(
+            "token_likelihood",
+            "Mean over texts of 1 / perplexity.",
+            _WHOLE,
+            _mean_of(_likelihood),
+            _likelihood,
+            False,
+        ),
     )
 }

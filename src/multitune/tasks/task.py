@@ -1,20 +1,19 @@
 """A task: rows become prompts and answers, outputs become values, and values become a score."""
 
-import hashlib
-import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, final
 
-from multitune.config.schema import TaskConfig
+from multitune.config.task import Kind, TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score
-from multitune.core.text import normal_form, text_key
+from multitune.core.text import normal_form
+from multitune.tasks.identity import Ids, content_hash, source_hashes
 from multitune.tasks.metrics import METRICS, metric_for
 from multitune.tasks.output_parsing import free_text, read_label, read_number, read_spans, span_lines
-from multitune.tasks.template import Template, is_missing
+from multitune.tasks.row_templates import Row, RowTemplates
 
-Row = Mapping[str, Any]
-LEAST_TEXT = 24  # characters by which a row is known; two tasks may well ask about the same number or word
+CHOSEN = ("classify", "choice")  # kinds whose answer is one of a list, and is picked by likelihood
 
 
 @final
@@ -38,21 +37,24 @@ class Task:
             ends: end tokens of the base, which are taken off the end of an answer: the base writes its own.
 
         Raises:
-            TaskError: a template is no valid Jinja, or the metric does not exist or suit the kind.
+            TaskError: a template is no valid Jinja, the metric does not exist or suit the kind, or the configuration
+                leaves open how rows read (`data.recognition` fills that in by their columns).
         """
+        self._place = f"task {config.name!r}"
+        if not config.is_complete:
+            raise TaskError(f"{self._place}: nothing says how its rows read. Write kind, prompt and answer")
         self.config = config
         self.name = config.name
+        self.kind: Kind = config.known_kind
         self.metric = metric_for(config)
-        self._place = f"task {config.name!r}"
-        self._prompt = Template(config.prompt, f"{self._place}: prompt")
-        self._answer = Template(config.answer, f"{self._place}: answer")
+        self._templates = RowTemplates(config)
         self._labels = tuple(dict.fromkeys(map(normal_form, config.labels))) if config.labels else None
         self.ends = tuple(ends)
 
     @property
     def shows(self) -> tuple[frozenset[str], frozenset[str]]:
         """Names that the prompt and the answer read of a row."""
-        return self._prompt.names, self._answer.names
+        return self._templates.shows
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -61,7 +63,7 @@ class Task:
         Raises:
             TaskError: a classify task whose labels are not known yet.
         """
-        if self.config.kind != "classify":
+        if self.kind != "classify":
             return ()
         if self._labels is None:
             raise TaskError(f"{self._place}: its labels are not known yet. List them under `labels`, or fit the task")
@@ -69,7 +71,7 @@ class Task:
 
     def fit_labels(self, seen: Iterable[str]) -> None:
         """Take the labels of the training examples as the label set, sorted, unless the configuration gives it."""
-        if self.config.kind == "classify" and self.config.labels is None:
+        if self.kind == "classify" and self.config.labels is None:
             self._labels = tuple(sorted(set(map(normal_form, seen))))
 
     def check_labels(self, examples: Iterable[Example]) -> None:
@@ -78,7 +80,7 @@ class Task:
         Raises:
             TaskError: a label that no training row carries.
         """
-        if self.config.kind == "classify":
+        if self.kind == "classify":
             for example in examples:
                 self._check_label(example.gold, f"row with id {example.id!r}")
 
@@ -94,13 +96,14 @@ class Task:
             first: rows that came before these; only the numbers in messages depend on it.
 
         Returns:
-            One example per row. A second row with the same id, given or from its content, gets `-2` after it.
+            One example per row, and of a conversation one per turn that is learned. A second one with the same id,
+            given or from its content, gets `-2` after it.
 
         Raises:
             TaskError: a template needs a column there is not, or a row gives no prompt or no answer of the kind.
         """
         columns: set[str] = set()
-        ids = _Ids()
+        ids = Ids()
 
         def noted() -> Iterator[Row]:
             for row in rows:
@@ -110,48 +113,46 @@ class Task:
         remaining = noted()
         try:
             for number, row in enumerate(remaining, start=first + 1):
-                yield self._example(row, f"row {number}", ids)
+                yield from self._of_row(row, f"row {number}", ids)
         except TaskError:
             for _ in remaining:  # that a column stands in no row says more than that this one lacks it
                 pass
-            self._check_columns(columns)
+            if columns:
+                self._templates.check(columns)
             raise
-        self._check_columns(columns)
+        if columns:
+            self._templates.check(columns)
 
-    def _check_columns(self, columns: Collection[str]) -> None:
-        """Compare what the templates need with the columns that the rows have."""
-        if not columns:
-            return
-        self._prompt.check(columns)
-        self._answer.check(columns)
-        for setting, column in (("id", self.config.id), ("group", self.config.group)):
-            if column is not None and column not in columns:
-                raise TaskError(
-                    f"{self._place}: {setting} is {column!r}, which is no column. {suggest(column, sorted(columns))}"
-                )
-
-    def prompts(self, rows: Iterable[Row]) -> list[str]:
-        """What the model is asked for each row; the rows need no answer.
+    def questions(self, rows: Iterable[Row]) -> list[Example]:
+        """What the model is asked for each row, as examples without an answer; the rows need none.
 
         Raises:
             TaskError: the prompt needs a column there is not, or a row gives none.
         """
-        found: list[str] = []
+        found: list[Example] = []
         for number, row in enumerate(rows, start=1):
-            self._prompt.check(row)
-            found.append(self._filled(self._prompt, row, f"row {number}"))
+            pair = self._templates.question(row, f"row {number}")
+            found.append(Example(self.name, str(number), pair.prompt, "", "", chat=pair.chat, options=pair.options))
         return found
 
-    def read(self, output: str) -> Any:
+    def read(self, output: str, options: Sequence[str] = ()) -> Any:
         """What an output says, by the task's kind.
 
+        Args:
+            output: of a model.
+            options: of the row, for kind choice.
+
         Returns:
-            A label (classify), a float (number, regress), a tuple of (span, TYPE) (tag) or text (generate); None
-            when it cannot be read.
+            A label (classify), an option (choice), a float (number, regress), a tuple of (span, TYPE) (tag) or text
+            (generate); None when it cannot be read, and for kind text, which likelihood alone scores.
         """
-        match self.config.kind:
+        match self.kind:
             case "classify":
                 return read_label(output, self.labels)
+            case "choice":
+                return read_label(output, options)
+            case "text":
+                return None
             case "number" | "regress":
                 return read_number(output)
             case "tag":
@@ -161,7 +162,8 @@ class Task:
 
     def predict(self, example: Example, output: str, loss: float | None = None, cut: bool = False) -> Prediction:
         """An output to one example, read and scored; `loss` is the mean over the gold answer's tokens, in nats."""
-        value = self.read(output)
+        likelihood = math.exp(-loss) if self.kind == "text" and loss is not None else None
+        value = likelihood or self.read(output, example.options)
         score = self.metric.example(value, example.gold)
         return Prediction(self.name, example.id, output, value, example.gold, score, loss, cut)
 
@@ -175,80 +177,53 @@ class Task:
             raise TaskError(f"{self._place}: no predictions to score. Give the split at least one row")
         values = [prediction.value for prediction in predictions]
         golds = [prediction.gold for prediction in predictions]
-        besides = ("accuracy", "macro_f1") if self.config.kind == "classify" else ()
+        besides = ("accuracy", "macro_f1") if self.kind == "classify" else ()
         extra = {name: METRICS[name].corpus(values, golds) for name in besides}
         return Score(self.metric.name, self.metric.corpus(values, golds), len(predictions), extra)
 
     def gold(self, answer: str) -> Any:
         """What an answer of the data says, by the task's kind; None where it is no answer of that kind."""
-        match self.config.kind:
+        match self.kind:
             case "number" | "regress":
                 return read_number(answer)
             case "tag":
                 spans = read_spans(answer)
                 return spans if spans is not None and len(spans) == len(span_lines(answer)) else None
-            case "classify" | "generate":
+            case "classify" | "choice" | "generate" | "text":
                 return answer
 
-    def _example(self, row: Row, number: str, ids: "_Ids") -> Example:
-        given = self._cell(row, self.config.id, number) if self.config.id else ""
+    def _of_row(self, row: Row, number: str, ids: Ids) -> Iterator[Example]:
+        """The example of a row, or those of its conversation."""
+        config = self.config
+        given = self._templates.cell(row, config.id, number) if config.id else ""
         where = f"{number} (id {given!r})" if given else number
-        prompt, (answer, ending) = self._filled(self._prompt, row, where), self._answered(row, where)
-        gold = self._checked_gold(answer, where)
-        group = self._cell(row, self.config.group, where) if self.config.group else ""
-        id_ = ids.once(given or _content_id(prompt, answer))
-        return Example(self.name, id_, prompt, answer, gold, group, ending, self._source(row))
+        group = self._templates.cell(row, config.group, where) if config.group else ""
+        source = source_hashes(row, self.shows[0])
+        for pair in self._templates.pairs(row, where):
+            answer, ending = self._without_end(pair.answer, where)
+            gold = self._checked_gold(answer, where)
+            id_ = ids.once(given or content_hash(f"{pair.prompt}{answer}"))
+            whole = group or pair.conversation
+            yield Example(self.name, id_, pair.prompt, answer, gold, whole, ending, source, pair.chat, pair.options)
 
-    def _source(self, row: Row) -> str:
-        """Hashes by which a row is known in the data of other tasks, whatever they ask about it."""
-        names = self._prompt.names
-        shown = [row[name] for name in row if name in names or "row" in names]
-        texts = sorted(text_key(str(value)) for value in shown if isinstance(value, str | list))
-        enough = sum(map(len, texts)) >= LEAST_TEXT
-        return f"{_hash(json.dumps(row, sort_keys=True, default=str))}{_hash(repr(texts)) if enough else '0' * 16}"
-
-    def _answered(self, row: Row, where: str) -> tuple[str, str]:
-        """The answer of a row, and the end tokens that stood behind it."""
-        answer = text = self._filled(self._answer, row, where)
-        if self.config.kind == "classify":
-            answer = text = normal_form(text)
+    def _without_end(self, text: str, where: str) -> tuple[str, str]:
+        """An answer, and the end tokens that stood behind it."""
+        if self.kind in ("classify", "choice"):
+            text = normal_form(text)
+        answer = text
         while end := next(filter(answer.endswith, self.ends), ""):
             answer = answer.removesuffix(end).rstrip()
         if not answer:
             raise TaskError(f"{self._place}: {where} has the answer {text!r}, which says nothing. Correct the row")
         return answer, text[len(answer) :].strip()
 
-    def _filled(self, template: Template, row: Row, where: str) -> str:
-        try:
-            text = template.render(row)
-        except TaskError as error:
-            raise TaskError(f"{error} [{where}]") from error
-        # The indentation of an answer that is text, such as a line of code, belongs to it.
-        kept = template is self._answer and self.config.kind == "generate"
-        text = free_text(text) if kept else text.strip()
-        part = "prompt" if template is self._prompt else "answer"
-        if not text:
-            raise TaskError(f"{self._place}: {where} gives an empty {part}. Correct or remove the row")
-        if empty := template.lacks(row):
-            raise TaskError(
-                f"{self._place}: {where} has nothing in {', '.join(empty)}, which is all that the {part} shows. "
-                "Correct or remove the row"
-            )
-        return text
-
-    def _cell(self, row: Row, column: str, where: str) -> str:
-        value = row.get(column)
-        if is_missing(value):
-            raise TaskError(f"{self._place}: {where} has nothing in the column {column!r}. Correct or remove the row")
-        return str(value)
-
     def _checked_gold(self, answer: str, where: str) -> Any:
         gold = self.gold(answer)
         if gold is None:
-            lines = self.config.kind == "tag"
+            lines = self.kind == "tag"
             fault = "; each line must be `span, TYPE`, or the whole `none`" if lines else ", which is no number"
             raise TaskError(f"{self._place}: {where} has the answer {answer!r}{fault}. Correct the row")
-        if self.config.kind == "classify" and self._labels is not None:
+        if self.kind == "classify" and self._labels is not None:
             self._check_label(answer, where)
         return gold
 
@@ -261,28 +236,3 @@ class Task:
             else "No training row carries it: list all labels under `labels`, or correct the row"
         )
         raise TaskError(f"{self._place}: {where} has the label {label!r}. {suggest(label, self.labels)}. {remedy}")
-
-
-def _content_id(prompt: str, answer: str) -> str:
-    return _hash(f"{prompt}{answer}")
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-@final
-class _Ids:
-    """Ids not used before: the second `a` becomes `a-2`. Of an id, only eight bytes of its hash are kept."""
-
-    def __init__(self) -> None:
-        self._used: set[int] = set()
-        self._times: dict[str, int] = {}  # of those that came more than once
-
-    def once(self, id_: str) -> str:
-        key = int.from_bytes(hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-        if key not in self._used:
-            self._used.add(key)
-            return id_
-        self._times[id_] = self._times.get(id_, 1) + 1
-        return self.once(f"{id_}-{self._times[id_]}")

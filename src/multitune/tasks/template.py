@@ -14,9 +14,10 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from multitune.core.errors import TaskError, suggest
 from multitune.core.untrusted import bound, raised_by, within_seconds
+from multitune.tasks.conversation import is_conversation
 
 
-def spans(tokens: Sequence[str], tags: Sequence[Any]) -> str:
+def spans(tokens: Sequence[str], tags: Sequence[Any], names: Sequence[str] = ()) -> str:
     """The entities of a tagged sentence, one `span, TYPE` per line, or `none` if there are none.
 
     A template writes `{{ tokens | spans(ner_tags) }}`.
@@ -24,15 +25,17 @@ def spans(tokens: Sequence[str], tags: Sequence[Any]) -> str:
     Args:
         tokens: the words, in order.
         tags: one per word, in any of the IO, BIO and BIOES schemes: `O`, `B-ORG`, `I-ORG`, `ORG`.
+        names: of the tags, where these are numbers.
 
     Raises:
-        TaskError: not one text tag per token.
+        TaskError: not one text tag per token, or a number without a name.
     """
     if len(tokens) != len(tags):
         raise TaskError(f"spans: {len(tokens)} tokens but {len(tags)} tags. Each token needs one tag")
     found: list[tuple[list[str], str]] = []
     previous = "O"
-    for token, tag in zip(tokens, tags, strict=True):
+    for token, number in zip(tokens, tags, strict=True):
+        tag: Any = named(number, names) if names else number
         if not isinstance(tag, str):
             raise TaskError(f"spans: the tag {tag!r} is no text such as 'B-ORG'. Turn numbers into names first")
         prefix, dash, kind = tag.partition("-")
@@ -43,6 +46,45 @@ def spans(tokens: Sequence[str], tags: Sequence[Any]) -> str:
             found[-1][0].append(str(token))
         previous = kind
     return "\n".join(f"{' '.join(words)}, {kind}" for words, kind in found) or "none"
+
+
+def named(number: Any, names: Sequence[str]) -> str:
+    """The name of a class that is stored as a number.
+
+    A template writes `{{ label | named(["no", "yes"]) }}`.
+
+    Raises:
+        TaskError: no number of a name; -1 often stands for a row without a label.
+    """
+    if type(number) is not int or not 0 <= number < len(names):
+        raise TaskError(f"named: {number!r} is no number from 0 to {len(names) - 1}. Correct or remove the row")
+    return names[number]
+
+
+def option(options: Sequence[Any], answer: Any, first: int = 0) -> Any:
+    """The option that an answer means.
+
+    A template writes `{{ choices | option(answer) }}`.
+
+    Args:
+        options: of the row.
+        answer: a number, a letter of A, B, C, … in either case, or the option itself.
+        first: the number of the first option.
+
+    Raises:
+        TaskError: it means none of them, or could mean two.
+    """
+    text = str(answer).strip()
+    places = [at for at, one in enumerate(options) if not isinstance(answer, int) and str(one).strip() == text]
+    if text.isdecimal() and 0 <= int(text) - first < len(options):
+        places.append(int(text) - first)
+    elif len(text) == 1 and text.isascii() and text.isalpha() and ord(text.upper()) - ord("A") < len(options):
+        places.append(ord(text.upper()) - ord("A"))
+    if not places:
+        raise TaskError(f"option: {answer!r} is none of {len(options)} options, counted from {first}. Correct the row")
+    if len(set(places)) > 1:
+        raise TaskError(f"option: {answer!r} is an option itself and the place of another. Write {{{{ answer }}}}")
+    return options[places[0]]
 
 
 PLAIN = (str, Number, date, time, timedelta, UUID, Undefined)  # what prints as a reader would write it
@@ -104,11 +146,23 @@ def _environment() -> _Environment:
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     # Jinja's own `tojson` is for web pages: it writes < and & as escapes.
-    cast(dict[str, Any], environment.filters).update(spans=spans, tojson=_json)
+    cast(dict[str, Any], environment.filters).update(spans=spans, named=named, option=option, tojson=_json)
     return environment
 
 
 _JINJA = _environment()
+
+
+def list_template(source: str, place: str) -> "Template":
+    """A template that writes the value of an expression, such as `messages` or `[sol1, sol2]`, as JSON.
+
+    Raises:
+        TaskError: it is no valid Jinja.
+    """
+    bare = source.strip()
+    if bare.startswith("{{") and bare.endswith("}}"):
+        bare = bare[2:-2]
+    return Template(f"{{{{ ({bare}) | tojson }}}}", place)
 
 
 @final
@@ -198,6 +252,9 @@ def _no_text(value: Any, row: Mapping[str, Any]) -> str:
     if callable(value):
         name = getattr(value, "__name__", "it")
         return f"it prints the method {name!r}, which is no column. Write ['{name}'] for a key, or {name}() to call it"
+    if is_conversation(value):
+        remedy = f"Write `messages: {column or 'COLUMN'}` in place of prompt and answer"
+        return f"{printed} holds a conversation, which is no text. {remedy}"
     if isinstance(value, list | tuple | set | frozenset):
         return f"{printed} holds a list, which is no text: {value!r:.60}. Write [0], `| join(', ')` or `| tojson`"
     return (

@@ -9,7 +9,7 @@ from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
-from multitune.core.records import SPLITS, Split
+from multitune.core.records import SPLITS, Segments, Split
 from multitune.core.results.audit import Audit
 from multitune.core.results.run import DataRecord, SetRecord
 from multitune.data.overlaps import without_held_out
@@ -112,10 +112,10 @@ def _with_control_tokens(item: TaskInput) -> list[str]:
 
 def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInput], split: Split) -> list[str]:
     """How many rows of each retention set ask what a training row asks, token for token."""
-    asked = {name: [row.prompt.tobytes() for row in item.tokens[split]] for name, item in retention.items()}
+    asked = {name: [_asked(row) for row in item.tokens[split]] for name, item in retention.items()}
     wanted = set[bytes]().union(*asked.values())
     rows = (row for item in tasks.values() if wanted for row in item.tokens["train"])
-    trained = {prompt for row in rows if (prompt := row.prompt.tobytes()) in wanted}
+    trained = {prompt for row in rows if (prompt := _asked(row)) in wanted}
     counts = {name: sum(prompt in trained for prompt in prompts) for name, prompts in asked.items()}
     return [
         f"{name}: {count} of {len(asked[name])} rows have a prompt that is trained on as well; "
@@ -123,6 +123,11 @@ def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInpu
         for name, count in counts.items()
         if count
     ]
+
+
+def _asked(row: Segments) -> bytes:
+    """The tokens of a prompt; of a plain text, which has none but its first token, all tokens."""
+    return (row.prompt if len(row.prompt) > 1 else row.tokens).tobytes()
 
 
 def _tokens(data: TaskData, chat: ChatFormat, max_length: int, progress: Progress | None) -> dict[Split, TokenSet]:
