@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from multitune.config.load import parse_config
-from multitune.config.schema import AdapterConfig, LimitConfig, RunConfig, SourceConfig
+from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.config.shorthand import expand_short_forms, locate, read_template
+from multitune.config.source import LimitConfig, SourceConfig
 from multitune.core.errors import ConfigError
 
 Load = Callable[..., RunConfig]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from multitune.config.schema import SourceConfig
+from multitune.config.source import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, MissingExtraError
 from multitune.core.records import Split
 from multitune.data import sources

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from multitune.config.load import dump_config, load_config, parse_config
-from multitune.config.schema import RunConfig, SourceConfig
+from multitune.config.schema import RunConfig
+from multitune.config.source import SourceConfig
 from multitune.core.errors import DataError
 from multitune.data.sources import load_rows
 from multitune.data.sql import sql_readers

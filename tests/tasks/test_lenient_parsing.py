@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitune.config.schema import SourceConfig, TaskConfig
+from multitune.config.source import SourceConfig
+from multitune.config.task import TaskConfig
 from multitune.core.records import Example
 from multitune.tasks.lenient_parsing import (
     LenientReader,

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -19,6 +19,7 @@ from multitune.audit.run import AuditInput, Progress, unreported
 from multitune.config.load import dump_config
 from multitune.config.schema import RunConfig
 from multitune.config.source import LimitConfig, SourceConfig
+from multitune.config.task import READING
 from multitune.core.errors import DataError, InputError
 from multitune.core.files import PART, delete_folder, storage
 from multitune.core.records import SPLITS, Split
@@ -112,7 +113,7 @@ def write_cleaned(
                     found.append(copy.result())
                     place = folder.absolute() / SETS / one.name
                     sources[one.name] = SourceConfig.model_validate({s: str(place / f"{s}.jsonl") for s in splits})
-            (part / RUN_FILE).write_text(dump_config(_reading(config, sources)), "utf-8")
+            (part / RUN_FILE).write_text(dump_config(_reading(config, given.sets, sources)), "utf-8")
             if folder.is_dir():
                 folder.rmdir()
             os.rename(part, folder)
@@ -137,10 +138,13 @@ def _dropped(given: AuditInput, audit: Audit, checks: list[Check]) -> dict[str, 
     return found
 
 
-def _reading(config: RunConfig, sources: Mapping[str, SourceConfig]) -> RunConfig:
-    """The run with other sources."""
+def _reading(config: RunConfig, sets: Iterable[AuditSet], sources: Mapping[str, SourceConfig]) -> RunConfig:
+    """The run with other sources, and with what was recognised of their rows, whose files tell less."""
+    read = {one.name: {name: getattr(one.task.config, name) for name in READING} for one in sets}
     groups = {
-        group: tuple(one.model_copy(update={"data": sources[one.name]}) for one in getattr(config, group))
+        group: tuple(
+            one.model_copy(update={**read[one.name], "data": sources[one.name]}) for one in getattr(config, group)
+        )
         for group in ("tasks", "general", "retention")
     }
     return config.model_copy(update=groups)
@@ -227,7 +231,7 @@ class _Copy:
 
 
 def _with_ids(task: Task, table: Table) -> Iterator[tuple[Row, list[str]]]:
-    """Every row as its source has it, with the id that it has in the run, or the ids of the turns of a conversation."""
+    """Every row as its source has it, with the id that it has in the run, or those of the turns of a conversation."""
     last: list[Row] = []
 
     def noted() -> Iterator[Row]:

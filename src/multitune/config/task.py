@@ -9,6 +9,7 @@ from multitune.core.errors import TaskError
 
 Kind = Literal["classify", "choice", "generate", "number", "regress", "tag", "text"]
 Turns = Literal["every", "last"]
+READING = ("kind", "prompt", "answer", "messages", "turns", "tools", "options", "labels")  # fields on how rows read
 
 
 class TaskConfig(Section):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, get_args
 
-from multitune.config.schema import RunConfig, SplitConfig, TrainConfig
+from multitune.config.schema import RunConfig, TrainConfig
+from multitune.config.source import SplitConfig
 from multitune.conversion.given import Draft, Given
 from multitune.core.errors import ConfigError
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, final, overload
 
@@ -76,8 +77,8 @@ class Examples(Sequence[Example]):
 
     def _example(self, id_: str, prompt: str, answer: str, *others: str) -> Example:
         *texts, options = others
-        gold = self._task.gold(answer)
-        return Example(self._task.name, id_, prompt, answer, gold, *texts, tuple(json.loads(options or "[]")))
+        example = Example(self._task.name, id_, prompt, answer, self._task.gold(answer), *texts)
+        return replace(example, options=tuple(json.loads(options))) if options else example
 
 
 def render(task: Task, table: Table) -> tuple[Examples, str]:

@@ -4,7 +4,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from multitune.config.schema import RunConfig, SourceConfig, TaskConfig
+from multitune.config.schema import RunConfig
+from multitune.config.source import SourceConfig
+from multitune.config.task import TaskConfig
 from multitune.data.taskdata import TaskData, prepare_retention, prepare_task
 
 Progress = Callable[[str, int, int], None]  # (set, rows done, rows it has; 0 where that is not known yet)
@@ -23,6 +25,13 @@ class RunSets:
     def by_role(self) -> Mapping[Role, tuple[TaskData, ...]]:
         """The sets of each role."""
         return {"task": self.tasks, "general": self.general, "retention": self.retention}
+
+    def stated(self, config: RunConfig) -> RunConfig:
+        """The run with what was recognised of its rows written out, so that it reads the same wherever it goes."""
+        groups = {"tasks": self.tasks, "general": self.general, "retention": self.retention}
+        return config.model_copy(
+            update={name: tuple(one.task.config for one in sets) for name, sets in groups.items()}
+        )
 
 
 def read_sets(config: RunConfig, ends: Collection[str] = (), progress: Progress | None = None) -> RunSets:

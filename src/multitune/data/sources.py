@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from multitune.config.schema import SourceConfig
+from multitune.config.source import SourceConfig
 from multitune.core.errors import DataError, DataNotFoundError, suggest
 from multitune.core.hub import nearest_path, require_on_hub
 from multitune.core.records import SPLITS, Split

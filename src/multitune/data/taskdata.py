@@ -12,6 +12,7 @@ from multitune.core.records import SPLITS, Example, Split
 from multitune.core.seeds import generator
 from multitune.core.text import text_key
 from multitune.data.examples import Examples, render
+from multitune.data.recognition import recognise
 from multitune.data.sources import load_rows
 from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
 from multitune.tasks.output_parsing import has_decimal_comma, holds_one_number, read_number
@@ -46,10 +47,12 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_r
         TaskError: rows do not fit the templates or the labels.
     """
     place = f"task {config.name!r}"
+    tables = load_rows(config.data, place)
+    config, notes = recognise(config, tables["train"])
     task = Task(config, ends)
     named: dict[Split, Examples] = {}
     digests: dict[Split, str] = {}
-    for split, table in load_rows(config.data, place).items():
+    for split, table in tables.items():
         named[split], digests[split] = render(task, table)
     marks: dict[Split, _Marks] = {
         split: _Marks.of(examples, seed, config.kind == "classify", by_row) for split, examples in named.items()
@@ -58,7 +61,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_r
     task.fit_labels(marks["train"].labels)
     for split in SPLITS[1:]:
         task.check_labels(named.get(split, []))
-    notes = _ended(named.values()) + _unclear_numbers(config, named.values())
+    notes += _ended(named.values()) + _unclear_numbers(config, named.values())
     kept = _without_cross_split_duplicates(marks, place, notes)
     apart: dict[Split, Examples] = {split: named[split].select(rows) for split, rows in kept.items()}
     divided = _divided(apart, marks["train"].of_rows(kept["train"]), config, notes, by_row)
@@ -84,12 +87,13 @@ def prepare_retention(config: TaskConfig, split: Split, seed: int, ends: Collect
         DataError: rows cannot be read.
         TaskError: rows do not fit the templates or the labels.
     """
-    task = Task(config, ends)
     tables = load_rows(config.data, f"task {config.name!r}")
+    config, notes = recognise(config, tables["train"])
+    task = Task(config, ends)
     rows, digest = render(task, tables.get(split, tables["train"]))
     task.fit_labels(rows.texts("answer"))
     limited = _limited(rows, split, config, seed)
-    notes = _ended([rows])
+    notes += _ended([rows])
     if len(limited) < len(rows):
         notes.append(f"as limit says, rows drawn: {len(limited)} of {len(rows)}")
     return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: digest}, notes)

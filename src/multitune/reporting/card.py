@@ -136,7 +136,7 @@ def _result(run: ScoredRun, adapter: str, task: TaskConfig) -> EvalResult:
     found, split = run.own.scores.tasks[task.name], run.own.scores.split
     assert task.data.hub
     return EvalResult(
-        task_type=HUB_TASKS.get(task.kind, "text-generation"),
+        task_type=HUB_TASKS.get(found.kind, "text-generation"),
         dataset_type=task.data.hub,
         dataset_name=task.name,
         dataset_config=task.data.config,

@@ -180,7 +180,7 @@ class RowTemplates:
 
 def _chat(history: Sequence[Message], tools: Sequence[Any], reply: Message | None = None) -> str:
     """What a chat template reads, as JSON; nothing where the prompt is a question alone."""
-    if len(history) == 1 and history[0].keys() == {"role", "content"} and not tools and reply is None:
+    if len(history) == 1 and set(history[0]) == {"role", "content"} and not tools and reply is None:
         return ""
     fields = {"messages": list(map(without_weight, history)), "tools": tools, "reply": reply}
     return json.dumps({key: value for key, value in fields.items() if value}, ensure_ascii=False)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from multitune.config.audit import AuditConfig
 from multitune.config.load import dump_config, load_config
-from multitune.config.schema import RunConfig, SourceConfig
+from multitune.config.schema import RunConfig
+from multitune.config.source import SourceConfig
 from multitune.core.errors import AdapterError, RunFolderError
 from multitune.core.files import files_digest, write_text
 from multitune.core.results.run import BaseRecord, DataRecord, Versions

@@ -76,6 +76,7 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     chat = ChatFormat(load_tokenizer(ref), config.system, config.control_tokens)
     encoded = partial(_encoded, config, chat, progress)
     sets = read_sets(config, chat.ends, progress)
+    config = sets.stated(config)
     members = without_held_out([*sets.tasks, *sets.general], config.cross_task_duplicates)
     general = {task.name for task in config.general}
     tasks = {data.task.name: encoded(data, data.task.name in general) for data in members}

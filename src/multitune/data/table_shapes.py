@@ -1,0 +1,97 @@
+"""Shapes of rows around one text: with a label, a score or tags, or alone."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+from multitune.data.shapes import (
+    ABOUT,
+    LABELS,
+    LISTED_LABELS,
+    LONGEST_LABEL,
+    SCORES,
+    TAGS,
+    TEXTS,
+    WORDS,
+    Sample,
+    Shape,
+    is_text,
+)
+from multitune.tasks.expressions import column, shown
+
+
+def labelled(sample: Sample) -> Iterator[Shape]:
+    """A text and its label; several columns that could be the label are several shapes."""
+    text = sample.first(TEXTS, is_text)
+    if text is None:
+        return
+    found = [name for name in LABELS if name != text and _is_label(sample, name)]
+    for name in found[:1] if found[:1] == ["label_text"] else found:  # which is `label`, written out
+        names = tuple(sample.classes.get(name, ()))
+        listed = f" of: {', '.join(names)}" if 0 < len(names) <= LISTED_LABELS else ""
+        asked = f"with one{listed}" if listed else "with its label alone"
+        fields: dict[str, Any] = {
+            "prompt": f"Classify this text. Answer {asked}.\n\n{shown(text)}",
+            "answer": f"{{{{ {column(name)} | named({list(names)!r}) }}}}" if names else shown(name),
+        }
+        if names:
+            fields["labels"] = names
+        yield Shape(f"a {text} with a label in {name}", "classify", frozenset({text, name}), fields)
+
+
+def scored(sample: Sample) -> Iterator[Shape]:
+    """A text and a number that may lie between others."""
+    text = sample.first(TEXTS, is_text)
+    name = sample.first(SCORES, lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool))
+    if text and name and name not in sample.classes and any(isinstance(cell, float) for cell in sample.values(name)):
+        prompt = f"Rate this text by its {name}. Answer with one number.\n\n{shown(text)}"
+        fields = {"prompt": prompt, "answer": shown(name)}
+        yield Shape(f"a {text} with a number in {name}", "regress", frozenset({text, name}), fields)
+
+
+def tagged(sample: Sample) -> Iterator[Shape]:
+    """Words, each with a tag of the BIO scheme, as text or as the number of a named class."""
+    words = sample.first(WORDS, lambda cell: _is_list_of(cell, str))
+    tags = next((name for name in TAGS if name in sample.columns and _are_tags(sample, name)), None)
+    if words is None or tags is None:
+        return
+    names = sample.classes.get(tags, ())
+    types = sorted({kind for tag in names if (kind := tag.partition("-")[2])})
+    listed = f" Types: {', '.join(types)}." if 0 < len(types) <= LISTED_LABELS else ""
+    reads = f"{tags}, {list(names)!r}" if names else column(tags)
+    fields = {
+        "prompt": 'List the entities of this sentence, one per line as "span, TYPE", or "none".'
+        f'{listed}\n\n{{{{ {column(words)} | join(" ") }}}}',
+        "answer": f"{{{{ {column(words)} | spans({reads}) }}}}",
+    }
+    yield Shape(f"{words} with tags in {tags}", "tag", frozenset({words, tags}), fields)
+
+
+def alone(sample: Sample) -> Iterator[Shape]:
+    """One text and nothing else but what is said about it."""
+    text = sample.first(TEXTS[:3], is_text)
+    if text and all(name in ABOUT or name.startswith("_") for name in sample.columns if name != text):
+        yield Shape("plain text", "text", frozenset({text}), {"answer": shown(text)})
+
+
+def _is_label(sample: Sample, name: str) -> bool:
+    """Whether a column holds few different short values."""
+    if name in sample.classes:
+        return sample.holds(name, lambda cell: type(cell) is int)
+    if not sample.holds(name, lambda cell: isinstance(cell, str | int) and len(str(cell)) <= LONGEST_LABEL):
+        return False
+    values = sample.values(name)
+    return 2 * len(set(map(str, values))) <= len(values)
+
+
+def _are_tags(sample: Sample, name: str) -> bool:
+    if name in sample.classes:
+        return sample.holds(name, lambda cell: _is_list_of(cell, int))
+    if not sample.holds(name, lambda cell: _is_list_of(cell, str)):
+        return False
+    tags = {tag for cell in sample.values(name) for tag in cell}
+    return "O" in tags and all(tag == "O" or tag[1:2] == "-" for tag in tags)
+
+
+def _is_list_of(cell: Any, kind: type) -> bool:
+    items: Sequence[Any] = cast(list[Any], cell) if isinstance(cell, list) else ()
+    return bool(items) and all(isinstance(item, kind) for item in items)
