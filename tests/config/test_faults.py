@@ -76,7 +76,7 @@ def test_an_empty_list_of_tasks_says_so(load: Load) -> None:
 def test_all_faults_are_told_at_once(load: Load) -> None:
     lines = faults(
         load,
-        "seed: -1\ntasks:\n- {name: a, kind: clasify, data: a.jsonl, prompt: p, answer: 3, metrik: f1, labels: [1]}\n- 7\n",
+        "seed: -1\ntasks:\n- {name: a, kind: clasify, data: a, prompt: p, answer: 3, metrik: f1, labels: [1]}\n- 7\n",
     )
     assert [line.partition(" ")[0] for line in lines] == [
         "seed",

@@ -76,9 +76,10 @@ class Examples(Sequence[Example]):
         return self._example(*(row[column] for column in COLUMNS))
 
     def _example(self, id_: str, prompt: str, answer: str, *others: str) -> Example:
-        *texts, options = others
-        example = Example(self._task.name, id_, prompt, answer, self._task.gold(answer), *texts)
-        return replace(example, options=tuple(json.loads(options))) if options else example
+        named: dict[str, str] = dict(zip(COLUMNS[3:], others, strict=True))
+        options: list[str] = json.loads(named.pop("options") or "[]")
+        gold = self._task.gold(answer)
+        return replace(Example(self._task.name, id_, prompt, answer, gold, options=tuple(options)), **named)
 
 
 def render(task: Task, table: Table) -> tuple[Examples, str]:

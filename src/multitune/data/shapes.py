@@ -114,7 +114,7 @@ def instructions(sample: Sample) -> Iterator[Shape]:
     if answer and sample.holds("instruction", is_text):
         given = [name for name in INPUTS if name in sample.columns]
         prompt = shown("instruction") + "".join(optional(name, before="\n\n") for name in given)
-        columns = frozenset({"instruction", answer, *given})
+        columns = frozenset(["instruction", answer, *given])
         yield Shape("instructions (Alpaca)", "generate", columns, {"prompt": prompt, "answer": shown(answer)})
 
 
@@ -124,7 +124,7 @@ def pairs(sample: Sample) -> Iterator[Shape]:
         if sample.holds(asked, is_text) and sample.holds(answered, is_text):
             context = asked == "question" and sample.holds("context", is_text)
             prompt = optional("context", after="\n\n") + shown(asked) if context else shown(asked)
-            columns = frozenset({asked, answered, *(["context"] if context else [])})
+            columns = frozenset([asked, answered, *(["context"] if context else [])])
             fields = {"prompt": prompt, "answer": shown(answered)}
             yield Shape(f"pairs of {asked} and {answered}", "generate", columns, fields)
 
@@ -138,9 +138,9 @@ def choices(sample: Sample) -> Iterator[Shape]:
     for name in ANSWERS:
         if name in sample.columns and name not in names and (answer := _chosen(sample, name, options, labels)):
             lines = f"{{% for one in {options} %}}\n- {{{{ one }}}}\n{{% endfor %}}"
-            prompt = f"{shown(asked)}\n\n{lines}\nAnswer with one of these options."
+            prompt = f"{shown(asked)}\n\n{lines}\n\nAnswer with one of these options."
             fields = {"prompt": prompt, "answer": answer, "options": options}
-            yield Shape("multiple choice", "choice", frozenset({asked, name, *names}), fields)
+            yield Shape("multiple choice", "choice", frozenset([asked, name, *names]), fields)
             return
 
 
