@@ -97,11 +97,14 @@ def test_check_accepts_it_and_rows_read_as_they_should(imported: Import) -> None
     assert [sum(one.rows.values()) for one in check_run(config).sets] == [60, 60, 60]
     alpaca, chat, own = map(Task, config.tasks)
     both, bare = {"instruction": "copy", "input": "w1", "output": "w2"}, {"instruction": "copy", "output": "w2"}
-    assert alpaca.prompts([both, bare]) == ["copy\n\nw1", "copy"]
+    assert [row.prompt for row in alpaca.questions([both, bare])] == ["copy\n\nw1", "copy"]
     asked = [{"role": "system", "content": "say"}, {"role": "user", "content": "w1"}]
     (example,) = chat.examples([{"messages": [*asked, {"role": "assistant", "content": "w2"}]}])
     assert (example.prompt, example.answer) == ("say\n\nw1", "w2")
-    assert own.prompts([{"ask": "say", "about": "w3"}, {"ask": "say", "about": ""}]) == ["say about w3", "say"]
+    assert [row.prompt for row in own.questions([{"ask": "say", "about": "w3"}, {"ask": "say", "about": ""}])] == [
+        "say about w3",
+        "say",
+    ]
 
 
 def test_older_names_of_conversations_are_read(imported: Import, write: Write) -> None:
@@ -126,10 +129,16 @@ def test_a_format_of_ones_own_has_the_usual_columns_and_a_system_prompt(imported
     entry = "{path: rows.jsonl, type: {system_prompt: Be brief., no_input_format: 'Q {instruction}'}}"
     config, _ = imported("a.yml", f"base_model: BASE\nadapter: lora\ndatasets: [{entry}]")
     rows = [{"instruction": "say", "input": "w1", "output": "w2"}, {"instruction": "say", "output": "w2"}]
-    assert Task(config.tasks[0]).prompts(rows) == ["Be brief.\n\nsay w1", "Be brief.\n\nQ say"]
+    assert [row.prompt for row in Task(config.tasks[0]).questions(rows)] == [
+        "Be brief.\n\nsay w1",
+        "Be brief.\n\nQ say",
+    ]
     entry = "{path: rows.jsonl, type: {field_system: rules}}"
     config, _ = imported("a.yml", f"base_model: BASE\nadapter: lora\ndatasets: [{entry}]")
-    assert Task(config.tasks[0]).prompts([{**rows[1], "rules": "r"}, rows[1]]) == ["r\n\nsay", "say"]
+    assert [row.prompt for row in Task(config.tasks[0]).questions([{**rows[1], "rules": "r"}, rows[1]])] == [
+        "r\n\nsay",
+        "say",
+    ]
 
 
 def test_a_pattern_of_layers_is_told(imported: Import, write: Write) -> None:

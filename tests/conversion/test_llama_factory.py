@@ -74,14 +74,16 @@ def test_check_accepts_it_and_rows_read_as_they_should(imported: Import) -> None
         {"question": "say w1", "answer": "w1", "rules": "copy"},
         {"question": "say w2", "answer": "w2", "rules": ""},
     ]
-    assert mine.prompts(rows) == ["copy\n\nsay w1", "say w2"]
+    assert [row.prompt for row in mine.questions(rows)] == ["copy\n\nsay w1", "say w2"]
 
 
 def test_instruction_and_input_are_joined_as_there(imported: Import, write: Write, tmp_path: Path) -> None:
     write("data/plain.json", lambda i: {"instruction": "copy", "input": f"w{i}", "output": f"w{i}"})
     (tmp_path / "data" / "dataset_info.json").write_text(json.dumps({"plain": {"file_name": "plain.json"}}), "utf-8")
     config, _ = imported("factory.yaml", CONFIG.replace("mine,talk", "plain"))
-    assert Task(config.tasks[0]).prompts([{"instruction": "copy", "input": "w1"}]) == ["copy\nw1"]
+    assert [row.prompt for row in Task(config.tasks[0]).questions([{"instruction": "copy", "input": "w1"}])] == [
+        "copy\nw1"
+    ]
 
 
 def test_earlier_rounds_stand_in_the_prompt(imported: Import, tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_earlier_rounds_stand_in_the_prompt(imported: Import, tmp_path: Path) ->
     (tmp_path / "data" / "dataset_info.json").write_text(json.dumps(info), "utf-8")
     config, notes = imported("factory.yaml", CONFIG.replace("mine,talk", "mine"))
     rows = [{"question": "w3", "before": [["w1", "w2"]]}, {"question": "w3", "before": None}, {"question": "w3"}]
-    assert Task(config.tasks[0]).prompts(rows) == ["w1\nw2\n\nw3", "w3", "w3"]
+    assert [row.prompt for row in Task(config.tasks[0]).questions(rows)] == ["w1\nw2\n\nw3", "w3", "w3"]
     assert any("their answers carry no loss" in note for note in notes)
 
 

@@ -19,6 +19,7 @@ from multitune.data.tokenizer import ChatFormat
 from multitune.data.tokens import encode
 from multitune.mixture.packing import pack_rows
 from multitune.tasks.task import Task
+from tests.data.test_tokenizer import member
 
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATES = Path(__file__).parent / "templates"
@@ -60,15 +61,7 @@ def written(tokenizer: Any, messages: list[Any], tools: Any = None) -> list[int]
 
 @pytest.fixture(params=["smollm2", "llama3", "phi3", "gemma3", "mistral", "no_opening"])
 def base(request: pytest.FixtureRequest, tokenizer: Any) -> Any:
-    if request.param == "smollm2":
-        return tokenizer
-    other = copy.deepcopy(tokenizer)
-    marks = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "</s>", "<start_of_turn>", "<end_of_turn>"]
-    other.add_tokens([*marks, "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"], special_tokens=True)
-    if request.param == "mistral":
-        other.eos_token = "</s>"
-    other.chat_template = (TEMPLATES / f"{request.param}.jinja").read_text("utf-8")
-    return other
+    return member(tokenizer, request.param)
 
 
 @pytest.mark.parametrize("system", [False, True])
