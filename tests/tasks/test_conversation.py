@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from multitune.core.errors import TaskError
-from multitune.tasks.conversation import is_conversation, learned_turns, read_messages, read_tools, said, shown
+from multitune.tasks.conversation import is_conversation, learned_turns, read_messages, read_tools, shown, turn_text
 
 CALL = {"type": "function", "function": {"name": "price", "arguments": {"tea": "green"}}}
 ASKED = {"role": "user", "content": "How much?"}
@@ -55,7 +55,7 @@ def test_parts_of_a_text_are_one_text() -> None:
 )
 def test_every_spelling_of_a_call_is_one(turn: Any) -> None:
     assert read_messages([turn]) == [{"role": "assistant", "content": "", "tool_calls": [CALL]}]
-    assert said(read_messages([turn])[0]) == json.dumps(CALL["function"])
+    assert turn_text(read_messages([turn])[0]) == json.dumps(CALL["function"])
 
 
 def test_an_empty_system_text_is_none() -> None:

@@ -65,7 +65,7 @@ def recognise(config: TaskConfig, table: Table) -> tuple[TaskConfig, list[str]]:
             f"{table.place}: its rows are {shape.name}, which leaves open what the run file does not state of kind, "
             "prompt and answer. State all three"
         )
-    return whole, [_said(whole, shape, sample)]
+    return whole, [_summary(whole, shape, sample)]
 
 
 def shapes_of(sample: Sample) -> list[Shape]:
@@ -84,7 +84,7 @@ def _fits(shape: Shape, config: TaskConfig) -> bool:
     return config.kind in READ_AS_TEXT and shape.kind in READ_AS_TEXT
 
 
-def _said(config: TaskConfig, shape: Shape, sample: Sample) -> str:
+def _summary(config: TaskConfig, shape: Shape, sample: Sample) -> str:
     """One line on how rows are read."""
     fields: dict[str, Any] = {"kind": config.kind}
     fields |= {name: getattr(config, name) for name in ("messages", "prompt", "answer", "options", "tools")}

@@ -124,7 +124,7 @@ def pairs(sample: Sample) -> Iterator[Shape]:
         if sample.holds(asked, is_text) and sample.holds(answered, is_text):
             context = asked == "question" and sample.holds("context", is_text)
             prompt = optional("context", after="\n\n") + shown(asked) if context else shown(asked)
-            columns = frozenset([asked, answered, *(["context"] if context else [])])
+            columns = frozenset((asked, answered, "context") if context else (asked, answered))
             fields = {"prompt": prompt, "answer": shown(answered)}
             yield Shape(f"pairs of {asked} and {answered}", "generate", columns, fields)
 

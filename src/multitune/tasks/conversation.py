@@ -85,12 +85,12 @@ def without_weight(message: Message) -> dict[str, Any]:
 def shown(messages: Sequence[Message], tools: Sequence[Any] = ()) -> str:
     """Turns as a text for people, by which a row is also known; of one question alone, the question."""
     if len(messages) == 1 and messages[0]["role"] == "user" and not tools:
-        return said(messages[0])
+        return turn_text(messages[0])
     listed = [f"tools: {_json(tools)}"] if tools else []
-    return "\n\n".join([*listed, *(f"{message['role']}: {said(message)}" for message in messages)])
+    return "\n\n".join([*listed, *(f"{message['role']}: {turn_text(message)}" for message in messages)])
 
 
-def said(message: Message) -> str:
+def turn_text(message: Message) -> str:
     """What a turn says, and the calls that it makes, one JSON object a line."""
     return "\n".join(filter(None, [message["content"], *map(_json, _functions(message))]))
 

@@ -9,7 +9,7 @@ from multitune.config.task import TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Message
 from multitune.core.text import normal_form
-from multitune.tasks.conversation import learned_turns, read_messages, read_tools, said, shown, without_weight
+from multitune.tasks.conversation import learned_turns, read_messages, read_tools, shown, turn_text, without_weight
 from multitune.tasks.identity import content_hash
 from multitune.tasks.output_parsing import free_text
 from multitune.tasks.template import Template, is_missing, list_template
@@ -97,7 +97,7 @@ class RowTemplates:
         for template in (self._prompt, *self._lists.values()):
             template.check(row)
         if self._config.kind == "text":
-            raise TaskError(f"{self._place}: kind text has no prompt to answer. Take `generate --prompt`")
+            raise TaskError(f"{self._place}: kind text has no prompt to answer. Give the run a text instead")
         if "messages" not in self._lists:
             return Pair(self._filled(self._prompt, row, where), "", options=self._options(row, where))
         messages, tools = self._conversation(row, where)
@@ -146,7 +146,7 @@ class RowTemplates:
             reply = without_weight(messages[at])
             # A reply that is more than a text is written by the template.
             chat = _chat(messages[:at], tools, reply if len(reply) > 2 else None)
-            yield Pair(shown(messages[:at], tools), said(reply), chat, conversation=whole)
+            yield Pair(shown(messages[:at], tools), turn_text(reply), chat, conversation=whole)
 
     def _conversation(self, row: Row, where: str) -> tuple[list[Message], list[Any]]:
         messages, tools = (self._list(field, row, where) for field in ("messages", "tools"))
