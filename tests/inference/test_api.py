@@ -33,7 +33,7 @@ def echo(request: Request) -> Response:
 class _Ten:
     """Every prompt has ten tokens."""
 
-    def encode_prompts(self, prompts: Sequence[str]) -> list[range]:
+    def encode_conversations(self, prompts: Sequence[Any], tools: Sequence[Any]) -> list[range]:
         return [range(10) for _ in prompts]
 
 

@@ -76,7 +76,7 @@ def server(send: Send) -> Generator[str]:
 
 
 class _Three:
-    def encode_prompts(self, prompts: Any) -> list[range]:
+    def encode_conversations(self, prompts: Any, tools: Any) -> list[range]:
         return [range(3) for _ in prompts]
 
 
