@@ -13,11 +13,14 @@ CONSTRAINTS := constraints.txt
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
 	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
 
+# As many tests side by side as there are cores, up to eight: each takes up to 2 GB.
+SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal
+
 test: setup-dev  ## All tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
 coverage: setup-dev  ## All tests, and the share of lines that they run, which may not fall
-	$(BIN)/python -m pytest -q --cov --cov-report=term
+	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term
 
 test-lowest: build/lowest.txt  ## All tests on the lowest versions that pyproject.toml allows, but for torch
 	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=$<

@@ -190,10 +190,10 @@ def test_the_demo_s_rows_get_the_same_answers_in_any_batch() -> None:
     shuffle = np.random.default_rng(0)
     answers: list[tuple[list[float], list[str]]] = []
     for batch_size, pack_tokens in ((32, 2048), (7, 700), (1, 2048)):
-        picked, texts = np.empty((40, len(labels))), [""] * 12
-        order = shuffle.permutation(40)
-        picked[order] = score_labels(bank, "a", [tweets[i].prompt for i in order], labels, pack_tokens).log_likelihood
+        picked, texts = np.empty((12, len(labels))), [""] * 4
         order = shuffle.permutation(12)
+        picked[order] = score_labels(bank, "a", [tweets[i].prompt for i in order], labels, pack_tokens).log_likelihood
+        order = shuffle.permutation(4)
         found = generate(
             bank, "a", [entities[i] for i in order], run.chat, GenerateOptions(8, batch_size, pack_tokens)
         )

@@ -10,6 +10,7 @@ from multitune.audit import (
     contradictions,
     duplicates,
     empty,
+    label_errors,
     labels,
     leaks,
     personal_data,
@@ -33,6 +34,7 @@ OWN: tuple[Check, ...] = (
     *contradictions.CHECKS,
     *texts.CHECKS,
     *labels.CHECKS,
+    *label_errors.CHECKS,
     *answer_shown.CHECKS,
 )
 

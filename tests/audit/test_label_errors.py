@@ -1,0 +1,87 @@
+"""quality.label_errors: labels that the other rows of a set speak against, and none where all agree."""
+
+import random
+
+import numpy as np
+
+from multitune.audit.label_errors import CHECKS, LEAST_TEXTS, margins
+from tests.audit.made import Pairs, findings, made, measures
+
+(CHECK,) = CHECKS
+WORDS = {"gain": "profit rose record strong beat growth".split(), "loss": "debt fell weak missed lawsuit cut".split()}
+
+
+def rows(number: int, seed: int = 3) -> list[tuple[str, str]]:
+    """Texts of four words that belong to their label, among words that belong to none."""
+    draw = random.Random(seed)
+    label = ("gain", "loss")
+    return [
+        (f"{' '.join(draw.choices(WORDS[label[at % 2]], k=4))} in quarter {at} for {draw.random():.6f}", label[at % 2])
+        for at in range(number)
+    ]
+
+
+def flipped(pairs: Pairs, places: set[int]) -> list[tuple[str, str]]:
+    other = {"gain": "loss", "loss": "gain"}
+    return [(text, other[label] if at in places else label) for at, (text, label) in enumerate(pairs)]
+
+
+def test_labels_that_words_agree_with_are_left_in_peace() -> None:
+    assert findings(CHECK, made(train=rows(300), test=rows(60, seed=4))) == []
+    assert measures(CHECK, made(train=rows(300))) == {"accuracy of a linear model of words": 1.0}
+
+
+def test_wrong_labels_are_found_and_counted_where_they_are_held_out() -> None:
+    train, test = flipped(rows(300), {10, 20, 30}), flipped(rows(60, seed=4), {5})
+    (found,) = findings(CHECK, made(train=train, test=test))
+    assert {(one.split, one.row) for one in found.examples} == {
+        ("train", "train10"),
+        ("train", "train20"),
+        ("train", "train30"),
+        ("test", "test5"),
+    }
+    assert (found.rows, found.of, found.severity) == (4, 360, "low")
+    assert "4 of 360 texts, 1 of them held out" in found.message
+    assert all(one.text.startswith(("gain, or loss? ", "loss, or gain? ")) for one in found.examples)
+
+
+def test_many_wrong_labels_are_more_severe() -> None:
+    (found,) = findings(CHECK, made(train=flipped(rows(300), set(range(0, 300, 30)))))
+    assert (found.rows, found.severity) == (10, "medium")
+
+
+def test_labels_that_no_word_tells_give_no_finding() -> None:
+    draw = random.Random(1)
+    pairs = [(text, draw.choice(("gain", "loss"))) for text, _ in rows(400)]
+    assert findings(CHECK, made(train=pairs)) == []
+    assert findings(CHECK, made(train=pairs), agreed=0.0) != []  # it is sure of much, and wrong in half of it
+
+
+def test_copies_of_a_wrong_row_do_not_hide_it() -> None:
+    pairs = flipped(rows(300), {10})
+    (found,) = findings(CHECK, made(train=[*pairs, *[(pairs[10][0].upper(), pairs[10][1])] * 20]))
+    assert [one.row for one in found.examples] == ["train10"]
+    assert found.of == 300
+
+
+def test_few_texts_single_labels_and_other_kinds_are_not_judged() -> None:
+    few = flipped(rows(LEAST_TEXTS - 1), {10})
+    one_label = [(text, "gain") for text, _ in rows(300)]
+    assert measures(CHECK, made(train=few)) == {}
+    assert measures(CHECK, made(train=one_label)) == {}
+    assert measures(CHECK, made(kind="generate", train=flipped(rows(300), {10}))) == {}
+
+
+def test_a_label_too_rare_to_be_learned_is_left_to_the_check_of_labels() -> None:
+    (found,) = findings(CHECK, made(train=[*flipped(rows(300), {10}), ("profit rose strong", "rare")]))
+    assert (found.rows, found.of) == (1, 300)
+
+
+def test_texts_of_signs_alone_are_judged_too() -> None:
+    pairs = [(f"{'+' if at % 2 else '-'} {at}", "up" if at % 2 else "down") for at in range(200)]
+    assert measures(CHECK, made(train=pairs)) == {"accuracy of a linear model of words": 1.0}
+
+
+def test_a_margin_is_that_of_the_likeliest_other_label() -> None:
+    likely = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
+    np.testing.assert_allclose(margins(likely, np.array([0, 1])), [-0.5, 0.3])
