@@ -38,6 +38,8 @@ def work(load: Callable[[], RunConfig]) -> int:
         while not isinstance(member.listen(), EndMessage):  # a launcher ends all ranks with the first that leaves
             pass
         return 1
+    finally:
+        member.leave()
     return 0
 
 
@@ -49,13 +51,13 @@ def _serve(member: Member, config: RunConfig) -> None:
     member.report(describe(run, bank.backbone))
     if isinstance(member.listen(), EndMessage):
         return
-    with member.serving():
-        member.connect(device)
-        part = Part(member, bank, run)
-        while not isinstance(message := member.listen(), EndMessage):
-            with suppress(PeersFailedError):
-                _act(part, message, trainees)
-        distributed.destroy_process_group()
+    member.leave_signals_to_leader()
+    member.connect(device)
+    part = Part(member, bank, run)
+    while not isinstance(message := member.listen(), EndMessage):
+        with suppress(PeersFailedError):
+            _act(part, message, trainees)
+    distributed.destroy_process_group()
 
 
 def _act(part: Part, message: Message, trainees: Mapping[str, Trainee]) -> None:

@@ -185,10 +185,13 @@ class Leader(Ranks):
         self._grouped = True
 
     def end(self) -> None:
-        """Let the others leave, once."""
+        """Let the others leave, and give them the time for it: their store may live in this process."""
+        if self._lost:
+            return
         with suppress(*Lost):
             self.tell(EndMessage())
-        if self._grouped and not self._lost:
+            self._staying()
+        if self._grouped:
             distributed.destroy_process_group()
 
     def note_fault(self, error: Exception) -> None:
@@ -229,17 +232,22 @@ class Leader(Ranks):
     def _lost_rank(self, error: Exception) -> MultituneError:
         """Which ranks are gone: those that do not even take leave."""
         self.tell(EndMessage())
-        others = {str(other) for other in range(1, self.size)}
-        deadline = time.monotonic() + FAREWELL
-        while others and time.monotonic() < deadline:
-            others = {other for other in others if not self._store.check([f"left/{other}"])}
-            time.sleep(PAUSE)
-        who = f"rank {', '.join(sorted(others, key=int))}" if others else "a rank"
+        gone = self._staying()
+        who = f"rank {', '.join(map(str, gone))}" if gone else "a rank"
         reason = str(error).strip().split("\n")[0]
         return TrainingError(
             f"{who} died or gave no answer for {self.limit:g} s ({reason}). The last checkpoint is intact, and "
             f"`--resume` starts from it, on any number of processes; {LIMIT} is the limit in seconds"
         )
+
+    def _staying(self) -> list[int]:
+        """The ranks that have not taken leave within a while."""
+        others = list(range(1, self.size))
+        deadline = time.monotonic() + FAREWELL
+        while others and time.monotonic() < deadline:
+            others = [other for other in others if not self._store.check([f"left/{other}"])]
+            time.sleep(PAUSE)
+        return others
 
 
 @final
@@ -252,28 +260,27 @@ class Member(Ranks):
 
     def listen(self) -> Message:
         """The next message; the end where rank 0 is gone."""
-        key = f"message/{self._told}"
-        while True:
-            try:
-                self._store.wait([key], timedelta(seconds=1))
-                self._told += 1
-                return MESSAGE.validate_json(self._store.get(key))
-            except distributed.DistStoreError:  # nothing new within the second
-                if self._asked_to_stop and time.monotonic() > self._asked_to_stop + GRACE:
+        key, began = f"message/{self._told}", time.monotonic()
+        try:
+            while not self._store.check([key]):  # `wait` would warn on stderr
+                now = time.monotonic()
+                if self._asked_to_stop and now > self._asked_to_stop + GRACE:
                     return EndMessage()
-            except Lost:
-                return EndMessage()
+                time.sleep(min(PAUSE, 0.0002 + (now - began) / 4))
+            self._told += 1
+            return MESSAGE.validate_json(self._store.get(key))
+        except Lost:
+            return EndMessage()
 
-    @contextmanager
-    def serving(self) -> Generator[None]:
-        """Within the block a signal to stop is rank 0's affair, which saves first; behind it, take leave."""
+    def leave_signals_to_leader(self) -> None:
+        """From now on a signal to stop is rank 0's affair, which saves first and then lets the others leave."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._heard)
-        try:
-            yield
-        finally:
-            with suppress(*Lost):
-                self._store.set(f"left/{self.rank}", "")
+
+    def leave(self) -> None:
+        """Let rank 0 know that this rank lives, and ends."""
+        with suppress(*Lost):
+            self._store.set(f"left/{self.rank}", "")
 
     def _heard(self, number: int, frame: Any) -> None:
         self._asked_to_stop = self._asked_to_stop or time.monotonic()
