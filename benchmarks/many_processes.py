@@ -65,14 +65,11 @@ def train(file: Path, count: int) -> None:
 def compared(one: Path, other: Path) -> dict[str, Any]:
     """The last losses of a run, and how far its losses and weights are from those of one process."""
     steps, reference = losses(other), losses(one)
+    apart = [abs(loss - then[name]) for now, then in zip(steps, reference, strict=True) for name, loss in now.items()]
     return {
         "optimizer_steps": len(steps),
         "last_loss": {name: round(loss, 6) for name, loss in steps[-1].items()},
-        "largest_loss_difference": max(
-            abs(loss - before[name])
-            for now, before in zip(steps, reference, strict=True)
-            for name, loss in now.items()
-        ),
+        "largest_loss_difference": max(apart),
         "largest_weight_difference": {name: weight_difference(one, other, name) for name in steps[-1]},
         "largest_weight": {
             name: max(float(tensor.abs().max()) for tensor in weights(other, name).values()) for name in steps[-1]

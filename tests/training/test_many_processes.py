@@ -154,6 +154,22 @@ def test_a_rank_that_cannot_compute_is_heard_before_gradients_travel(configure: 
     assert "Traceback" not in ranks.printed(0)
 
 
+def test_ranks_that_never_come_are_waited_for_no_longer_than_the_limit(configure: Configure, tmp_path: Path) -> None:
+    file = written(configure(adapters="shared"), tmp_path / "run.yaml")
+    ranks = Started(tmp_path, [command(file)], WORLD_SIZE="2", MULTITUNE_RANK_TIMEOUT="1")
+    assert ranks.codes() == [2] and "rank 0 of 2 did not meet the others" in ranks.printed(0)
+
+
+def test_a_whole_model_is_trained_by_two_processes_as_by_one(configure: Configure, tmp_path: Path) -> None:
+    file = written(configure(method="full", train={"max_steps": 2}, adapters="shared"), tmp_path / "run.yaml")
+    ranks = Started(tmp_path, [command(file, "name=two")] * 2)
+    assert ranks.codes() == [0, 0], ranks.printed(0)
+    one, two = (
+        load_file(run / "adapters/shared/model.safetensors") for run in (in_one_process(file, "one"), tmp_path / "two")
+    )
+    assert max(float((one[key] - two[key]).abs().max()) for key in one) < WEIGHT
+
+
 def test_rows_that_differ_on_one_rank_are_named(configure: Configure, tmp_path: Path) -> None:
     file = written(configure(adapters="shared"), tmp_path / "run.yaml")
     fields = yaml.safe_load(file.read_text("utf-8"))

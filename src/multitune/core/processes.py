@@ -4,7 +4,8 @@ import os
 
 from multitune.core.errors import RankError
 
-HOW = "torchrun and `accelerate launch` set it; docs/many-processes.md has recipes for batch systems"
+LIMIT = "MULTITUNE_RANK_TIMEOUT"
+HOW = "torchrun and `accelerate launch` set what processes need to know; docs/many-processes.md says more"
 
 
 def world_size() -> int:
@@ -37,9 +38,18 @@ def local_rank() -> int:
     return _number("LOCAL_RANK", rank())
 
 
+def time_limit() -> int:
+    """Seconds that ranks wait for each other, before one counts as lost.
+
+    Raises:
+        RankError: the environment says something else than a number.
+    """
+    return _number(LIMIT, 600)
+
+
 def _number(name: str, otherwise: int) -> int:
     text = os.environ.get(name, str(otherwise))
     try:
         return int(text)
     except ValueError as error:
-        raise RankError(f"the environment variable {name} is {text!r}, not a number. {HOW}") from error
+        raise RankError(f"the environment variable {name} is {text!r}, not a whole number. {HOW}") from error

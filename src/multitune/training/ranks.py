@@ -1,6 +1,5 @@
 """The processes of a run, as one of them sees them: messages through a common store, sums through a process group."""
 
-import os
 import signal
 import socket
 import time
@@ -18,7 +17,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from multitune.core.errors import InputError, MultituneError, RankError, TrainingError
-from multitune.core.processes import HOW, local_rank, rank, world_size
+from multitune.core.processes import HOW, LIMIT, local_rank, rank, time_limit, world_size
 from multitune.model.backbone import Device, pick_device
 from multitune.training.messages import (
     MESSAGE,
@@ -34,7 +33,6 @@ from multitune.training.messages import (
 )
 from multitune.training.signals import stop_on_signal
 
-LIMIT = "MULTITUNE_RANK_TIMEOUT"  # seconds that ranks wait for each other
 PAUSE = 0.05  # seconds between looks at what others have written
 GRACE = 20.0  # seconds in which rank 0 has to give a sign, after the launcher asked all ranks to stop
 FAREWELL = 3.0  # seconds in which ranks that still live say so, after one was lost
@@ -73,7 +71,7 @@ class Ranks(ABC):
             RankError: it cannot be reached, or too few ranks came.
         """
         self.rank, self.size = rank(), world_size()
-        self.limit = float(os.environ.get(LIMIT, "600"))
+        self.limit = time_limit()
         try:
             store, _, _ = next(iter(rendezvous("env://", timeout=timedelta(seconds=self.limit))))
         except Lost as error:
@@ -236,7 +234,7 @@ class Leader(Ranks):
         who = f"rank {', '.join(map(str, gone))}" if gone else "a rank"
         reason = str(error).strip().split("\n")[0]
         return TrainingError(
-            f"{who} died or gave no answer for {self.limit:g} s ({reason}). The last checkpoint is intact, and "
+            f"{who} died or gave no answer for {self.limit} s ({reason}). The last checkpoint is intact, and "
             f"`--resume` starts from it, on any number of processes; {LIMIT} is the limit in seconds"
         )
 
