@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitune.core.records import PackRow, Segments
@@ -28,6 +28,7 @@ def test_every_row_is_in_one_part(drawn: list[tuple[int, list[int]]], parts: int
     assert len(found) == parts and sorted(i for part in found for i in part) == list(range(len(rows)))
 
 
+@settings(max_examples=30)
 @given(ROWS, st.integers(1, 4))
 def test_no_other_stretches_have_a_lighter_heaviest_part(drawn: list[tuple[int, list[int]]], parts: int) -> None:
     rows = [row(*one) for one in drawn]

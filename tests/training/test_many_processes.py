@@ -87,10 +87,10 @@ def test_four_processes_share_steps_of_two_rows(configure: Configure, tmp_path: 
 
 
 def test_a_run_goes_on_with_another_number_of_processes(configure: Configure, tmp_path: Path) -> None:
-    train = {"max_steps": 150, "validate_every": 75, "learning_rate": 1e-3}
+    train = {"max_steps": 80, "validate_every": 40, "learning_rate": 1e-3}
     file = written(configure(train=train, adapters="shared"), tmp_path / "run.yaml")
     moved = tmp_path / "moved"
-    for count, at_step, options in ((2, 5, []), (1, 40, ["--resume"])):
+    for count, at_step, options in ((2, 5, []), (1, 25, ["--resume"])):
         ranks = Started(tmp_path, [[*command(file, "name=moved"), *options]] * count)
         ranks.when(lambda at_step=at_step: any(e["kind"] == "step" and e["step"] >= at_step for e in events(moved)))
         ranks.signal(signal.SIGTERM)
