@@ -273,6 +273,7 @@ def train_run(
             learners = [_learner(bank, run, plan) for plan in run.plans]
             if leader:
                 leader.join(describe(run, bank.backbone), bank.backbone.device)
+                notes.append(f"steps and validations are shared out over {leader.size} processes")
             if resume:
                 notes += note_changes(run, bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more

@@ -11,6 +11,7 @@ from multitune.training.messages import AnswersMessage, EndMessage, LossesMessag
 from multitune.training.origin import describe
 from multitune.training.prepare import prepare_run
 from multitune.training.ranks import Member, PeersFailedError, RanksLostError, claim_device
+from multitune.training.signals import stop_on_signal
 from multitune.training.trainee import Trainee, new_trainee, open_bank
 
 
@@ -51,13 +52,13 @@ def _serve(member: Member, config: RunConfig) -> None:
     member.report(describe(run, bank.backbone))
     if isinstance(member.listen(), EndMessage):
         return
-    member.leave_signals_to_leader()
-    member.connect(device)
-    part = Part(member, bank, run)
-    while not isinstance(message := member.listen(), EndMessage):
-        with suppress(PeersFailedError):
-            _act(part, message, trainees)
-    distributed.destroy_process_group()
+    with stop_on_signal(member.asked_to_stop):
+        member.connect(device)
+        part = Part(member, bank, run)
+        while not isinstance(message := member.listen(), EndMessage):
+            with suppress(PeersFailedError):
+                _act(part, message, trainees)
+        distributed.destroy_process_group()
 
 
 def _act(part: Part, message: Message, trainees: Mapping[str, Trainee]) -> None:

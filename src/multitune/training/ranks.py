@@ -1,6 +1,5 @@
 """The processes of a run, as one of them sees them: messages through a common store, sums through a process group."""
 
-import signal
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -270,18 +269,14 @@ class Member(Ranks):
         except Lost:
             return EndMessage()
 
-    def leave_signals_to_leader(self) -> None:
-        """From now on a signal to stop is rank 0's affair, which saves first and then lets the others leave."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._heard)
+    def asked_to_stop(self) -> None:
+        """A signal is rank 0's affair, which saves and lets the others leave; where it is silent, leave after a while."""
+        self._asked_to_stop = self._asked_to_stop or time.monotonic()
 
     def leave(self) -> None:
         """Let rank 0 know that this rank lives, and ends."""
         with suppress(*Lost):
             self._store.set(f"left/{self.rank}", "")
-
-    def _heard(self, number: int, frame: Any) -> None:
-        self._asked_to_stop = self._asked_to_stop or time.monotonic()
 
     def report(self, parts: Mapping[str, str]) -> None:
         """Let rank 0 compare what this rank will train."""
