@@ -270,7 +270,7 @@ class Member(Ranks):
             return EndMessage()
 
     def asked_to_stop(self) -> None:
-        """A signal is rank 0's affair, which saves and lets the others leave; where it is silent, leave after a while."""
+        """A signal is rank 0's affair, which saves and lets all leave; where it is silent, leave after a while."""
         self._asked_to_stop = self._asked_to_stop or time.monotonic()
 
     def leave(self) -> None:
