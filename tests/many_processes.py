@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["tests.many_processes", "multitune.pipeline", "multitune.training.member"])
+CONTEXT.set_forkserver_preload(
+    [
+        *("tests.many_processes", "multitune.cli.show", "multitune.cli.watch", "multitune.pipeline"),
+        *("multitune.reporting.page", "multitune.training.member", "datasets", "sklearn.linear_model"),
+        *("transformers.models.auto.tokenization_auto", "transformers.models.llama.modeling_llama"),
+    ]
+)
 PATIENCE = 120.0  # seconds until a test gives up
 
 

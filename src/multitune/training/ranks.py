@@ -1,5 +1,6 @@
 """The processes of a run, as one of them sees them: messages through a common store, sums through a process group."""
 
+import re
 import socket
 import time
 from abc import ABC, abstractmethod
@@ -231,7 +232,9 @@ class Leader(Ranks):
         self.tell(EndMessage())
         gone = self._staying()
         who = f"rank {', '.join(map(str, gone))}" if gone else "a rank"
-        reason = str(error).strip().split("\n")[0]
+        reason = (
+            re.sub(r"^\[[^]]*\]\s*", "", str(error).strip()).split("\n")[0].split(". ")[0]
+        )  # without gloo's advice
         return TrainingError(
             f"{who} died or gave no answer for {self.limit} s ({reason}). The last checkpoint is intact, and "
             f"`--resume` starts from it, on any number of processes; {LIMIT} is the limit in seconds"
