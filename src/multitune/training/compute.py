@@ -33,6 +33,8 @@ class StepRows:
 class Compute(ABC):
     """Computes for the trainees of one run."""
 
+    notes: tuple[str, ...] = ()  # what the user should know about it
+
     def __init__(self, bank: AdapterBank, run: PreparedRun) -> None:
         self.bank = bank
         self.run = run
@@ -184,6 +186,7 @@ class SharedCompute(Compute):
         super().__init__(bank, run)
         self._leader = leader
         self._part = Part(leader, bank, run)
+        self.notes = (f"steps and validations are shared out over {leader.size} processes",)
 
     def backward(self, batch: StepRows, trainees: Sequence[Trainee]) -> RowLosses:
         """Each rank its rows; the gradients of all come together here."""

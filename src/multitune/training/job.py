@@ -271,15 +271,12 @@ def train_run(
         bank = open_bank(run, backbone)
         try:
             learners = [_learner(bank, run, plan) for plan in run.plans]
-            if leader:
-                leader.join(describe(run, bank.backbone), bank.backbone.device)
-                notes.append(f"steps and validations are shared out over {leader.size} processes")
+            compute = _compute(run, bank, leader)
             if resume:
                 notes += note_changes(run, bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
                 events.hold()
                 begin(run, bank.backbone, folder, overwrite)
-            compute = SharedCompute(leader, bank, run) if leader else LocalCompute(bank, run)
             _train(Job(run, folder, observe, compute, learners, events), checkpoint, notes)
         finally:
             bank.close()
@@ -295,7 +292,7 @@ def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> Non
     job.log.open(keep=checkpoint.state.events if checkpoint else 0)
     if (note := job.compute.bank.backbone.note) and not checkpoint:
         job.log(NoteEvent(text=note))
-    for note in notes:
+    for note in (*notes, *job.compute.notes):
         job.log(NoteEvent(text=note))
     job.observe(PhaseEvent(name="train"))
     with stop_on_signal(job.stop):
@@ -305,6 +302,14 @@ def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> Non
         job.run_phases()
     job.publish_best()
     job.folder.drop_training()
+
+
+def _compute(run: PreparedRun, bank: AdapterBank, leader: Leader | None) -> Compute:
+    """Where steps are computed: here, or on all ranks, once they have agreed on what to train."""
+    if leader is None:
+        return LocalCompute(bank, run)
+    leader.join(describe(run, bank.backbone), bank.backbone.device)
+    return SharedCompute(leader, bank, run)
 
 
 def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:

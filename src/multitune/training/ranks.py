@@ -81,7 +81,7 @@ class Ranks(ABC):
                 f"must name rank 0. {HOW}"
             ) from error
         self._store = PrefixStore("multitune", store)
-        self._told = 0  # messages so far
+        self._messages = 0  # messages so far
 
     def connect(self, device: torch.device) -> None:
         """Make the process group, in which no rank waits longer than the limit."""
@@ -150,9 +150,9 @@ class Leader(Ranks):
             for key in self._kept:
                 self._store.delete_key(key)
             self._kept.clear()
-        self._kept.append(f"message/{self._told}")
+        self._kept.append(f"message/{self._messages}")
         self._store.set(self._kept[-1], message.model_dump_json())
-        self._told += 1
+        self._messages += 1
         self._answered = isinstance(message, StepMessage | LossesMessage | AnswersMessage)
 
     def join(self, own: Mapping[str, str], device: torch.device) -> None:
@@ -260,14 +260,14 @@ class Member(Ranks):
 
     def listen(self) -> Message:
         """The next message; the end where rank 0 is gone."""
-        key, began = f"message/{self._told}", time.monotonic()
+        key, began = f"message/{self._messages}", time.monotonic()
         try:
             while not self._store.check([key]):  # `wait` would warn on stderr
                 now = time.monotonic()
                 if self._asked_to_stop and now > self._asked_to_stop + GRACE:
                     return EndMessage()
                 time.sleep(min(PAUSE, 0.0002 + (now - began) / 4))
-            self._told += 1
+            self._messages += 1
             return MESSAGE.validate_json(self._store.get(key))
         except Lost:
             return EndMessage()
