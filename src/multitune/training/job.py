@@ -247,8 +247,7 @@ def train_run(
         The backbone as it was before, for another bank; None where none was loaded, or training changed its weights.
 
     Raises:
-        RunFolderError: the folder holds another run, its data, base or checkpoint changed, or another process is at
-            work in it.
+        RunFolderError: the folder holds another run, its data, base or checkpoint changed, or it is locked.
         RankError: the processes disagree on what to train; nothing was written.
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
@@ -260,27 +259,22 @@ def train_run(
             recover_tree(folder.path)
             require_same(run, folder)
             if trained := _trained(run, folder):
-                observe(NoteEvent(text="every adapter is trained already"))
-                note_places(run, folder)
-                _finish(folder, trained, log)
+                _finish(run, folder, trained, observe, log)
                 return backbone
             checkpoint, notes = restorable(folder)
         observe(PhaseEvent(name="load"))
-        if leader:
-            claim_device(run.config.device)
-        bank = open_bank(run, backbone)
+        compute = _compute(run, backbone, leader)
         try:
-            learners = [_learner(bank, run, plan) for plan in run.plans]
-            compute = _compute(run, bank, leader)
+            learners = [_learner(compute.bank, run, plan) for plan in run.plans]
             if resume:
-                notes += note_changes(run, bank.backbone, folder)
+                notes += note_changes(run, compute.bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
                 events.hold()
-                begin(run, bank.backbone, folder, overwrite)
+                begin(run, compute.bank.backbone, folder, overwrite)
             _train(Job(run, folder, observe, compute, learners, events), checkpoint, notes)
         finally:
-            bank.close()
-        return bank.backbone if run.config.method == "lora" else None
+            compute.bank.close()
+        return compute.bank.backbone if run.config.method == "lora" else None
     finally:
         if log is None:
             events.close()
@@ -304,10 +298,12 @@ def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> Non
     job.folder.drop_training()
 
 
-def _compute(run: PreparedRun, bank: AdapterBank, leader: Leader | None) -> Compute:
+def _compute(run: PreparedRun, backbone: Backbone | None, leader: Leader | None) -> Compute:
     """Where steps are computed: here, or on all ranks, once they have agreed on what to train."""
     if leader is None:
-        return LocalCompute(bank, run)
+        return LocalCompute(open_bank(run, backbone), run)
+    claim_device(run.config.device)
+    bank = open_bank(run, backbone)
     leader.join(describe(run, bank.backbone), bank.backbone.device)
     return SharedCompute(leader, bank, run)
 
@@ -319,8 +315,10 @@ def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:
     return Selection.read(folder.selection)
 
 
-def _finish(folder: RunFolder, trained: Selection, log: EventLog | None) -> None:
+def _finish(run: PreparedRun, folder: RunFolder, trained: Selection, observe: Observe, log: EventLog | None) -> None:
     """Go on behind the end of a training: its log is cut back to there, and what a kill left over is deleted."""
+    observe(NoteEvent(text="every adapter is trained already"))
+    note_places(run, folder)
     folder.drop_training()
     if log is not None:
         size = folder.events.stat().st_size if folder.events.is_file() else 0
