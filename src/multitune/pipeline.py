@@ -18,6 +18,7 @@ from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.model.backbone import Backbone
 from multitune.training.prepare import prepare_run
+from multitune.training.ranks import leading
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,8 @@ def run_experiment(
 ) -> FinishedRun:
     """Train and evaluate; with several tasks also choose what each ships with, and fit the router.
 
+    In a process that torchrun or its like started as rank 0, the other ranks share the training.
+
     Args:
         config: from `load_config`.
         resume: go on with a run that was stopped.
@@ -43,7 +46,7 @@ def run_experiment(
         InputError: config or data do not fit; nothing was written.
         TrainingError, StorageError, Interrupted: what was saved is intact, and `resume` goes on.
     """
-    with evaluated_run(config, resume, observe, overwrite) as run:
+    with leading() as leader, evaluated_run(config, resume, observe, overwrite, leader=leader) as run:
         bank = run.subjects[0].model.bank
         if can_be_routed(config):
             deploy_run(open_run_models(run.folder, run.prepared, {}, bank=bank), run.log)

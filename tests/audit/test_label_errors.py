@@ -8,7 +8,10 @@ from multitune.audit.label_errors import CHECKS, LEAST_TEXTS, margins
 from tests.audit.made import Pairs, findings, made, measures
 
 (CHECK,) = CHECKS
-WORDS = {"gain": "profit rose record strong beat growth".split(), "loss": "debt fell weak missed lawsuit cut".split()}
+WORDS = {
+    "gain": ["profit", "rose", "record", "strong", "beat", "growth"],
+    "loss": ["debt", "fell", "weak", "missed", "lawsuit", "cut"],
+}
 
 
 def rows(number: int, seed: int = 3) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from multitune.model.backbone import load_backbone
 from multitune.model.bank import BASE_NUMBER, AdapterBank
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.trainee import Trainee, new_trainee
-from multitune.training.validation import validation_answers
+from multitune.training.validation import answered_rows, validation_answers
 
 Configure = Callable[..., RunConfig]
 
@@ -70,4 +70,4 @@ def test_answers_on_validation_are_those_of_an_evaluation(configure: Configure) 
     shake(trainee)
     model, limit = LocalModel(trainee.bank, "shared", run.chat, run.config), run.config.train.validate_limit
     answers = predict_task(model, item, "validation", seed=run.config.seed, limit=limit)
-    assert validation_answers(trainee, run, "colours") == answers
+    assert validation_answers(trainee, run, "colours", answered_rows(run, "colours")) == answers

@@ -50,7 +50,7 @@ def out_of_fold(texts: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarr
     words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"\S+", max_features=50_000)
     model = make_pipeline(words, SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed))
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    return cross_val_predict(model, list(texts), labels, cv=folds, method="predict_proba")
+    return np.asarray(cross_val_predict(model, list(texts), labels, cv=folds, method="predict_proba"))
 
 
 def margins(likely: np.ndarray, labels: np.ndarray) -> np.ndarray:

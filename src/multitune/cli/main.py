@@ -22,6 +22,7 @@ from multitune.cli.serve import serve
 from multitune.cli.study import study
 from multitune.cli.tune import tune
 from multitune.core.errors import InputError, MultituneError
+from multitune.core.processes import rank
 
 if TYPE_CHECKING:
     from multitune.config.schema import RunConfig
@@ -66,7 +67,7 @@ def main(
     ] = False,
 ) -> None:
     """Teach one language model several tasks at once, and see task by task what that gained or cost."""
-    if verbose:
+    if verbose and not rank():
         log_to_stderr()
 
 
@@ -80,6 +81,10 @@ def train(
 ) -> None:
     """Train the adapters of a run, evaluate them, and show what training together did."""
     hush()
+    if rank():
+        from multitune.training.member import work
+
+        raise typer.Exit(work(lambda: _load(file, overrides)))
     config = _load(file, overrides)  # a fault in it is reported before torch is loaded
     from multitune.cli.watch import Watch
     from multitune.functions import train as train_run

@@ -79,6 +79,10 @@ class BudgetError(InputError, ValueError):
     """The stated cap on tokens or cost is reached; answers that were paid for are kept."""
 
 
+class RankError(InputError, ValueError):
+    """The processes of a run cannot find each other, or disagree on what to train; nothing was changed on disk."""
+
+
 class AuditError(MultituneError, ValueError):
     """The data has faults that `audit: strict` does not let pass; nothing was trained."""
 

@@ -19,6 +19,7 @@ from multitune.training.audit import with_audit
 from multitune.training.job import train_run
 from multitune.training.origin import require_new
 from multitune.training.prepare import PreparedRun, prepare_run
+from multitune.training.ranks import Leader
 from multitune.training.track import TrackerWatch, several
 
 
@@ -39,6 +40,7 @@ def evaluated_run(
     observe: Observe = unwatched,
     overwrite: bool = False,
     backbone: Backbone | None = None,
+    leader: Leader | None = None,
 ) -> Generator[EvaluatedRun]:
     """Prepare, audit, train and evaluate; within the block the event log stays open for what follows.
 
@@ -48,6 +50,7 @@ def evaluated_run(
         observe: gets every event of the run.
         overwrite: start over in a folder that holds a run.
         backbone: the run's base, without a bank; loaded when None.
+        leader: of the other processes that train this run; None where there are none.
 
     Raises:
         InputError: config or data do not fit; nothing was written.
@@ -70,7 +73,14 @@ def evaluated_run(
     log = EventLog(folder.events, watch)  # one for training and all that follows
     try:
         backbone = train_run(
-            prepared, folder, resume=resume, overwrite=overwrite, observe=watch, backbone=backbone, log=log
+            prepared,
+            folder,
+            resume=resume,
+            overwrite=overwrite,
+            observe=watch,
+            backbone=backbone,
+            log=log,
+            leader=leader,
         )
         log(PhaseEvent(name="evaluate"))
         subjects = open_subjects(prepared, folder, backbone)

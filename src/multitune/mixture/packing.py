@@ -22,13 +22,7 @@ def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True, ali
         align: each adapter's slice is filled up to a multiple of this with tokens that nothing sees or predicts, so
             that shapes repeat. It may take a pack over its budget by less than `align` per adapter.
     """
-    inputs = [row.segments.tokens[:-1] for row in rows]
-    # Big-endian bytes compare like the token sequences themselves.
-    order = sorted(range(len(rows)), key=lambda i: (rows[i].adapter, inputs[i].astype(">u4").tobytes(), i))
-    shared = [0] * len(order)  # leading tokens that each row of the order has in common with the one before
-    for place, (left, right) in enumerate(pairwise(order), start=1):
-        if share and rows[left].adapter == rows[right].adapter:
-            shared[place] = common_prefix(inputs[left], inputs[right])
+    inputs, order, shared = trie_order(rows, share)
     left = sum(map(len, inputs)) - sum(shared)  # tokens that are not laid out yet
     packs: list[Pack] = []
     builder, enough = _PackBuilder(rows, align), left - _even_share(left, pack_tokens)
@@ -44,6 +38,23 @@ def pack_rows(rows: Sequence[PackRow], pack_tokens: int, share: bool = True, ali
     if len(builder):
         packs.append(builder.finish())
     return packs
+
+
+def trie_order(rows: Sequence[PackRow], share: bool = True) -> tuple[list[np.ndarray], list[int], list[int]]:
+    """Rows in the depth-first order of their tries.
+
+    Returns:
+        The tokens of each row that are laid out, the order of the rows, and for each place of the order how many
+        leading tokens that row has in common with the one before.
+    """
+    inputs = [row.segments.tokens[:-1] for row in rows]
+    # Big-endian bytes compare like the token sequences themselves.
+    order = sorted(range(len(rows)), key=lambda i: (rows[i].adapter, inputs[i].astype(">u4").tobytes(), i))
+    shared = [0] * len(order)
+    for place, (left, right) in enumerate(pairwise(order), start=1):
+        if share and rows[left].adapter == rows[right].adapter:
+            shared[place] = common_prefix(inputs[left], inputs[right])
+    return inputs, order, shared
 
 
 def _even_share(tokens: int, pack_tokens: int) -> float:

@@ -24,20 +24,21 @@ from multitune.core.results.events import (
 )
 from multitune.core.results.run import AdapterSelection, Selection
 from multitune.core.run_folder import RunFolder
-from multitune.model.backbone import Backbone, load_backbone
+from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank
 from multitune.training.checkpoint import Checkpoint, TrainingState, require_unchanged, restorable, save_checkpoint
 from multitune.training.choice import RowValues
+from multitune.training.compute import Compute, LocalCompute, SharedCompute
 from multitune.training.learner import Learner
 from multitune.training.loop import run_loop
 from multitune.training.optim import AdapterOptimizer, Budget
-from multitune.training.origin import begin, note_changes, note_places, require_same
+from multitune.training.origin import begin, describe, note_changes, note_places, require_same
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun
 from multitune.training.progress import ValidationTrack
+from multitune.training.ranks import Leader, claim_device
 from multitune.training.signals import stop_on_signal
-from multitune.training.trainee import new_trainee
-from multitune.training.validation import validation_answers, validation_losses
+from multitune.training.trainee import new_trainee, open_bank
 
 PATIENCE = 2  # looks without gain after which an adapter that trains to convergence ends
 
@@ -51,7 +52,7 @@ class Job:
     run: PreparedRun
     folder: RunFolder
     observe: Observe
-    bank: AdapterBank
+    compute: Compute
     learners: list[Learner]
     log: EventLog
     interrupted: bool = False
@@ -109,17 +110,17 @@ class Job:
 
     def _validation_losses(self, learner: Learner, task: str) -> list[float]:
         if learner.trained_steps:
-            return validation_losses(learner.trainee, self.run, task)
+            return self.compute.validation_losses(learner.trainee, task)
         parent = learner.spec.parent
         start = f"{task} on {parent}" if parent else task  # untrained it answers as its parent does, or the base
         if start not in self.base_losses:
-            self.base_losses[start] = validation_losses(learner.trainee, self.run, task)
+            self.base_losses[start] = self.compute.validation_losses(learner.trainee, task)
         return self.base_losses[start]
 
     def _validation_answers(self, learner: Learner, task: str) -> list[Prediction]:
         if not learner.trained_steps or not self.run.config.train.validate_metric:
             return []
-        return validation_answers(learner.trainee, self.run, task)
+        return self.compute.validation_answers(learner.trainee, task)
 
     def _score(self, task: str, answers: Sequence[Prediction]) -> float | None:
         return self.run.tasks[task].data.task.score(answers).value if answers else None
@@ -180,7 +181,7 @@ class Job:
             for learner in learners:
                 if not learner.track.start:  # neither restored
                     self.validate(learner)
-            run_loop(self.bank, self.run, learners, self.log, self, before)
+            run_loop(self.compute, learners, self.log, self, before)
             before += max(plan.spec.steps for plan in plans)
 
     def _settle(self, names: Collection[str | None]) -> None:
@@ -188,6 +189,7 @@ class Job:
         for below in self.learners:
             if below.name in names:
                 below.trainee.load(self._checked(below.name, self._chosen(below)[0]))
+                self.compute.publish([below.trainee])
 
     def _chosen(self, learner: Learner) -> tuple[int, str]:
         """The step that is kept, and why."""
@@ -225,6 +227,7 @@ def train_run(
     observe: Observe = unwatched,
     backbone: Backbone | None = None,
     log: EventLog | None = None,
+    leader: Leader | None = None,
 ) -> Backbone | None:
     """Train every adapter of a prepared run into its folder; the chosen ones end up under adapters/.
 
@@ -238,13 +241,14 @@ def train_run(
         observe: gets every event.
         backbone: to train on, without a bank; the run's base when None.
         log: of a caller who goes on with it afterwards and closes it; one of its own when None.
+        leader: of the other processes that train this run; None where there are none.
 
     Returns:
         The backbone as it was before, for another bank; None where none was loaded, or training changed its weights.
 
     Raises:
-        RunFolderError: the folder holds another run, its data, base or checkpoint changed, or another process is at
-            work in it.
+        RunFolderError: the folder holds another run, its data, base or checkpoint changed, or it is locked.
+        RankError: the processes disagree on what to train; nothing was written.
         TrainingError, StorageError, Interrupted: the last checkpoint is intact.
     """
     events = log or EventLog(folder.events, observe)
@@ -255,24 +259,22 @@ def train_run(
             recover_tree(folder.path)
             require_same(run, folder)
             if trained := _trained(run, folder):
-                observe(NoteEvent(text="every adapter is trained already"))
-                note_places(run, folder)
-                _finish(folder, trained, log)
+                _finish(run, folder, trained, observe, log)
                 return backbone
             checkpoint, notes = restorable(folder)
         observe(PhaseEvent(name="load"))
-        bank = _bank(run, backbone)
+        compute = _compute(run, backbone, leader)
         try:
-            learners = [_learner(bank, run, plan) for plan in run.plans]
+            learners = [_learner(compute.bank, run, plan) for plan in run.plans]
             if resume:
-                notes += note_changes(run, bank.backbone, folder)
+                notes += note_changes(run, compute.bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
                 events.hold()
-                begin(run, bank.backbone, folder, overwrite)
-            _train(Job(run, folder, observe, bank, learners, events), checkpoint, notes)
+                begin(run, compute.bank.backbone, folder, overwrite)
+            _train(Job(run, folder, observe, compute, learners, events), checkpoint, notes)
         finally:
-            bank.close()
-        return bank.backbone if run.config.method == "lora" else None
+            compute.bank.close()
+        return compute.bank.backbone if run.config.method == "lora" else None
     finally:
         if log is None:
             events.close()
@@ -282,24 +284,28 @@ def _train(job: Job, checkpoint: Checkpoint | None, notes: Sequence[str]) -> Non
     """Train from a checkpoint, or from the start, to the published adapters."""
     job.folder.selection.unlink(missing_ok=True)  # left by a run whose adapters were deleted
     job.log.open(keep=checkpoint.state.events if checkpoint else 0)
-    if job.bank.backbone.note and not checkpoint:
-        job.log(NoteEvent(text=job.bank.backbone.note))
-    for note in notes:
+    if (note := job.compute.bank.backbone.note) and not checkpoint:
+        job.log(NoteEvent(text=note))
+    for note in (*notes, *job.compute.notes):
         job.log(NoteEvent(text=note))
     job.observe(PhaseEvent(name="train"))
     with stop_on_signal(job.stop):
         if checkpoint:
             job.restore(checkpoint)
+            job.compute.publish([learner.trainee for learner in job.learners])
         job.run_phases()
     job.publish_best()
     job.folder.drop_training()
 
 
-def _bank(run: PreparedRun, backbone: Backbone | None) -> AdapterBank:
-    bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
-    if run.config.train.gradient_checkpointing:
-        bank.recompute_layers()
-    return bank
+def _compute(run: PreparedRun, backbone: Backbone | None, leader: Leader | None) -> Compute:
+    """Where steps are computed: here, or on all ranks, once they have agreed on what to train."""
+    if leader is None:
+        return LocalCompute(open_bank(run, backbone), run)
+    claim_device(run.config.device)
+    bank = open_bank(run, backbone)
+    leader.join(describe(run, bank.backbone), bank.backbone.device)
+    return SharedCompute(leader, bank, run)
 
 
 def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:
@@ -309,8 +315,10 @@ def _trained(run: PreparedRun, folder: RunFolder) -> Selection | None:
     return Selection.read(folder.selection)
 
 
-def _finish(folder: RunFolder, trained: Selection, log: EventLog | None) -> None:
+def _finish(run: PreparedRun, folder: RunFolder, trained: Selection, observe: Observe, log: EventLog | None) -> None:
     """Go on behind the end of a training: its log is cut back to there, and what a kill left over is deleted."""
+    observe(NoteEvent(text="every adapter is trained already"))
+    note_places(run, folder)
     folder.drop_training()
     if log is not None:
         size = folder.events.stat().st_size if folder.events.is_file() else 0

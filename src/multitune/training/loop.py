@@ -3,18 +3,17 @@
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from multitune.core.errors import TrainingError
 from multitune.core.events import EventLog
-from multitune.core.records import Draw, Pack, PackRow
 from multitune.core.results.events import AdapterStep, StepEvent
-from multitune.model.bank import AdapterBank
+from multitune.training.compute import Compute, StepRows
 from multitune.training.learner import Learner
-from multitune.training.loss import PackLoss, pack_loss
+from multitune.training.loss import RowLosses
 from multitune.training.prepare import PreparedRun
 
 
@@ -31,33 +30,21 @@ class Hooks(Protocol):
 
 
 @dataclass(slots=True)
-class StepRows:
-    """The rows of one step, of all its learners."""
-
-    rows: list[PackRow] = field(default_factory=list[PackRow])
-    draws: list[Draw] = field(default_factory=list[Draw])
-    owners: list[int] = field(default_factory=list[int])  # place of each row's learner
-
-
-@dataclass(slots=True)
 class StepSums:
     """What one step added up, per adapter and task."""
 
     nats: np.ndarray  # float64 (adapter, task) summed negative log-likelihood
     answer_tokens: np.ndarray  # int64 (adapter, task)
     weighted: np.ndarray  # float64 (adapter,) the loss that was minimised
-    executed_tokens: int = 0
-    logical_tokens: int = 0
+    executed_tokens: int
+    logical_tokens: int
 
 
-def run_loop(
-    bank: AdapterBank, run: PreparedRun, learners: Sequence[Learner], log: EventLog, hooks: Hooks, before: int = 0
-) -> None:
+def run_loop(compute: Compute, learners: Sequence[Learner], log: EventLog, hooks: Hooks, before: int = 0) -> None:
     """Train until every learner is done.
 
     Args:
-        bank: holds their adapters.
-        run: the prepared run.
+        compute: gives gradients of the run that is trained.
         learners: those of one phase.
         log: gets an event per step.
         hooks: what happens between steps.
@@ -66,15 +53,19 @@ def run_loop(
     Raises:
         TrainingError: a loss or gradient is not finite; the last checkpoint is intact.
     """
+    run = compute.run
     numbers = {name: i for i, name in enumerate(run.tasks)}
     total = sum(max(plan.spec.steps for plan in phase) for phase in run.phases)
     step = max((learner.trained_steps for learner in learners), default=0)
     while any(not learner.done for learner in learners):
         started = time.monotonic()
         active = [learner for learner in learners if not learner.done]
-        sums = _backward(bank, run, active, step, numbers)
-        moves = {learner.name: _move(learner, step) for learner in active}
+        batch, losses = _backward(compute, active, step, numbers)
+        _require_finite(run, batch, losses, [learner.name for learner in active], step)
+        moves = {learner.name: _move(compute, learner, step) for learner in active}
+        compute.publish([learner.trainee for learner in active])
         elapsed = time.monotonic() - started
+        sums = _add_up(batch, losses, len(active), len(numbers))
         log(_step_event(run, active, sums, moves, step=before + step + 1, steps=total, seconds=elapsed))
         due = [learner for learner in active if learner.is_due()]
         for learner in due:
@@ -85,51 +76,52 @@ def run_loop(
 
 
 def _backward(
-    bank: AdapterBank, run: PreparedRun, active: Sequence[Learner], step: int, numbers: Mapping[str, int]
-) -> StepSums:
-    """Add the gradients of one step of every active learner; packs hold rows of several adapters."""
+    compute: Compute, active: Sequence[Learner], step: int, numbers: Mapping[str, int]
+) -> tuple[StepRows, RowLosses]:
+    """Add the gradients of one step of every active learner."""
     batch = StepRows()
     for place, learner in enumerate(active):
-        drawn, packed = learner.rows(step, run, numbers)
+        drawn, packed = learner.rows(step, compute.run, numbers)
         batch.draws += drawn
         batch.rows += packed
         batch.owners += [place] * len(packed)
-    shape = (len(active), len(numbers))
-    sums = StepSums(np.zeros(shape), np.zeros(shape, dtype=np.int64), np.zeros(len(active)))
-    for pack in bank.backbone.pack(batch.rows, run.config.train.pack_tokens):
-        loss = pack_loss(bank, pack)
-        owners = [batch.owners[i] for i in pack.rows]
-        drawn = [(active[owner].name, batch.draws[i]) for owner, i in zip(owners, pack.rows, strict=True)]
-        _require_finite(run, loss, drawn, step)
-        loss.total.backward()
-        _add_up(sums, pack, loss, np.array(owners), np.array([batch.rows[i].weight for i in pack.rows]))
+    return batch, compute.backward(batch, [learner.trainee for learner in active])
+
+
+def _add_up(batch: StepRows, losses: RowLosses, adapters: int, tasks: int) -> StepSums:
+    sums = StepSums(
+        np.zeros((adapters, tasks)),
+        np.zeros((adapters, tasks), dtype=np.int64),
+        np.zeros(adapters),
+        losses.executed_tokens,
+        losses.logical_tokens,
+    )
+    owner = np.array([batch.owners[row] for row in losses.rows])
+    task = np.array([batch.rows[row].task for row in losses.rows])
+    weight = np.array([batch.rows[row].weight for row in losses.rows])
+    np.add.at(sums.nats, (owner, task), losses.nats)
+    np.add.at(sums.answer_tokens, (owner, task), losses.tokens)
+    np.add.at(sums.weighted, owner, losses.nats * weight)
     return sums
 
 
-def _add_up(sums: StepSums, pack: Pack, loss: PackLoss, owner: np.ndarray, weight: np.ndarray) -> None:
-    np.add.at(sums.nats, (owner, pack.row_task), loss.row_sum)
-    np.add.at(sums.answer_tokens, (owner, pack.row_task), loss.row_tokens)
-    np.add.at(sums.weighted, owner, loss.row_sum * weight)
-    sums.executed_tokens += len(pack)
-    sums.logical_tokens += pack.logical_tokens
-
-
-def _require_finite(run: PreparedRun, loss: PackLoss, rows: Sequence[tuple[str, Draw]], step: int) -> None:
-    broken = np.flatnonzero(~np.isfinite(loss.row_sum))
+def _require_finite(run: PreparedRun, batch: StepRows, losses: RowLosses, adapters: Sequence[str], step: int) -> None:
+    broken = np.flatnonzero(~np.isfinite(losses.nats))
     if not len(broken):
         return
-    adapter, draw = rows[int(broken[0])]
+    row = losses.rows[int(broken[0])]
+    draw = batch.draws[row]
     item = run.tasks[draw.task]
     example = item.data.examples["train"][item.tokens["train"].kept[draw.index]]
     raise TrainingError(
-        f"step {step + 1}: the loss of task {draw.task!r} under adapter {adapter!r} is not a number (row id "
-        f"{example.id!r} of its training data). Look at that row, or lower train.learning_rate; the last checkpoint "
-        "is intact, and `--resume` starts from it"
+        f"step {step + 1}: the loss of task {draw.task!r} under adapter {adapters[batch.owners[row]]!r} is not a "
+        f"number (row id {example.id!r} of its training data). Look at that row, or lower train.learning_rate; the "
+        "last checkpoint is intact, and `--resume` starts from it"
     )
 
 
-def _move(learner: Learner, step: int) -> tuple[float, float]:
-    rate, norm = learner.optimizer.step(step)
+def _move(compute: Compute, learner: Learner, step: int) -> tuple[float, float]:
+    rate, norm = learner.optimizer.step(step, compute.gradients(learner.trainee))
     if not math.isfinite(norm):
         raise TrainingError(
             f"step {step + 1}: the gradient of adapter {learner.name!r} (tasks {', '.join(learner.spec.tasks)}) is "

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from multitune.core.records import Pack, Segments
+from multitune.core.records import Pack, PackRow, Segments
 from multitune.inference.likelihood import row_sums
 from multitune.model.bank import AdapterBank
 
@@ -31,6 +31,33 @@ def answer_weights(segments: Sequence[Segments], unit: Literal["example", "token
         total = sum(len(s.answer) for s in segments)
         return [1.0 / total] * len(segments)
     return [1.0 / (len(segments) * len(s.answer)) for s in segments]
+
+
+@dataclass(frozen=True, slots=True)
+class RowLosses:
+    """What the rows of a step lose, in the order in which they were computed."""
+
+    rows: list[int]  # their places among the rows given
+    nats: np.ndarray  # float64 (row,) negative log-likelihood of each row's answer
+    tokens: np.ndarray  # int64 (row,) answer tokens of each row
+    executed_tokens: int  # that were computed, shared prefixes once
+    logical_tokens: int  # of the same rows laid out one by one
+
+
+def backward(bank: AdapterBank, rows: Sequence[PackRow], pack_tokens: int) -> RowLosses:
+    """Add the gradients of rows to what their adapters hold, pack by pack; packs hold rows of several adapters."""
+    places: list[int] = []
+    nats, tokens = [np.empty(0)], [np.empty(0, dtype=np.int64)]
+    executed = logical = 0
+    for pack in bank.backbone.pack(rows, pack_tokens):
+        loss = pack_loss(bank, pack)
+        loss.total.backward()
+        places += pack.rows
+        nats.append(loss.row_sum)
+        tokens.append(loss.row_tokens)
+        executed += len(pack)
+        logical += pack.logical_tokens
+    return RowLosses(places, np.concatenate(nats), np.concatenate(tokens), executed, logical)
 
 
 def pack_loss(bank: AdapterBank, pack: Pack) -> PackLoss:

@@ -1,6 +1,7 @@
 """One adapter's optimizer: AdamW on float32 masters, warm-up and decay, its own clipping."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,12 +63,19 @@ class AdapterOptimizer:
         groups = [{"params": matrices, "weight_decay": train.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
         self._adamw = torch.optim.AdamW([g for g in groups if g["params"]], lr=budget.learning_rate, fused=True)
 
-    def step(self, step: int) -> tuple[float, float]:
-        """Clip, move, publish. Returns (learning rate, gradient norm before clipping); a norm that is not finite
-        leaves everything as it was, for the caller to report.
+    def step(self, step: int, gradients: Sequence[torch.Tensor] | None = None) -> tuple[float, float]:
+        """Clip, move, publish.
+
+        Args:
+            step: from 0.
+            gradients: one for each master, which clipping changes; the trainee's own when None.
+
+        Returns:
+            The learning rate, and the gradient's norm before clipping; one that is not finite leaves everything as it
+            was, for the caller to report.
         """
         rate = learning_rate_at(self.budget, step)
-        masters, gradients = self.trainee.masters(), self.trainee.gradients()
+        masters, gradients = self.trainee.masters(), gradients or self.trainee.gradients()
         norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
         if not math.isfinite(norm):
             return rate, norm

@@ -117,6 +117,21 @@ def note_places(run: PreparedRun, folder: RunFolder) -> None:
         write_text(folder.config, text)
 
 
+def describe(run: PreparedRun, backbone: Backbone) -> dict[str, str]:
+    """What the result depends on, part by part, as text that processes of one run can compare."""
+    base = _base_record(run, backbone)
+    rows = {f"rows of {name}": record.model_dump_json() for name, record in run.data_record().sets.items()}
+    return {
+        "run file": _without_places(run.config),
+        **rows,
+        "tokenizer or chat template": base.chat,
+        "weights of the base": base.fingerprint,
+        "finished adapters that it stacks on": "\n".join(sorted(base.parents.values())),
+        "kind of device": f"{backbone.device.type} in {base.dtype}",
+        "packages": "\n".join(f"{name} {version}" for name, version in versions().packages.items()),
+    }
+
+
 def _base_record(run: PreparedRun, backbone: Backbone) -> BaseRecord:
     return BaseRecord(
         name=run.config.base,

@@ -9,6 +9,7 @@ from typing import final
 import torch
 
 from multitune.core.bases import BASE
+from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import read_full, save_full
@@ -146,6 +147,14 @@ class FullTrainee(Trainee):
 
     def _pairs(self) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
         return list(zip(self._weights, self._masters, strict=True))
+
+
+def open_bank(run: PreparedRun, backbone: Backbone | None = None) -> AdapterBank:
+    """An empty bank on the base of a run, which is loaded if it is not given."""
+    bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
+    if run.config.train.gradient_checkpointing:
+        bank.recompute_layers()
+    return bank
 
 
 def new_trainee(bank: AdapterBank, run: PreparedRun, spec: AdapterSpec) -> Trainee:
