@@ -24,8 +24,9 @@ from multitune.inference.options import choose_options
 from multitune.inference.predict import LONGEST_ANSWER
 from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
+from multitune.model.embedding_table import load_embedding_table
 from multitune.model.files import load_adapter
-from multitune.routing.features import open_features
+from multitune.routing.features import Features, open_features
 from multitune.routing.router import Decision, load_router
 from multitune.tasks.task import Task
 
@@ -47,7 +48,7 @@ class Answer(Record):
 
 
 class Answerer:
-    """A run's base with its adapters, each loaded when it is first asked."""
+    """A run's base with its adapters; the base and each adapter are loaded when they are first needed."""
 
     def __init__(self, folder: RunFolder, backbone: Backbone | None = None) -> None:
         """Read what the run is.
@@ -61,11 +62,20 @@ class Answerer:
         """
         self._folder = folder
         self.config = load_config(folder.require().config)
-        ref = resolve_base(self.config.base)
-        self.chat = ChatFormat(load_tokenizer(ref), self.config.system, self.config.control_tokens)
-        self.bank = AdapterBank(backbone or load_backbone(ref, self.config.device, self.config.dtype))
+        self._ref = resolve_base(self.config.base)
+        self._backbone = backbone
+        self.chat = ChatFormat(load_tokenizer(self._ref), self.config.system, self.config.control_tokens)
         self._tuned: dict[str, AdapterBank] = {}  # models that were trained as a whole
         self._chats: dict[str, ChatFormat] = {}  # of tasks that joined
+
+    @cached_property
+    def bank(self) -> AdapterBank:
+        """The base, with the adapters that were loaded so far.
+
+        Raises:
+            ModelError: the base is not to be had.
+        """
+        return AdapterBank(self._backbone or load_backbone(self._ref, self.config.device, self.config.dtype))
 
     def close(self) -> Backbone:
         """Give the backbone back without adapters; the answerer is of no more use."""
@@ -209,8 +219,15 @@ class Answerer:
             raise RouterError(
                 f"{self._folder.path}: has no router yet. Make one: multitune select {self._folder.path}"
             )
-        features = open_features(self.config.router.features, self.bank.backbone, self.chat.tokenizer)
-        return load_router(self._folder.routing_versions[-1], features.key), features
+        return load_router(self._folder.routing_versions[-1], self._features.key), self._features
+
+    @cached_property
+    def _features(self) -> Features:
+        """What the router reads; the embeddings alone where no more of the base is needed, nor loaded already."""
+        name, config = self.config.router.features, self.config
+        loaded = self._backbone is not None or "bank" in self.__dict__ or name.startswith("layer:")
+        base = self.bank.backbone if loaded else load_embedding_table(self._ref, config.device, config.dtype)
+        return open_features(name, base, self.chat.tokenizer)
 
     @cached_property
     def tasks(self) -> dict[str, Task]:

@@ -1,6 +1,5 @@
 """The frozen (or fully trained) language model: loaded from any base, run over packs, checked once for exactness."""
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError
@@ -16,6 +14,7 @@ from multitune.core.records import Pack, PackRow, Segments
 from multitune.core.seeds import generator
 from multitune.mixture.packing import pack_rows
 from multitune.model import attention
+from multitune.model.fingerprint import fingerprint
 from multitune.model.gguf import dequantized_folder
 from multitune.model.likelihood import node_losses
 from multitune.model.lora import Routes
@@ -335,13 +334,3 @@ def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 def padded_width(lengths: np.ndarray) -> np.ndarray:
     """Columns that rows of so many tokens are padded to where neighbours must not matter."""
     return -(-lengths // WIDTH) * WIDTH
-
-
-def fingerprint(model: Any) -> str:
-    """16 hex digits over the architecture and the shape and first 64 values of every weight."""
-    digest = hashlib.sha256(type(model).__name__.encode())
-    weights: dict[str, nn.Parameter] = dict(model.named_parameters())
-    for name in sorted(weights):
-        values = weights[name].detach().flatten()[:64].to("cpu", torch.bfloat16).view(torch.int16)
-        digest.update(f"{name}{tuple(weights[name].shape)}".encode() + values.numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from multitune.core.bases import NO_CODE
 from multitune.core.errors import ConfigError, ModelError
 from multitune.data.control_tokens import TextEncoder
 from multitune.model.backbone import Backbone
+from multitune.model.embedding_table import EmbeddingTable
 
 FIRST_TOKENS = 512  # of a text that runs through layers or an encoder; the embedding table reads all
 BATCH = 16  # texts at once there
@@ -28,10 +29,10 @@ class Features(Protocol):
 class EmbeddingFeatures:
     """The mean of a text's token embeddings: a look-up, no forward pass."""
 
-    def __init__(self, backbone: Backbone, tokenizer: Any) -> None:
-        self.key = f"embedding of {backbone.fingerprint}"
+    def __init__(self, table: EmbeddingTable, tokenizer: Any) -> None:
+        self.key = f"embedding of {table.fingerprint}"
         self._encoder = TextEncoder(tokenizer)
-        self._table = backbone.model.get_input_embeddings().weight.detach()  # (vocabulary, width)
+        self._table = table.weight
 
     def of(self, texts: Sequence[str]) -> np.ndarray:
         """Float32 (text, width)."""
@@ -119,13 +120,21 @@ class EncoderFeatures:
         return np.concatenate(parts) if parts else np.zeros((0, self._model.config.hidden_size), dtype=np.float32)
 
 
-def open_features(name: str, backbone: Backbone, tokenizer: Any) -> Features:
+def open_features(name: str, base: Backbone | EmbeddingTable, tokenizer: Any) -> Features:
     """`embedding`, `layer:N` (from 1) or `encoder:` and a hub id or folder.
+
+    Args:
+        name: one of these.
+        base: of the run; a layer needs it whole.
+        tokenizer: of the base.
 
     Raises:
         ConfigError, ModelError: nothing of that name.
     """
     kind, _, rest = name.partition(":")
+    if kind == "encoder":
+        return EncoderFeatures(rest)
     if kind == "layer":
-        return LayerFeatures(backbone, tokenizer, int(rest))
-    return EncoderFeatures(rest) if kind == "encoder" else EmbeddingFeatures(backbone, tokenizer)
+        assert isinstance(base, Backbone), "a layer is read of a whole base"
+        return LayerFeatures(base, tokenizer, int(rest))
+    return EmbeddingFeatures(EmbeddingTable.of(base) if isinstance(base, Backbone) else base, tokenizer)
