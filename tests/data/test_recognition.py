@@ -111,6 +111,33 @@ def test_a_text_with_a_label_is_classified(tmp_path: Path) -> None:
     assert "kind: classify" in note and "metric: macro_f1" in note
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"tags": [["b", "a"], ["a"], ["b"], []]},
+        {"tags": ["b; a", "a", "b", "a;b"]},
+        {"genres": ["b|a", "a", "b", "a|b"]},
+        {"a": [1, 1, 0, 0], "b": [1, 0, 1, 0]},
+    ],
+)
+def test_a_text_with_several_labels_is_answered_by_one_per_line(tmp_path: Path, labels: dict[str, list[Any]]) -> None:
+    rows = [{"text": f"post {i}", **{name: cells[i] for name, cells in labels.items()}} for i in range(4)]
+    config, note = recognised(write(tmp_path, rows))
+    assert config.kind == "labels" and "metric: micro_f1" in note
+    assert [answer for _, answer in asked(str(tmp_path / "rows.jsonl"))][:3] == ["a\nb", "a", "b"]
+    names = " Labels: a, b." if "a" in labels else ""
+    prompt = f'Which labels does this text have? Write one per line, or "none".{names}\n\npost 0'
+    assert asked(str(tmp_path / "rows.jsonl"))[0][0] == prompt
+
+
+def test_names_of_classes_in_lists_are_the_labels(tmp_path: Path) -> None:
+    of = datasets.ClassLabel(names=["joy", "fear"])
+    features = datasets.Features({"text": datasets.Value("string"), "labels": datasets.Sequence(of)})
+    path = parquet(tmp_path, {"text": ["a", "b", "c"], "labels": [[1, 0], [], [1]]}, features)
+    assert recognised(path)[0].labels == ("joy", "fear")
+    assert [answer for _, answer in asked(path)] == ["fear\njoy", "none", "fear"]
+
+
 def test_a_text_with_decimal_numbers_is_a_regression(tmp_path: Path) -> None:
     path = write(tmp_path, [{"text": f"film {i}", "score": i / 4} for i in range(4)])
     assert recognised(path)[0].kind == "regress"

@@ -82,3 +82,14 @@ def test_the_example_reads_as_the_model_reads_it(summary: Summary) -> None:
     assert "say" in found.example.pieces[0].text and not found.example.pieces[0].loss
     assert found.shortest.tokens <= found.example.tokens <= found.longest.tokens
     assert found.lengths[-1].up_to == found.longest.tokens
+
+
+def test_labels_of_sets_are_counted_one_by_one_and_rows_without_any_as_none(summary: Summary) -> None:
+    found = summary([["red", "blue"], ["red"], []], kind="labels", answer="{{ label | labels }}")
+    assert {one.label: sum(one.rows.values()) for one in found.labels} == {"red": 40, "blue": 20, "none": 20}
+    assert found.warnings == ()
+
+
+def test_labels_that_are_several_in_one_are_told_with_what_to_write(summary: Summary) -> None:
+    found = summary(["red", "blue", "red;blue", "blue; red"])
+    assert any("look like several in one, such as" in one and 'labels(";")' in one for one in found.warnings)

@@ -15,6 +15,7 @@ GOLDS = {
     "text": [1.0, 1.0, 1.0, 1.0],  # likelihoods
     "classify": ["a", "b", "a", "c"],
     "number": [1.0, 2.0, 4.0, 0.0],
+    "labels": [("a", "b"), ("b",), (), ("a", "c")],
     "tag": [(("x", "ORG"),), (), (("y", "PER"), ("y", "PER")), (("z", "LOC"),)],
     "generate": ["the cat sat on the mat", "a dog ran far away", "one two three four", "yes it did so"],
 }

@@ -6,7 +6,8 @@ from decimal import Decimal
 import pytest
 
 from multitune.core.errors import TaskError
-from multitune.tasks.template import Template, spans
+from multitune.tasks.filters import spans
+from multitune.tasks.template import Template
 
 
 def test_it_renders_columns_and_leaves_white_space() -> None:

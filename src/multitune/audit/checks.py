@@ -28,7 +28,7 @@ class AuditSet:
 
     @property
     def kind(self) -> str:
-        """classify | choice | generate | number | regress | tag | text"""
+        """classify | choice | generate | labels | number | regress | tag | text"""
         return self.task.kind
 
     def rows(self, split: Split) -> Sequence[Example]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
 from multitune.audit.rows import shortened
 from multitune.core.results.audit import Finding, Measure
+from multitune.tasks.task import LABELLED
 
 NAME = "quality.labels"
 SHOWN = 5  # labels that a message names
@@ -18,7 +19,7 @@ def _find(audited: Audited) -> Iterator[Found]:
         rows = counts.total()
         if rows >= LEAST_ROWS and one.kind != "regress":
             yield from _single(audited, one, counts)
-            if one.kind == "classify":
+            if one.kind in LABELLED:
                 yield from _balance(audited, one, counts)
         audited.advance(sum(one.sizes().values()))
 
@@ -48,7 +49,14 @@ def _single(audited: Audited, one: AuditSet, counts: Counter[str]) -> Iterator[F
 def _balance(audited: Audited, one: AuditSet, counts: Counter[str]) -> Iterator[Found]:
     """Labels that are much rarer than the commonest, and labels with few or no rows."""
     times, few = audited.thresholds["times"], audited.thresholds["rare"]
-    total, most = counts.total(), counts.most_common(1)[0]
+    total = counts.total()
+    of_labels = Counter[str]()
+    for answer, rows in counts.items():
+        of_labels.update(dict.fromkeys(one.task.labels_of(answer), rows))
+    counts = of_labels
+    if not counts:
+        return
+    most = counts.most_common(1)[0]
     known = dict.fromkeys((*one.task.labels, *counts))
     rare = {label: counts[label] for label in known if counts[label] < few}
     common = [label for label in known if label not in rare]

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from multitune.config.source import LimitConfig, Name, Section, SourceConfig, SplitConfig
 from multitune.core.errors import TaskError
 
-Kind = Literal["classify", "choice", "generate", "number", "regress", "tag", "text"]
+Kind = Literal["classify", "choice", "generate", "labels", "number", "regress", "tag", "text"]
 Turns = Literal["every", "last"]
 READING = ("kind", "prompt", "answer", "messages", "turns", "tools", "options", "labels")  # fields on how rows read
 
@@ -48,7 +48,7 @@ class TaskConfig(Section):
     )
     metric: str | None = Field(default=None, description="The score that decides; the kind's default when absent.")
     labels: tuple[str, ...] | None = Field(
-        default=None, description="Label set of a classify task; read off train if absent."
+        default=None, description="Label set of kind classify or labels; read off train if absent."
     )
     group: str | None = Field(
         default=None, description="Column naming a row's document; rows of one stay in one split."
@@ -86,7 +86,7 @@ class TaskConfig(Section):
     def _parts_fit(self) -> "TaskConfig":
         if self.messages and (self.prompt or self.answer):
             raise ValueError("`messages` stands in place of `prompt` and `answer`. Remove either it or these")
-        if self.messages and self.kind in ("choice", "tag", "text"):
+        if self.messages and self.kind in ("choice", "labels", "tag", "text"):
             raise ValueError(f"`messages` is for conversations, not for kind {self.kind}. Write `prompt` and `answer`")
         if self.tools and not self.messages:
             raise ValueError("`tools` needs `messages`, the column with the conversation that may call them")

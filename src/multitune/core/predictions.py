@@ -18,7 +18,7 @@ def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Predictions as they were before they were written, lists of spans included.
+    """Predictions as they were before they were written, lists of labels and spans included.
 
     Raises:
         RunFolderError: the file is missing or damaged.
@@ -33,13 +33,13 @@ def read_predictions(path: Path) -> list[Prediction]:
     for number, line in enumerate(lines, start=1):
         try:
             fields = parse_json(line)
-            spans = {key: _spans(fields[key]) for key in ("value", "gold")}
-            predictions.append(Prediction(**{**fields, **spans}))
+            read = {key: _tuples(fields[key]) for key in ("value", "gold")}
+            predictions.append(Prediction(**{**fields, **read}))
         except (ValueError, TypeError, KeyError) as error:
             raise RunFolderError(f"{path}: line {number} is damaged ({error}). Evaluate the run again") from error
     return predictions
 
 
-def _spans(value: Any) -> Any:
+def _tuples(value: Any) -> Any:
     """JSON has no tuples."""
-    return tuple(tuple(span) for span in value) if isinstance(value, list) else value
+    return tuple(one if isinstance(one, str) else tuple(one) for one in value) if isinstance(value, list) else value

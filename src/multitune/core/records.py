@@ -23,7 +23,8 @@ class Example:
     id: str
     prompt: str
     answer: str
-    # label (classify), option (choice), text (generate, text), float (number, regress), tuple of (span, type) (tag)
+    # label (classify), option (choice), tuple of labels (labels), text (generate, text), float (number, regress),
+    # tuple of (span, type) (tag)
     gold: Any
     group: str = ""  # rows of one document carry the same group
     ending: str = ""  # end tokens of the base that were taken off the answer

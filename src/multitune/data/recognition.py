@@ -11,7 +11,7 @@ from multitune.config.task import READING, TaskConfig
 from multitune.core.errors import DataError
 from multitune.data.shapes import Sample, Shape, choices, conversations, instructions, pairs
 from multitune.data.sources import Table
-from multitune.data.table_shapes import alone, labelled, scored, tagged
+from multitune.data.table_shapes import alone, labelled, labelled_by_sets, scored, tagged
 from multitune.tasks.conversation import is_conversation
 from multitune.tasks.metrics import metric_for
 from multitune.tasks.row_templates import RowTemplates
@@ -23,6 +23,7 @@ SHAPES: tuple[Callable[[Sample], Iterator[Shape]], ...] = (
     pairs,
     choices,
     labelled,
+    labelled_by_sets,
     scored,
     tagged,
 )

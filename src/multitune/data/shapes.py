@@ -9,8 +9,20 @@ from multitune.config.task import Kind
 from multitune.data.formats import Row
 from multitune.tasks.conversation import is_conversation
 from multitune.tasks.expressions import column, optional, shown
-from multitune.tasks.template import is_missing
+from multitune.tasks.filters import is_missing
 
+LABEL_SETS = (
+    "label_names",
+    "labels",
+    "tags",
+    "genres",
+    "genre",
+    "topics",
+    "categories",
+    "keywords",
+    "emotions",
+    "label",
+)
 TEXTS = ("text", "sentence", "content", "review", "tweet", "comment", "utterance", "message", "query", "document")
 LABELS = ("label_text", "label", "labels", "category", "intent", "class", "sentiment", "emotion", "topic", "target")
 SCORES = ("score", "rating", *LABELS)
@@ -27,6 +39,7 @@ PAIRS = (
 )
 WORDS, TAGS = ("tokens", "words"), ("ner_tags", "tags", "labels", "bio_tags", "entities")
 QUESTIONS = ("question", "query", "prompt", "ctx", "goal", "sentence", "premise", "context")
+SEPARATORS = (";", "|", ",")  # of several labels in one text
 OPTIONS = ("choices", "options", "endings")
 OPTION_COLUMNS = (
     tuple("ABCDE"),

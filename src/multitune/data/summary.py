@@ -12,8 +12,11 @@ from multitune.core.records import SPLITS, Example, Segments, Split
 from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, ShownRow
 from multitune.core.text import likely_cut, text_key
 from multitune.data.control_tokens import control_texts
+from multitune.data.shapes import SEPARATORS
 from multitune.data.task_input import TaskInput
 from multitune.data.tokenizer import ChatFormat
+from multitune.tasks.output_parsing import NO_LABEL
+from multitune.tasks.task import LABELLED
 
 LOOKED_AT = 200_000  # training rows whose texts are compared
 RARE = 3  # training rows of a label
@@ -39,20 +42,25 @@ def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
         longest=shown[2],
         lengths=_bins(sizes),
         duplicates=len(rows) - len(pairs),
-        warnings=(*_label_warnings(labels), *_text_warnings(item, rows, pairs)),
+        warnings=(*_label_warnings(labels, item.data.task.kind == "labels"), *_text_warnings(item, rows, pairs)),
     )
 
 
 def _labels(item: TaskInput) -> tuple[LabelCount, ...]:
-    """The labels of a classify task, the most frequent first."""
-    if item.data.task.kind != "classify":
+    """The labels of a task that has some, the most frequent first; `none` are rows of kind labels without any."""
+    task = item.data.task
+    if task.kind not in LABELLED:
         return ()
     counts: dict[Split, Counter[str]] = {
-        split: Counter(row.answer for row in item.data.examples[split]) for split in SPLITS
+        split: Counter(
+            label for row in item.data.examples[split] for label in task.labels_of(row.answer) or [NO_LABEL]
+        )
+        for split in SPLITS
     }
+    bare = [NO_LABEL] if task.kind == "labels" and any(counts[split][NO_LABEL] for split in SPLITS) else []
     found = [
         LabelCount(label=label, rows={split: counts[split][label] for split in SPLITS})
-        for label in item.data.task.labels
+        for label in (*task.labels, *bare)
     ]
     return tuple(sorted(found, key=lambda one: -sum(one.rows.values())))
 
@@ -81,9 +89,16 @@ def _bins(sizes: np.ndarray) -> tuple[LengthBin, ...]:
     return tuple(LengthBin(up_to=int(top), rows=int(n)) for top, n in zip(edges[1:], counts, strict=True))
 
 
-def _label_warnings(labels: Sequence[LabelCount]) -> Iterator[str]:
+def _label_warnings(labels: Sequence[LabelCount], in_sets: bool) -> Iterator[str]:
+    if in_sets:
+        labels = [one for one in labels if one.label != NO_LABEL]
     names = [one.label for one in labels]
-    if len(names) == 1:
+    if not in_sets and (mark := _separator(names)):
+        yield (
+            f"labels look like several in one, such as {next(name for name in names if mark in name)!r}. Where they "
+            f'are, write `kind: labels` and `| labels("{mark}")` behind the column of the answer'
+        )
+    if len(names) == 1 and not in_sets:
         yield f"every answer is {names[0]!r}: there is nothing to tell apart. Check the column of the answer"
     folded: dict[str, list[str]] = {}
     for name in names:
@@ -97,6 +112,17 @@ def _label_warnings(labels: Sequence[LabelCount]) -> Iterator[str]:
     if rare := [one.label for one in labels if one.rows["train"] < RARE and len(names) > 1]:
         shown = ", ".join(map(repr, rare[:8]))
         yield f"{len(rare)} of {len(names)} labels have fewer than {RARE} training rows, such as {shown}"
+
+
+def _separator(labels: Sequence[str]) -> str | None:
+    """What parts labels that are made of others of these."""
+    for mark in SEPARATORS:
+        together = [[part.strip() for part in label.split(mark)] for label in labels if mark in label]
+        parts = [part for several in together for part in several]
+        known = {label for label in labels if mark not in label}
+        if len(together) > 1 and (set(parts) <= known or 2 * len(set(parts)) <= len(parts)):
+            return mark
+    return None
 
 
 def _folded(label: str) -> str:

@@ -1,14 +1,17 @@
-"""Shapes of rows around one text: with a label, a score or tags, or alone."""
+"""Shapes of rows around one text: with a label, several labels, a score or tags, or alone."""
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from multitune.data.shapes import (
     ABOUT,
+    LABEL_SETS,
     LABELS,
     LISTED_LABELS,
     LONGEST_LABEL,
     SCORES,
+    SEPARATORS,
     TAGS,
     TEXTS,
     WORDS,
@@ -18,13 +21,15 @@ from multitune.data.shapes import (
 )
 from multitune.tasks.expressions import column, shown
 
+LEAST_FLAGS = 2  # columns of 0 and 1 that are labels
+
 
 def labelled(sample: Sample) -> Iterator[Shape]:
     """A text and its label; several columns that could be the label are several shapes."""
     text = sample.first(TEXTS, is_text)
     if text is None:
         return
-    found = [name for name in LABELS if name != text and _is_label(sample, name)]
+    found = [name for name in LABELS if name != text and _is_label(sample, name) and not _separator(sample, name)]
     for name in found[:1] if found[:1] == ["label_text"] else found:  # which is `label`, written out
         names = tuple(sample.classes.get(name, ()))
         listed = f" of: {', '.join(names)}" if 0 < len(names) <= LISTED_LABELS else ""
@@ -36,6 +41,52 @@ def labelled(sample: Sample) -> Iterator[Shape]:
         if names:
             fields["labels"] = names
         yield Shape(f"a {text} with a label in {name}", "classify", frozenset({text, name}), fields)
+
+
+def labelled_by_sets(sample: Sample) -> Iterator[Shape]:
+    """A text and its labels: a list, a text in which they are parted by a sign, or a column of 0 and 1 for each."""
+    text = sample.first(TEXTS, is_text)
+    if text is None:
+        return
+    found: list[tuple[str, tuple[str, ...], tuple[str, ...]]] = []  # (filter, columns, names of the labels)
+    for name in (name for name in LABEL_SETS if name in sample.columns and name != text):
+        names = tuple(sample.classes.get(name, ()))
+        if names and sample.holds(name, lambda cell: isinstance(cell, list)):
+            found.append((f'{column(name)} | labels("", {list(names)!r})', (name,), names))
+        elif sample.holds(name, lambda cell: _is_list_of(cell, str) or cell == []):
+            found.append((f"{column(name)} | labels", (name,), ()))
+        elif separator := _separator(sample, name):
+            found.append((f'{column(name)} | labels("{separator}")', (name,), ()))
+    if len(flags := _flags(sample, text)) >= LEAST_FLAGS:
+        pairs = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {column(name)}" for name in flags)
+        found.append((f"{{{pairs}}} | labels", flags, flags))
+    for reads, columns, names in found:
+        listed = f" Labels: {', '.join(names)}." if 0 < len(names) <= LISTED_LABELS else ""
+        prompt = f'Which labels does this text have? Write one per line, or "none".{listed}\n\n{shown(text)}'
+        fields: dict[str, Any] = {"prompt": prompt, "answer": f"{{{{ {reads} }}}}"}
+        if names:
+            fields["labels"] = names
+        name = f"a {text} with several labels in {', '.join(columns[:3])}"
+        yield Shape(name, "labels", frozenset({text, *columns}), fields)
+
+
+def _flags(sample: Sample, text: str) -> tuple[str, ...]:
+    """The columns beside a text, if each says 0 or 1 for a label of its own; else none."""
+    besides = [name for name in sample.columns if name != text and name not in ABOUT and not name.startswith("_")]
+    hold = [sample.holds(name, lambda cell: type(cell) in (int, bool) and cell in (0, 1)) for name in besides]
+    return tuple(besides) if all(hold) else ()
+
+
+def _separator(sample: Sample, name: str) -> str:
+    """What parts the labels of a column of texts; nothing where each holds one label, or a sentence."""
+    if name in sample.classes or not sample.holds(name, is_text):
+        return ""
+    values: list[str] = sample.values(name)
+    for mark in SEPARATORS:
+        parts = [part.strip() for value in values for part in value.split(mark)]
+        if len(parts) > len(values) and 2 * len(set(parts)) <= len(parts) and max(map(len, parts)) <= LONGEST_LABEL:
+            return mark
+    return ""
 
 
 def scored(sample: Sample) -> Iterator[Shape]:

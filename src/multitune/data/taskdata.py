@@ -16,7 +16,7 @@ from multitune.data.recognition import recognise
 from multitune.data.sources import load_rows
 from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
 from multitune.tasks.output_parsing import has_decimal_comma, holds_one_number, read_number
-from multitune.tasks.task import Task
+from multitune.tasks.task import LABELLED, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,10 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_r
     for split, table in tables.items():
         named[split], digests[split] = render(task, table)
     marks: dict[Split, _Marks] = {
-        split: _Marks.of(examples, seed, config.kind == "classify", by_row) for split, examples in named.items()
+        split: _Marks.of(examples, seed, config.kind in LABELLED, by_row) for split, examples in named.items()
     }
     # From all of train: a label whose only row is then held out is still a label.
-    task.fit_labels(marks["train"].labels)
+    task.fit_labels(marks["train"].answers)
     for split in SPLITS[1:]:
         task.check_labels(named.get(split, []))
     notes += _ended(named.values()) + _unclear_numbers(config, named.values())
@@ -137,7 +137,7 @@ class _Marks:
 
     keys: np.ndarray  # uint64 (row,) hash of the prompt
     groups: np.ndarray  # uint64 (row,) hash of the document, 0 for none
-    labels: Collection[str]  # of a classify task
+    answers: Collection[str]  # the different ones of a task with labels
 
     @classmethod
     def of(cls, examples: Examples, seed: int, labelled: bool, by_row: bool) -> "_Marks":
@@ -146,11 +146,11 @@ class _Marks:
         named = (group or source[:16] for group, source in zip(examples.texts("group"), sources, strict=False))
         groups = (text_hash(f"group {name}", seed) if name else 0 for name in named)
         size = len(examples)
-        labels = set(examples.texts("answer")) if labelled else ()
-        return cls(np.fromiter(keys, np.uint64, size), np.fromiter(groups, np.uint64, size), labels)
+        answers = set(examples.texts("answer")) if labelled else ()
+        return cls(np.fromiter(keys, np.uint64, size), np.fromiter(groups, np.uint64, size), answers)
 
     def of_rows(self, rows: np.ndarray) -> "_Marks":
-        return _Marks(self.keys[rows], self.groups[rows], self.labels)
+        return _Marks(self.keys[rows], self.groups[rows], self.answers)
 
 
 def _without_cross_split_duplicates(

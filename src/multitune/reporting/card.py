@@ -28,7 +28,8 @@ from multitune.reporting.tables.scores import transfer_note, transfer_table
 HOME = "https://github.com/multitune/multitune"
 PATHS = ("train", "validation", "test", "base", "output", "stack_on", "accept")  # fields that may hold one
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-HUB_TASKS = {"classify": "text-classification", "tag": "token-classification"}  # the rest generates text
+# What is not listed generates text.
+HUB_TASKS = {"classify": "text-classification", "labels": "text-classification", "tag": "token-classification"}
 HUB_METRICS = {  # others have one name
     "macro_f1": "f1",
     "balanced_accuracy": "accuracy",

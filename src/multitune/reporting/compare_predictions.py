@@ -21,6 +21,7 @@ from multitune.evaluation.stats import BootstrapPlan
 from multitune.reporting.answers import Answers, ScoredRun
 from multitune.reporting.compare_runs import against_first, shared_tasks
 from multitune.tasks.metrics import METRICS
+from multitune.tasks.output_parsing import label_text
 from multitune.tasks.task import Row, Task
 
 # Columns under which tools write what they wrote, should have written, and were asked; the first that is there counts.
@@ -180,7 +181,7 @@ def _answers(name: str, sides: Sequence[_Side], ways: _Ways, adapter: str | None
         }
     parts = {path: _parts(path, each, golds) for path, each in rows.items()}
     task = Task(config)
-    known = {str(row.value) for answers in of_runs.values() for row in answers.predictions if row.value is not None}
+    known = {_text(row.value) for answers in of_runs.values() for row in answers.predictions if row.value is not None}
     task.fit_labels({*golds.values(), *known})
     found: list[Answers] = []
     for side in sides:
@@ -195,7 +196,8 @@ def _answers(name: str, sides: Sequence[_Side], ways: _Ways, adapter: str | None
 def _text(gold: Any) -> str:
     """A gold value of a run's record as a task would read it."""
     if isinstance(gold, list | tuple):
-        return "\n".join(f"{text}, {kind}" for text, kind in gold) or "none"
+        lines = [one if isinstance(one, str) else ", ".join(one) for one in gold]  # labels, or entities
+        return label_text(lines)
     return str(gold)
 
 

@@ -171,6 +171,11 @@ class Reception:
             route = await asyncio.get_running_loop().run_in_executor(self._thread, self.served.route, text)
         if body.multitune.labels:
             task = self.served.tasks.get(route.task or "")
+            if task is not None and task.kind == "labels":
+                raise InputError(
+                    f"multitune.labels: task {task.name!r} answers with any number of its labels, one per line. "
+                    "Ask without it"
+                )
             if task is None or task.kind != "classify":
                 raise InputError("multitune.labels: no task of kind classify is asked. Name one as the model")
         return route

@@ -18,9 +18,15 @@ from multitune.data.row_tokens import row_tokens
 from multitune.deployment.verify import EXPLAINED, SINGLE
 from multitune.serving.requests import Delta, GenerationRequest
 from multitune.serving.served_run import NAMED, ParityRow, Route, ServedRun
+from multitune.tasks.output_parsing import label_text
 
 ROWS = 4  # of each adapter and task: those that it answers least like the base
-WITH_TEXT = ("classify", "choice", "generate")  # kinds of tasks whose right answer is a text that stands in the record
+WITH_TEXT = (
+    "classify",
+    "choice",
+    "generate",
+    "labels",
+)  # kinds of tasks whose right answer is a text that stands in the record
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +71,11 @@ def _telling(rows: dict[str, Prediction], base: dict[str, Prediction], prompts: 
     """The rows whose record differs most from the base's."""
     found: list[_Row] = []
     for key, row in rows.items():
-        if row.loss is None or key not in prompts or not isinstance(row.gold, str):
+        if row.loss is None or key not in prompts:
             continue
         other = base[key].loss if key in base else None
-        example = replace(prompts[key], answer=row.gold)
+        answer = row.gold if isinstance(row.gold, str) else label_text(row.gold)
+        example = replace(prompts[key], answer=answer)
         found.append(_Row(example, row.loss, row.loss if other is None else other))
     return sorted(found, key=lambda row: -abs(row.loss - row.base_loss))[:ROWS]
 

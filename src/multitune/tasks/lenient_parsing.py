@@ -13,7 +13,7 @@ from typing import Any, final
 
 from multitune.core.records import Prediction
 from multitune.core.text import normal_form
-from multitune.tasks.output_parsing import Span, read_label, read_number
+from multitune.tasks.output_parsing import Span, read_label, read_labels, read_number
 from multitune.tasks.task import Task
 
 _THOUGHT = re.compile(r"<think>.*?</think>|^.*</think>", re.DOTALL | re.IGNORECASE)
@@ -59,6 +59,8 @@ class LenientReader:
                 return lenient_label(output, self._task.labels)
             case "choice":
                 return lenient_label(output, options)
+            case "labels":
+                return lenient_labels(output, self._task.labels)
             case "text":
                 return None
             case "number" | "regress":
@@ -108,6 +110,19 @@ def lenient_label(text: str, labels: Sequence[str]) -> str | None:
         if len(named) == 1:
             return named.pop()
     return None
+
+
+def lenient_labels(text: str, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The labels as they stand, one per line; else all that are named behind the last lead-in, or anywhere."""
+    bare = plain(text)
+    lines = "\n".join(_name(line) for line in bare.splitlines())
+    for candidate in (text, lines):
+        if (found := read_labels(candidate, labels)) is not None:
+            return found
+    for scope in (_behind_lead_in(bare).partition("\n\n")[0], bare):
+        if named := set(_named(scope, labels)):
+            return tuple(sorted(named))
+    return () if _NONE.search(bare) or bare == "[]" else None
 
 
 def _behind_lead_in(text: str) -> str:

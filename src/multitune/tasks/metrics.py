@@ -3,22 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from math import isfinite
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from multitune.config.task import Kind, TaskConfig
 from multitune.core.errors import PluginError, TaskError, suggest
 from multitune.core.plugins import Group, guarded, load_plugin, plugin_fault, plugin_names
-from multitune.core.text import normal_form, text_key
 from multitune.tasks import sufficient_statistics as statistics
 from multitune.tasks.sufficient_statistics import SufficientStatistics, Values, label_numbers
-from multitune.tasks.words import spaced, words
+from multitune.tasks.text_metrics import alike, bleu, bleu_example, chrf, rouge_l
 
 GROUP: Group = "multitune.metrics"  # of entry points by which other packages add to these
-_CACHED_PAIRS = 1 << 16  # a bootstrap asks for the same few hundred pairs a thousand times
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +38,7 @@ DEFAULTS: Mapping[Kind, str] = {
     "classify": "macro_f1",
     "choice": "accuracy",
     "generate": "rouge_l",
+    "labels": "micro_f1",
     "number": "numeric_match",
     "regress": "pearson",
     "tag": "entity_f1",
@@ -98,18 +97,38 @@ def _mean_of(example: Callable[[Any, Any], float]) -> Callable[[Values, Values],
     return corpus
 
 
-# Labels: a value is a label or None.
+# Labels: a value is a label, a sequence of labels, or None.
 
 
 def _same(value: Any, gold: Any) -> float:
+    if isinstance(gold, list | tuple):
+        return float(value is not None and set(value) == set(cast(Sequence[str], gold)))
     return float(value == gold)
 
 
 def _macro_f1(values: Values, golds: Values) -> float:
     from sklearn.metrics import f1_score
 
+    if not isinstance(golds[0], str):  # scikit-learn would take sets of a single label for two classes
+        return statistics.macro_f1(values, golds).score
     predicted, true, classes = label_numbers(values, golds)
     return float(f1_score(true, predicted, labels=classes, average="macro"))
+
+
+def _labels_alike(value: Sequence[str] | None, gold: Sequence[str]) -> float:
+    return statistics.micro_f1([value], [gold]).score
+
+
+def _micro_f1(values: Values, golds: Values) -> float:
+    return statistics.micro_f1(values, golds).score
+
+
+def _jaccard(value: Sequence[str] | None, gold: Sequence[str]) -> float:
+    """Labels in both over labels in either; two empty sets are alike."""
+    either = len({*(value or ()), *gold})
+    if value is None:
+        return 0.0
+    return len(set(value).intersection(gold)) / either if either else 1.0
 
 
 def _balanced(values: Values, golds: Values) -> float:
@@ -175,85 +194,13 @@ def _entity_f1(values: Values, golds: Values) -> float:
     return statistics.entities(values, golds).score
 
 
-# Text: a value is a string or None.
-
-
-def _alike(value: str | None, gold: str) -> float:
-    return float(value is not None and text_key(value) == text_key(gold))
-
-
-class _Words:
-    """Words as rouge_score asks for them; its own are those of English alone."""
-
-    def tokenize(self, text: str) -> list[str]:
-        """The words of a text."""
-        return words(text)
-
-
-@cache
-def _rouge_scorer() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], tokenizer=_Words())
-
-
-@cache
-def _sentence_chrf() -> Any:
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF()
-
-
-@cache
-def _sentence_bleu() -> Any:
-    from sacrebleu.metrics.bleu import BLEU
-
-    return BLEU(effective_order=True)
-
-
-@lru_cache(_CACHED_PAIRS)
-def _rouge_l(value: str | None, gold: str) -> float:
-    if not words(gold):  # signs alone
-        return _alike(value, gold)
-    return float(_rouge_scorer().score(gold, value or "")["rougeL"].fmeasure)
-
-
-@lru_cache(_CACHED_PAIRS)
-def _chrf(value: str | None, gold: str) -> float:
-    return _sentence_chrf().sentence_score(normal_form(value or ""), [normal_form(gold)]).score / 100
-
-
-@lru_cache(_CACHED_PAIRS)
-def _bleu_counts(value: str | None, gold: str) -> Any:
-    return _sentence_bleu().sentence_score(spaced(value or ""), [spaced(gold)])
-
-
-def _bleu_example(value: str | None, gold: str) -> float:
-    return _bleu_counts(value, gold).score / 100
-
-
-def _bleu(values: Values, golds: Values) -> float:
-    """Corpus BLEU out of the n-gram counts of the sentences; the same number as sacrebleu's corpus_score.
-
-    Where no answer has four words, only as many count as there are (effective order).
-    """
-    counts = [_bleu_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
-    summed = _sentence_bleu().compute_bleu(
-        correct=np.sum([c.counts for c in counts], axis=0).tolist(),
-        total=np.sum([c.totals for c in counts], axis=0).tolist(),
-        sys_len=sum(c.sys_len for c in counts),
-        ref_len=sum(c.ref_len for c in counts),
-        effective_order=True,
-    )
-    return summed.score / 100
-
-
 def _likelihood(value: float | None, gold: str) -> float:
     return value or 0.0
 
 
 _LABEL: frozenset[Kind] = frozenset({"classify"})
-_CHOSEN: frozenset[Kind] = frozenset({"classify", "choice"})
+_SETS: frozenset[Kind] = frozenset({"labels"})
+_CHOSEN: frozenset[Kind] = frozenset({"classify", "choice", "labels"})
 _AMOUNT: frozenset[Kind] = frozenset({"number", "regress"})
 _TAG: frozenset[Kind] = frozenset({"tag"})
 _TEXT: frozenset[Kind] = frozenset({"generate"})
@@ -262,15 +209,34 @@ _WHOLE: frozenset[Kind] = frozenset({"text"})
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "Share of labels or options that are right.", _CHOSEN, _mean_of(_same), _same, True),
+        Metric(
+            "accuracy",
+            "Share of labels, options or whole sets of labels that are right.",
+            _CHOSEN,
+            _mean_of(_same),
+            _same,
+            True,
+        ),
         Metric(
             "macro_f1",
             "Mean over the labels of each one's F1.",
-            _LABEL,
+            _LABEL | _SETS,
             _macro_f1,
             _same,
             True,
             statistics.macro_f1,
+        ),
+        Metric(
+            "micro_f1",
+            "F1 of all labels of all rows.",
+            _SETS,
+            _micro_f1,
+            _labels_alike,
+            False,
+            statistics.micro_f1,
+        ),
+        Metric(
+            "jaccard", "Mean over rows of shared labels by all labels.", _SETS, _mean_of(_jaccard), _jaccard, False
         ),
         Metric(
             "balanced_accuracy",
@@ -294,10 +260,10 @@ METRICS: Mapping[str, Metric] = {
             False,
             statistics.entities,
         ),
-        Metric("exact_match", "Share of texts alike but for case.", _TEXT, _mean_of(_alike), _alike, True),
-        Metric("rouge_l", "Mean F of the longest common word sequence.", _TEXT, _mean_of(_rouge_l), _rouge_l, False),
-        Metric("chrf", "Mean chrF over texts.", _TEXT, _mean_of(_chrf), _chrf, False),
-        Metric("bleu", "BLEU over all texts.", _TEXT, _bleu, _bleu_example, False),
+        Metric("exact_match", "Share of texts alike but for case.", _TEXT, _mean_of(alike), alike, True),
+        Metric("rouge_l", "Mean F of the longest common word sequence.", _TEXT, _mean_of(rouge_l), rouge_l, False),
+        Metric("chrf", "Mean chrF over texts.", _TEXT, _mean_of(chrf), chrf, False),
+        Metric("bleu", "BLEU over all texts.", _TEXT, bleu, bleu_example, False),
         Metric(
             "token_likelihood",
             "Mean over texts of 1 / perplexity.",

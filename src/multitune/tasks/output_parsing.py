@@ -1,4 +1,4 @@
-"""A model's output parsed into a value: a label, a number or a list of entities; None when it cannot be parsed."""
+"""A model's output parsed into a value: a label, several, a number or entities; None when it cannot be parsed."""
 
 import math
 import re
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from multitune.core.text import normal_form
 
 Span = tuple[str, str]  # (text, TYPE)
+NO_LABEL = "none"  # the answer where none of the labels applies
 
 _SCALE = {"k": 1e3, "thousand": 1e3, "mn": 1e6, "million": 1e6, "bn": 1e9, "billion": 1e9, "trillion": 1e12}
 # The first that fits at a place. None may stand inside a longer row of digits and marks, such as 1,2,3 or 2020.01.05.
@@ -154,6 +155,24 @@ def read_label(text: str, labels: Sequence[str]) -> str | None:
             if wanted and len(matches) == 1:
                 return matches[0]
     return None
+
+
+def label_lines(text: str) -> tuple[str, ...]:
+    """The labels of an answer that names one per line, each once, sorted; () for `none`."""
+    lines = {stripped for line in normal_form(text).splitlines() if (stripped := line.strip())}
+    return () if [line.strip(".").casefold() for line in lines] == [NO_LABEL] else tuple(sorted(lines))
+
+
+def label_text(labels: Sequence[str]) -> str:
+    """The answer that names these labels."""
+    return "\n".join(labels) or NO_LABEL
+
+
+def read_labels(text: str, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The labels that a text names, one per line, sorted; None where it is empty or a line names none of them."""
+    found = [read_label(line, labels) for line in label_lines(text)]
+    named = {label for label in found if label is not None}
+    return tuple(sorted(named)) if text.strip() and None not in found else None
 
 
 def _words(text: str) -> str:

@@ -10,9 +10,10 @@ from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Message
 from multitune.core.text import normal_form
 from multitune.tasks.conversation import learned_turns, read_messages, read_tools, shown, turn_text, without_weight
+from multitune.tasks.filters import is_missing
 from multitune.tasks.identity import content_hash
 from multitune.tasks.output_parsing import free_text
-from multitune.tasks.template import Template, is_missing, list_template
+from multitune.tasks.template import Template, list_template
 
 Row = Mapping[str, Any]
 LISTS = ("messages", "tools", "options")  # fields of a task that name a list of a row

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 Values = Sequence[Any]
+_UNREADABLE = object()  # equal to nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,20 @@ def label_numbers(values: Values, golds: Values) -> tuple[np.ndarray, np.ndarray
     return np.array([number[v] for v in values]), np.array([number[g] for g in golds]), np.arange(len(names))
 
 
+def label_sets(values: Values, golds: Values) -> tuple[np.ndarray, np.ndarray]:
+    """(values, golds) as whether each label is in each set, bool (example, label); None is an empty set."""
+    given = [[() if one is None else one for one in side] for side in (values, golds)]
+    names = sorted({label for side in given for one in side for label in one})
+    number = {name: i for i, name in enumerate(names)}
+    predicted, true = np.zeros((2, len(golds), len(names)), dtype=bool)
+    for side, found in zip(given, (predicted, true), strict=True):
+        for row, one in enumerate(side):
+            found[row, [number[label] for label in one]] = True
+    return predicted, true
+
+
 def macro_f1(values: Values, golds: Values) -> SufficientStatistics:
-    """Mean F1 over the classes that occur on either side."""
+    """Mean F1 over the classes that occur on either side, of labels or of sets of labels."""
 
     def read(sums: np.ndarray) -> np.ndarray:
         hits, predicted, true = np.split(sums, 3, axis=-1)
@@ -55,7 +68,17 @@ def balanced(values: Values, golds: Values) -> SufficientStatistics:
 
 def entities(values: Values, golds: Values) -> SufficientStatistics:
     """F1 of entities over all rows: summed first, since a mean of F1 would let rows without entities outweigh."""
-    counts = [_entity_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
+    return _summed_f1([_as_pairs(value) for value in values], [_as_pairs(gold) for gold in golds])
+
+
+def micro_f1(values: Values, golds: Values) -> SufficientStatistics:
+    """F1 of labels over all rows, of sets of labels."""
+    return _summed_f1(values, golds)
+
+
+def _summed_f1(values: Values, golds: Values) -> SufficientStatistics:
+    """F1 over all items of all rows; 1 where no row has an item on either side."""
+    counts = [_shared_counts(value, gold) for value, gold in zip(values, golds, strict=True)]
 
     def read(sums: np.ndarray) -> np.ndarray:
         found, total = sums[..., 0], sums[..., 1]
@@ -64,17 +87,23 @@ def entities(values: Values, golds: Values) -> SufficientStatistics:
     return SufficientStatistics(np.array(counts, dtype=np.float64), read)
 
 
-def _entity_counts(value: Sequence[Sequence[str]] | None, gold: Sequence[Sequence[str]]) -> tuple[int, int]:
-    """(entities found, entities predicted plus true); an unreadable output counts as one wrong entity."""
-    predicted = Counter(map(tuple, [("", "")] if value is None else value))
-    true = Counter(map(tuple, gold))
+def _as_pairs(spans: Sequence[Sequence[str]] | None) -> list[tuple[str, ...]] | None:
+    return None if spans is None else list(map(tuple, spans))
+
+
+def _shared_counts(value: Sequence[Any] | None, gold: Sequence[Any]) -> tuple[int, int]:
+    """(items on both sides, items of both sides added up); an unreadable output counts as one wrong item."""
+    predicted, true = Counter([_UNREADABLE] if value is None else value), Counter(gold)
     return (predicted & true).total(), predicted.total() + true.total()
 
 
 def _label_counts(values: Values, golds: Values) -> np.ndarray:
     """Per class: correct, predicted, and true; float64 (example, 3 * class)."""
-    predicted, true, classes = label_numbers(values, golds)
-    as_predicted, as_true = predicted[:, None] == classes, true[:, None] == classes
+    if isinstance(golds[0], str):
+        predicted, true, classes = label_numbers(values, golds)
+        as_predicted, as_true = predicted[:, None] == classes, true[:, None] == classes
+    else:
+        as_predicted, as_true = label_sets(values, golds)
     return np.concatenate([as_predicted & as_true, as_predicted, as_true], axis=1).astype(np.float64)
 
 

@@ -10,10 +10,22 @@ from multitune.core.records import Example, Prediction, Score
 from multitune.core.text import normal_form
 from multitune.tasks.identity import Ids, content_hash, source_hashes
 from multitune.tasks.metrics import METRICS, metric_for
-from multitune.tasks.output_parsing import free_text, read_label, read_number, read_spans, span_lines
+from multitune.tasks.output_parsing import (
+    NO_LABEL,
+    free_text,
+    label_lines,
+    label_text,
+    read_label,
+    read_labels,
+    read_number,
+    read_spans,
+    span_lines,
+)
 from multitune.tasks.row_templates import Row, RowTemplates
 
 CHOSEN = ("classify", "choice")  # kinds whose answer is one of a list, and is picked by likelihood
+LABELLED = ("classify", "labels")  # kinds with a label set
+LABELLED_SCORES = {"classify": ("accuracy", "macro_f1"), "labels": ("accuracy", "micro_f1", "macro_f1", "jaccard")}
 
 
 @final
@@ -58,21 +70,27 @@ class Task:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels a classify task knows, from its configuration or from `fit_labels`; () for other kinds.
+        """The labels a task of kind classify or labels knows, from its configuration or from `fit_labels`; else ().
 
         Raises:
-            TaskError: a classify task whose labels are not known yet.
+            TaskError: such a task whose labels are not known yet.
         """
-        if self.kind != "classify":
+        if self.kind not in LABELLED:
             return ()
         if self._labels is None:
             raise TaskError(f"{self._place}: its labels are not known yet. List them under `labels`, or fit the task")
         return self._labels
 
     def fit_labels(self, seen: Iterable[str]) -> None:
-        """Take the labels of the training examples as the label set, sorted, unless the configuration gives it."""
-        if self.kind == "classify" and self.config.labels is None:
-            self._labels = tuple(sorted(set(map(normal_form, seen))))
+        """Take the labels of training answers as the label set, sorted, unless the configuration gives it."""
+        if self.kind in LABELLED and self.config.labels is None:
+            self._labels = tuple(sorted({label for answer in seen for label in self.labels_of(answer)}))
+
+    def labels_of(self, answer: str) -> tuple[str, ...]:
+        """The labels that an answer of the data names: one (classify), any number of them (labels), none else."""
+        if self.kind == "labels":
+            return label_lines(answer)
+        return (normal_form(answer),) if self.kind == "classify" else ()
 
     def check_labels(self, examples: Iterable[Example]) -> None:
         """Compare the labels of validation or test examples, made before `fit_labels`, with those known.
@@ -80,9 +98,9 @@ class Task:
         Raises:
             TaskError: a label that no training row carries.
         """
-        if self.kind == "classify":
+        if self.kind in LABELLED:
             for example in examples:
-                self._check_label(example.gold, f"row with id {example.id!r}")
+                self._check_labels(example.answer, f"row with id {example.id!r}")
 
     def examples(self, rows: Iterable[Row], first: int = 0) -> list[Example]:
         """`render` as a list."""
@@ -143,14 +161,17 @@ class Task:
             options: of the row, for kind choice.
 
         Returns:
-            A label (classify), an option (choice), a float (number, regress), a tuple of (span, TYPE) (tag) or text
-            (generate); None when it cannot be read, and for kind text, which likelihood alone scores.
+            A label (classify), an option (choice), a tuple of labels (labels), a float (number, regress), a tuple of
+            (span, TYPE) (tag) or text (generate); None when it cannot be read, and for kind text, which likelihood
+            alone scores.
         """
         match self.kind:
             case "classify":
                 return read_label(output, self.labels)
             case "choice":
                 return read_label(output, options)
+            case "labels":
+                return read_labels(output, self.labels)
             case "text":
                 return None
             case "number" | "regress":
@@ -168,7 +189,7 @@ class Task:
         return Prediction(self.name, example.id, output, value, example.gold, score, loss, cut)
 
     def score(self, predictions: Sequence[Prediction]) -> Score:
-        """The task's metric over predictions; a classify task always has accuracy and macro_f1 besides.
+        """The task's metric over predictions; one with labels always has accuracy and F1 besides.
 
         Raises:
             TaskError: there are none, which is not a score of zero.
@@ -177,8 +198,7 @@ class Task:
             raise TaskError(f"{self._place}: no predictions to score. Give the split at least one row")
         values = [prediction.value for prediction in predictions]
         golds = [prediction.gold for prediction in predictions]
-        besides = ("accuracy", "macro_f1") if self.kind == "classify" else ()
-        extra = {name: METRICS[name].corpus(values, golds) for name in besides}
+        extra = {name: METRICS[name].corpus(values, golds) for name in LABELLED_SCORES.get(self.kind, ())}
         return Score(self.metric.name, self.metric.corpus(values, golds), len(predictions), extra)
 
     def gold(self, answer: str) -> Any:
@@ -189,6 +209,8 @@ class Task:
             case "tag":
                 spans = read_spans(answer)
                 return spans if spans is not None and len(spans) == len(span_lines(answer)) else None
+            case "labels":
+                return label_lines(answer)
             case "classify" | "choice" | "generate" | "text":
                 return answer
 
@@ -202,13 +224,14 @@ class Task:
         for pair in self._templates.pairs(row, where):
             answer, ending = self._without_end(pair.answer, where)
             gold = self._checked_gold(answer, where)
+            answer = label_text(gold) if self.kind == "labels" else answer
             id_ = ids.once(given or content_hash(f"{pair.prompt}{answer}"))
             whole = group or pair.conversation
             yield Example(self.name, id_, pair.prompt, answer, gold, whole, ending, source, pair.chat, pair.options)
 
     def _without_end(self, text: str, where: str) -> tuple[str, str]:
         """An answer, and the end tokens that stood behind it."""
-        if self.kind in ("classify", "choice"):
+        if self.kind in ("classify", "choice", "labels"):
             text = normal_form(text)
         answer = text
         while end := next(filter(answer.endswith, self.ends), ""):
@@ -223,12 +246,18 @@ class Task:
             lines = self.kind == "tag"
             fault = "; each line must be `span, TYPE`, or the whole `none`" if lines else ", which is no number"
             raise TaskError(f"{self._place}: {where} has the answer {answer!r}{fault}. Correct the row")
-        if self.kind == "classify" and self._labels is not None:
-            self._check_label(answer, where)
+        if self.kind == "labels" and any(label.casefold() == NO_LABEL for label in gold):
+            raise TaskError(
+                f"{self._place}: {where} has the answer {answer!r}: `{NO_LABEL}`, which says that no label applies, "
+                "stands beside others. Correct the row"
+            )
+        if self._labels is not None:
+            self._check_labels(answer, where)
         return gold
 
-    def _check_label(self, label: str, where: str) -> None:
-        if label in self.labels:
+    def _check_labels(self, answer: str, where: str) -> None:
+        label = next((label for label in self.labels_of(answer) if label not in self.labels), None)
+        if label is None:
             return
         remedy = (
             "Add it to `labels`, or correct the row"

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterator, Mapping, Sized
 from datetime import date, time, timedelta
 from numbers import Number
 from typing import Any, cast, final
@@ -15,77 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from multitune.core.errors import TaskError, suggest
 from multitune.core.untrusted import bound, raised_by, within_seconds
 from multitune.tasks.conversation import is_conversation
-
-
-def spans(tokens: Sequence[str], tags: Sequence[Any], names: Sequence[str] = ()) -> str:
-    """The entities of a tagged sentence, one `span, TYPE` per line, or `none` if there are none.
-
-    A template writes `{{ tokens | spans(ner_tags) }}`.
-
-    Args:
-        tokens: the words, in order.
-        tags: one per word, in any of the IO, BIO and BIOES schemes: `O`, `B-ORG`, `I-ORG`, `ORG`.
-        names: of the tags, where these are numbers.
-
-    Raises:
-        TaskError: not one text tag per token, or a number without a name.
-    """
-    if len(tokens) != len(tags):
-        raise TaskError(f"spans: {len(tokens)} tokens but {len(tags)} tags. Each token needs one tag")
-    found: list[tuple[list[str], str]] = []
-    previous = "O"
-    for token, number in zip(tokens, tags, strict=True):
-        tag: Any = named(number, names) if names else number
-        if not isinstance(tag, str):
-            raise TaskError(f"spans: the tag {tag!r} is no text such as 'B-ORG'. Turn numbers into names first")
-        prefix, dash, kind = tag.partition("-")
-        kind = kind if dash else tag
-        if kind != "O" and (kind != previous or prefix in ("B", "S", "U")):
-            found.append(([], kind))
-        if kind != "O":
-            found[-1][0].append(str(token))
-        previous = kind
-    return "\n".join(f"{' '.join(words)}, {kind}" for words, kind in found) or "none"
-
-
-def named(number: Any, names: Sequence[str]) -> str:
-    """The name of a class that is stored as a number.
-
-    A template writes `{{ label | named(["no", "yes"]) }}`.
-
-    Raises:
-        TaskError: no number of a name; -1 often stands for a row without a label.
-    """
-    if type(number) is not int or not 0 <= number < len(names):
-        raise TaskError(f"named: {number!r} is no number from 0 to {len(names) - 1}. Correct or remove the row")
-    return names[number]
-
-
-def option(options: Sequence[Any], answer: Any, first: int = 0) -> Any:
-    """The option that an answer means.
-
-    A template writes `{{ choices | option(answer) }}`.
-
-    Args:
-        options: of the row.
-        answer: a number, a letter of A, B, C, … in either case, or the option itself.
-        first: the number of the first option.
-
-    Raises:
-        TaskError: it means none of them, or could mean two.
-    """
-    text = str(answer).strip()
-    places = [at for at, one in enumerate(options) if not isinstance(answer, int) and str(one).strip() == text]
-    if text.isdecimal() and 0 <= int(text) - first < len(options):
-        places.append(int(text) - first)
-    elif len(text) == 1 and text.isascii() and text.isalpha() and ord(text.upper()) - ord("A") < len(options):
-        places.append(ord(text.upper()) - ord("A"))
-    if not places:
-        raise TaskError(f"option: {answer!r} is none of {len(options)} options, counted from {first}. Correct the row")
-    if len(set(places)) > 1:
-        raise TaskError(f"option: {answer!r} is an option itself and the place of another. Write {{{{ answer }}}}")
-    return options[places[0]]
-
+from multitune.tasks.filters import is_missing, labels, named, option, spans
 
 PLAIN = (str, Number, date, time, timedelta, UUID, Undefined)  # what prints as a reader would write it
 SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
@@ -97,11 +27,6 @@ class _NotText(Exception):
     def __init__(self, value: Any) -> None:
         super().__init__()
         self.value = value
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a cell holds nothing: null, NaN, or no text."""
-    return value is None or value == "" or (isinstance(value, float) and value != value)
 
 
 def _shown(value: Any) -> Any:
@@ -146,7 +71,9 @@ def _environment() -> _Environment:
         undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True, finalize=_shown
     )
     # Jinja's own `tojson` is for web pages: it writes < and & as escapes.
-    cast(dict[str, Any], environment.filters).update(spans=spans, named=named, option=option, tojson=_json)
+    cast(dict[str, Any], environment.filters).update(
+        spans=spans, named=named, option=option, labels=labels, tojson=_json
+    )
     return environment
 
 
