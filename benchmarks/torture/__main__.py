@@ -16,7 +16,9 @@ from benchmarks.record import record
 def main() -> None:
     """Try until the minutes are over, print each finding, and record the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.torture", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random; the same one tries the same")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of all that is random, but times of kills also depend on the speed here"
+    )
     parser.add_argument("--minutes", type=float, default=10, help="of all tries; the preparation comes on top")
     parser.add_argument("--no-record", action="store_true", help="leave benchmarks/results alone")
     options = parser.parse_args()

@@ -37,9 +37,9 @@ class Outcome:
             return "traceback"
         if self.code not in ALLOWED:
             return f"exit code {self.code}"
-        said = len(re.findall(r"^(?:multitune: |.*Error .*──)", self.output, re.MULTILINE))
-        if self.code in (1, 2) and said != 1:
-            return f"{said} messages for exit code {self.code}"
+        messages = len(re.findall(r"^(?:multitune: |.*Error .*──)", self.output, re.MULTILINE))
+        if self.code in (1, 2) and messages != 1:
+            return f"{messages} messages for exit code {self.code}"
         return None
 
 
@@ -140,9 +140,8 @@ def counted(below: Path, act: Callable[[int, str], None]) -> Before:
                 busy = False
 
         def audit(event: str, arguments: tuple[object, ...]) -> None:
-            if event in CHANGES:
-                reached(event, arguments[0])
-            elif event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            flags = arguments[2] if event == "open" else 0
+            if event in CHANGES or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)):
                 reached(event, arguments[0])
 
         sync = os.fsync
@@ -179,12 +178,12 @@ def fail_at(below: Path, number: int, code: int = errno.ENOSPC) -> Before:
 
 def operations(arguments: Sequence[str], below: Path) -> tuple[Outcome, int]:
     """A command that is left in peace, and how many operations of it change files below a folder."""
-    tally = below.parent / "operations"
+    number_file = below.parent / "operations"
 
     def act(reached: int, name: str) -> None:
         os.pwrite(handle, f"{reached:12d}".encode(), 0)
 
-    handle = os.open(tally, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    handle = os.open(number_file, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     done = run(arguments, counted(below, act))
     os.close(handle)
-    return done, int(tally.read_text() or 0)
+    return done, int(number_file.read_text() or 0)

@@ -61,9 +61,8 @@ def stopped(peace: Undisturbed, kind: Kind, chance: random.Random, place: Workpl
             stops.append(f"operation {number}")
             act = kill_at if kind == "kill at an operation" else fail_at
             done = run(arguments, act(place.home, number))
-        if kind == "disk full" or done.code != -9:
-            if done.fault:
-                return Try(subject.name, kind, tuple(stops), f"{done.fault}: {done.output[-1500:]}")
+        if done.fault and (kind == "disk full" or done.code != -9):
+            return Try(subject.name, kind, tuple(stops), f"{done.fault}: {done.output[-1500:]}")
         arguments = subject.again()
     done = run(arguments)
     if done.code != 0:
