@@ -1,1 +1,1 @@
-"""The product as an enemy would treat it: kills, full disks, limits, damaged files, hostile input; `make torture`."""
+"""Commands that are killed, or meet a full disk, at random, and then go on: `make torture`."""

@@ -1,4 +1,4 @@
-"""Commands of multitune as processes that can be killed, starved and timed: forks of one that has all imported."""
+"""Commands of multitune as processes that can be killed and timed: forks of one that has all imported."""
 
 import errno
 import faulthandler
