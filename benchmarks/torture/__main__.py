@@ -1,4 +1,4 @@
-"""`python -m benchmarks.torture --seed 1 --minutes 10`: stop commands at random, and record what held and what did not."""
+"""`python -m benchmarks.torture --seed 1 --minutes 10`: stop commands at random, and record what broke."""
 
 import argparse
 import importlib
