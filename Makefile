@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test coverage test-lowest check bench architecture constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench torture fuzz architecture constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
 	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
@@ -25,15 +25,22 @@ coverage: setup-dev  ## All tests, and the share of lines that they run, which m
 test-lowest: build/lowest.txt  ## All tests on the lowest versions that pyproject.toml allows, but for torch
 	$(MAKE) test VENV=.venv-lowest CONSTRAINTS=$<
 
-check: setup-dev  ## Lint, format, types, import law, spelling
+check: setup-dev  ## Lint, format, types, import law, spelling, unsafe calls
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/typos
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 
 bench: setup-bench  ## The measurements behind the figures in docs/LOG.md: make bench PART=name, or no PART for the list
 	$(BIN)/python -m benchmarks.run $(PART)
+
+torture: setup-dev  ## Kill -9 and full disks at random, each followed by going on: SEED=1 MINUTES=10
+	$(BIN)/python -m benchmarks.torture --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
+
+fuzz: setup-dev  ## Files of any content, tried for long and each time others
+	MULTITUNE_HYPOTHESIS=long $(BIN)/python -m pytest -q -o timeout=0 tests/test_fuzz.py
 
 architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from their docstrings
 	$(BIN)/python -m scripts.architecture

@@ -26,7 +26,8 @@ from multitune.model.backbone import wrap_model
 from multitune.model.bank import Adapter, AdapterBank
 
 settings.register_profile("house", derandomize=True, deadline=None)
-settings.load_profile("house")
+settings.register_profile("long", max_examples=20_000, deadline=None, print_blob=True)  # make fuzz
+settings.load_profile(os.environ.get("MULTITUNE_HYPOTHESIS", "house"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -108,7 +108,7 @@ def read_yaml(text: str, place: str) -> Any:
         ConfigError: bad syntax, a key given twice, or nesting without end.
     """
     try:
-        return _Unsharing().of(yaml.load(text, _Loader))
+        return _Unsharing().of(yaml.load(text, _Loader))  # nosec B506  # a subclass of SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -21,7 +21,7 @@ def templates(html: bool) -> "Environment":
 
     return Environment(
         loader=PackageLoader("multitune.reporting"),
-        autoescape=html,
+        autoescape=html,  # nosec B701  # off for Markdown alone
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -1,0 +1,82 @@
+"""Commands stopped at random: kill -9 at file operations and at times, and a disk that is full from some write on."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.torture.rig import fail_at, kill_at, operations, run, start, wait
+from benchmarks.torture.workplace import Subject, Workplace, differences, results
+
+Kind = Literal["kill at an operation", "kill at a time", "disk full"]
+KINDS: tuple[Kind, ...] = ("kill at an operation", "kill at a time", "disk full")
+MOST = 2  # times that one try is stopped before it may end
+
+
+@dataclass(frozen=True, slots=True)
+class Undisturbed:
+    """A command left in peace: what it found, and how long it took."""
+
+    subject: Subject
+    results: dict[str, str]
+    operations: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One command that was stopped and went on."""
+
+    command: str
+    kind: Kind
+    stops: tuple[str, ...]
+    finding: str = ""  # which law it broke; empty where none
+
+
+def undisturbed(subject: Subject, place: Workplace) -> Undisturbed:
+    """Run a command in peace, twice: what differs between the two is no result."""
+    subject.prepare()
+    first, _ = operations(subject.arguments, place.home)
+    before = results(subject.folder)
+    subject.prepare()
+    second, count = operations(subject.arguments, place.home)
+    if first.code or second.code:
+        raise SystemExit(f"{subject.name} failed in peace:\n{first.output}{second.output}")
+    after = results(subject.folder)
+    same = {name: digest for name, digest in after.items() if before.get(name) == digest}
+    return Undisturbed(subject, same, count, second.seconds)
+
+
+def stopped(peace: Undisturbed, kind: Kind, chance: random.Random, place: Workplace) -> Try:
+    """Stop a command once or more, let it go on to its end, and compare."""
+    subject, stops = peace.subject, list[str]()
+    subject.prepare()
+    arguments = subject.arguments
+    for _ in range(chance.randint(1, MOST)):
+        number, moment = chance.randint(1, peace.operations), chance.uniform(0, peace.seconds)
+        if kind == "kill at a time":
+            stops.append(f"{moment:.2f} s")
+            done = wait(start(arguments), kill_after=moment)
+        else:
+            stops.append(f"operation {number}")
+            act = kill_at if kind == "kill at an operation" else fail_at
+            done = run(arguments, act(place.home, number))
+        if done.fault and (kind == "disk full" or done.code != -9):
+            return Try(subject.name, kind, tuple(stops), f"{done.fault}: {done.output[-1500:]}")
+        arguments = subject.again()
+    done = run(arguments)
+    if done.code != 0:
+        return Try(subject.name, kind, tuple(stops), f"does not go on: {done.fault}: {done.output[-1500:]}")
+    after = results(subject.folder)
+    other = [name for name in differences(peace.results, after) if name in peace.results]
+    return Try(subject.name, kind, tuple(stops), f"other results: {', '.join(other)}" if other else "")
+
+
+def tries(peace: list[Undisturbed], seed: int, place: Workplace) -> Iterator[Try]:
+    """Tries without end, each from a seed of its own: every command and kind in turn."""
+    number = 0
+    while True:
+        for kind in KINDS:
+            for one in peace:
+                yield stopped(one, kind, random.Random(f"{seed}/{number}"), place)
+                number += 1
