@@ -1,4 +1,4 @@
-"""Labels exchanged at random in real sets: how many the audit names, what else it names, and what it says of no faults.
+"""Labels exchanged at random in real sets: how many of them the audit names, and what it says of the sets as they are.
 
 DATA names a folder with JSONL files of texts and labels in folders of their own; the example's tweets if absent.
 """

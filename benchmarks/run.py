@@ -30,7 +30,7 @@ PARTS = {
     "shipping": "what ships on validation against the best on test, NAME=finance, after PART=studies",
     "guided": "a guided search against the exhaustive study of the same six tasks, NAME=related, after PART=studies",
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
-    "audit_label_errors": "labels exchanged at random in real sets, found by quality.label_errors (DATA=folder; example's tweets without)",
+    "audit_label_errors": "labels exchanged in real sets, and those the audit names (DATA=folder; tweets if absent)",
     "audit_sets": "what the audit finds in public sets as they are published (needs their data: DATA=folder)",
     "audit_speed": "rows a second and memory of duplicates and leaks at 10,000, 100,000 and 1,000,000 rows (ROWS=…)",
     "audit_planted": "recall and precision on faults planted in real rows (DATA=folder; the example's if absent)",
