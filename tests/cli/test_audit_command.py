@@ -78,7 +78,7 @@ def test_a_finding_is_shown_with_its_rows_and_what_to_do(planted: Path) -> None:
 def test_clean_data_is_left_in_peace(clean: Path) -> None:
     code, printed = run("audit", clean, "--strict")
     assert code == 0 and "120 rows of 3 sets" in printed and "no finding open" in printed
-    assert f"go on: multitune train {clean}" in printed
+    assert f"next: multitune train {clean}" in printed
 
 
 @pytest.mark.parametrize("strict", [["--strict"], ["--set", "audit=strict"], ["--set", "audit.mode=strict"]])

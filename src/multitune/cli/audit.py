@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson, Overrides, RunFile
 from multitune.cli.output import echo, hush, open_console, print_json, results
 from multitune.core.errors import InputError
@@ -50,7 +51,10 @@ def audit(
         for one in cleaned:
             kept = f"{one.rows:,} rows, without {one.removed:,} that were removed; {one.redacted:,} redacted"
             echo(f"cleaned copy of {one.name}: {kept}")
-        echo(_next(found, config, file, fix, strict))
+        if found.open or fix is not None:
+            echo(_next(found, config, file, fix, strict))
+        else:
+            say_next("audit", file)
     raise typer.Exit(code)
 
 
@@ -109,8 +113,6 @@ def _next(found: "Audit", config: "RunConfig", file: Path, fix: Path | None, str
     """What to do now."""
     if fix is not None:
         return f"what went and why: {fix / 'removed.jsonl'}. Audit the copies: multitune audit {fix / 'run.yaml'}"
-    if not found.open:
-        return f"go on: multitune train {file}"
     from multitune.audit.accepted import accept_entry
     from multitune.config.audit import ACCEPTED
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson, Run
 from multitune.cli.output import hush, open_console, print_json, results, write_own_report
 from multitune.core.errors import ConfigError, suggest
@@ -130,6 +131,7 @@ def _again(
     else:
         show_scores(scores, folder.path, results())
     write_own_report(run, as_json)
+    say_next("eval", run, quiet=as_json)
 
 
 def _prices(text: str) -> tuple[float, float]:

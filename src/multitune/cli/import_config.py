@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson
 from multitune.cli.output import echo, hush, print_json, results
 
@@ -36,10 +37,11 @@ def import_(
 
     found = import_config(file, output, tool, overwrite=overwrite)
     print_json(found) if as_json else show_import(found, file, results())
+    say_next("import", found.file, quiet=as_json)
 
 
 def show_import(found: "Imported", source: Path, console: "Console") -> None:
-    """What differs, line by line, then what was written and what to do next."""
+    """What differs, line by line, then what was written."""
     from multitune.cli.show import say
     from multitune.core.text import printable
 
@@ -48,4 +50,3 @@ def show_import(found: "Imported", source: Path, console: "Console") -> None:
         say(console, f"- {note}", "yellow" if "no counterpart" in note else "dim")
     count = len(found.tasks)
     echo(f"{found.file}: {count} {'task' if count == 1 else 'tasks'}: {', '.join(found.tasks)}")
-    echo(f"next: multitune check {found.file}")

@@ -15,6 +15,8 @@ from multitune.cli.export import export, verify
 from multitune.cli.gate import gate
 from multitune.cli.generate import generate
 from multitune.cli.import_config import import_
+from multitune.cli.init import init
+from multitune.cli.next_steps import be_quiet, say_next
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
@@ -44,6 +46,7 @@ app.command()(verify)
 app.command()(gate)
 app.command()(generate)
 app.command(name="import")(import_)
+app.command()(init)
 app.command()(serve)
 app.command()(study)
 app.command()(tune)
@@ -65,8 +68,10 @@ def main(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Also log to stderr what goes on: caches, retries, recoveries.")
     ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what to do next.")] = False,
 ) -> None:
     """Teach one language model several tasks at once, and see task by task what that gained or cost."""
+    be_quiet(quiet)
     if verbose and not rank():
         log_to_stderr()
 
@@ -100,6 +105,7 @@ def train(
         if routing := run.routing:
             show_routing(routing, run.path, results())
     write_own_report(run.path, as_json)
+    say_next("train", run.path, quiet=as_json)
 
 
 @app.command()
@@ -114,6 +120,7 @@ def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -
     with reading(open_console(stderr=True)) as progress:
         report = check_run(config, progress)
     print_json(report) if as_json else show_check(report, results())
+    say_next("check", file, quiet=as_json)
 
 
 @app.command()
@@ -139,6 +146,8 @@ def report(
     from multitune.reporting.page import write_report
 
     echo(f"report: {write_report(runs, output)}")
+    if len(runs) == 1:
+        say_next("report", runs[0])
 
 
 @app.command()
@@ -153,6 +162,7 @@ def select(run: Run, overrides: Overrides = None, as_json: AsJson = False) -> No
         found = select_folder(run, watch, tuple(overrides or ()))
     print_json(found) if as_json else show_routing(found, run, results())
     write_own_report(run, as_json)
+    say_next("select", run, quiet=as_json)
 
 
 @app.command()
@@ -175,6 +185,7 @@ def add(
     with Watch(open_console(stderr=as_json)) as watch:
         change = add_task(RunFolder(to), config, alone=alone, overwrite=overwrite, observe=watch)
     print_json(change) if as_json else show_change(change, to, results())
+    say_next("add", to, quiet=as_json)
 
 
 @app.command()
@@ -191,6 +202,7 @@ def remove(
 
     change = remove_task(RunFolder(from_), task)
     print_json(change) if as_json else show_change(change, from_, results())
+    say_next("remove", from_, quiet=as_json)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson, Overrides
 from multitune.cli.output import hush, open_console, print_json, results
 from multitune.core.errors import ConfigError, suggest
@@ -49,6 +50,7 @@ def study(
         found = run_study(settings, run, workers, watch)
     folder = Path(settings.output) / settings.name
     print_json(found, folder=str(folder)) if as_json else show_findings(found, folder, results())
+    say_next("study", folder / "recommended.yaml", quiet=as_json)
 
 
 def show_plan(report: "StudyPlan", console: "Console") -> None:
@@ -94,5 +96,4 @@ def show_findings(found: "Findings", folder: Path, console: "Console") -> None:
     put(console, rungs_table(found.ladder))
     if found.cost:
         say(console, study_cost_line(found.cost))
-    say(console, f"to train what is recommended: multitune train {folder / 'recommended.yaml'}")
     say(console, f"study folder: {folder}")

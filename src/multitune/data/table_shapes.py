@@ -31,15 +31,7 @@ def labelled(sample: Sample) -> Iterator[Shape]:
         return
     found = [name for name in LABELS if name != text and _is_label(sample, name) and not _separator(sample, name)]
     for name in found[:1] if found[:1] == ["label_text"] else found:  # which is `label`, written out
-        names = tuple(sample.classes.get(name, ()))
-        listed = f" of: {', '.join(names)}" if 0 < len(names) <= LISTED_LABELS else ""
-        asked = f"with one{listed}" if listed else "with its label alone"
-        fields: dict[str, Any] = {
-            "prompt": f"Classify this text. Answer {asked}.\n\n{shown(text)}",
-            "answer": f"{{{{ {column(name)} | named({list(names)!r}) }}}}" if names else shown(name),
-        }
-        if names:
-            fields["labels"] = names
+        fields = classify_fields(text, name, sample.classes.get(name, ()))
         yield Shape(f"a {text} with a label in {name}", "classify", frozenset({text, name}), fields)
 
 
@@ -89,14 +81,40 @@ def _separator(sample: Sample, name: str) -> str:
     return ""
 
 
+def classify_fields(text: str, answer: str, names: Sequence[str]) -> dict[str, Any]:
+    """A task that reads a text and answers its label; `names` are those of classes whose numbers the column holds."""
+    fields: dict[str, Any] = {
+        "prompt": f"Classify this text. Answer {_asked_label(names)}.\n\n{shown(text)}",
+        "answer": f"{{{{ {column(answer)} | named({list(names)!r}) }}}}" if names else shown(answer),
+    }
+    if names:
+        fields["labels"] = tuple(names)
+    return fields
+
+
+def rate_fields(text: str, answer: str) -> dict[str, Any]:
+    """A task that reads a text and answers a number."""
+    prompt = f"Rate this text by its {answer}. Answer with one number.\n\n{shown(text)}"
+    return {"prompt": prompt, "answer": shown(answer)}
+
+
+def name_labels(prompt: str, labels: Sequence[str]) -> str:
+    """A prompt of `labelled` that names the labels, once they are known; another prompt stays as it is."""
+    return prompt.replace(f"Answer {_asked_label(())}.", f"Answer {_asked_label(labels)}.", 1)
+
+
+def _asked_label(names: Sequence[str]) -> str:
+    if any("{" in name for name in names):  # it would act in a template
+        names = ()
+    return f"with one of: {', '.join(names)}" if 0 < len(names) <= LISTED_LABELS else "with its label alone"
+
+
 def scored(sample: Sample) -> Iterator[Shape]:
     """A text and a number that may lie between others."""
     text = sample.first(TEXTS, is_text)
     name = sample.first(SCORES, lambda cell: isinstance(cell, int | float) and not isinstance(cell, bool))
     if text and name and name not in sample.classes and any(isinstance(cell, float) for cell in sample.values(name)):
-        prompt = f"Rate this text by its {name}. Answer with one number.\n\n{shown(text)}"
-        fields = {"prompt": prompt, "answer": shown(name)}
-        yield Shape(f"a {text} with a number in {name}", "regress", frozenset({text, name}), fields)
+        yield Shape(f"a {text} with a number in {name}", "regress", frozenset({text, name}), rate_fields(text, name))
 
 
 def tagged(sample: Sample) -> Iterator[Shape]:

@@ -5,19 +5,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from multitune.core.records import Segments
+from multitune.data.vocabulary import shared_mass
 
 
 def vocabulary_overlap(rows: Mapping[str, Sequence[Segments]]) -> np.ndarray:
-    """Shared mass of the token distributions of every two tasks, float64 (task, task), 0 to 1.
-
-    1 minus the total variation distance: the probability that both distributions give to the same token.
-    """
+    """Shared mass of the token distributions of every two tasks, float64 (task, task), 0 to 1."""
     counts: list[np.ndarray] = []
     largest = 1 + max(int(row.tokens.max()) for part in rows.values() for row in part)
     for part in rows.values():
-        count = np.bincount(np.concatenate([row.tokens for row in part]), minlength=largest).astype(np.float64)
-        counts.append(count / count.sum())
-    return np.array([[float(np.minimum(a, b).sum()) for b in counts] for a in counts])
+        counts.append(np.bincount(np.concatenate([row.tokens for row in part]), minlength=largest).astype(np.float64))
+    return shared_mass(counts)
 
 
 def embedding_similarity(rows: Mapping[str, Sequence[Segments]], table: np.ndarray) -> np.ndarray:
