@@ -129,7 +129,8 @@ def test_backward_transfer_is_the_mean_change_since_a_task_was_learned() -> None
 
 LABELS = st.sampled_from(["a", "b", "c"])
 ENTITIES = st.lists(st.tuples(st.sampled_from(["x", "y"]), st.just("ORG")), max_size=3)
-ADDS_UP = {"macro_f1": LABELS, "balanced_accuracy": LABELS, "entity_f1": ENTITIES}
+LABEL_SETS = st.lists(LABELS, max_size=3, unique=True).map(sorted).map(tuple)
+ADDS_UP = {"macro_f1": LABELS, "micro_f1": LABEL_SETS, "balanced_accuracy": LABELS, "entity_f1": ENTITIES}
 
 
 def test_which_metrics_add_up() -> None:

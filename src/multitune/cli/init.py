@@ -94,7 +94,7 @@ def _ask(question: "Question") -> str | None:
     console.print(f"{question.of}: {question.asks}", markup=False)
     for number, option in enumerate(question.options, start=1):
         console.print(f"  {number}  {option}", markup=False, highlight=False)
-    said = typer.prompt("Number, or nothing to stop", default="", show_default=False, err=True).strip()
-    if not said.isdecimal() or not 1 <= int(said) <= len(question.options):
-        return said if said in question.options else None
-    return question.options[int(said) - 1]
+    answer = typer.prompt("Number, or nothing to stop", default="", show_default=False, err=True).strip()
+    if not answer.isdecimal() or not 1 <= int(answer) <= len(question.options):
+        return answer if answer in question.options else None
+    return question.options[int(answer) - 1]

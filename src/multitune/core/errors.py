@@ -106,8 +106,9 @@ class StorageError(MultituneError, OSError):
 
 
 def suggest(name: object, allowed: Iterable[str]) -> str:
-    """The tail of a message about an unknown name: the nearest valid one, then all of them."""
+    """The tail of a message about an unknown name: the nearest valid one, or one that it begins, then all."""
     names = list(allowed)
-    near = get_close_matches(str(name), names, n=1, cutoff=0.5)
+    begun = [one for one in names if name and one.startswith(str(name))]
+    near = begun[:1] or get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}All: {', '.join(names)}"

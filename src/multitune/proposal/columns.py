@@ -116,8 +116,8 @@ def _named(column: str | None, option: str, sample: Sample, name: str) -> str | 
 
 
 def _answered(question: Question, ask: Ask, sample: Sample, refusal: DataError | None) -> str:
-    if sample.columns and question.options and (said := ask(question)):
-        return said
+    if sample.columns and question.options and (answer := ask(question)):
+        return answer
     reason = f"{refusal} " if refusal else f"task {question.of!r}: "
     listed = ", ".join(question.options)
     raise DataError(

@@ -87,11 +87,11 @@ def unlike_sets(sets: Sequence[TaskData]) -> list[str]:
     for name, (first, second) in counts.items():
         own = shared_mass([first, second])[0, 1]
         other = {
-            rival: float(shared_mass([first + second, both[0] + both[1]])[0, 1])
-            for rival, both in counts.items()
-            if rival != name
+            task: float(shared_mass([first + second, both[0] + both[1]])[0, 1])
+            for task, both in counts.items()
+            if task != name
         }
-        nearest = max(other, key=lambda rival: other[rival])
+        nearest = max(other, key=lambda task: other[task])
         if other[nearest] < ALIKE * own:
             found.append(
                 f"{name}: its texts share few words with any other set (nearest: {nearest}, {other[nearest]:.2f}; two "
@@ -106,10 +106,10 @@ def _halves(data: TaskData) -> tuple[Counter[str], Counter[str]]:
     rows = list(islice(data.examples["train"], COMPARED_ROWS))
     texts = [set(words(f"{row.prompt} {row.answer}")) for row in rows]
     common = Counter(chain.from_iterable(texts))
-    said = {word for word, count in common.items() if count > 0.9 * len(rows)}
+    usual = {word for word, count in common.items() if count > 0.9 * len(rows)}
     halves = Counter[str](), Counter[str]()
     for at, row in enumerate(rows):
-        halves[at % 2].update(word for word in words(f"{row.prompt} {row.answer}") if word not in said)
+        halves[at % 2].update(word for word in words(f"{row.prompt} {row.answer}") if word not in usual)
     return halves
 
 
