@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from multitune.core.bases import BASE
+from multitune.serving.learning.learner import LearningState
 from multitune.serving.served_run import Route, ServedRun
 
 
@@ -69,13 +70,40 @@ class EngineCollector(Collector):
         yield routes
 
 
+class LearningCollector(Collector):
+    """Reads what was learned from use."""
+
+    def __init__(self, state: LearningState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        """One family after the other."""
+        state = self._state
+        gauges = {
+            "learning_version": ("What was learned that routes; 0 is the run's own router.", state.version),
+            "learning_feedback": ("Rows of feedback that are kept.", state.feedback),
+            "learning_faulty": ("1 while nothing can be kept, such as on a full disk.", int(state.fault is not None)),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"multitune:{name}", text, value)
+        drift = GaugeMetricFamily(
+            "multitune:routing_drift",
+            "How far recent requests lie from held-out rows, in standard deviations beyond chance.",
+            labels=["task"],
+        )
+        for task, value in state.drift.items():
+            drift.add_metric([task], value)
+        yield drift
+
+
 def _listed(versions: Iterable[str]) -> str:
     """Names of adapters, whatever their version."""
     return ",".join(sorted({version.partition("@")[0] for version in versions} - {BASE}))
 
 
-def exposition(served: ServedRun, counter: RouteCounter) -> bytes:
+def exposition(served: ServedRun, counter: RouteCounter, learning: LearningState) -> bytes:
     """The text that Prometheus reads."""
     registry = CollectorRegistry()
     registry.register(EngineCollector(served, counter))
+    registry.register(LearningCollector(learning))
     return generate_latest(registry)

@@ -8,6 +8,7 @@ from pathlib import Path
 from multitune.core.extras import missing_extra
 from multitune.core.run_folder import RunFolder
 from multitune.serving.engine import EngineOptions
+from multitune.serving.learning.learner import LearningOptions
 from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of
 
 GRACE = 30  # seconds that requests under way have at the end
@@ -22,6 +23,7 @@ class ServeOptions:
     engine: EngineOptions = field(default_factory=EngineOptions)
     api_key: str | None = None  # without one everybody may ask
     admin_key: str | None = None  # without one adapters cannot be loaded or unloaded
+    learning: LearningOptions = field(default_factory=LearningOptions)
 
 
 def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn: Callable[[str], None]) -> None:
@@ -48,7 +50,7 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
     from multitune.serving.served_run import ServedRun
 
     listener = listen(options.host, options.port)
-    served = ServedRun(folder, options.engine)
+    served = ServedRun(folder, options.engine, options.learning)
     served.parity = check_parity(served)
     for row in served.parity:
         if row.fault:
