@@ -149,7 +149,7 @@ def test_an_out_of_distribution_text_goes_to_the_base_and_is_named_so(router_of:
 def test_familiarity_is_how_much_nearer_a_task_is_than_the_middle_of_all_or_general_texts(router_of: RouterOf):
     classifier = router_of(with_general=True).require_growing()
     means, asked = classifier.discriminant.means, cloud(1, 1, 9, seed=3)
-    precision = classifier.discriminant._inverse()
+    precision = classifier.discriminant.precision
     tasks = np.array([mean for name, mean in means.items() if not name.startswith("*")])
     background = np.array([means["*/chat"], tasks.mean(0)])
     near, none = (cdist(asked, points, "mahalanobis", VI=precision).min(1) ** 2 for points in (tasks, background))

@@ -1,11 +1,16 @@
 """`serve`: a finished run behind the OpenAI API."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from multitune.cli.options import Run as RunPath
 from multitune.cli.output import hush
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from multitune.serving.app import Api
 
 
 def serve(
@@ -21,10 +26,21 @@ def serve(
         str | None, typer.Option(envvar="MULTITUNE_ADMIN_KEY", help="Key for loading and unloading adapters.")
     ] = None,
     cache_tokens: Annotated[int, typer.Option(min=256, help="Tokens of the key-value store.")] = 16384,
+    learning: Annotated[
+        Literal["bypass", "observe", "apply"],
+        typer.Option(
+            help="Learn from use: bypass keeps nothing; observe keeps requests as features, and feedback, and shows "
+            "what the router would become; apply lets that go live where every route keeps its floor."
+        ),
+    ] = "bypass",
+    keep_text: Annotated[
+        bool, typer.Option("--keep-text", help="Keep the texts of requests as well, to label those that fit no task.")
+    ] = False,
 ) -> None:
     """Serve a run's base with all its adapters by the OpenAI API; the router picks the adapter of each request."""
     hush()
     from multitune.serving.engine import EngineOptions
+    from multitune.serving.learning.learner import LearningOptions
     from multitune.serving.server import ServeOptions
     from multitune.serving.server import serve as serve_run
 
@@ -36,4 +52,10 @@ def serve(
     def warn(text: str) -> None:
         typer.echo(f"warning: {text}", err=True)
 
-    serve_run(run, ServeOptions(host, port, engine, api_key, admin_key), opened, warn)
+    def page(app: "FastAPI", api: "Api") -> None:
+        from multitune.reporting.served_page import add_page  # fastapi comes with the extra
+
+        add_page(app, api)
+
+    options = ServeOptions(host, port, engine, api_key, admin_key, LearningOptions(learning, keep_text))
+    serve_run(run, options, opened, warn, page)

@@ -187,6 +187,7 @@ class RunFolder(Folder):
     _predictions, _prompts = Part("predictions", "*/*.jsonl"), Part("prompts", "*.jsonl")
     _comparisons, _routing = Part("comparisons", "*.json"), Part("routing", "v*/*.json", "v*/*.safetensors")
     _added, _evaluations = RunsPart("added"), RunsPart("evaluations")
+    learning = Part("learning", "state.sqlite*", "lock")  # what a server learned from use
     _tracking = Part("tracking", "**")  # what trackers write
 
     def adapter(self, name: str) -> Path:

@@ -5,7 +5,7 @@ Nothing but the run folder and the base is read: a run goes on answering where i
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from multitune.model.bank import AdapterBank
 from multitune.model.embedding_table import load_embedding_table
 from multitune.model.files import load_adapter
 from multitune.routing.features import Features, open_features
-from multitune.routing.router import Decision, load_router
+from multitune.routing.router import Decision, Router, load_router
 from multitune.tasks.task import Task
 
 AUTO = "auto"  # in the place of an adapter's name: the one that the router, or the task, picks
@@ -45,6 +45,14 @@ class Answer(Record):
 
     def __str__(self) -> str:
         return self.text
+
+
+class OpenRouter(NamedTuple):
+    """A router of a run, ready to be asked."""
+
+    version: str  # of the routing
+    router: Router
+    features: Features
 
 
 class Answerer:
@@ -96,6 +104,16 @@ class Answerer:
         """
         shipped = shipped_adapters(self._folder, self.config)
         return self._router[0].decide(self._router[1].of(texts), shipped)
+
+    @property
+    def router(self) -> OpenRouter:
+        """The router in force, for whoever asks more of it than where a text goes.
+
+        Raises:
+            RouterError: the run has none, or it is damaged.
+        """
+        router, features = self._router
+        return OpenRouter(self._folder.routing_versions[-1].name, router, features)
 
     def generate(
         self, conversations: Sequence[Conversation], adapter: str = AUTO, max_new_tokens: int = LONGEST_ANSWER

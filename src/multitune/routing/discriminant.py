@@ -1,6 +1,6 @@
 """Gaussian classes with one covariance, as sums that grow: a class is added, moved or removed in closed form."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 
 import numpy as np
@@ -46,6 +46,31 @@ class Discriminant:
         self.rows += 1
         self._precision = self._points = None
 
+    def moved(self, names: Sequence[str], features: np.ndarray, weights: np.ndarray) -> "Discriminant":
+        """The same with more rows, (row, width), each in the class that `names` gives it; this one stays as it is.
+
+        A row of weight 1 counts as one of those that the class was made of, so this is `update` in any order.
+        """
+        other = copy(self)
+        other.means, other.counts = dict(self.means), dict(self.counts)
+        owners, features = np.array(names), features.astype(np.float64)
+        scatter, total = self.scatter.copy(), 0.0
+        for name in dict.fromkeys(names):
+            mine = owners == name
+            rows, weight = features[mine], weights[mine]
+            more, count = float(weight.sum()), self.counts[name]
+            if not more:
+                continue
+            mean = weight @ rows / more
+            centred, away = rows - mean, mean - self.means[name]
+            scatter += (centred * weight[:, None]).T @ centred + np.outer(away, away) * count * more / (count + more)
+            other.means[name] = self.means[name] + away * more / (count + more)
+            other.counts[name] = count + round(more)
+            total += more
+        other.scatter, other.rows = scatter, self.rows + round(total)
+        other._precision = other._points = None
+        return other
+
     def remove(self, name: str) -> None:
         """Remove a class; what it added to the common covariance stays."""
         del self.means[name], self.counts[name]
@@ -53,7 +78,7 @@ class Discriminant:
 
     def without(self, names: Collection[str]) -> "Discriminant":
         """The same but for some classes, covariance included; neither notices what is done to the other."""
-        self._inverse()  # once for both
+        _ = self.precision  # once for both
         other = copy(self)
         other.means = {name: mean for name, mean in self.means.items() if name not in names}
         other.counts = {name: self.counts[name] for name in other.means}
@@ -62,7 +87,7 @@ class Discriminant:
 
     def distances(self, features: np.ndarray) -> np.ndarray:
         """Squared Mahalanobis distance to each class, float64 (row, class)."""
-        precision = self._inverse()
+        precision = self.precision
         if self._points is None:
             means = np.array(list(self.means.values()))
             turned = means @ precision
@@ -72,7 +97,9 @@ class Discriminant:
         own = ((x @ precision) * x).sum(1)
         return np.maximum(own[:, None] - 2 * x @ turned.T + lengths, 0.0)
 
-    def _inverse(self) -> np.ndarray:
+    @property
+    def precision(self) -> np.ndarray:
+        """The inverse of the shrunk common covariance, (width, width)."""
         if self._precision is None:
             covariance = self.scatter / max(1, self.rows - self.classes)
             diagonal = np.diag(covariance).copy()

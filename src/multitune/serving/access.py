@@ -10,8 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitune.serving.errors import error_response
 
-OPEN = ("/health",)  # for whoever keeps the process alive
-ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter")
+# For whoever keeps the process alive; and the files of the page, which asks for the key itself.
+OPEN = ("/health", "/", "/served.js", "/served.css")
+ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/routing/rollback")
+ADMIN_FOLDER = "/v1/routing/proposals/"  # texts of users
 
 
 def hashed(key: str) -> bytes:
@@ -35,7 +37,7 @@ class Keys:
             return 200
         if not client:
             return 401
-        return 403 if path in ADMIN else 200
+        return 403 if path in ADMIN or path.startswith(ADMIN_FOLDER) else 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def _completion(call: Call, choices: Sequence[Choice], usage: Usage | None) -> C
     chat, stream = isinstance(call.body, ChatRequest), call.body.stream
     kind = ("chat.completion.chunk" if stream else "chat.completion") if chat else "text_completion"
     return Completion(
-        id=f"{'chatcmpl' if chat else 'cmpl'}-{call.id}",
+        id=call.public_id,
         object=kind,
         created=call.created,
         model=call.body.model,

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -26,6 +26,7 @@ from multitune.serving.errors import (
     error_body,
     status_of,
 )
+from multitune.serving.learning.routes import learning_routes
 from multitune.serving.metrics import RouteCounter, exposition
 from multitune.serving.protocol import (
     ChatRequest,
@@ -54,7 +55,7 @@ FOLDER_PAUSE = 1.0  # seconds between looks at the run folder
 NO_KEYS = Keys()
 CLOSED = 499  # the client has gone; nobody reads it
 FAULTS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorBody} for code in (400, 401, 403, 404, 413, 429, 500, 503)
+    code: {"model": ErrorBody} for code in (400, 401, 403, 404, 409, 413, 429, 500, 503)
 }
 
 
@@ -69,14 +70,16 @@ class Api:
 
     async def chat(self, body: ChatRequest, request: Request) -> Response:
         """The assistant's next message."""
-        return await self._answer(await self.reception.chat(body), request)
+        given = request.headers.get("x-conversation-id", "")
+        name = f"{request.headers.get('authorization', '')} {given}" if given else ""
+        return await self._answer(await self.reception.chat(body, name), request)
 
     async def completions(self, body: CompletionRequest, request: Request) -> Response:
         """What comes behind each prompt."""
         return await self._answer(await self.reception.completion(body), request)
 
     async def _answer(self, call: Call, request: Request) -> Response:
-        headers = decision_headers(call.decision)
+        headers = {**decision_headers(call.decision), "X-Request-Id": call.public_id}
         self.routes.routed(call.route)
         if call.body.stream:
             parts = chunks(call)
@@ -151,7 +154,8 @@ class Api:
 
     async def metrics(self) -> PlainTextResponse:
         """Figures for Prometheus."""
-        return PlainTextResponse(exposition(self.served, self.routes))
+        learning = await asyncio.wrap_future(self.served.learner.state())
+        return PlainTextResponse(exposition(self.served, self.routes, learning))
 
     async def ready(self) -> JSONResponse:
         """Whether requests will be answered as the run's record says; 503 if an adapter is not."""
@@ -164,13 +168,19 @@ class Api:
         return {"status": "ok"}
 
 
-def create_app(served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYTES) -> FastAPI:
+AddPage = Callable[[FastAPI, Api], None]
+
+
+def create_app(
+    served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYTES, page: AddPage | None = None
+) -> FastAPI:
     """The app of a served run, which it closes at its end.
 
     Args:
         served: the run.
         keys: that requests must give.
         max_bytes: most bytes of a request's body.
+        page: adds a page for browsers.
     """
     api = Api(served)
 
@@ -203,6 +213,9 @@ def create_app(served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYT
         app.add_api_route(path, answer, methods=["POST"], responses=FAULTS)
     for path, answer in gets.items():
         app.add_api_route(path, answer, methods=["GET"], responses=FAULTS)
+    if page:
+        page(app, api)
+    app.include_router(learning_routes(api.reception, FAULTS))
     app.add_middleware(Access, keys=keys, max_bytes=max_bytes)
     app.add_exception_handler(MultituneError, answer_product_error)
     app.add_exception_handler(RequestValidationError, answer_invalid)

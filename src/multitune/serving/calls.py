@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,12 +16,16 @@ from multitune.core.errors import InputError, MultituneError
 from multitune.data.tokenizer import ChatFormat
 from multitune.deployment.answering import AUTO, checked_conversation
 from multitune.inference.predict import LONGEST_ANSWER
+from multitune.serving.learning.conversations import Conversations, EarlierRoute
 from multitune.serving.protocol import ChatRequest, CompletionRequest, Decision, Generation, Usage
 from multitune.serving.requests import Delta, GenerationRequest
 from multitune.serving.responses import Collected
 from multitune.serving.sampling import SamplingOptions
-from multitune.serving.served_run import Route, ServedRun
+from multitune.serving.served_run import CONVERSATION, Route, ServedRun
 from multitune.serving.tickets import Ticket
+
+ROUTED = "routed"
+T = TypeVar("T")
 
 
 class EngineFailedError(MultituneError):
@@ -40,8 +46,13 @@ class Call:
     chat: ChatFormat
     prompts: list[np.ndarray]  # int32 (prompt_token,) each
     decision: Decision
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str  # by which feedback may name it
     created: int = field(default_factory=lambda: int(time.time()))
+
+    @property
+    def public_id(self) -> str:
+        """What its answer is called."""
+        return f"{'chatcmpl' if isinstance(self.body, ChatRequest) else 'cmpl'}-{self.id}"
 
     @property
     def echoes(self) -> bool:
@@ -133,10 +144,15 @@ class Reception:
     """Makes calls of requests. Routing and tokenising have a thread of their own, beside the engine's."""
 
     served: ServedRun
+    conversations: Conversations = field(default_factory=Conversations)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "multitune-tokenizer"))
 
-    async def chat(self, body: ChatRequest) -> Call:
+    async def chat(self, body: ChatRequest, conversation: str = "") -> Call:
         """A chat that is to be answered.
+
+        Args:
+            body: of the request.
+            conversation: its name, if the client gives it one.
 
         Raises:
             InputError: no such model, or no chat that an answer could follow.
@@ -144,9 +160,13 @@ class Reception:
         """
         self.served.engine.require_room(body.n)
         messages = checked_conversation([message.plain() for message in body.messages])
-        route = await self._route(body, "\n\n".join(m["content"] for m in messages if m["role"] == "user"))
+        text = "\n\n".join(m["content"] for m in messages if m["role"] == "user")
+        name = uuid.uuid4().hex
+        route = await self._route(body, text, name, self.conversations.earlier(messages, conversation))
+        if route.task and route.reason in (ROUTED, CONVERSATION):
+            self.conversations.remember(messages, conversation, EarlierRoute(route.task, route.adapter))
         chat = self.served.chat_of(route)
-        return await self._call(body, route, chat, lambda: chat.encode_conversations([messages]))
+        return await self._call(body, name, route, chat=chat, tokenise=lambda: chat.encode_conversations([messages]))
 
     async def completion(self, body: CompletionRequest) -> Call:
         """Prompts that are to be gone on with.
@@ -159,16 +179,16 @@ class Reception:
         if body.model == AUTO and len(body.prompts) > 1:
             raise InputError("model: auto finds the adapter of one prompt at a time. Name a task, or send one prompt")
         tokenizer = self.served.chat.tokenizer
-        route = await self._route(body, first if isinstance(first, str) else str(tokenizer.decode(first)))
+        name = uuid.uuid4().hex
+        route = await self._route(body, first if isinstance(first, str) else str(tokenizer.decode(first)), name)
         chat = self.served.chat_of(route)
-        return await self._call(body, route, chat, lambda: [self._tokens(prompt) for prompt in body.prompts])
+        tokenise = partial(list, map(self._tokens, body.prompts))
+        return await self._call(body, name, route, chat=chat, tokenise=tokenise)
 
-    async def _route(self, body: Generation, text: str) -> Route:
+    async def _route(self, body: Generation, text: str, name: str, earlier: EarlierRoute | None = None) -> Route:
         route = self.served.named(body.model)
-        if route is None and self.served.routes_on_engine:
-            route = await asyncio.wrap_future(self.served.engine.run(lambda: self.served.route(text)))
-        elif route is None:
-            route = await asyncio.get_running_loop().run_in_executor(self._thread, self.served.route, text)
+        if route is None:
+            route = await self.off_loop(lambda: self.served.route(text, name, earlier))
         if body.multitune.labels:
             task = self.served.tasks.get(route.task or "")
             if task is not None and task.kind == "labels":
@@ -180,10 +200,18 @@ class Reception:
                 raise InputError("multitune.labels: no task of kind classify is asked. Name one as the model")
         return route
 
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Let the router work where it may: on the engine's thread if it reads layers of the model, else on ours."""
+        if self.served.routes_on_engine:
+            return await asyncio.wrap_future(self.served.engine.run(work))
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def _call(
         self,
         body: ChatRequest | CompletionRequest,
+        name: str,
         route: Route,
+        *,
         chat: ChatFormat,
         tokenise: Callable[[], list[np.ndarray]],
     ) -> Call:
@@ -192,7 +220,7 @@ class Reception:
         prompts = await asyncio.get_running_loop().run_in_executor(self._thread, tokenise)
         if not prompts or not all(map(len, prompts)):
             raise InputError("prompt: it holds no token. Give a text that is not empty")
-        call = Call(self.served, body, route, chat, prompts, Decision.of(route))
+        call = Call(self.served, body, route, chat, prompts, Decision.of(route), name)
         if call.texts is not None and len(prompts) > 1:
             raise InputError("prompt: a choice is made for one prompt at a time. Send each in a request of its own")
         return call

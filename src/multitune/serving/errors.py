@@ -8,9 +8,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from multitune.core.errors import InputError, MultituneError
+from multitune.core.errors import InputError, MultituneError, StorageError
 from multitune.serving.adapters import UnknownAdapterError
 from multitune.serving.calls import FaultyAdapterError
+from multitune.serving.learning.store import FeedbackLimitError, FeedbackTwiceError, UnknownRequestError
 from multitune.serving.protocol import ErrorBody, ErrorDetail
 from multitune.serving.requests import OverloadedError
 from multitune.serving.served_run import UnknownModelError
@@ -22,6 +23,7 @@ KINDS: dict[int, tuple[str, str | None]] = {
     403: ("permission_error", None),
     404: ("invalid_request_error", "not_found"),
     405: ("invalid_request_error", "method_not_allowed"),
+    409: ("invalid_request_error", "conflict"),
     413: ("invalid_request_error", "request_too_large"),
     429: ("rate_limit_error", "rate_limit_exceeded"),
     500: ("server_error", None),
@@ -44,11 +46,13 @@ def error_response(
 
 def status_of(error: Exception) -> int:
     """The status that an error is answered with."""
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | FeedbackLimitError):
         return 429
-    if isinstance(error, UnknownModelError | UnknownAdapterError):
+    if isinstance(error, FeedbackTwiceError):
+        return 409
+    if isinstance(error, UnknownModelError | UnknownAdapterError | UnknownRequestError):
         return 404
-    if isinstance(error, FaultyAdapterError):
+    if isinstance(error, FaultyAdapterError | StorageError):
         return 503
     return 400 if isinstance(error, InputError) else 500
 

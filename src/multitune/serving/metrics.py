@@ -5,7 +5,7 @@ Source: https://github.com/kubernetes-sigs/gateway-api-inference-extension, docs
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -14,7 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from multitune.core.bases import BASE
+from multitune.serving.learning.learner import LearningState
 from multitune.serving.served_run import Route, ServedRun
+
+LATEST = 20_000  # requests of which it is known when they came
 
 
 @dataclass(slots=True)
@@ -22,12 +25,19 @@ class RouteCounter:
     """Requests so far, by where they went."""
 
     routes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # (adapter, reason)
+    _latest: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=LATEST))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def routed(self, route: Route) -> None:
         """A request went to an adapter."""
         with self._lock:
             self.routes[route.adapter, route.reason] += 1
+            self._latest.append((time.monotonic(), route.adapter, route.reason))
+
+    def since(self, moment: float) -> Counter[tuple[str, str]]:
+        """Requests since a moment of the monotonic clock, by where they went; of the latest ones alone."""
+        with self._lock:
+            return Counter((adapter, reason) for at, adapter, reason in self._latest if at >= moment)
 
 
 class EngineCollector(Collector):
@@ -69,13 +79,40 @@ class EngineCollector(Collector):
         yield routes
 
 
+class LearningCollector(Collector):
+    """Reads what was learned from use."""
+
+    def __init__(self, state: LearningState) -> None:
+        self._state = state
+
+    def collect(self) -> Iterable[Metric]:
+        """One family after the other."""
+        state = self._state
+        gauges = {
+            "learning_version": ("What was learned that routes; 0 is the run's own router.", state.version),
+            "learning_feedback": ("Rows of feedback that are kept.", state.feedback),
+            "learning_faulty": ("1 while nothing can be kept, such as on a full disk.", int(state.fault is not None)),
+        }
+        for name, (text, value) in gauges.items():
+            yield GaugeMetricFamily(f"multitune:{name}", text, value)
+        drift = GaugeMetricFamily(
+            "multitune:routing_drift",
+            "How far recent requests lie from held-out rows, in standard deviations beyond chance.",
+            labels=["task"],
+        )
+        for task, value in state.drift.items():
+            drift.add_metric([task], value)
+        yield drift
+
+
 def _listed(versions: Iterable[str]) -> str:
     """Names of adapters, whatever their version."""
     return ",".join(sorted({version.partition("@")[0] for version in versions} - {BASE}))
 
 
-def exposition(served: ServedRun, counter: RouteCounter) -> bytes:
+def exposition(served: ServedRun, counter: RouteCounter, learning: LearningState) -> bytes:
     """The text that Prometheus reads."""
     registry = CollectorRegistry()
     registry.register(EngineCollector(served, counter))
+    registry.register(LearningCollector(learning))
     return generate_latest(registry)

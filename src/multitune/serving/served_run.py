@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from multitune.core.bases import BASE
-from multitune.core.errors import InputError, MultituneError, suggest
+from multitune.core.errors import InputError, MultituneError, RouterError, suggest
 from multitune.core.results.base import Record
 from multitune.core.run_folder import RunFolder
 from multitune.data.tokenizer import ChatFormat
@@ -17,11 +17,15 @@ from multitune.evaluation.subjects import shipped_adapters
 from multitune.inference.labels import score_labels
 from multitune.serving.adapters import ServedAdapters
 from multitune.serving.engine import Engine, EngineOptions
+from multitune.serving.learning.conversations import SWITCH, EarlierRoute
+from multitune.serving.learning.learner import Learner, LearningOptions
 from multitune.tasks.task import Task
 
 _log = logging.getLogger(__name__)
 NAMED = "named"  # the reason of a route that the request asked for
 NO_ROUTER = "router-unavailable"  # of one to the base because no route could be found
+CONVERSATION = "conversation"  # of one that the earlier turns of a conversation took
+NOTHING_LEARNED = LearningOptions()
 TASK_PREFIX, ADAPTER_PREFIX = "task:", "adapter:"  # before a name that both a task and an adapter have
 
 
@@ -31,7 +35,7 @@ class Route(Record):
     task: str | None  # the one it ships for, or the likeliest; None where the request named an adapter
     adapter: str  # or `base`
     probability: float | None = None  # where the router chose
-    reason: str  # named, routed, unsure, out-of-distribution or router-unavailable
+    reason: str  # named, routed, conversation, unsure, out-of-distribution or router-unavailable
 
 
 class LabelProbability(Record):
@@ -69,7 +73,7 @@ class ModelName:
 class ServedRun:
     """A run's base in an engine, with its adapters and its router."""
 
-    def __init__(self, folder: RunFolder, options: EngineOptions) -> None:
+    def __init__(self, folder: RunFolder, options: EngineOptions, learning: LearningOptions = NOTHING_LEARNED) -> None:
         """Load the base and all adapters; the engine starts.
 
         Raises:
@@ -87,6 +91,7 @@ class ServedRun:
         self.engine = Engine(self._answerer.bank, chat.tokenizer, chat.stop_ids, options)
         self.adapters = ServedAdapters(self.engine, self.folder.path)
         self.parity: list[ParityRow] = []
+        self.learner = Learner(self.folder, learning)
         self._own: set[str] = set()  # adapters of the run, which come and go with its folder
         self._state = ()
         self.refresh()
@@ -114,10 +119,21 @@ class ServedRun:
         for name in (name for name in found if name not in self._own):
             self.adapters.load(name, str(found[name].resolve()), replace=True)
         self._answerer.forget()
+        self._adopt_router()
         for name in (self._own - found.keys()).intersection(self.adapters.names):
             self.adapters.unload(name)
         self._own, self._state = set(found), state
         return True
+
+    def _adopt_router(self) -> None:
+        """Route by the version in force; without one, or by a damaged one, nothing is routed."""
+        if not self.folder.routing_versions:
+            return
+        try:
+            self.learner.adopt(self._answerer.router, shipped_adapters(self.folder, self.config))
+        except MultituneError as error:
+            _log.warning("the router cannot decide: %s", error)
+            self.learner.adopt(None, {})
 
     def faults(self) -> dict[str, str]:
         """Adapter -> what its check at start found wrong, as long as the same version is served."""
@@ -159,18 +175,46 @@ class ServedRun:
         names = [one.name for one in self.models]
         raise UnknownModelError(f"The model {model!r} does not exist. {suggest(model, names)}")
 
-    def route(self, text: str) -> Route:
-        """Where the router sends a text; the base, with the reason, if it cannot say."""
+    def route(self, text: str, request: str = "", earlier: EarlierRoute | None = None) -> Route:
+        """Where the router sends a text; the base, with the reason, if it cannot say.
+
+        Args:
+            text: what the user wrote.
+            request: the id by which feedback may name it; nothing is kept of a text without one.
+            earlier: where the turns before went, if it is not the first of a conversation.
+        """
         try:
-            if not self.folder.routing_versions:
-                return Route(task=None, adapter=self._answerer.adapter_of_all_tasks(), reason=NAMED)
-            found = self._answerer.route([text])[0]
+            return self._routed(text, request, earlier)[0]
         except MultituneError as error:
             _log.warning("the router cannot decide: %s", error)
             return Route(task=None, adapter=BASE, reason=NO_ROUTER)
-        return Route(
-            task=found.task, adapter=found.adapter, probability=round(found.probability, 6), reason=found.reason
-        )
+
+    def probe(self, text: str) -> tuple[Route, dict[str, float]]:
+        """Where the router would send a text, and the probability of each task; nothing is kept.
+
+        Raises:
+            RouterError: the run has no router.
+        """
+        return self._routed(text, "", None)
+
+    def _routed(self, text: str, request: str, earlier: EarlierRoute | None) -> tuple[Route, dict[str, float]]:
+        if not self.folder.routing_versions:
+            return Route(task=None, adapter=self._answerer.adapter_of_all_tasks(), reason=NAMED), {}
+        live = self.learner.live
+        if live is None:
+            raise RouterError(f"{self.folder.path}: its router cannot be read. Make another: multitune select")
+        found, values = self.learner.decide(live, text, request)
+        probabilities = {
+            task: round(float(p), 6) for task, p in zip(live.router.classifier.tasks, values, strict=True)
+        }
+        if earlier and earlier.adapter != found.adapter and earlier.adapter in self.adapters.names:
+            kept = sum(p for task, p in probabilities.items() if live.table[task] == earlier.adapter)
+            if found.reason != "routed" or found.probability - kept < SWITCH:
+                route = Route(task=earlier.task, adapter=earlier.adapter, probability=kept, reason=CONVERSATION)
+                return route, probabilities
+        probability = round(found.probability, 6)
+        route = Route(task=found.task, adapter=found.adapter, probability=probability, reason=found.reason)
+        return route, probabilities
 
     def chat_of(self, route: Route) -> ChatFormat:
         """How prompts of a route are read; a task that joined may have a system text of its own."""
@@ -203,5 +247,6 @@ class ServedRun:
         ]
 
     def close(self) -> None:
-        """End the engine."""
+        """End the engine, once what was learned is on disk."""
         self.engine.close()
+        self.learner.close()
