@@ -38,7 +38,12 @@ def propose(rejected: Sequence[KeptRequest], router: Router) -> list[Proposal]:
     if len(rejected) < LEAST:
         return []
     points = _reduced(np.array([request.features for request in rejected]), router)
-    joining = AgglomerativeClustering(None, metric="cosine", linkage="average", distance_threshold=ALIKE)
+    joining = AgglomerativeClustering(
+        n_clusters=None,  # pyright: ignore[reportArgumentType]  # as its documentation asks for with a threshold
+        metric="cosine",
+        linkage="average",
+        distance_threshold=ALIKE,
+    )
     owners = joining.fit_predict(points)
     groups: list[list[int]] = [np.flatnonzero(owners == n).tolist() for n in range(int(owners.max()) + 1)]
     groups = [places for places in groups if len(places) >= LEAST]
