@@ -82,7 +82,7 @@ class UseStore:
         self._path = path
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with self._told():
+        with self._storing():
             self._file = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
             # A commit outlives the process at once, and a failure of power but for the last moments.
             self._file.execute("pragma journal_mode = wal")
@@ -108,7 +108,7 @@ class UseStore:
             StorageError: the disk is full.
         """
         values = (request.id, time.time(), request.task, request.adapter, request.reason)
-        with self._told():
+        with self._storing():
             self._file.execute(
                 "insert or ignore into requests (id, at, task, adapter, reason, features, text) "
                 "values (?, ?, ?, ?, ?, ?, ?)",
@@ -118,9 +118,8 @@ class UseStore:
             if self._since_pruned >= PRUNE_EVERY:
                 self._since_pruned = 0
                 for table, most in (("requests", KEPT_REQUESTS), ("feedback", KEPT_FEEDBACK)):
-                    self._file.execute(
-                        f"delete from {table} where number <= (select max(number) from {table}) - ?", (most,)
-                    )
+                    oldest = f"delete from {table} where number <= (select max(number) from {table}) - ?"  # nosec B608
+                    self._file.execute(oldest, (most,))
 
     def add_feedback(self, request: str, client: str, task: str | None, most: int) -> int:
         """Keep what a client says of a request; the number of all feedback so far.
@@ -135,7 +134,7 @@ class UseStore:
             UnknownRequestError, FeedbackTwiceError, FeedbackLimitError: it is not taken.
             StorageError: the disk is full.
         """
-        with self._told():
+        with self._storing():
             row = self._file.execute("select task, features from requests where id = ?", (request,)).fetchone()
             if row is None:
                 raise UnknownRequestError(
@@ -214,7 +213,7 @@ class UseStore:
 
     def add_version(self, routing: str, since: int, until: int, why: str) -> int:
         """Keep a version that goes live; its number."""
-        with self._told():
+        with self._storing():
             done = self._file.execute(
                 "insert into versions (at, routing, since, until, why) values (?,?,?,?,?)",
                 (time.time(), routing, since, until, why),
@@ -233,7 +232,7 @@ class UseStore:
 
     def set_live(self, version: int, since: int | None = None) -> None:
         """Note which version is live, and from which feedback on it is learned."""
-        with self._told():
+        with self._storing():
             self._file.execute("begin immediate")
             try:
                 self._file.execute("insert or replace into facts values ('live', ?)", (str(version),))
@@ -256,7 +255,7 @@ class UseStore:
         return self._file.execute(query, values).fetchone()
 
     @contextmanager
-    def _told(self) -> Generator[None]:
+    def _storing(self) -> Generator[None]:
         """What SQLite says as an error of ours."""
         try:
             yield
