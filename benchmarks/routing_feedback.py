@@ -1,8 +1,8 @@
 """Learning from use on real texts: shifted streams recovered by feedback, poisoned feedback held, new tasks proposed.
 
 `make bench PART=routing_feedback DATA=folder`: features of the ten tasks of mixture10.yaml, no training. A stream is
-the test rows, by their bodies, in another phrasing: as they are (the null), with typing errors, in the words of a chat,
-both, and in capitals. One half of it gets feedback, the other one measures, in its own phrasing and as in training.
+the test rows, by their bodies, in another form: as they are (the null), with typing errors, in the words of a chat,
+both, and in capitals. One half of it gets feedback, the other one measures, in its own form and as in training.
 Feedback is honest, wrong at random in 35%, or names one and the same task in 35%. Each task has an adapter of its own.
 """
 
@@ -59,7 +59,7 @@ def chatty(text: str, chance: random.Random) -> str:
     return chance.choice(FRAMES).format(text).lower()
 
 
-WORDINGS: dict[str, Callable[[str, random.Random], str]] = {
+FORMS: dict[str, Callable[[str, random.Random], str]] = {
     "as in training": lambda text, chance: text,
     "typing errors": lambda text, chance: typing_errors(text, 0.5, chance),
     "chat": chatty,
@@ -69,7 +69,7 @@ WORDINGS: dict[str, Callable[[str, random.Random], str]] = {
 
 
 def main() -> None:
-    """Every phrasing with every kind of feedback, then a task that no route knows."""
+    """Every form with every kind of feedback, then a task that no route knows."""
     rows, streams, dolly = features()
     router = fit_router("discriminant", "", rows)
     table = {task: task for task in router.classifier.tasks}
@@ -85,7 +85,7 @@ def main() -> None:
 
 
 def features() -> tuple[RouterRows, dict[str, Stream], np.ndarray]:
-    """What the router is fitted on, the bodies of test rows in each phrasing, and dolly's test rows."""
+    """What the router is fitted on, the bodies of test rows in each form, and dolly's test rows."""
     with tempfile.TemporaryDirectory() as folder:
         sources = local_sources(CONFIG, Path(os.environ["DATA"]), Path(folder)) if "DATA" in os.environ else []
         prepared = prepare_run(load_config(CONFIG, [f"output={folder}", *sources]))
@@ -99,10 +99,10 @@ def features() -> tuple[RouterRows, dict[str, Stream], np.ndarray]:
         dolly = {split: seen.of(task_texts(prepared, "dolly", split)["prompt"]) for split in ("train", "test")}
         tests = {name: task_texts(prepared, name, "test") for name in names}
     streams: dict[str, Stream] = {}
-    for phrasing, change in WORDINGS.items():
+    for form, change in FORMS.items():
         chance = random.Random(17)
         bodies = {name: views.get("body", views["prompt"]) for name, views in tests.items()}
-        streams[phrasing] = {name: seen.of([change(text, chance) for text in of]) for name, of in bodies.items()}
+        streams[form] = {name: seen.of([change(text, chance) for text in of]) for name, of in bodies.items()}
     return RouterRows(train, held, {"dolly": dolly["train"]}), streams, dolly["test"]
 
 
