@@ -170,23 +170,24 @@ def test_drift_is_near_zero_on_rows_as_in_validation_and_grows_with_a_shift(use_
 
 def test_requests_that_look_alike_and_fit_no_task_become_one_proposal(router_of: RouterOf) -> None:
     random, router = np.random.default_rng(0), router_of()
-    rows = np.concatenate([others(40), random.normal(size=(15, 12)) * 20]).astype(np.float32)
+    rows = np.concatenate([others(40), random.normal(size=(60, 12)) * 5]).astype(np.float32)
     rejected = [
         KeptRequest(f"{n:032x}", "a", "base", "out-of-distribution", row, f"text {n}") for n, row in enumerate(rows)
     ]
-    (found,) = propose(rejected, router)
-    assert found.requests >= 30 and {int(name, 16) for name in found.members} <= set(range(40))
+    found = propose(rejected, router)[0]
+    alike = [int(name, 16) for name in found.members if int(name, 16) < 40]
+    assert len(alike) >= 30 and len(alike) > 0.8 * found.requests
     assert len(found.texts) == 3 and propose(rejected[:10], router) == []
 
 
 def test_a_proposal_is_exported_where_texts_are_kept_and_refused_where_not(use_of: UseOf) -> None:
-    rows = others(60)
+    rows = np.concatenate([others(60), -others(60)])
     for keep in (True, False):
         use = use_of("observe", keep_text=keep)
         for row in rows:
             use.ask(row)
         found = use.learner.proposals().result()
-        assert found and found[0].requests >= 20
+        assert found and found[0].requests >= 15
         if keep:
             exported = use.learner.texts_of(1).result()
             assert len(exported) == found[0].requests and all(one.text for one in exported)

@@ -1,4 +1,4 @@
-"""Laws of what a server keeps: once per request, so much per client, whole after a kill, told when the disk is full."""
+"""Laws of what a server keeps: once per request, so much per client, whole after a kill, and a full disk is told."""
 
 import os
 import signal

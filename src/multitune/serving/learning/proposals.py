@@ -9,9 +9,10 @@ from multitune.routing.classifiers import DiscriminantClassifier
 from multitune.routing.router import Router
 from multitune.serving.learning.store import KeptRequest
 
-LEAST = 20  # requests that a proposal needs
+LEAST = 15  # requests that a proposal needs
 LATEST = 2000  # rejected requests that are looked at
-DIMENSIONS = 20  # that are left of the features
+DIMENSIONS = 10  # that are left of the features
+ALIKE = 0.85  # mean cosine distance at which two groups are still joined
 SHOWN = 3  # texts of a proposal, where texts are kept
 
 
@@ -27,19 +28,20 @@ class Proposal(Record):
 def propose(rejected: Sequence[KeptRequest], router: Router) -> list[Proposal]:
     """Clusters of rejected requests, largest first.
 
-    Features are turned so that rows of one task spread alike in all directions, as the router sees them, then reduced
-    to their main components.
-
-    Source: HDBSCAN, Campello et al. 2013, as scikit-learn has it.
+    Features are turned so that rows of one task spread alike in all directions, as the router sees them, taken by
+    their direction from the middle of all, so that short texts do not stand apart for being short, and reduced to
+    their main components. Groups are joined as long as they point the same way on average.
     """
-    from sklearn.cluster import HDBSCAN
+    from sklearn.cluster import AgglomerativeClustering
 
     rejected = rejected[-LATEST:]
     if len(rejected) < LEAST:
         return []
     points = _reduced(np.array([request.features for request in rejected]), router)
-    owners = HDBSCAN(min_cluster_size=LEAST, min_samples=5, copy=True).fit_predict(points)  # pyright: ignore[reportArgumentType]
+    joining = AgglomerativeClustering(None, metric="cosine", linkage="average", distance_threshold=ALIKE)
+    owners = joining.fit_predict(points)
     groups: list[list[int]] = [np.flatnonzero(owners == n).tolist() for n in range(int(owners.max()) + 1)]
+    groups = [places for places in groups if len(places) >= LEAST]
     found: list[Proposal] = []
     for number, places in enumerate(sorted(groups, key=len, reverse=True), start=1):
         distances = ((points[places] - points[places].mean(0)) ** 2).sum(1)
@@ -56,5 +58,6 @@ def _reduced(features: np.ndarray, router: Router) -> np.ndarray:
     points = features.astype(np.float64) - features.mean(0)
     if isinstance(router.classifier, DiscriminantClassifier):
         points = points @ np.linalg.cholesky(router.classifier.discriminant.precision)
-    turned, lengths, _ = np.linalg.svd(points, full_matrices=False)
+    points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
+    turned, lengths, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
     return (turned * lengths)[:, :DIMENSIONS]

@@ -1,0 +1,206 @@
+"""Learning from use on real texts: shifted streams recovered by feedback, poisoned feedback held, new tasks proposed.
+
+`make bench PART=routing_feedback DATA=folder`: features of the ten tasks of mixture10.yaml, no training. A stream is
+the test rows, by their bodies, in another wording: as they are (the null), with typing errors, in the words of a chat,
+both, and in capitals. One half of it gets feedback, the other one measures, in its own wording and as in training.
+Feedback is honest, wrong at random in 35%, or names one and the same task in 35%. Each task has an adapter of its own.
+"""
+
+import os
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.finance8 import local_sources
+from benchmarks.out_of_distribution import CONFIG
+from benchmarks.record import record
+from multitune.config.load import load_config
+from multitune.core.seeds import generator
+from multitune.deployment.router_report import task_texts
+from multitune.model.backbone import load_backbone
+from multitune.routing.features import open_features
+from multitune.routing.feedback import Claims, agreement, below_floor, held_accuracy, moved_router
+from multitune.routing.router import Router, RouterRows, fit_router, vectors
+from multitune.serving.learning.learner import ALPHA, sign_test
+from multitune.serving.learning.proposals import propose
+from multitune.serving.learning.store import HELD_BACK, KeptRequest
+from multitune.training.prepare import prepare_run
+
+COMMAND = "make bench PART=routing_feedback DATA=folder"
+POISON, SEEDS = 0.35, 3
+FRAMES = (
+    "hi there, quick one for you: {} - thanks a lot!",
+    "could you please have a look at the following and let me know? {}",
+    "hey, me again. {} any idea??",
+    "{} (sent from my phone)",
+    "i would be grateful for your help with this: {}",
+)
+Stream = Mapping[str, np.ndarray]  # task -> features of its rows
+
+
+def typing_errors(text: str, share: float, chance: random.Random) -> str:
+    """Letters swapped, left out or doubled in a share of the longer words."""
+    words = text.split(" ")
+    for place, word in enumerate(words):
+        if len(word) > 3 and chance.random() < share:
+            at, kind = chance.randrange(1, len(word) - 1), chance.randrange(3)
+            swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+            words[place] = (swapped, word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:])[kind]
+    return " ".join(words)
+
+
+def chatty(text: str, chance: random.Random) -> str:
+    return chance.choice(FRAMES).format(text).lower()
+
+
+WORDINGS: dict[str, Callable[[str, random.Random], str]] = {
+    "as in training": lambda text, chance: text,
+    "typing errors": lambda text, chance: typing_errors(text, 0.5, chance),
+    "chat": chatty,
+    "chat with typing errors": lambda text, chance: chatty(typing_errors(text, 0.4, chance), chance),
+    "capitals": lambda text, chance: text.upper(),
+}
+
+
+def main() -> None:
+    """Every wording with every kind of feedback, then a task that no route knows."""
+    rows, streams, dolly = features()
+    router = fit_router("discriminant", "", rows)
+    table = {task: task for task in router.classifier.tasks}
+    figures: dict[str, Any] = {"streams": {}, "proposals": {}}
+    for name, stream in streams.items():
+        found = [one_seed(router, table, stream, streams["as in training"], seed) for seed in range(SEEDS)]
+        figures["streams"][name] = averaged(found)
+        print(name, figures["streams"][name])
+    for task in table:
+        figures["proposals"][task] = proposed(rows, task, streams["as in training"], dolly)
+        print(task, figures["proposals"][task])
+    record("routing_feedback", COMMAND, figures)
+
+
+def features() -> tuple[RouterRows, dict[str, Stream], np.ndarray]:
+    """What the router is fitted on, the bodies of test rows in each wording, and dolly's test rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        sources = local_sources(CONFIG, Path(os.environ["DATA"]), Path(folder)) if "DATA" in os.environ else []
+        prepared = prepare_run(load_config(CONFIG, [f"output={folder}", *sources]))
+        base = load_backbone(prepared.ref, "cpu", prepared.config.dtype)
+        seen = open_features("embedding", base, prepared.chat.tokenizer)
+        names = [task.name for task in prepared.config.tasks]
+        train, held = (
+            vectors(seen, {name: task_texts(prepared, name, split) for name in names})
+            for split in ("train", "validation")
+        )
+        dolly = {split: seen.of(task_texts(prepared, "dolly", split)["prompt"]) for split in ("train", "test")}
+        tests = {name: task_texts(prepared, name, "test") for name in names}
+    streams: dict[str, Stream] = {}
+    for wording, change in WORDINGS.items():
+        chance = random.Random(17)
+        bodies = {name: views.get("body", views["prompt"]) for name, views in tests.items()}
+        streams[wording] = {name: seen.of([change(text, chance) for text in of]) for name, of in bodies.items()}
+    return RouterRows(train, held, {"dolly": dolly["train"]}), streams, dolly["test"]
+
+
+def one_seed(
+    router: Router, table: Mapping[str, str], stream: Stream, clean: Stream, seed: int
+) -> dict[str, dict[str, float]]:
+    """Kind of feedback -> figures, for one way to cut the stream in halves."""
+    chance = generator(seed, "routing feedback")
+    tasks = [task for task, rows in stream.items() for _ in rows]
+    rows, as_trained = (np.concatenate([*of.values()]) for of in (stream, clean))
+    order = chance.permutation(len(tasks))
+    given, asked = (Claims(rows[half], [tasks[i] for i in half]) for half in np.array_split(order, 2))
+    unshifted = Claims(as_trained[order[len(given) :]], asked.tasks)
+    found: dict[str, dict[str, float]] = {}
+    for kind in ("honest", "35% wrong at random", "35% name one task"):
+        claims = given if kind == "honest" else poisoned(given, chance, list(table), kind == "35% name one task")
+        found[kind] = {}
+        for rule, (moved, went_live) in {
+            "ours": learned(router, claims, table),
+            "naive": (naive(router, claims), True),
+        }.items():
+            live = moved if went_live else router
+            found[kind] |= {
+                f"{rule} live": float(went_live),
+                f"{rule} right": share(live, asked, table),
+                f"{rule} right as in training": share(live, unshifted, table),
+            }
+        found[kind] |= {
+            "before": share(router, asked, table),
+            "before as in training": share(router, unshifted, table),
+        }
+    return found
+
+
+def share(router: Router, claims: Claims, table: Mapping[str, str]) -> float:
+    return float(agreement(router, claims, table).mean())
+
+
+def poisoned(claims: Claims, chance: np.random.Generator, tasks: list[str], one: bool) -> Claims:
+    """Claims of which a share is wrong: any other task, or one and the same."""
+    target = tasks[int(chance.integers(len(tasks)))]
+    names: list[str] = []
+    for task in claims.tasks:
+        others = [target] if one else [name for name in tasks if name != task]
+        names.append(others[int(chance.integers(len(others)))] if chance.random() < POISON else task)
+    return Claims(claims.features, names)
+
+
+def learned(router: Router, claims: Claims, table: Mapping[str, str]) -> tuple[Router, bool]:
+    """The shadow, and whether it goes live, by the rule of the server."""
+    back = np.arange(len(claims)) % HELD_BACK == 0
+    moved, others = moved_router(router, claims.chosen(~back)), claims.chosen(back)
+    below = below_floor(held_accuracy(router, router, table), held_accuracy(moved, router, table))
+    p = sign_test(agreement(moved, others, table), agreement(router, others, table))
+    return moved, not below and p < ALPHA
+
+
+def naive(router: Router, claims: Claims) -> Router:
+    """Every claim is believed and moves its task's prototype at once; nothing is checked."""
+    moved = deepcopy(router)
+    discriminant = moved.require_growing().discriminant
+    for row, task in zip(claims.features, claims.tasks, strict=True):
+        discriminant.update(f"{task}/body" if f"{task}/body" in discriminant.means else f"{task}/prompt", row)
+    moved.calibrate()
+    return moved
+
+
+def averaged(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    return {
+        kind: {name: round(float(np.mean([one[kind][name] for one in found])), 3) for name in found[0][kind]}
+        for kind in found[0]
+    }
+
+
+def proposed(rows: RouterRows, task: str, stream: Stream, dolly: np.ndarray) -> dict[str, Any]:
+    """What is proposed where one task is unknown and general texts and the other tasks' rows come as well."""
+    train, held = ({name: views for name, views in of.items() if name != task} for of in (rows.train, rows.held))
+    router = fit_router("discriminant", "", RouterRows(train, held, rows.general))
+    table = {name: name for name in train}
+    others = {name: of[:40] for name, of in stream.items() if name != task}
+    asked = {task: stream[task], "general": dolly, **others}
+    features = np.concatenate([*asked.values()])
+    owners = [name for name, of in asked.items() for _ in of]
+    rejected: list[KeptRequest] = []
+    for place, one in enumerate(router.decide(features, table)):
+        if one.reason == "out-of-distribution":
+            rejected.append(KeptRequest(str(place), one.task, one.adapter, one.reason, features[place]))
+    groups = [Counter(owners[int(name)] for name in one.members) for one in propose(rejected, router)]
+    mine = [group for group in groups if group.most_common(1)[0][0] == task]
+    return {
+        "requests": len(stream[task]),
+        "rejected": sum(owners[int(one.id)] == task for one in rejected),
+        "proposals": len(groups),
+        "of the task": len(mine),
+        "its requests in them": sum(group[task] for group in mine),
+        "other requests in them": sum(group.total() - group[task] for group in mine),
+    }
+
+
+if __name__ == "__main__":
+    main()
