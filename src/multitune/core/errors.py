@@ -106,9 +106,9 @@ class StorageError(MultituneError, OSError):
 
 
 def suggest(name: object, allowed: Iterable[str]) -> str:
-    """The tail of a message about an unknown name: the nearest valid one, or one that it begins, then all."""
+    """The tail of a message about an unknown name: the shortest one that it begins, or else the nearest, then all."""
     names = list(allowed)
-    begun = [one for one in names if name and one.startswith(str(name))]
+    begun = sorted((one for one in names if name and one.startswith(str(name))), key=len)
     near = begun[:1] or get_close_matches(str(name), names, n=1, cutoff=0.5)
     hint = f"Did you mean {near[0]!r}? " if near else ""
     return f"{hint}All: {', '.join(names)}"
