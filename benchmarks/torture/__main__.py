@@ -26,13 +26,14 @@ def main() -> None:
         importlib.import_module(module.name)  # once, so that a fork need not
     for name in ("sklearn.linear_model", "matplotlib.pyplot", "optuna", "scipy.stats", "rouge_score.rouge_scorer"):
         importlib.import_module(name)
-    from benchmarks.torture.stops import tries, undisturbed
+    from benchmarks.torture.stops import require_sight, tries, undisturbed
     from benchmarks.torture.workplace import Workplace
 
     tried, findings = Counter[str](), list[dict[str, object]]()
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         place = Workplace(Path(folder))
         peace = [undisturbed(subject, place) for subject in place.subjects()]
+        require_sight(peace[0], place)
         ends = time.monotonic() + options.minutes * 60
         for number, one in enumerate(tries(peace, options.seed, place)):
             tried[f"{one.kind}: {one.command}"] += 1

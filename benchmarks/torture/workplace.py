@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors.numpy import load, save
 
 from benchmarks.torture.rig import Outcome, run
 from tests.conftest import tiny_model, word_tokenizer
 
-TIMED = re.compile(r"seconds|_at$|^date$|^created|^made|^command$|tokens_per")
+# Times, what is made of times (`ratio` is of seconds), and the size of a log that holds some (`events`).
+TIMED = re.compile(r"seconds|_at$|^date$|^created|^made|^command$|tokens_per|^ratio$|^events$")
 # Another place, another time, another process: none of them is a result.
-PASSED_OVER = {"lock", "versions.json", "report.html", "README.md", "journal.log", "journal.log.lock"}
+PASSED_OVER = ("lock", "versions.json", "report.html", "README.md", "journal.log")  # how names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,12 @@ class Workplace:
         def resumed() -> tuple[str, ...]:
             return (*train, "--resume") if (self.run / "config.yaml").is_file() else train
 
+        def added() -> tuple[str, ...]:
+            """It may have been killed behind its last write; to add the task again is then refused."""
+            changes = [json.loads(path.read_text("utf-8")) for path in self.run.glob("routing/v*/change.json")]
+            ended = any(change["added"] == "joins" for change in changes)
+            return ("report", str(self.run)) if ended else add
+
         def from_nothing() -> None:
             self.restore(None)
 
@@ -127,7 +135,7 @@ class Workplace:
         return [
             Subject("train", train, resumed, self.runs / name, from_cache),
             Subject("train, cold cache", train, resumed, self.runs / name, from_nothing),
-            Subject("add", add, lambda: add, self.run, from_trained),
+            Subject("add", add, added, self.run, from_trained),
             Subject("select", select, lambda: select, self.run, from_trained),
             Subject("study", study, lambda: study, self.home / "studies" / "pairs", from_cache),
             Subject("tune", tune, lambda: tune, self.runs / f"{name}.tune", from_cache),
@@ -139,13 +147,15 @@ def results(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         place = path.relative_to(folder).as_posix()
-        if not path.is_file() or path.name in PASSED_OVER or place.startswith(("tracking/", "trials/")):
+        if not path.is_file() or path.name.startswith(PASSED_OVER) or place.startswith(("tracking/", "trials/")):
             continue
         data = path.read_bytes()
         if path.name == "events.jsonl":
             data = _events(data)
         elif path.suffix == ".json":
             data = json.dumps(_timeless(json.loads(data)), sort_keys=True).encode()
+        elif path.suffix == ".safetensors":
+            data = save(_timeless(load(data)))
         found[place] = hashlib.sha256(data).hexdigest()[:16]
     return found
 

@@ -139,6 +139,21 @@ def rewrite(file: Path, **fields: Any) -> Path:
     return file
 
 
+@pytest.mark.parametrize("command", ["select", "add"])
+def test_what_a_killed_write_left_goes_with_the_next_change_and_is_counted_nowhere(
+    command: str, run: Path, newcomer: Path
+) -> None:
+    left = run / "routing" / ".part-9999999-killed"
+    left.mkdir()
+    (left / "table.json").write_text("{}", "utf-8")
+    files = sum(path.is_file() for path in run.rglob("*")) - 1
+    if command == "select":
+        invoke("select", run, "--set", "router.kind=softmax")
+    else:
+        assert invoke("add", newcomer, "--to", run)["files"] == files
+    assert not left.exists()
+
+
 def test_a_task_is_not_added_twice(run: Path, newcomer: Path) -> None:
     task = yaml.safe_load(newcomer.read_text())["tasks"][0]
     for name in ("colours", "shared", "chat", "copy.residual"):

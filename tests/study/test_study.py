@@ -101,7 +101,10 @@ def test_a_study_that_is_run_again_trains_nothing(
     settings, run = study()
     first = studied(settings, run)
     monkeypatch.setattr(jobs, "train_run", lambda *_, **__: pytest.fail("trained again"))
+    left = next(study_folder.glob("**/arms")) / ".part-9999999-killed"
+    left.write_text("half", "utf-8")
     again = studied(settings, run)
+    assert not left.exists(), "what a killed write left is deleted"
     for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
         assert again[part] == first[part]
 

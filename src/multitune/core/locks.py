@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from multitune.core.errors import RunFolderError
-from multitune.core.files import storage
+from multitune.core.files import recover_tree, storage
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ def hold(path: Path, refusal: str, patience: float = 2.0) -> BaseFileLock | None
 def only_one(lock: Path) -> Generator[None]:
     """Hold a lock, whose folder is made if need be, against a second process that would work in it too.
 
+    What killed writes left in the folder is put right first.
+
     Raises:
         RunFolderError: another process holds it.
         StorageError: the folder cannot be made.
@@ -72,6 +74,7 @@ def only_one(lock: Path) -> Generator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
     held = hold(lock, f"{lock.parent}: another process is at work here. Wait for it, or stop it first")
     try:
+        recover_tree(lock.parent)
         yield
     finally:
         if held is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from multitune.config.schema import RunConfig
 from multitune.core.errors import RouterError
 from multitune.core.events import Observe
-from multitune.core.files import write_folder
+from multitune.core.files import recover_tree, write_folder
 from multitune.core.predictions import write_predictions
 from multitune.core.results.events import PhaseEvent, ProgressEvent
 from multitune.core.results.routing import RouterReport, RoutingChoice, RoutingTable, RoutingVersion, TaskChange
@@ -42,6 +42,7 @@ def deploy_run(run: OpenRun, observe: Observe) -> RoutingVersion:
     """
     if not can_be_routed(run.config):
         raise RouterError("a routing table needs a run of two tasks or more with adapters (method: lora)")
+    recover_tree(run.folder.path)
     observe(PhaseEvent(name="select"))
     choices: dict[str, RoutingChoice] = {}
     for task, home in run.homes.items():

@@ -18,7 +18,7 @@ from multitune.config.schema import AdapterConfig, RunConfig, Section, TrainConf
 from multitune.core.bases import BASE
 from multitune.core.errors import ConfigError, RouterError, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
-from multitune.core.files import delete_folder
+from multitune.core.files import delete_folder, recover_tree
 from multitune.core.predictions import read_predictions
 from multitune.core.results.routing import RoutingChoice, RoutingTable, TaskChange
 from multitune.core.routing_versions import require_table
@@ -137,6 +137,7 @@ def _open(
     backbone: Backbone | None = None,
 ) -> _RoutedRun:
     """Load a run from disk; what is given is at hand already: its data, the data of joined tasks, its base."""
+    recover_tree(folder.path)
     table = require_table(folder)
     main = main or prepare_run(load_config(folder.config))
     joined = read_joined(folder) if joined is None else joined
