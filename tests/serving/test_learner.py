@@ -139,15 +139,21 @@ def test_going_back_holds_and_needs_new_feedback_to_be_left(use_of: UseOf) -> No
     assert use_of().right(SHIFT) == before, "also after a restart"
 
 
+def limit_pages(learner: Learner, most: int) -> None:
+    """Let SQLite refuse to grow the file beyond so many pages, as on a full disk."""
+    store = learner._store
+    assert store
+    learner._in_thread(lambda: store._file.execute(f"pragma max_page_count = {most}")).result()
+
+
 def test_a_full_disk_is_told_and_requests_are_routed_all_the_same(use_of: UseOf) -> None:
     use = use_of(keep_text=True)
-    assert use.learner._store  # the place where the disk ends
-    use.learner._in_thread(lambda: use.learner._store.limit_bytes(1)).result()  # type: ignore[union-attr]
+    limit_pages(use.learner, 1)
     for row in cloud(0, 1, 200):
         use.ask(row)
     state = use.learner.state().result()
     assert state.fault and "full" in state.fault and use.right() > 0.9
-    use.learner._in_thread(lambda: use.learner._store.limit_bytes(1 << 30)).result()  # type: ignore[union-attr]
+    limit_pages(use.learner, 1_000_000)
     use.ask(cloud(0, 1, 1)[0])
     assert use.learner.state().result().fault is None
 

@@ -92,7 +92,7 @@ class Answerer:
 
     def forget(self) -> None:
         """Read the router and the tasks anew when they are next needed: tasks have joined or left."""
-        self.__dict__.pop("_router", None)
+        self.__dict__.pop("router", None)
         self.__dict__.pop("tasks", None)
         self._chats.clear()
 
@@ -103,17 +103,7 @@ class Answerer:
             RouterError: the run has no router.
         """
         shipped = shipped_adapters(self._folder, self.config)
-        return self._router[0].decide(self._router[1].of(texts), shipped)
-
-    @property
-    def router(self) -> OpenRouter:
-        """The router in force, for whoever asks more of it than where a text goes.
-
-        Raises:
-            RouterError: the run has none, or it is damaged.
-        """
-        router, features = self._router
-        return OpenRouter(self._folder.routing_versions[-1].name, router, features)
+        return self.router.router.decide(self.router.features.of(texts), shipped)
 
     def generate(
         self, conversations: Sequence[Conversation], adapter: str = AUTO, max_new_tokens: int = LONGEST_ANSWER
@@ -231,13 +221,18 @@ class Answerer:
         )
 
     @cached_property
-    def _router(self) -> Any:
-        """The router that holds, and the features it reads."""
+    def router(self) -> OpenRouter:
+        """The router in force, for whoever asks more of it than where a text goes.
+
+        Raises:
+            RouterError: the run has none, or it is damaged.
+        """
         if not self._folder.routing_versions:
             raise RouterError(
                 f"{self._folder.path}: has no router yet. Make one: multitune select {self._folder.path}"
             )
-        return load_router(self._folder.routing_versions[-1], self._features.key), self._features
+        version = self._folder.routing_versions[-1]
+        return OpenRouter(version.name, load_router(version, self._features.key), self._features)
 
     @cached_property
     def _features(self) -> Features:

@@ -90,8 +90,18 @@ class Router:
         Raises:
             RouterError: a task of the router has no row in the table.
         """
+        return self.decide_with_probabilities(features, table)[0]
+
+    def decide_with_probabilities(
+        self, features: np.ndarray, table: Mapping[str, str]
+    ) -> tuple[list[Decision], np.ndarray]:
+        """`decide`, and the `probabilities` by which that was done.
+
+        Raises:
+            RouterError: a task of the router has no row in the table.
+        """
         if not len(features):
-            return []
+            return [], np.zeros((0, len(self.classifier.tasks)))
         scores, familiarity = self.classifier.read(features)
         probabilities = self._calibrated(scores)
         adapters, serves = self._served(table)
@@ -104,7 +114,7 @@ class Router:
             reason: Reason = "out-of-distribution" if not familiar else "routed" if row[best] >= least else "unsure"
             adapter = adapters[best] if reason == "routed" else "base"
             decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
-        return decisions
+        return decisions, probabilities
 
     def _served(self, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
         """The table's adapters, and which tasks each serves, bool (task, adapter)."""

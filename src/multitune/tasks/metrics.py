@@ -200,7 +200,7 @@ def _likelihood(value: float | None, gold: str) -> float:
 
 _LABEL: frozenset[Kind] = frozenset({"classify"})
 _SETS: frozenset[Kind] = frozenset({"labels"})
-_CHOSEN: frozenset[Kind] = frozenset({"classify", "choice", "labels"})
+_OPTION: frozenset[Kind] = frozenset({"choice"})
 _AMOUNT: frozenset[Kind] = frozenset({"number", "regress"})
 _TAG: frozenset[Kind] = frozenset({"tag"})
 _TEXT: frozenset[Kind] = frozenset({"generate"})
@@ -212,7 +212,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(
             "accuracy",
             "Share of labels, options or whole sets of labels that are right.",
-            _CHOSEN,
+            _LABEL | _OPTION | _SETS,
             _mean_of(_same),
             _same,
             True,

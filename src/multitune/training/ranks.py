@@ -126,7 +126,7 @@ class Ranks(ABC):
     @abstractmethod
     def peers_failed(self) -> NoReturn:
         """Leave what goes on, since another rank cannot go on."""
-        raise NotImplementedError
+        ...
 
     @abstractmethod
     def _together(self) -> Any:

@@ -143,7 +143,7 @@ class Learner:
     def decide(self, live: LiveRouter, text: str, request: str) -> tuple[Decision, np.ndarray]:
         """Where a text goes, and the probability of each task, float64 (task,)."""
         features = live.opened.features.of([text])
-        decision = live.router.decide(features, live.table)[0]
+        (decision,), (probabilities,) = live.router.decide_with_probabilities(features, live.table)
         if self.drift:
             self.drift.seen(decision.task, features[0])
         self._keep(
@@ -156,7 +156,7 @@ class Learner:
                 text=text if self.options.keep_text else None,
             )
         )
-        return decision, live.router.probabilities(features)[0]
+        return decision, probabilities
 
     def _keep(self, request: KeptRequest) -> None:
         """Keep a request when there is time; one that cannot be kept is answered all the same."""

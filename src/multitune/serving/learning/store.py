@@ -96,11 +96,6 @@ class UseStore:
         """What hashes of clients begin with, so that they mean nothing elsewhere."""
         return str(self._one("select value from facts where name = 'salt'")[0])
 
-    def limit_bytes(self, most: int) -> None:
-        """Let the file grow to so many bytes at most; beyond that it is as full as a full disk."""
-        size = int(self._one("pragma page_size")[0])
-        self._file.execute(f"pragma max_page_count = {max(1, most // size)}")
-
     def keep(self, request: KeptRequest) -> None:
         """Add a request; the oldest ones go.
 
