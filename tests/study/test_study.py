@@ -13,7 +13,7 @@ import yaml
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.config.study import StudyConfig
-from multitune.core.errors import ConfigError, RunFolderError, TrainingError
+from multitune.core.errors import ConfigError, RunFolderError, StorageError, TrainingError
 from multitune.core.locks import only_one
 from multitune.core.predictions import read_predictions
 from multitune.core.run_folder import StudyFolder
@@ -107,6 +107,17 @@ def test_a_study_that_is_run_again_trains_nothing(
     assert not left.exists(), "what a killed write left is deleted"
     for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
         assert again[part] == first[part]
+
+
+def test_an_arm_that_cannot_be_stored_is_one_clear_error(study: Study, study_folder: Path) -> None:
+    settings, run = study()
+    studied(settings, run)
+    arms = next(study_folder.glob("**/arms"))
+    arm = next(path for path in sorted(arms.iterdir()) if (path / "arm.json").is_file())
+    shutil.rmtree(arm)
+    arm.write_text("in the way", "utf-8")
+    with pytest.raises(StorageError, match=f"{arm.name}.* could not be written"):
+        studied(settings, run)
 
 
 def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings(

@@ -17,7 +17,8 @@ from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.events import EventLog, unwatched
 from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
-from multitune.training import job
+from multitune.core.versions import versions
+from multitune.training import job, origin
 from multitune.training.job import train_run
 from multitune.training.prepare import prepare_run
 from tests.conftest import tiny_model
@@ -228,6 +229,37 @@ def test_a_run_that_another_process_left_meanwhile_is_not_started_over_unasked(
     train(configure(), tmp_path / "run")
     with pytest.raises(RunFolderError, match="already holds a run"):
         train(configure(), tmp_path / "run", overwrite=False)
+
+
+def test_a_run_that_was_killed_before_it_had_a_run_file_is_begun_anew(
+    configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def power_cut(path: Path, text: str) -> None:
+        raise RuntimeError("power cut")
+
+    with monkeypatch.context() as context:
+        context.setattr(origin, "write_text", power_cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(configure(), tmp_path / "run", overwrite=False)
+    assert (tmp_path / "run/data.json").is_file() and not (tmp_path / "run/config.yaml").exists()
+    train(configure(), tmp_path / "run", overwrite=False)
+    train(configure(), tmp_path / "undisturbed")
+    require_equal(tmp_path / "run", tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("foreign", ["data.json", "notes.txt"])
+def test_files_that_no_killed_beginning_left_are_refused_and_stay(
+    foreign: str, configure: Configure, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / foreign).write_text("{}", "utf-8")
+    if foreign == "notes.txt":  # beside files of ours
+        versions().write(RunFolder(folder).versions)
+    before = files(folder)
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        train(configure(), folder, overwrite=False)
+    assert {path: text for path, text in files(folder).items() if path.name != "lock"} == before
 
 
 def test_a_terminal_that_closes_saves(configure: Configure, tmp_path: Path) -> None:

@@ -55,7 +55,6 @@ def import_config(file: Path, output: Path, tool: str | None = None, *, overwrit
         raise ConfigError(f"{file}: names no model. Add its hub id or folder")
     config = _finished(draft, given, output)
     parse_config(config, folder, place=f"{file} as a run file")
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(output, f"{_head(file.name, tool, output, draft.notes)}\n{write_yaml(config)}")
     return Imported(
         tool=tool,

@@ -85,9 +85,14 @@ class Folder(ABC):
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was kept in it yet; a lock and unfinished writes do not count."""
-        names = (path.name for path in self.path.iterdir()) if self.path.is_dir() else ()
-        return all(name == self.lock.name or name.startswith((PART, OLD)) for name in names)
+        """Whether nothing was kept in it yet."""
+        return not self.kept
+
+    @property
+    def kept(self) -> set[Path]:
+        """What lies in it, but for a lock and unfinished writes."""
+        inside = self.path.iterdir() if self.path.is_dir() else ()
+        return {path for path in inside if path.name != self.lock.name and not path.name.startswith((PART, OLD))}
 
     @property
     def foreign(self) -> list[str]:

@@ -72,7 +72,6 @@ def propose(
     draft = draft_run(find_sets(paths), output, base, hardware, columns=columns, ask=ask)
     folder = output.absolute().parent
     parse_config(draft.fields, folder, place=f"{output}, as proposed")
-    folder.mkdir(parents=True, exist_ok=True)
     write_text(output, run_file_text(draft.fields, draft.choices, draft.warnings, fitting(hardware), hardware))
     tasks = tuple(task["name"] for task in draft.fields["tasks"])
     return Proposal(file=str(output), tasks=tasks, choices=tuple(draft.choices), warnings=tuple(draft.warnings))

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from multitune.config.registered import Schedule
 from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.errors import RunFolderError
-from multitune.core.files import delete_folder, read_json, write_json
+from multitune.core.files import delete_folder, read_json, storage, write_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction, Split
 from multitune.core.results.base import first_fault
@@ -103,9 +103,10 @@ def store_result(folder: StudyFolder, result: ArmResult, split: Split, adapter: 
     """Keep a finished arm and its weights, which are moved."""
     place = folder.arm(result.key)
     if adapter is not None:
-        place.mkdir(parents=True, exist_ok=True)
         delete_folder(folder.adapter(result.key), folder.path)
-        shutil.move(adapter, folder.adapter(result.key))
+        with storage(place):
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.move(adapter, folder.adapter(result.key))
     store_answers(folder, result.key, split, result.answers)
     record = ArmRecord(key=result.key, **asdict(result.arm), tokens=result.tokens, seconds=result.seconds)
     write_json(place / "arm.json", record.model_dump(mode="json", include=RECORDED))

@@ -37,15 +37,25 @@ def begin(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bo
 
 
 def require_new(folder: RunFolder) -> None:
-    """Refuse a folder that holds anything.
+    """Refuse a folder that holds anything but the beginning of a run that was killed in `begin`.
 
     Raises:
         RunFolderError: it does.
     """
-    if not folder.is_empty:
+    if not folder.is_empty and not _is_half_begun(folder):
         raise RunFolderError(
             f"{folder.path}: already holds a run. Go on with it (--resume), start over (--overwrite), or change `name`"
         )
+
+
+def _is_half_begun(folder: RunFolder) -> bool:
+    """Whether all that it holds are files of ours that are written before the run file."""
+    before = {folder.versions, folder.data, folder.base, folder.audit}
+    try:
+        Versions.read(folder.versions)
+    except RunFolderError:
+        return False
+    return not folder.config.exists() and folder.kept <= before
 
 
 def require_same(run: PreparedRun, folder: RunFolder) -> None:
