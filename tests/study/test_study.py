@@ -113,7 +113,8 @@ def test_an_arm_that_cannot_be_stored_is_one_clear_error(study: Study, study_fol
     settings, run = study()
     studied(settings, run)
     arms = next(study_folder.glob("**/arms"))
-    arm = next(path for path in sorted(arms.iterdir()) if (path / "arm.json").is_file())
+    folder = StudyFolder(arms.parent)
+    arm = next(path for path in sorted(arms.iterdir()) if folder.adapter(path.name).is_dir())
     shutil.rmtree(arm)
     arm.write_text("in the way", "utf-8")
     with pytest.raises(StorageError, match=f"{arm.name}.* could not be written"):
