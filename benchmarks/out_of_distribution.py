@@ -9,6 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from multitune.deployment.router_report import task_texts
 from multitune.model.backbone import load_backbone
 from multitune.routing.classifiers import DiscriminantClassifier, Views, fit_classifier
 from multitune.routing.discriminant import SHRINKAGE
-from multitune.routing.features import open_features
+from multitune.routing.features import Features, open_features
 from multitune.routing.quality import left_out, outside, quality
 from multitune.routing.router import Router, RouterRows, fit_router, held_rows, vectors
 from multitune.training.prepare import prepare_run
@@ -34,7 +35,8 @@ Score = Callable[[DiscriminantClassifier, RouterRows, np.ndarray], np.ndarray]
 
 def main() -> None:
     """Features once, then every score and both routers."""
-    rows, test, dolly = features()
+    found = mixture_texts()
+    rows, dolly, test = found.rows, found.dolly, vectors(found.features, found.tests)
     table = shipped()
     figures: dict[str, Any] = {"scores": {}, "routers": {}}
     for name, score in SCORES.items():
@@ -50,20 +52,30 @@ def main() -> None:
     record("out_of_distribution", COMMAND, figures)
 
 
-def features() -> tuple[RouterRows, Views, np.ndarray]:
-    """What a router is fitted on, test rows by task and view, and dolly's test rows."""
+@dataclass(frozen=True, slots=True)
+class MixtureTexts:
+    """The ten tasks as a router meets them."""
+
+    features: Features
+    rows: RouterRows  # what it is fitted on
+    tests: Mapping[str, Mapping[str, list[str]]]  # task -> view -> texts of test rows
+    dolly: np.ndarray  # test rows of dolly, (row, width)
+
+
+def mixture_texts() -> MixtureTexts:
+    """Read the tasks of mixture10.yaml, from the folder DATA where that is set."""
     with tempfile.TemporaryDirectory() as folder:
         sources = local_sources(CONFIG, Path(os.environ["DATA"]), Path(folder)) if "DATA" in os.environ else []
         prepared = prepare_run(load_config(CONFIG, [f"output={folder}", *sources]))
         base = load_backbone(prepared.ref, "cpu", prepared.config.dtype)
         seen = open_features("embedding", base, prepared.chat.tokenizer)
-        names = [task.name for task in prepared.config.tasks]
-        train, held, test = (
-            vectors(seen, {name: task_texts(prepared, name, split) for name in names})
+        train, held, tests = (
+            {task.name: task_texts(prepared, task.name, split) for task in prepared.config.tasks}
             for split in ("train", "validation", "test")
         )
         dolly = {split: seen.of(task_texts(prepared, "dolly", split)["prompt"]) for split in ("train", "test")}
-    return RouterRows(train, held, {"dolly": dolly["train"]}), test, dolly["test"]
+    rows = RouterRows(vectors(seen, train), vectors(seen, held), {"dolly": dolly["train"]})
+    return MixtureTexts(seen, rows, tests, dolly["test"])
 
 
 def shipped() -> dict[str, str]:

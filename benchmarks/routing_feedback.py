@@ -6,31 +6,22 @@ both, and in capitals. One half of it gets feedback, the other one measures, in 
 Feedback is honest, wrong at random in 35%, or names one and the same task in 35%. Each task has an adapter of its own.
 """
 
-import os
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.finance8 import local_sources
-from benchmarks.out_of_distribution import CONFIG
+from benchmarks.out_of_distribution import mixture_texts
 from benchmarks.record import record
-from multitune.config.load import load_config
 from multitune.core.seeds import generator
-from multitune.deployment.router_report import task_texts
-from multitune.model.backbone import load_backbone
-from multitune.routing.features import open_features
 from multitune.routing.feedback import Claims, agreement, below_floor, held_accuracy, moved_router
-from multitune.routing.router import Router, RouterRows, fit_router, vectors
+from multitune.routing.router import Router, RouterRows, fit_router
 from multitune.serving.learning.learner import ALPHA, sign_test
 from multitune.serving.learning.proposals import propose
 from multitune.serving.learning.store import HELD_BACK, KeptRequest
-from multitune.training.prepare import prepare_run
 
 COMMAND = "make bench PART=routing_feedback DATA=folder"
 POISON, SEEDS = 0.35, 3
@@ -86,24 +77,13 @@ def main() -> None:
 
 def features() -> tuple[RouterRows, dict[str, Stream], np.ndarray]:
     """What the router is fitted on, the bodies of test rows in each form, and dolly's test rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        sources = local_sources(CONFIG, Path(os.environ["DATA"]), Path(folder)) if "DATA" in os.environ else []
-        prepared = prepare_run(load_config(CONFIG, [f"output={folder}", *sources]))
-        base = load_backbone(prepared.ref, "cpu", prepared.config.dtype)
-        seen = open_features("embedding", base, prepared.chat.tokenizer)
-        names = [task.name for task in prepared.config.tasks]
-        train, held = (
-            vectors(seen, {name: task_texts(prepared, name, split) for name in names})
-            for split in ("train", "validation")
-        )
-        dolly = {split: seen.of(task_texts(prepared, "dolly", split)["prompt"]) for split in ("train", "test")}
-        tests = {name: task_texts(prepared, name, "test") for name in names}
+    found = mixture_texts()
     streams: dict[str, Stream] = {}
     for form, change in FORMS.items():
         chance = random.Random(17)
-        bodies = {name: views.get("body", views["prompt"]) for name, views in tests.items()}
-        streams[form] = {name: seen.of([change(text, chance) for text in of]) for name, of in bodies.items()}
-    return RouterRows(train, held, {"dolly": dolly["train"]}), streams, dolly["test"]
+        bodies = {name: views.get("body", views["prompt"]) for name, views in found.tests.items()}
+        streams[form] = {name: found.features.of([change(text, chance) for text in of]) for name, of in bodies.items()}
+    return found.rows, streams, found.dolly
 
 
 def one_seed(
