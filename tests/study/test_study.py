@@ -17,7 +17,7 @@ from multitune.core.errors import ConfigError, RunFolderError, StorageError, Tra
 from multitune.core.locks import only_one
 from multitune.core.predictions import read_predictions
 from multitune.core.run_folder import StudyFolder
-from multitune.study import jobs
+from multitune.study import jobs, runner
 from multitune.study.estimate import all_members
 from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget
@@ -148,6 +148,36 @@ def test_a_study_that_was_stopped_keeps_its_arms_and_ends_with_the_same_findings
     for before, after in zip(whole["arms"], again["arms"], strict=True):
         assert {**before, "seconds": 0} == {**after, "seconds": 0}
     assert whole["recommended"] == again["recommended"]
+    assert not list(folder_of(study_folder).jobs.iterdir())
+
+
+def test_a_study_that_was_killed_between_two_arms_of_a_job_ends_with_the_same_bits(
+    study: Study, study_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weights() -> dict[str, bytes]:
+        folder = folder_of(study_folder)
+        files = [folder.adapter(key) / "adapter_model.safetensors" for key in trained_keys(folder)]
+        return {file.parent.parent.name: file.read_bytes() for file in files if file.is_file()}
+
+    settings, run = study(search="exhaustive", arms_at_once=4)
+    studied(settings, run)
+    whole = weights()
+    shutil.rmtree(study_folder / "studies")
+    real, stored = runner.store_result, list[str]()
+
+    def stops(folder: StudyFolder, result: Any, *rest: Any) -> None:
+        if result.arm.steps and stored:
+            raise TrainingError("the power went out")
+        real(folder, result, *rest)
+        stored.extend([result.key] if result.arm.steps else [])
+
+    with monkeypatch.context() as context:
+        context.setattr(runner, "store_result", stops)
+        with pytest.raises(TrainingError):
+            studied(settings, run)
+    assert weights().keys() == {*stored}, "one arm is kept, the others of its job are not"
+    studied(settings, run)
+    assert weights() == whole
     assert not list(folder_of(study_folder).jobs.iterdir())
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 from multitune.config.registered import Schedule
 from multitune.config.schema import AdapterConfig, RunConfig
 from multitune.core.errors import RunFolderError
-from multitune.core.files import delete_folder, read_json, storage, write_json
+from multitune.core.files import copy_folder, delete_folder, read_json, storage, write_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction, Split
 from multitune.core.results.base import first_fault
@@ -100,13 +99,13 @@ def has_result(folder: StudyFolder, key: str) -> bool:
 
 
 def store_result(folder: StudyFolder, result: ArmResult, split: Split, adapter: Path | None) -> None:
-    """Keep a finished arm and its weights, which are moved."""
+    """Keep a finished arm and a copy of its weights, which its job may be asked for again."""
     place = folder.arm(result.key)
     if adapter is not None:
         delete_folder(folder.adapter(result.key), folder.path)
         with storage(place):
             place.mkdir(parents=True, exist_ok=True)
-            shutil.move(adapter, folder.adapter(result.key))
+            copy_folder(adapter, folder.adapter(result.key))
     store_answers(folder, result.key, split, result.answers)
     record = ArmRecord(key=result.key, **asdict(result.arm), tokens=result.tokens, seconds=result.seconds)
     write_json(place / "arm.json", record.model_dump(mode="json", include=RECORDED))

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -153,13 +153,20 @@ def clear_job(job: StudyJob) -> None:
     delete_folder(job.folder, job.folder.parent)
 
 
-def unfinished_jobs(folder: Path, wanted: Mapping[str, Arm]) -> list[tuple[str, ...]]:
-    """Keys of the arms of each job that was stopped; a job with an arm that is no longer wanted is dropped."""
+def unfinished_jobs(folder: Path, wanted: Collection[str], missing: Collection[str]) -> list[tuple[str, ...]]:
+    """Keys of the arms of each job that was stopped.
+
+    Args:
+        folder: of all jobs. One with an arm that is not wanted any more, or of which none is missing, is deleted.
+        wanted: keys.
+        missing: those that are not kept yet.
+    """
     found: list[tuple[str, ...]] = []
     for place in sorted(folder.glob("*/config.yaml")):
         adapters = load_config(place).adapters
         keys = tuple(adapter.name for adapter in adapters if not isinstance(adapter, str))
-        if keys and all(key in wanted for key in keys) and job_name(keys) == place.parent.name:
+        goes_on = all(key in wanted for key in keys) and any(key in missing for key in keys)
+        if goes_on and job_name(keys) == place.parent.name:
             found.append(keys)
         else:
             delete_folder(place.parent, folder)

@@ -57,20 +57,24 @@ class StudyRunner:
             return
         self.observe(NoteEvent(text=f"{len(missing)} of {len(wanted)} arms to train"))
         jobs = [
-            StudyJob({key: missing[key] for key in keys}, self.folder.jobs / job_name(keys))
-            for keys in self._jobs(missing)
+            StudyJob({key: wanted[key] for key in keys}, self.folder.jobs / job_name(keys))
+            for keys in self._jobs(wanted, missing)
         ]
         for result in self.executor.run(self.prepared, jobs):
-            for one in result.arms:
+            for one in (one for one in result.arms if one.key in missing):
                 trained = RunFolder(result.job.folder).adapter(one.key) if one.arm.steps else None
                 store_result(self.folder, one, result.job.split, trained)
                 self._tell(one.arm, one.answers)
             clear_job(result.job)
 
-    def _jobs(self, missing: Mapping[str, Arm]) -> Iterator[tuple[str, ...]]:
-        """Keys of each job: stopped ones first, then arms of like length side by side."""
+    def _jobs(self, wanted: Mapping[str, Arm], missing: Mapping[str, Arm]) -> Iterator[tuple[str, ...]]:
+        """Keys of each job: stopped ones first, then arms of like length side by side.
+
+        Of a stopped job some arms may be kept already. It goes on as it was: an arm that is trained beside others
+        ends in other last digits than alone.
+        """
         left = dict(missing)
-        for keys in unfinished_jobs(self.folder.jobs, left):
+        for keys in unfinished_jobs(self.folder.jobs, wanted, missing):
             for key in keys:
                 left.pop(key, None)
             yield keys
