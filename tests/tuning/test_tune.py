@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import shutil
 import subprocess
 import sys
@@ -13,13 +14,14 @@ import pytest
 
 from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
-from multitune.core.errors import InputError, Interrupted, RunFolderError, TrainingError
+from multitune.core.errors import InputError, Interrupted, RunFolderError, StorageError, TrainingError
 from multitune.core.locks import only_one
 from multitune.core.results.events import Event as RunEvent
 from multitune.core.run_folder import TuneFolder
 from multitune.training.job import train_run
 from multitune.training.progress import ValidationTrack
 from multitune.tuning import tune as tune_module
+from multitune.tuning.journal import open_study
 from multitune.tuning.tune import TuneOptions, tune, tune_folder
 
 Configure = Callable[..., RunConfig]
@@ -184,6 +186,20 @@ def test_half_a_line_in_the_journal_is_left_out(configure: Configure) -> None:
     with tune_folder(config).journal.open("ab") as file:
         file.write(b'{"op_code": 4, "work')
     assert values(searched(config, 3))[:2] == values(before)
+
+
+def test_a_journal_that_cannot_be_written_is_one_clear_error(configure: Configure) -> None:
+    config = configure()
+    searched(config, 1)
+    folder = tune_folder(config)
+    study = open_study(folder, "loss", {})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (folder.journal.stat().st_size, hard))
+    try:
+        with pytest.raises(StorageError, match=r"journal\.log: could not be written"):
+            study.ask()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(configure: Configure) -> None:

@@ -1,6 +1,7 @@
 """A search on disk: Optuna's study in a journal that survives a kill, for one process and one search at a time."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitune.core.errors import RunFolderError
@@ -38,14 +39,17 @@ def sampler(seed: int, number: int) -> Any:
 
 
 def open_study(folder: TuneFolder, objective: Literal["loss", "metric"], first: Mapping[str, float]) -> "Study":
-    """The study in a folder's journal; a new one begins with the values `first`."""
+    """The study in a folder's journal; a new one begins with the values `first`.
+
+    Raises:
+        StorageError: the journal cannot be written, now or whenever the study notes something.
+    """
     import optuna
     from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
 
     _clean_up(folder)
     study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder.journal))),
+        storage=JournalStorage(_backend(folder.journal)),
         study_name=STUDY,
         direction="minimize" if objective == "loss" else "maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED, n_min_trials=UNPRUNED),
@@ -56,8 +60,33 @@ def open_study(folder: TuneFolder, objective: Literal["loss", "metric"], first: 
     return study
 
 
+class _NoLock:
+    """In place of Optuna's own lock, which answers a full disk with errors of its own: ours keeps others out."""
+
+    def acquire(self) -> bool:
+        """Nothing to wait for."""
+        return True
+
+    def release(self) -> None:
+        """Nothing to give back."""
+
+
+def _backend(journal: Path) -> Any:
+    """Optuna's journal in a file, in which a full disk is an error of ours."""
+    from optuna.storages.journal import JournalFileBackend
+
+    class Backend(JournalFileBackend):
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            with storage(journal):
+                super().append_logs(logs)
+
+    lock: Any = _NoLock()
+    with storage(journal):
+        return Backend(str(journal), lock)
+
+
 def _clean_up(folder: TuneFolder) -> None:
-    """Remove what a process that was killed may leave: Optuna's own lock, and half of a last line."""
+    """Remove what a process that was killed may leave: the lock of older versions, and half of a last line."""
     folder.journal.with_name(f"{folder.journal.name}.lock").unlink(missing_ok=True)
     if folder.journal.is_file():
         whole = folder.journal.read_bytes().rfind(b"\n") + 1
