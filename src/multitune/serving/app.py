@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -168,13 +168,19 @@ class Api:
         return {"status": "ok"}
 
 
-def create_app(served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYTES) -> FastAPI:
+AddPage = Callable[[FastAPI, Api], None]
+
+
+def create_app(
+    served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYTES, page: AddPage | None = None
+) -> FastAPI:
     """The app of a served run, which it closes at its end.
 
     Args:
         served: the run.
         keys: that requests must give.
         max_bytes: most bytes of a request's body.
+        page: adds a page for browsers.
     """
     api = Api(served)
 
@@ -207,6 +213,8 @@ def create_app(served: ServedRun, keys: Keys = NO_KEYS, max_bytes: int = MAX_BYT
         app.add_api_route(path, answer, methods=["POST"], responses=FAULTS)
     for path, answer in gets.items():
         app.add_api_route(path, answer, methods=["GET"], responses=FAULTS)
+    if page:
+        page(app, api)
     app.include_router(learning_routes(api.reception, FAULTS))
     app.add_middleware(Access, keys=keys, max_bytes=max_bytes)
     app.add_exception_handler(MultituneError, answer_product_error)

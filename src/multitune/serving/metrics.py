@@ -5,7 +5,7 @@ Source: https://github.com/kubernetes-sigs/gateway-api-inference-extension, docs
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,18 +17,27 @@ from multitune.core.bases import BASE
 from multitune.serving.learning.learner import LearningState
 from multitune.serving.served_run import Route, ServedRun
 
+LATEST = 20_000  # requests of which it is known when they came
+
 
 @dataclass(slots=True)
 class RouteCounter:
     """Requests so far, by where they went."""
 
     routes: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])  # (adapter, reason)
+    _latest: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=LATEST))
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def routed(self, route: Route) -> None:
         """A request went to an adapter."""
         with self._lock:
             self.routes[route.adapter, route.reason] += 1
+            self._latest.append((time.monotonic(), route.adapter, route.reason))
+
+    def since(self, moment: float) -> Counter[tuple[str, str]]:
+        """Requests since a moment of the monotonic clock, by where they went; of the latest ones alone."""
+        with self._lock:
+            return Counter((adapter, reason) for at, adapter, reason in self._latest if at >= moment)
 
 
 class EngineCollector(Collector):

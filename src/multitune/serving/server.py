@@ -4,12 +4,16 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from multitune.core.extras import missing_extra
 from multitune.core.run_folder import RunFolder
 from multitune.serving.engine import EngineOptions
 from multitune.serving.learning.learner import LearningOptions
 from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of
+
+if TYPE_CHECKING:
+    from multitune.serving.app import AddPage
 
 GRACE = 30  # seconds that requests under way have at the end
 
@@ -26,7 +30,13 @@ class ServeOptions:
     learning: LearningOptions = field(default_factory=LearningOptions)
 
 
-def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn: Callable[[str], None]) -> None:
+def serve(
+    path: Path,
+    options: ServeOptions,
+    opened: Callable[[str], None],
+    warn: Callable[[str], None],
+    page: "AddPage | None" = None,
+) -> None:
     """Serve a run until it is told to end; requests under way are answered before that.
 
     Args:
@@ -34,6 +44,7 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
         options: where, and how much at a time.
         opened: called with the address once requests are taken.
         warn: called with what the check at start found wrong.
+        page: adds a page for browsers.
 
     Raises:
         InputError: not a run folder, the extra `serve` is missing, or the port cannot be had.
@@ -56,7 +67,7 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
         if row.fault:
             warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
     keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
-    app = create_app(served, keys)
+    app = create_app(served, keys, page=page)
     if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
         app.add_middleware(KnownHosts, names=names_of(options.host))
     config = uvicorn.Config(
