@@ -25,6 +25,7 @@ from multitune.serving.learning.store import HELD_BACK, KeptRequest
 
 COMMAND = "make bench PART=routing_feedback DATA=folder"
 POISON, SEEDS = 0.35, 3
+EVERY = 100  # rows of feedback between two looks; the server looks oftener
 FRAMES = (
     "hi there, quick one for you: {} - thanks a lot!",
     "could you please have a look at the following and let me know? {}",
@@ -99,20 +100,16 @@ def one_seed(
     found: dict[str, dict[str, float]] = {}
     for kind in ("honest", "35% wrong at random", "35% name one task"):
         claims = given if kind == "honest" else poisoned(given, chance, list(table), kind == "35% name one task")
-        found[kind] = {}
-        for rule, (moved, went_live) in {
-            "ours": learned(router, claims, table),
-            "naive": (naive(router, claims), True),
-        }.items():
-            live = moved if went_live else router
-            found[kind] |= {
-                f"{rule} live": float(went_live),
-                f"{rule} right": share(live, asked, table),
-                f"{rule} right as in training": share(live, unshifted, table),
-            }
-        found[kind] |= {
+        live, changes = learned(router, claims, table)
+        believing = naive(router, claims)
+        found[kind] = {
+            "versions": changes,
             "before": share(router, asked, table),
-            "before as in training": share(router, unshifted, table),
+            "learned": share(live, asked, table),
+            "naive": share(believing, asked, table),
+            "as in training, before": share(router, unshifted, table),
+            "as in training, learned": share(live, unshifted, table),
+            "as in training, naive": share(believing, unshifted, table),
         }
     return found
 
@@ -131,13 +128,17 @@ def poisoned(claims: Claims, chance: np.random.Generator, tasks: list[str], one:
     return Claims(claims.features, names)
 
 
-def learned(router: Router, claims: Claims, table: Mapping[str, str]) -> tuple[Router, bool]:
-    """The shadow, and whether it goes live, by the rule of the server."""
+def learned(router: Router, claims: Claims, table: Mapping[str, str]) -> tuple[Router, int]:
+    """What is live in the end by the rule of the server, looking every `EVERY` rows, and how often that changed."""
+    live, changes, before = router, 0, held_accuracy(router, router, table)
     back = np.arange(len(claims)) % HELD_BACK == 0
-    moved, others = moved_router(router, claims.chosen(~back)), claims.chosen(back)
-    below = below_floor(held_accuracy(router, router, table), held_accuracy(moved, router, table))
-    p = sign_test(agreement(moved, others, table), agreement(router, others, table))
-    return moved, not below and p < ALPHA
+    for rows in range(EVERY, len(claims) + 1, EVERY):
+        so_far = np.arange(len(claims)) < rows
+        moved, others = moved_router(router, claims.chosen(so_far & ~back)), claims.chosen(so_far & back)
+        p = sign_test(agreement(moved, others, table), agreement(live, others, table))
+        if p < ALPHA and not below_floor(router, before, held_accuracy(moved, router, table)):
+            live, changes = moved, changes + 1
+    return live, changes
 
 
 def naive(router: Router, claims: Claims) -> Router:

@@ -53,7 +53,7 @@ def test_feedback_on_a_stream_as_in_training_changes_nothing_for_the_worse(route
     router = router_of()
     moved = moved_router(router, stream(40, 7))
     assert right(moved, stream(80, 8)) >= right(router, stream(80, 8)) - 0.02
-    assert below_floor(held_accuracy(router, router, TABLE), held_accuracy(moved, router, TABLE)) == []
+    assert below_floor(router, held_accuracy(router, router, TABLE), held_accuracy(moved, router, TABLE)) == []
 
 
 def test_the_router_itself_stays_as_it_is(router_of: RouterOf) -> None:
@@ -79,10 +79,11 @@ def test_texts_of_no_task_raise_the_threshold_and_never_beyond_what_may_be_rejec
     assert right(moved, stream(80, 8)) > 0.9
 
 
-def test_a_move_that_costs_a_route_more_than_it_may_is_named() -> None:
-    before = {"a": 0.9, "b": 0.9, "*": 0.8}
-    assert below_floor(before, {"a": 0.89, "b": 0.95, "*": 0.78}) == []
-    assert below_floor(before, {"a": 0.87, "b": 0.95, "*": 0.7}) == ["a", "*"]
+def test_a_move_that_costs_a_route_more_than_it_may_is_named(router_of: RouterOf) -> None:
+    router = router_of(with_general=True)  # 80 rows of each task, 10 texts of none
+    before = {"a": 0.9, "b": 1.0, "*": 0.8}
+    assert below_floor(router, before, {"a": 0.86, "b": 0.975, "*": 0.7}) == []
+    assert below_floor(router, before, {"a": 0.84, "b": 0.96, "*": 0.6}) == ["a", "b", "*"]
 
 
 def test_a_router_that_is_fitted_as_a_whole_cannot_be_moved(router_of: RouterOf) -> None:

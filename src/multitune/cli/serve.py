@@ -1,11 +1,16 @@
 """`serve`: a finished run behind the OpenAI API."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from multitune.cli.options import Run as RunPath
 from multitune.cli.output import hush
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from multitune.serving.app import Api
 
 
 def serve(
@@ -47,5 +52,10 @@ def serve(
     def warn(text: str) -> None:
         typer.echo(f"warning: {text}", err=True)
 
+    def page(app: "FastAPI", api: "Api") -> None:
+        from multitune.reporting.served_page import add_page  # fastapi comes with the extra
+
+        add_page(app, api)
+
     options = ServeOptions(host, port, engine, api_key, admin_key, LearningOptions(learning, keep_text))
-    serve_run(run, options, opened, warn)
+    serve_run(run, options, opened, warn, page)

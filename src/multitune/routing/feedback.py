@@ -12,7 +12,7 @@ from multitune.routing.router import Router
 WRONG = 0.35  # share of claims taken to be wrong; what a row of a wrong claim weighs hardly depends on it
 ROUNDS = 6  # of weighting and moving; later ones change nothing
 ENOUGH = 150  # rows that a prototype counts as at most beside feedback, so that large sets can be moved as well
-FLOOR = 0.02  # share of a route's held-out rows that a move may cost
+FLOOR = 0.02  # share of a route's held-out rows that a move may cost beyond one standard error
 OUTSIDE = "*"  # the route of texts of no task, in `held_accuracy`
 
 
@@ -113,9 +113,22 @@ def held_accuracy(router: Router, base: Router, table: Mapping[str, str]) -> dic
     return found
 
 
-def below_floor(before: Mapping[str, float], after: Mapping[str, float]) -> list[str]:
-    """Routes that a move costs more than it may."""
-    return [route for route, share in before.items() if after[route] < share - FLOOR - 1e-9]
+def below_floor(base: Router, before: Mapping[str, float], after: Mapping[str, float]) -> list[str]:
+    """Routes that a move costs more than it may: `FLOOR`, and one standard error of the share before.
+
+    Args:
+        base: whose held-out rows and texts of no task were asked.
+        before: `held_accuracy` of the base itself.
+        after: of a copy that has moved.
+    """
+    below: list[str] = []
+    for route, share in before.items():
+        rows = len(base.outside) if route == OUTSIDE else base.held.tasks.count(route)
+        smoothed = (share * rows + 1) / (rows + 2)  # that of few rows is never without error
+        error = (smoothed * (1 - smoothed) / rows) ** 0.5
+        if after[route] < share - FLOOR - error:
+            below.append(route)
+    return below
 
 
 def agreement(router: Router, claims: Claims, table: Mapping[str, str]) -> np.ndarray:

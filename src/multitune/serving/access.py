@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitune.serving.errors import error_response
 
-OPEN = ("/health",)  # for whoever keeps the process alive
+# For whoever keeps the process alive; and the files of the page, which asks for the key itself.
+OPEN = ("/health", "/", "/served.js", "/served.css")
 ADMIN = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/routing/rollback")
 ADMIN_FOLDER = "/v1/routing/proposals/"  # texts of users
 

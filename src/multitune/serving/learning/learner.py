@@ -19,7 +19,7 @@ from multitune.deployment.answering import OpenRouter
 from multitune.routing.feedback import agreement, below_floor, held_accuracy, moved_router
 from multitune.routing.router import Decision, Router
 from multitune.serving.learning.drift import DriftMonitor
-from multitune.serving.learning.proposals import Proposal, propose
+from multitune.serving.learning.proposals import LATEST, Proposal, propose
 from multitune.serving.learning.store import KeptRequest, KeptVersion, UseStore
 
 _log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Learner:
         self.fault: str | None = None
         self.drift: DriftMonitor | None = None
         self._shadow: Shadow | None = None
+        self._proposed: tuple[tuple[str, ...], list[Proposal]] | None = None
         self._pending = 0
         self._thread = ThreadPoolExecutor(1, "multitune-learning")
         self._store: UseStore | None = None
@@ -233,7 +234,7 @@ class Learner:
         self._shadow = Shadow(
             feedback=len(learned),
             held_out=after,
-            below_floor=tuple(below_floor(before, after)),
+            below_floor=tuple(below_floor(base, before, after)),
             compared=len(others),
             agreement=float(ours.mean()) if len(ours) else None,
             live_agreement=float(theirs.mean()) if len(theirs) else None,
@@ -293,8 +294,18 @@ class Learner:
 
     def proposals(self) -> "Future[list[Proposal]]":
         """Requests that look alike and fit no task."""
+        return self._in_thread(lambda: self._propose()[0])
+
+    def _propose(self) -> tuple[list[Proposal], list[KeptRequest]]:
+        """Proposals, and the requests they are made of; made anew where there are other requests."""
         store, live = self._store, self.live
-        return self._in_thread(lambda: propose(store.rejected(), live.opened.router) if store and live else [])
+        if not store or not live:
+            return [], []
+        rejected = store.rejected(LATEST)
+        seen = (live.opened.version, *(request.id for request in rejected))
+        if self._proposed is None or self._proposed[0] != seen:
+            self._proposed = seen, propose(rejected, live.opened.router)
+        return self._proposed[1], rejected
 
     def texts_of(self, proposal: int) -> "Future[list[KeptRequest]]":
         """The requests of a proposal.
@@ -302,13 +313,12 @@ class Learner:
         Raises:
             InputError: there is none of this number, or texts are not kept; from the future.
         """
-        store, live = self._store, self.live
 
         def read() -> list[KeptRequest]:
-            if not store or not live or not self.options.keep_text:
+            if not self._store or not self.options.keep_text:
                 raise InputError("texts of requests are not kept. Serve with --learning observe --keep-text")
-            rejected = store.rejected()
-            found = {one.number: one for one in propose(rejected, live.opened.router)}
+            proposals, rejected = self._propose()
+            found = {one.number: one for one in proposals}
             if proposal not in found:
                 raise InputError(f"proposal {proposal}: there is none. {suggest(proposal, map(str, found))}")
             members = set(found[proposal].members)

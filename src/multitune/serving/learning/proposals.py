@@ -12,7 +12,7 @@ from multitune.serving.learning.store import KeptRequest
 LEAST = 15  # requests that a proposal needs
 LATEST = 2000  # rejected requests that are looked at
 DIMENSIONS = 10  # that are left of the features
-ALIKE = 0.85  # mean cosine distance at which two groups are still joined
+ALIKE = 0.8  # mean cosine distance at which two groups are still joined
 SHOWN = 3  # texts of a proposal, where texts are kept
 
 
@@ -29,12 +29,11 @@ def propose(rejected: Sequence[KeptRequest], router: Router) -> list[Proposal]:
     """Clusters of rejected requests, largest first.
 
     Features are turned so that rows of one task spread alike in all directions, as the router sees them, taken by
-    their direction from the middle of all, so that short texts do not stand apart for being short, and reduced to
-    their main components. Groups are joined as long as they point the same way on average.
+    their direction from the middle of the tasks' rows, so that short texts do not stand apart for being short, and
+    reduced to their main components. Groups are joined as long as they point the same way on average.
     """
     from sklearn.cluster import AgglomerativeClustering
 
-    rejected = rejected[-LATEST:]
     if len(rejected) < LEAST:
         return []
     points = _reduced(np.array([request.features for request in rejected]), router)
@@ -60,9 +59,9 @@ def propose(rejected: Sequence[KeptRequest], router: Router) -> list[Proposal]:
 
 def _reduced(features: np.ndarray, router: Router) -> np.ndarray:
     """Features (row, width) as (row, at most `DIMENSIONS`)."""
-    points = features.astype(np.float64) - features.mean(0)
+    points = features.astype(np.float64) - router.held.features.astype(np.float64).mean(0)
     if isinstance(router.classifier, DiscriminantClassifier):
         points = points @ np.linalg.cholesky(router.classifier.discriminant.precision)
     points /= np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
-    turned, lengths, _ = np.linalg.svd(points - points.mean(0), full_matrices=False)
+    turned, lengths, _ = np.linalg.svd(points, full_matrices=False)
     return (turned * lengths)[:, :DIMENSIONS]

@@ -185,15 +185,16 @@ class UseStore:
         features = np.array([_unpacked(row[1]) for row in mine], dtype=np.float32)
         return Claims(features, [row[0] for row in mine])
 
-    def rejected(self) -> list[KeptRequest]:
-        """Requests that fitted no route, latest last."""
+    def rejected(self, most: int) -> list[KeptRequest]:
+        """The latest requests that fitted no route, latest last."""
         rows = self._file.execute(
             "select id, task, adapter, reason, features, text from requests where reason = 'out-of-distribution' "
-            "order by number"
+            "order by number desc limit ?",
+            (most,),
         ).fetchall()
         return [
             KeptRequest(request, task, adapter, reason, _unpacked(blob), text)
-            for request, task, adapter, reason, blob, text in rows
+            for request, task, adapter, reason, blob, text in reversed(rows)
         ]
 
     def counts(self) -> tuple[int, int]:
