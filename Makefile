@@ -19,7 +19,7 @@ SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal
 test: setup-dev  ## All tests
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE)
 
-coverage: setup-dev  ## All tests, and the share of lines that they run, which may not fall
+coverage: setup-dev  ## All tests, and the share of lines that they run
 	$(BIN)/python -m pytest -q $(SIDE_BY_SIDE) --cov --cov-report=term
 
 test-lowest: build/lowest.txt  ## All tests on the lowest versions that pyproject.toml allows, but for torch

@@ -7,6 +7,7 @@ from importlib.resources import files
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 
+from multitune.config.adapters import SHARED
 from multitune.core.bases import BASE
 from multitune.core.errors import RunFolderError
 from multitune.core.results.base import Record
@@ -17,8 +18,6 @@ from multitune.evaluation.subjects import shipped_adapters
 from multitune.reporting.live import PAGE
 from multitune.reporting.run_scores import read_run_scores
 from multitune.serving.app import Api
-
-SHARED = "shared"
 
 
 class ServedTask(Record):

@@ -35,7 +35,7 @@ from multitune.training.signals import stop_on_signal
 
 PAUSE = 0.05  # seconds between looks at what others have written
 GRACE = 20.0  # seconds in which rank 0 has to give a sign, after the launcher asked all ranks to stop
-FAREWELL = 3.0  # seconds in which ranks that still live say so, after one was lost
+FAREWELL = 10.0  # seconds in which ranks that still live say so, after one was lost
 Lost = (RuntimeError, ValueError)  # what torch raises where a peer is gone or too slow
 
 
@@ -230,6 +230,8 @@ class Leader(Ranks):
     def _lost_rank(self, error: Exception) -> MultituneError:
         """Which ranks are gone: those that do not even take leave."""
         self.tell(EndMessage())
+        if self._grouped and distributed.get_backend() == "gloo":
+            distributed.destroy_process_group()  # ranks that wait for this one in a sum need not wait out the limit
         gone = self._staying()
         who = f"rank {', '.join(map(str, gone))}" if gone else "a rank"
         reason = (
