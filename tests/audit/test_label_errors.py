@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from multitune.audit.label_errors import CHECKS, LEAST_TEXTS, margins
+from multitune.audit.label_errors import CHECKS, LEAST_TEXTS, agreement, suspects
 from tests.audit.made import Pairs, findings, made, measures
 
 (CHECK,) = CHECKS
@@ -50,8 +50,8 @@ def test_wrong_labels_are_found_and_counted_where_they_are_held_out() -> None:
 
 
 def test_many_wrong_labels_are_more_severe() -> None:
-    (found,) = findings(CHECK, made(train=flipped(rows(300), set(range(0, 300, 15)))))
-    assert (found.rows, found.severity) == (20, "medium")
+    (found,) = findings(CHECK, made(train=flipped(rows(300), set(range(0, 300, 6)))))
+    assert (found.rows, found.severity) == (46, "medium")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
@@ -59,7 +59,7 @@ def test_labels_that_no_word_tells_give_no_finding(share: float) -> None:
     draw = random.Random(1)
     pairs = [(text, "gain" if draw.random() < share else "loss") for text, _ in rows(400)]
     assert findings(CHECK, made(train=pairs)) == []
-    assert findings(CHECK, made(train=pairs), agreed=0.0) != []  # it is sure of much, and wrong in half of it
+    assert findings(CHECK, made(train=pairs), agreed=-1.0) != []  # it is sure of much, and wrong in half of it
 
 
 def test_copies_of_a_wrong_row_do_not_hide_it() -> None:
@@ -87,6 +87,22 @@ def test_texts_of_signs_alone_are_judged_too() -> None:
     assert measures(CHECK, made(train=pairs)) == {"accuracy of a linear model of words": 1.0}
 
 
-def test_a_margin_is_that_of_the_likeliest_other_label() -> None:
-    likely = np.array([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6]])
-    np.testing.assert_allclose(margins(likely, np.array([0, 1])), [-0.5, 0.3])
+def test_texts_of_many_labels_are_named_where_their_own_is_the_least_likely() -> None:
+    labels = np.repeat(np.arange(20), 10)
+    likely = np.full((200, 20), 0.03)  # of 20 labels, none is likely by much
+    likely[np.arange(200), labels] = 0.43
+    wrong = {7: 3, 55: 12}  # place -> the label that the text belongs to
+    for place, label in wrong.items():
+        likely[place] = 0.03
+        likely[place, label] = 0.43
+    assert suspects(likely, labels, 0.8, 0.3) == [7, 55]
+    assert suspects(likely, labels, 0.8, 0.95) == []  # nine in ten of those labels' texts are taken to have them
+
+
+def test_agreement_is_counted_from_chance_on() -> None:
+    by_chance = np.array([[81, 9], [9, 1]])
+    np.testing.assert_allclose(agreement(by_chance), [0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(agreement(np.diag([90, 10])), [1.0, 1.0])
+    assert agreement(np.array([[90, 10], [0, 100]])).tolist() == pytest.approx(
+        [9 / 11, 9 / 11]
+    )  # 1 the other way round

@@ -53,32 +53,47 @@ def out_of_fold(texts: Sequence[str], labels: np.ndarray, seed: int) -> np.ndarr
     return np.asarray(cross_val_predict(model, list(texts), labels, cv=folds, method="predict_proba"))
 
 
-def margins(likely: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """By how much the likeliest other label is likelier than a text's own, float64 (text,), from -1 to 1."""
-    rows = np.arange(len(labels))
-    others = likely.copy()
-    others[rows, labels] = -1.0
-    return others.max(axis=1) - likely[rows, labels]
-
-
 def suspects(likely: np.ndarray, labels: np.ndarray, margin: float, agreed: float) -> list[int]:
-    """Places of the texts of which a model is sure that another label is theirs, the surest first.
+    """Places of the texts whose own label is unlikely, the least likely first.
+
+    How many they are is counted by confident learning (Northcutt et al., JAIR 2021): a text counts as of another
+    label where that label is likelier than it is, on average, for the texts that have it. Where nearly all texts are
+    clear, that is too much to ask of a single wrong one, so a text counts as well where the model is sure.
 
     Args:
         likely: of `out_of_fold`.
         labels: int64 (text,).
-        margin: by which a label must be likelier than all others for the model to be sure.
-        agreed: a text is named only if, of all texts that the model is sure of, at least this share of those with the
-            text's own label are taken to have it, and at least this share of those taken to have the other one do.
-            Without that, a model that knows nothing but which label is common would name all rare ones.
+        margin: by which another label must be likelier than a text's own for the model to be sure.
+        agreed: the least `agreement` on a text's own label and on the other one, for it to be named. Without that,
+            a model that knows nothing would name a text for every one that it guesses wrong.
     """
-    by, best = margins(likely, labels), likely.argmax(axis=1)
-    sure, size = np.abs(by) >= margin, likely.shape[1]
-    right = np.bincount(labels[sure & (by < 0)], minlength=size)
-    kept, taken = (right / np.maximum(np.bincount(of[sure], minlength=size), 1) for of in (labels, best))
-    order = np.argsort(-by, kind="stable")
-    named = (by >= margin) & (kept[labels] >= agreed) & (taken[best] >= agreed)
-    return order[named[order]].tolist()
+    from cleanlab.count import compute_confident_joint
+    from cleanlab.filter import find_label_issues
+
+    counted = np.asarray(compute_confident_joint(labels, likely, calibrate=False))
+    known = agreement(counted) >= agreed
+    # With more processes than one it would cost more than it saves.
+    found = np.asarray(find_label_issues(labels, likely, filter_by="low_self_confidence", n_jobs=1), dtype=bool)
+    own, best = likely[np.arange(len(labels)), labels], likely.argmax(axis=1)
+    found |= likely.max(axis=1) - own >= margin
+    found &= (best != labels) & known[labels] & known[best]
+    order = np.argsort(own, kind="stable")
+    return order[found[order]].tolist()
+
+
+def agreement(counted: np.ndarray) -> np.ndarray:
+    """How well given and confident labels agree on each label: 0 as by chance, 1 always.
+
+    Args:
+        counted: int64 (given label, confident label), texts.
+
+    Returns:
+        float64 (label,), the lower of two: of the texts given the label, and of those confidently taken to have it.
+    """
+    of_given, of_confident, both = counted.sum(axis=1), counted.sum(axis=0), np.diag(counted)
+    chance = np.stack([of_confident, of_given]) / counted.sum()
+    share = both / np.maximum(np.stack([of_given, of_confident]), 1)
+    return ((share - chance) / (1.0 - chance)).min(axis=0)
 
 
 def _find(audited: Audited) -> Iterator[Found]:
@@ -124,7 +139,7 @@ def _judged(audited: Audited, one: AuditSet, texts: Sequence[_Text]) -> Iterator
         severity="medium" if share >= audited.thresholds["share"] else "low",
         sets=(one.name,),
         message=f"{len(suspect)} of {len(texts)} texts, {held_out} of them held out, may have a wrong label: a linear "
-        f"model of words that learned from the other rows (accuracy {right:.2f}) is sure of another one",
+        f"model of words that learned from the other rows (accuracy {right:.2f}) finds it unlikely",
         remedy="Look at them, those shown first: correct what is wrong, above all what is held out.",
         rows=len(suspect),
         of=len(texts),
@@ -147,8 +162,8 @@ CHECKS = (
         find=_find,
         thresholds={
             "margin": Threshold(0.8, "below it, most rows found are hard ones and not wrong ones"),
-            "agreed": Threshold(0.6, "a model that is sure and wrong more often knows too little of that label"),
-            "share": Threshold(0.05, "up to 3% are named in published sets, where most of them are hard ones"),
+            "agreed": Threshold(0.3, "0 is chance; below, words know too little of a label to speak against it"),
+            "share": Threshold(0.15, "up to 13% are named in published sets, where most of them are hard ones"),
         },
     ),
 )
