@@ -71,7 +71,7 @@ def found_pairs(texts: Sequence[str], jaccard: float) -> set[tuple[int, int]]:
     seen = audited(set_of([(text, "a") for text in texts]))
     rows = read_rows(seen)
     members: dict[int, list[int]] = {}
-    clusters = near_clusters(rows.shown, lambda: shown_texts(seen.sets, rows.frames), jaccard)
+    clusters = near_clusters(rows.shown, lambda: shown_texts(seen.sets), jaccard)
     for at, cluster in enumerate(clusters.tolist()):
         members.setdefault(cluster, []).append(at)
     return {(a, b) for rows_ in members.values() for i, a in enumerate(rows_) for b in rows_[i + 1 :]}

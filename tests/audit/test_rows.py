@@ -3,7 +3,8 @@
 import pytest
 
 from multitune.audit.duplicates import CHECKS
-from multitune.audit.rows import Frame, frame_of, read_rows, shortened
+from multitune.audit.frames import Frame
+from multitune.audit.rows import read_rows, shortened
 from multitune.core.results.audit import Finding
 from tests.audit.made import SENTENCES, labelled, made, seen
 
@@ -11,17 +12,16 @@ from tests.audit.made import SENTENCES, labelled, made, seen
 @pytest.mark.parametrize("rows", [3, 24])
 def test_the_instruction_is_what_all_prompts_begin_with(rows: int) -> None:
     one = made(instruction="What is it?\n\n", train=labelled(SENTENCES[:rows]))
-    frame = frame_of(one)
-    assert [frame.inside(row.prompt) for row in one.rows("train")] == SENTENCES[:rows]
+    assert [one.frame.inside(row.prompt) for row in one.rows("train")] == SENTENCES[:rows]
 
 
 def test_a_first_word_that_all_texts_share_is_no_instruction() -> None:
-    assert frame_of(made(train=labelled(f"The {text}" for text in SENTENCES))) == Frame("", "")
+    assert made(train=labelled(f"The {text}" for text in SENTENCES)).frame == Frame("", "")
 
 
 def test_a_set_of_one_text_still_shows_it() -> None:
     text = "Is it?\n\nThe same everywhere."
-    assert frame_of(made(train=labelled([text] * 30))).inside(text)
+    assert made(train=labelled([text] * 30)).frame.inside(text)
 
 
 def test_equal_texts_have_equal_numbers_in_all_sets() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
-from multitune.audit.rows import frame_of, shortened
+from multitune.audit.rows import shortened
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Excerpt, Finding, Measure
 from multitune.core.seeds import generator
@@ -70,7 +70,7 @@ def _share(prompts: list[str], answers: list[str]) -> float:
 
 def _rows(one: AuditSet, seed: int) -> tuple[list[tuple[Split, int]], list[str], list[str]]:
     """Places, shown texts and answers of all rows, or of some where there are too many."""
-    frame, is_number = frame_of(one), one.kind == "number"
+    is_number = one.kind == "number"
     total = sum(one.sizes().values())
     chosen = np.zeros(total, dtype=bool)
     chosen[generator(seed, NAME, one.name, "rows").permutation(total)[:ROWS]] = True
@@ -79,12 +79,10 @@ def _rows(one: AuditSet, seed: int) -> tuple[list[tuple[Split, int]], list[str],
     answers: list[str] = []
     flags = iter(chosen.tolist())
     for split in SPLITS:
-        for at, (prompt, answer) in enumerate(
-            zip(one.texts(split, "prompt"), one.texts(split, "answer"), strict=True)
-        ):
+        for at, (shown, answer) in enumerate(zip(one.shown(split), one.texts(split, "answer"), strict=True)):
             if next(flags):
                 places.append((split, at))
-                prompts.append(text_key(frame.inside(prompt)))
+                prompts.append(text_key(shown))
                 answers.append(_plain(one, answer) if is_number else text_key(answer))
     return places, prompts, answers
 

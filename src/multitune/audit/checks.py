@@ -2,18 +2,25 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
+
+from multitune.audit.frames import Frame, frame_of_prompts, frame_of_template
 from multitune.core.records import SPLITS, Example, Split
 from multitune.core.results.audit import Finding, Measure, SkippedCheck
+from multitune.core.text import text_key
 from multitune.data.examples import Examples
 from multitune.data.run_sets import Role
+from multitune.data.splits import text_hash
 from multitune.tasks.task import Task
 
+LEAST_ROWS = 20  # rows from which on what all prompts begin with is taken for an instruction
 Found = Finding | Measure | SkippedCheck
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, as what several checks need of a set is kept with it
 class AuditSet:
     """One set of a run, as it is before rows that another set holds out are left out."""
 
@@ -39,6 +46,31 @@ class AuditSet:
         """One text of each row, in order, without making an `Example` of it."""
         rows = self.rows(split)
         return rows.texts(column) if isinstance(rows, Examples) else (getattr(row, column) for row in rows)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The instruction around what its rows show."""
+        if sum(self.sizes().values()) < LEAST_ROWS:
+            return frame_of_template(self.task.config.prompt)
+        return frame_of_prompts(prompt for split in SPLITS for prompt in self.texts(split, "prompt"))
+
+    def shown(self, split: Split) -> Iterator[str]:
+        """What each row shows, in order: its prompt without the instruction."""
+        return map(self.frame.inside, self.texts(split, "prompt"))
+
+    @cached_property
+    def shown_keys(self) -> np.ndarray:
+        """uint64 (row,) over all splits: hash of what it shows, without case and spacing."""
+        return self._keys(self.shown)
+
+    @cached_property
+    def answer_keys(self) -> np.ndarray:
+        """uint64 (row,) over all splits: hash of its answer, likewise."""
+        return self._keys(lambda split: self.texts(split, "answer"))
+
+    def _keys(self, texts: Callable[[Split], Iterator[str]]) -> np.ndarray:
+        keys = (text_hash(text_key(text), 0) for split in SPLITS for text in texts(split))
+        return np.fromiter(keys, np.uint64, sum(self.sizes().values()))
 
     def sizes(self) -> dict[Split, int]:
         """Rows of each split."""

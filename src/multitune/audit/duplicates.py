@@ -75,7 +75,7 @@ def _exact(audited: Audited) -> _Texts:
 
 def _near(audited: Audited) -> _Texts:
     rows = read_rows(audited)
-    clusters = near_clusters(rows.shown, lambda: shown_texts(audited.sets, rows.frames), audited.thresholds["jaccard"])
+    clusters = near_clusters(rows.shown, lambda: shown_texts(audited.sets), audited.thresholds["jaccard"])
     return _Texts(NEAR, audited, rows, clusters, "nearly the same text")
 
 

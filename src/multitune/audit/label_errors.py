@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
-from multitune.audit.rows import frame_of, shortened
+from multitune.audit.rows import shortened
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Excerpt, Finding, Measure
 from multitune.core.seeds import generator
@@ -107,12 +107,9 @@ def _find(audited: Audited) -> Iterator[Found]:
 
 def _texts(one: AuditSet, seed: int) -> list[_Text]:
     """Every text of a set once, without those of labels that are too rare to be learned."""
-    frame = frame_of(one)
     first: dict[str, _Text] = {}
     for split in SPLITS:
-        pairs = zip(one.texts(split, "prompt"), one.texts(split, "answer"), strict=True)
-        for place, (prompt, label) in enumerate(pairs):
-            shown = frame.inside(prompt)
+        for place, (shown, label) in enumerate(zip(one.shown(split), one.texts(split, "answer"), strict=True)):
             first.setdefault(text_key(shown), _Text(split, place, shown, label))
     texts = list(first.values())
     if len(texts) > MOST_TEXTS:

@@ -7,8 +7,8 @@ from itertools import islice
 
 import numpy as np
 
-from multitune.audit.checks import Audited, Check, Found, Threshold
-from multitune.audit.rows import HELD_OUT, Frame, frame_of, shortened
+from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
+from multitune.audit.rows import HELD_OUT, shortened
 from multitune.core.records import Split
 from multitune.core.results.audit import Excerpt, Finding, Measure
 from multitune.core.text import normal_form
@@ -58,25 +58,24 @@ class _HeldOut:
 
 
 def _find(audited: Audited) -> Iterator[Found]:
-    frames = tuple(map(frame_of, audited.sets))
-    held = list(_held_out(audited, frames))
+    held = list(_held_out(audited))
     known = {
         SHORT: np.unique(np.concatenate([np.zeros(0, np.uint64), *(one.short for one in held)])),
         LONG: np.unique(np.concatenate([np.zeros(0, np.uint64), *(one.long for one in held)])),
     }
     for number, one in enumerate(audited.sets):
         if len(one.rows("train")) and held:
-            trained = _seen(audited, number, frames[number], known)
+            trained = _seen(one, known)
             for part in held:
-                yield from _compared(audited, part, number, trained, frames[part.number])
+                yield from _compared(audited, part, number, trained)
         audited.advance(sum(one.sizes().values()))
 
 
-def _held_out(audited: Audited, frames: tuple[Frame, ...]) -> Iterator[_HeldOut]:
-    for number in range(len(audited.sets)):
+def _held_out(audited: Audited) -> Iterator[_HeldOut]:
+    for number, one in enumerate(audited.sets):
         for split in HELD_OUT:
             parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {SHORT: [], LONG: []}
-            for first, texts in _batches(audited, number, split, frames[number]):
+            for first, texts in _batches(one, split):
                 for size, found in parts.items():
                     runs, row = runs_of_words(texts, size)
                     found.append((runs, row + first))
@@ -85,19 +84,19 @@ def _held_out(audited: Audited, frames: tuple[Frame, ...]) -> Iterator[_HeldOut]
                 yield _HeldOut(number, split, *short, *long)
 
 
-def _batches(audited: Audited, number: int, split: Split, frame: Frame) -> Iterator[tuple[int, list[str]]]:
+def _batches(one: AuditSet, split: Split) -> Iterator[tuple[int, list[str]]]:
     """What the rows of a split show, some at a time, each time with the place of the first."""
-    texts = map(frame.inside, audited.sets[number].texts(split, "prompt"))
+    texts = one.shown(split)
     first = 0
     while part := list(islice(texts, TEXTS)):
         yield first, part
         first += len(part)
 
 
-def _seen(audited: Audited, number: int, frame: Frame, known: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+def _seen(one: AuditSet, known: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
     """Those of the known runs that stand in training rows of a set: memory grows with what is held out alone."""
     seen = {size: np.zeros(len(runs), dtype=bool) for size, runs in known.items()}
-    for _, texts in _batches(audited, number, "train", frame):
+    for _, texts in _batches(one, "train"):
         for size, runs in known.items():
             if len(runs):
                 found, _ = runs_of_words(texts, size)
@@ -106,9 +105,7 @@ def _seen(audited: Audited, number: int, frame: Frame, known: Mapping[int, np.nd
     return {size: runs[seen[size]] for size, runs in known.items()}
 
 
-def _compared(
-    audited: Audited, part: _HeldOut, number: int, trained: Mapping[int, np.ndarray], frame: Frame
-) -> Iterator[Found]:
+def _compared(audited: Audited, part: _HeldOut, number: int, trained: Mapping[int, np.ndarray]) -> Iterator[Found]:
     """One held-out split against the training rows of one set."""
     one, other = audited.sets[part.number], audited.sets[number]
     of, least = len(one.rows(part.split)), audited.thresholds["share"]
@@ -136,7 +133,7 @@ def _compared(
         value=value,
         threshold=least,
         examples=tuple(
-            Excerpt(set=one.name, split=part.split, row=row.id, text=shortened(frame.inside(row.prompt)))
+            Excerpt(set=one.name, split=part.split, row=row.id, text=shortened(one.frame.inside(row.prompt)))
             for row in (one.rows(part.split)[place] for place in np.flatnonzero(found)[:SHOWN].tolist())
         ),
     )

@@ -14,6 +14,7 @@ SHINGLE = 5  # bytes; longer shingles would miss short texts with a typo or two
 LEAST_BYTES = 24  # shorter texts, such as "3 apples" and "4 apples", are compared as a whole alone
 PERMUTATIONS, BAND = 64, 4  # 16 bands of 4: a pair at Jaccard 0.7 is proposed with probability 0.99
 SEED = 17
+SPARE = 5.0  # standard deviations by which two signatures may agree less than texts that are near do
 TEXTS = 10_000  # hashed at once
 PAIRS = 2**14  # compared at once
 _BITS = 8 * SHINGLE  # of the 64, the others hold the number of a pair
@@ -34,7 +35,9 @@ def near_clusters(numbers: np.ndarray, texts: Texts, jaccard: float) -> np.ndarr
     chosen = np.zeros(len(numbers), dtype=bool)
     chosen[first] = True
     order = np.flatnonzero(chosen)  # the rows whose texts are compared, ascending
-    pairs = _proposed(_bands(_keys(texts(), chosen)))  # (pair, 2) places in `order`
+    signatures = _signatures(_keys(texts(), chosen))
+    pairs = _proposed(_bands(signatures))  # (pair, 2) places in `order`
+    pairs = pairs[_possible(pairs, signatures, jaccard)]
     near = pairs[_confirmed(pairs, order, texts, jaccard)]
     left, right = node[order[near[:, 0]]], node[order[near[:, 1]]]
     size = len(first)
@@ -65,31 +68,39 @@ def _shingles(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     return windows[inside[:starts]], np.maximum(sizes - (SHINGLE - 1), 0)
 
 
-def _bands(texts: Iterable[bytes]) -> np.ndarray:
-    """uint64 (text, band): equal in a band with probability jaccard ** BAND; 0 for texts too short to compare."""
+def _signatures(texts: Iterable[bytes]) -> np.ndarray:
+    """uint32 (text, permutation): equal with probability jaccard; 0 for texts too short to compare."""
     found: list[np.ndarray] = []
     batch: list[bytes] = []
     for text in texts:
         batch.append(text)
         if len(batch) == TEXTS:
-            found.append(_batch_bands(batch))
+            found.append(_batch_signatures(batch))
             batch = []
-    return np.concatenate([*found, _batch_bands(batch)])
+    return np.concatenate([*found, _batch_signatures(batch)])
 
 
-def _batch_bands(texts: list[bytes]) -> np.ndarray:
-    bands = np.zeros((len(texts), PERMUTATIONS // BAND), dtype=np.uint64)
+def _batch_signatures(texts: list[bytes]) -> np.ndarray:
+    found = np.zeros((len(texts), PERMUTATIONS), dtype=np.uint32)
     long = np.flatnonzero(np.fromiter((len(text) >= LEAST_BYTES for text in texts), bool, len(texts)))
     if not len(long):
-        return bands
+        return found
     shingles, counts = _shingles([texts[place] for place in long.tolist()])
     mixed = (shingles ^ (shingles >> np.uint64(23))) * np.uint64(0x9E3779B97F4A7C15)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     digest = rensa.RMinHash.digest_matrix_from_flat_token_hashes  # pyright: ignore[reportAttributeAccessIssue]
-    matrix = digest(mixed, offsets, PERMUTATIONS, SEED)
-    digests = np.array(matrix.to_rows(), dtype=np.uint64).reshape(len(long), -1, BAND)
+    found[long] = np.array(digest(mixed, offsets, PERMUTATIONS, SEED).to_rows(), dtype=np.uint32)
+    return found
+
+
+def _bands(signatures: np.ndarray) -> np.ndarray:
+    """uint64 (text, band): equal in a band with probability jaccard ** BAND; 0 for texts too short to compare."""
     factors = np.array([0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93], np.uint64)
-    bands[long] = (digests * factors).sum(axis=2, dtype=np.uint64) | np.uint64(1)
+    bands = np.zeros((len(signatures), PERMUTATIONS // BAND), dtype=np.uint64)
+    for first in range(0, len(signatures), TEXTS):
+        part = signatures[first : first + TEXTS].astype(np.uint64).reshape(-1, PERMUTATIONS // BAND, BAND)
+        bands[first : first + TEXTS] = (part * factors).sum(axis=2, dtype=np.uint64) | np.uint64(1)
+    bands[~signatures.any(axis=1)] = 0
     return bands
 
 
@@ -111,6 +122,16 @@ def _proposed(bands: np.ndarray) -> np.ndarray:
         pairs.append(np.concatenate([order[same - 1], order[head[same]]]) * size + np.tile(order[same], 2))
     found = _distinct(np.concatenate(pairs))
     return np.stack([found // size, found % size], axis=1)
+
+
+def _possible(pairs: np.ndarray, signatures: np.ndarray, jaccard: float) -> np.ndarray:
+    """Whether a pair agrees as often as one at this Jaccard index may, bool (pair,): most that share a band do not."""
+    least = PERMUTATIONS * jaccard - SPARE * (PERMUTATIONS * jaccard * (1.0 - jaccard)) ** 0.5
+    agreed = np.zeros(len(pairs), dtype=np.int64)
+    for first in range(0, len(pairs), PAIRS):
+        left, right = (signatures[side] for side in pairs[first : first + PAIRS].T)
+        agreed[first : first + PAIRS] = (left == right).sum(axis=1)
+    return agreed >= least
 
 
 def _confirmed(pairs: np.ndarray, order: np.ndarray, texts: Texts, jaccard: float) -> np.ndarray:
