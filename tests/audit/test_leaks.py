@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multitune.audit.leaks import CHECKS, LONG, SHORT, runs_of_words
+from multitune.audit.leaks import CHECKS, LONG, SHORT, overlapping_rows, runs_of_words
 from tests.audit.made import SENTENCES, findings, labelled, made, measures
 
 (CHECK,) = CHECKS
@@ -61,3 +61,13 @@ def test_a_retention_set_is_compared_with_every_training_set() -> None:
     general = made("general", kind="generate", role="general", train=[(PAGE, "a page")])
     found = findings(CHECK, made(train=OTHERS), general, suite)
     assert [(one.sets, one.subject) for one in found] == [(("general", "suite"), "test of suite")]
+
+
+def test_rows_that_overlap_are_those_that_the_check_counts_and_equal_texts_of_any_length() -> None:
+    other = made("o", train=[(PAGE, "yes"), ("Buy now", "no"), *OTHERS[:8]])
+    test = [(" ".join(SENTENCES[4:6]), "yes"), ("buy  NOW", "yes"), ("Buy later", "no"), *OTHERS[8:]]
+    one = made("t", instruction="What is it?\n\n", train=labelled(SENTENCES[24:]), test=test)
+    of_other, of_one = overlapping_rows([other, one], "test")
+    assert of_other.tolist() == []
+    assert np.flatnonzero(of_one).tolist() == [0, 1]
+    assert not overlapping_rows([one], "test")[0].any()

@@ -27,6 +27,7 @@ from multitune.inference.local import LocalModel
 from multitune.inference.predict import Subject, longest_answer, predict_task
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
+from multitune.reporting.sentences import score_warnings
 from multitune.training.prepare import PreparedRun, prepare_run
 
 ROWS = {"train": 24, "validation": 10, "test": 14}
@@ -359,3 +360,27 @@ def test_an_adapter_that_answers_all_alike_is_named_and_the_base_is_not() -> Non
     tasks = {"tweets": TaskScores(kind="classify", metric="macro_f1", scores={"base": one, "shared": one})}
     scores = Scores(split="test", confidence=0.95, resamples=100, tasks=tasks, transfer={})
     assert scores.warnings == ["shared on tweets: answers 'neutral' to 95 of 100 rows"]
+
+
+def test_rows_that_training_shows_are_told_with_the_scores_on_the_others(prepare: Prepare, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    files = write_rows(folder, "moods", "classify", ["w1", "w2", "w3"])
+    passages = [" ".join(f"w{(7 * i + 11 * j) % 78}" for j in range(16)) for i in range(14)]
+    tested = [json.dumps({"text": text, "said": f"w{i % 3 + 1}"}) for i, text in enumerate(passages)]
+    (folder / files["test"]).write_text("\n".join(tested))
+    with (folder / files["train"]).open("a") as train:  # a longer text around the passage is another row
+        train.writelines(json.dumps({"text": f"w5 {text} w6", "said": "w1"}) + "\n" for text in passages[:4])
+    task = {"name": "moods", "prompt": "w0 {{ text }}", "answer": "{{ said }}", "kind": "classify"}
+    run = prepare(tasks=[{**task, "data": {split: str(folder / file) for split, file in files.items()}}])
+    scores = evaluate_run(RunFolder(tmp_path / "run"), run, subjects_of(run), lambda event: None)
+    found = scores.tasks["moods"]
+    assert (found.overlapping, scores.retention["known"].overlapping) == (4, 0)
+    hidden = {one.id for one in run.tasks["moods"].data.examples["test"][:4]}
+    for subject, shown_score in found.scores.items():
+        answers = read_predictions(RunFolder(tmp_path / "run").predictions(subject, "moods", "test"))
+        clean = [answer for answer in answers if answer.id not in hidden]
+        assert len(clean) == 10
+        assert shown_score.clean == run.tasks["moods"].data.task.score(clean).value
+    (line,) = [line for line in score_warnings(scores) if "overlap" in line]
+    assert line.startswith("4 of 14 test rows of moods overlap with training rows; on the other 10: base 0.")

@@ -58,19 +58,23 @@ class AuditSet:
         """What each row shows, in order: its prompt without the instruction."""
         return map(self.frame.inside, self.texts(split, "prompt"))
 
-    @cached_property
-    def shown_keys(self) -> np.ndarray:
-        """uint64 (row,) over all splits: hash of what it shows, without case and spacing."""
-        return self._keys(self.shown)
+    def shown_keys(self, split: Split) -> np.ndarray:
+        """uint64 (row,) hash of what each row shows, without case and spacing."""
+        return self._kept[split][0]
+
+    def answer_keys(self, split: Split) -> np.ndarray:
+        """uint64 (row,) hash of the answer of each row, likewise."""
+        return self._kept[split][1]
 
     @cached_property
-    def answer_keys(self) -> np.ndarray:
-        """uint64 (row,) over all splits: hash of its answer, likewise."""
-        return self._keys(lambda split: self.texts(split, "answer"))
+    def _kept(self) -> Mapping[Split, tuple[np.ndarray, np.ndarray]]:
+        def keys(texts: Iterator[str], rows: int) -> np.ndarray:
+            return np.fromiter((text_hash(text_key(text), 0) for text in texts), np.uint64, rows)
 
-    def _keys(self, texts: Callable[[Split], Iterator[str]]) -> np.ndarray:
-        keys = (text_hash(text_key(text), 0) for split in SPLITS for text in texts(split))
-        return np.fromiter(keys, np.uint64, sum(self.sizes().values()))
+        return {
+            split: (keys(self.shown(split), rows), keys(self.texts(split, "answer"), rows))
+            for split, rows in self.sizes().items()
+        }
 
     def sizes(self) -> dict[Split, int]:
         """Rows of each split."""

@@ -1,7 +1,7 @@
 """leaks.overlap: held-out rows of which long passages stand in training rows of any set."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -15,6 +15,7 @@ from multitune.core.text import normal_form
 
 NAME = "leaks.overlap"
 SHORT, LONG = 13, 50  # words of a run that two rows share
+COVERED = Threshold(0.5, "a row shares single runs with many others, such as the name of a law")
 SHOWN = 3
 TEXTS = 5000  # hashed at once
 _WORD = re.compile(r"\w+")
@@ -57,12 +58,26 @@ class _HeldOut:
         return shared / np.maximum(total, 1), long
 
 
+def overlapping_rows(sets: Sequence[AuditSet], split: Split) -> list[np.ndarray]:
+    """Of each set, which rows of a held-out split overlap with training rows of any of them, bool (row,).
+
+    A row does that shows the same text as a training row, or that the check would count.
+    """
+    held = list(_held_out(sets, (split,)))
+    known, least = _known(held), COVERED.value
+    trained = np.concatenate([np.zeros(0, np.uint64), *(one.shown_keys("train") for one in sets)])
+    found = [np.isin(one.shown_keys(split), trained) for one in sets]
+    for one in sets if held else ():
+        seen = _seen(one, known)
+        for part in held:
+            covered, long = part.overlap(seen, len(found[part.number]))
+            found[part.number] |= (covered >= least) | long
+    return found
+
+
 def _find(audited: Audited) -> Iterator[Found]:
-    held = list(_held_out(audited))
-    known = {
-        SHORT: np.unique(np.concatenate([np.zeros(0, np.uint64), *(one.short for one in held)])),
-        LONG: np.unique(np.concatenate([np.zeros(0, np.uint64), *(one.long for one in held)])),
-    }
+    held = list(_held_out(audited.sets, HELD_OUT))
+    known = _known(held)
     for number, one in enumerate(audited.sets):
         if len(one.rows("train")) and held:
             trained = _seen(one, known)
@@ -71,9 +86,17 @@ def _find(audited: Audited) -> Iterator[Found]:
         audited.advance(sum(one.sizes().values()))
 
 
-def _held_out(audited: Audited) -> Iterator[_HeldOut]:
-    for number, one in enumerate(audited.sets):
-        for split in HELD_OUT:
+def _known(held: Sequence[_HeldOut]) -> dict[int, np.ndarray]:
+    """The runs of all held-out rows, by their size."""
+    return {
+        SHORT: np.unique(np.concatenate([np.zeros(0, np.uint64), *(one.short for one in held)])),
+        LONG: np.unique(np.concatenate([np.zeros(0, np.uint64), *(one.long for one in held)])),
+    }
+
+
+def _held_out(sets: Sequence[AuditSet], splits: Sequence[Split]) -> Iterator[_HeldOut]:
+    for number, one in enumerate(sets):
+        for split in splits:
             parts: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {SHORT: [], LONG: []}
             for first, texts in _batches(one, split):
                 for size, found in parts.items():
@@ -146,7 +169,7 @@ CHECKS = (
         find=_find,
         thresholds={
             "share": Threshold(0.01, "from one row in a hundred on, the score may be off by a point"),
-            "covered": Threshold(0.5, "a row shares single runs with many others, such as the name of a law"),
+            "covered": COVERED,
         },
     ),
 )

@@ -1,6 +1,6 @@
 """What the rows of a run show, as arrays: by these, rows of all sets and splits are compared."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +40,13 @@ def read_rows(audited: Audited) -> Rows:
         np.repeat(np.array([i for i, *_ in parts], dtype=np.int16), counts),
         np.repeat(np.array([j for _, j, _ in parts], dtype=np.int8), counts),
         np.concatenate([np.zeros(0, np.int64), *map(np.arange, counts)]).astype(np.int64),
-        np.concatenate([np.zeros(0, np.uint64), *(one.shown_keys for one in audited.sets)]),
-        np.concatenate([np.zeros(0, np.uint64), *(one.answer_keys for one in audited.sets)]),
+        _joined(audited.sets[i].shown_keys(split) for i, _, split in parts),
+        _joined(audited.sets[i].answer_keys(split) for i, _, split in parts),
     )
+
+
+def _joined(keys: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.uint64), *keys])
 
 
 def shown_texts(sets: Sequence[AuditSet]) -> Iterator[str]:

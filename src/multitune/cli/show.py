@@ -20,6 +20,7 @@ from multitune.reporting.sentences import (
     cost_line,
     evidence_lines,
     quality_lines,
+    score_warnings,
     summary_line,
     usage_lines,
     view_lines,
@@ -107,7 +108,7 @@ def show_scores(scores: Scores, folder: Path, console: "Console") -> None:
     console.print()
     put(console, transfer_table(scores))
     say(console, transfer_note(scores), "dim")
-    for warning in scores.warnings:
+    for warning in score_warnings(scores):
         say(console, f"warning: {warning}", "yellow")
     if scores.retention:
         put(console, retention_table(scores.retention))

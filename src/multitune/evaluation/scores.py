@@ -33,6 +33,7 @@ from multitune.core.results.scores import (
 )
 from multitune.core.run_folder import RunFolder
 from multitune.data.task_input import TaskInput
+from multitune.evaluation.overlap import overlapping_ids
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, compare, compare_seeds
 from multitune.inference.predict import Subject, chosen_rows, predict_task, rows_at
@@ -70,16 +71,22 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
     by_subject = {s.name: _answer(folder, prepared, s, asked[s.name], observe) for s in subjects}
     kept = [subject for subject in subjects if subject.name in (BASE, *compared)]
     general = {name: item for name, item in prepared.tasks.items() if item.general}
-    noise = _noise(folder)
+    noise, overlap = _noise(folder), overlapping_ids(prepared)
     scores = Scores(
         split=settings.split,
         confidence=settings.confidence,
         resamples=settings.resamples,
         budget=prepared.config.train.alone,
-        tasks={name: _task_scores(prepared.tasks[name], by_subject, prepared.config.seeds) for name in every},
+        tasks={
+            name: _task_scores(prepared.tasks[name], by_subject, overlap[name], prepared.config.seeds)
+            for name in every
+        },
         transfer={name: _transfer(prepared, name, specs, by_subject, noise) for name in compared},
         general={name: _general_loss(prepared, item, kept) for name, item in general.items()},
-        retention={name: _retention_scores(prepared, item, by_subject) for name, item in prepared.retention.items()},
+        retention={
+            name: _retention_scores(prepared, item, by_subject, overlap[name])
+            for name, item in prepared.retention.items()
+        },
     )
     scores.write(folder.scores)
     return scores
@@ -111,24 +118,36 @@ def _answer(
     return predictions
 
 
-def _task_scores(item: TaskInput, by_subject: BySubject, seeds: int = 1) -> TaskScores:
-    """One task's score by every subject that answered it; further trainings stand with the first."""
+def _task_scores(item: TaskInput, by_subject: BySubject, overlap: Collection[str], seeds: int = 1) -> TaskScores:
+    """One task's score by every subject that answered it, on all rows and on those that do not overlap with train.
+
+    Further trainings stand with the first.
+    """
     answers = {subject: by_task[item.name] for subject, by_task in by_subject.items() if item.name in by_task}
     further = {seed_name(subject, number) for subject in answers for number in range(1, seeds)}
     scores = {
-        subject: _subject_score(item, [answers[name] for name in _trainings(subject, answers, seeds)])
+        subject: _subject_score(item, [answers[name] for name in _trainings(subject, answers, seeds)], overlap)
         for subject in answers
         if subject not in further
     }
-    return TaskScores(kind=item.data.task.kind, metric=item.data.task.metric.name, scores=scores)
+    rows = next(iter(answers.values()))
+    return TaskScores(
+        kind=item.data.task.kind,
+        metric=item.data.task.metric.name,
+        scores=scores,
+        overlapping=sum(row.id in overlap for row in rows),
+    )
 
 
-def _subject_score(item: TaskInput, trainings: Sequence[Sequence[Prediction]]) -> SubjectScore:
+def _subject_score(
+    item: TaskInput, trainings: Sequence[Sequence[Prediction]], overlap: Collection[str]
+) -> SubjectScore:
     task, first = item.data.task, trainings[0]
     score = task.score(first)
     writes = task.kind != "text"  # whose texts are scored, and not written
     faults = [degenerate(answers) if writes else "" for answers in trainings]
     place = next((place for place, fault in enumerate(faults) if fault), 0)
+    clean = [answer for answer in first if answer.id not in overlap]
     return SubjectScore(
         score=score.value,
         examples=score.examples,
@@ -136,6 +155,7 @@ def _subject_score(item: TaskInput, trainings: Sequence[Sequence[Prediction]]) -
         extra=score.extra,
         degenerate=f"{faults[place]} (seed {place + 1})" if place else faults[0],
         seeds=tuple(task.score(answers).value for answers in trainings) if len(trainings) > 1 else (),
+        clean=task.score(clean).value if 0 < len(clean) < len(first) else None,
     )
 
 
@@ -196,7 +216,9 @@ def _noise(folder: RunFolder) -> dict[str, dict[str, float]]:
     return {name: kept.noise for name, kept in Selection.read(folder.selection).adapters.items()}
 
 
-def _retention_scores(prepared: PreparedRun, item: TaskInput, by_subject: BySubject) -> RetentionScores:
+def _retention_scores(
+    prepared: PreparedRun, item: TaskInput, by_subject: BySubject, overlap: Collection[str]
+) -> RetentionScores:
     """The scores on a retention set, and how those of each adapter differ from the base's."""
     answers = {subject: by_task[item.name] for subject, by_task in by_subject.items() if item.name in by_task}
     before = answers[BASE]
@@ -206,7 +228,7 @@ def _retention_scores(prepared: PreparedRun, item: TaskInput, by_subject: BySubj
             arms, metrics = {item.name: Arms(before, after)}, {item.name: item.data.task.metric}
             (row,) = compare(arms, metrics, bootstrap_plan(prepared.config)).tasks
             change[subject] = RetentionChange(difference=row.difference, low=row.low, high=row.high, p=row.p)
-    scores = _task_scores(item, by_subject)
+    scores = _task_scores(item, by_subject, overlap)
     return RetentionScores(**dict(scores), examples=len(before), change=change)
 
 

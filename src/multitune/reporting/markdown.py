@@ -8,7 +8,14 @@ from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.renderers import inert, markdown_table
 from multitune.reporting.run_scores import read_run_scores
-from multitune.reporting.sentences import change_lines, evidence_lines, quality_lines, summary_line, view_lines
+from multitune.reporting.sentences import (
+    change_lines,
+    evidence_lines,
+    quality_lines,
+    score_warnings,
+    summary_line,
+    view_lines,
+)
 from multitune.reporting.tables.audit import audit_lines
 from multitune.reporting.tables.gate import gate_notes, gate_sentence, gate_table
 from multitune.reporting.tables.routing import choices_table
@@ -44,7 +51,7 @@ def transfer_parts(scores: Scores) -> list[str]:
             markdown_table(transfer_table(scores, [name])),
             "\n".join(f"- {inert(line)}" for line in evidence_lines(table, scores.confidence)),
         ]
-    warnings = [f"Warning: {inert(warning)}" for warning in scores.warnings]
+    warnings = [f"Warning: {inert(warning)}" for warning in score_warnings(scores)]
     return [*parts, inert(transfer_note(scores)), *warnings] if parts else []
 
 

@@ -14,7 +14,7 @@ from multitune.reporting.facts import RunFacts, read_run
 from multitune.reporting.formatting import count
 from multitune.reporting.provenance import cost_section, provenance_section
 from multitune.reporting.routing_page import routing_section
-from multitune.reporting.sentences import evidence_lines, summary_line
+from multitune.reporting.sentences import evidence_lines, score_warnings, summary_line
 from multitune.reporting.tables.scores import (
     general_table,
     matrix_table,
@@ -91,8 +91,8 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
     for name, table in scores.transfer.items():
         evidence = "; ".join(evidence_lines(table, scores.confidence))
         lead += f" {name}: {evidence}." if evidence else ""
-    if scores.warnings:
-        lead += f" Mind these answers: {'; '.join(scores.warnings)}."
+    if warnings := score_warnings(scores):
+        lead += f" Mind: {'; '.join(warnings)}."
     return Section(f"{id}-scores", "Task by task", lead, blocks)
 
 

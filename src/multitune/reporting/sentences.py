@@ -5,7 +5,7 @@ from statistics import fmean
 
 from multitune.core.results.comparison import ApiUsage
 from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, TaskChange, View
-from multitune.core.results.scores import TransferSummary, TransferTable
+from multitune.core.results.scores import Scores, TaskScores, TransferSummary, TransferTable
 from multitune.core.results.study import StudyCost
 from multitune.reporting.formatting import listed, millions, score
 
@@ -37,6 +37,19 @@ def evidence_lines(table: TransferTable, confidence: float) -> list[str]:
         source = "validation scores at the last looks of this run" if one_run else "one training to the next"
         lines.append(f"training noise, from {source}: {', '.join(noise)}")
     return lines
+
+
+def score_warnings(scores: Scores) -> list[str]:
+    """What to mind before any score is believed: answers that are alike, and rows that training may have shown."""
+    every = {**scores.tasks, **scores.retention}
+    return [*scores.warnings, *(_overlap_line(name, of, scores.split) for name, of in every.items() if of.overlapping)]
+
+
+def _overlap_line(name: str, of: TaskScores, split: str) -> str:
+    rows = next(iter(of.scores.values())).examples
+    clean = [f"{subject} {score(one.clean)}" for subject, one in of.scores.items() if one.clean is not None]
+    others = f"; on the other {rows - of.overlapping}: {', '.join(clean)}" if clean else ""
+    return f"{of.overlapping} of {rows} {split} rows of {name} overlap with training rows{others}"
 
 
 def _undecided(summary: TransferSummary, task: str) -> str:

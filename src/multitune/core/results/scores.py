@@ -62,6 +62,7 @@ class SubjectScore(Record):
     extra: dict[str, float] = Field(default_factory=dict[str, float])  # other metrics of the same rows
     degenerate: str = ""  # what is wrong with its answers as a whole, if anything
     seeds: tuple[float, ...] = ()  # the score of every training of an adapter with several seeds, its own first
+    clean: float | None = None  # on the rows that do not overlap with training rows; None where none or all do
 
 
 class TaskScores(Record):
@@ -70,6 +71,7 @@ class TaskScores(Record):
     kind: str
     metric: str
     scores: dict[str, SubjectScore]  # subject -> score
+    overlapping: int = 0  # rows that stand, in whole or in large parts, in training rows of the run
 
 
 class TransferRow(Difference):
