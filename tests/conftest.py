@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from multitune.core.bases import BaseRef
@@ -38,16 +39,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 WORDS = [*(f"w{i}" for i in range(78)), *"0123456789", ",", "ORG", "say", "copy", "red", "blue", "general"]
 
 
-def tiny_model(seed: int = 3) -> LlamaForCausalLM:
+def tiny_model(seed: int = 3, vocabulary: int = len(WORDS) + 3, positions: int = 256) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(WORDS) + 3,
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        max_position_embeddings=256,
+        max_position_embeddings=positions,
         initializer_range=0.4,  # far from uniform, so that answers depend on prompts
         pad_token_id=0,
         eos_token_id=1,
@@ -61,6 +62,18 @@ def word_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split("\n", "isolated"), pre_tokenizers.Split(" ", "removed")]
     )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """Reads any text: a token for each byte, and for some pairs of JSON."""
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<end>", *sorted(ByteLevel.alphabet())])}
+    merges = [("t", "r"), ("u", "e"), ("tr", "ue"), ("{", '"'), ('"', ":"), ("Ġ", "Ġ"), ("Ġ", "w")]
+    for first, second in merges:
+        vocabulary[first + second] = len(vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
 
 

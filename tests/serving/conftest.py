@@ -1,5 +1,6 @@
 """A served run in a process of its own; an engine on the tiny base with two adapters, and requests to it."""
 
+import json
 import os
 import queue
 import signal
@@ -13,13 +14,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from multitune.cli.main import app
 from multitune.data.tokenizer import ChatFormat
 from multitune.model.bank import AdapterBank
 from multitune.serving.engine import Engine, EngineOptions
 from multitune.serving.requests import Delta, FinishReason, GenerationRequest
 from multitune.serving.sampling import SamplingOptions, TokenLogprob
 from tests.cli.conftest import finished, run_fields
+from tests.conftest import byte_tokenizer, tiny_model
 
 __all__ = ["finished", "run_fields"]
 
@@ -102,4 +106,24 @@ def serving(run: Path, *options: str) -> Generator[str]:
 @pytest.fixture(scope="session")
 def server(finished: Path) -> Generator[str]:
     with serving(finished) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def byte_run(run_fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run whose base reads and writes any text."""
+    folder, tokenizer = tmp_path_factory.mktemp("bytes"), byte_tokenizer()
+    tiny_model(vocabulary=len(tokenizer), positions=1024).save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    train = {**run_fields["train"], "max_length": 64, "pack_tokens": 256}
+    fields = {**run_fields, "base": str(folder / "base"), "train": train, "output": str(folder / "runs")}
+    (folder / "run.json").write_text(json.dumps(fields), "utf-8")
+    result = CliRunner().invoke(app, ["train", str(folder / "run.json")], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return folder / "runs" / "tiny"
+
+
+@pytest.fixture(scope="session")
+def byte_server(byte_run: Path) -> Generator[str]:
+    with serving(byte_run) as url:
         yield url

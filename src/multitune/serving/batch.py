@@ -9,6 +9,7 @@ import torch
 
 from multitune.model.bank import BASE_NUMBER, AdapterBank
 from multitune.model.slot_cache import SCRATCH, SlotCache
+from multitune.serving.grammars import TokenMask
 from multitune.serving.requests import GenerationRequest
 from multitune.serving.text_stream import TextStream
 
@@ -27,6 +28,7 @@ class Running:
     stream: TextStream
     random: np.random.Generator
     read: int  # tokens whose keys and values are in the store
+    mask: TokenMask | None = None  # of the tokens that may come next; None where any may
     tokens: list[int] = field(default_factory=list[int])  # generated; the last one is not read yet
 
     @property

@@ -16,6 +16,7 @@ from multitune.core.errors import InputError, MultituneError
 from multitune.data.tokenizer import ChatFormat
 from multitune.deployment.answering import AUTO, checked_conversation
 from multitune.inference.predict import LONGEST_ANSWER
+from multitune.serving.grammars import Grammar
 from multitune.serving.learning.conversations import Conversations, EarlierRoute
 from multitune.serving.protocol import ChatRequest, CompletionRequest, Decision, Generation, Usage
 from multitune.serving.requests import Delta, GenerationRequest
@@ -47,6 +48,7 @@ class Call:
     prompts: list[np.ndarray]  # int32 (prompt_token,) each
     decision: Decision
     id: str  # by which feedback may name it
+    grammar: Grammar | None = None  # of what its answers must be
     created: int = field(default_factory=lambda: int(time.time()))
 
     @property
@@ -95,6 +97,8 @@ class Call:
                 ticket.requests.append(self._request(prompt, number, ticket, index))
         async with aclosing(ticket.deltas()) as deltas:
             async for index, delta in deltas:
+                if delta.refused:
+                    raise InputError(delta.error)
                 if delta.finish in ("error", "cancelled"):
                     raise EngineFailedError(delta.error or "the server ends")
                 yield index, delta
@@ -111,6 +115,7 @@ class Call:
             sampling,
             stop=body.stops,
             prompt_logprobs=self.alternatives if self.echoes else None,
+            grammar=self.grammar,
         )
 
     def _max_tokens(self, prompt: np.ndarray) -> int:
@@ -220,7 +225,8 @@ class Reception:
         prompts = await asyncio.get_running_loop().run_in_executor(self._thread, tokenise)
         if not prompts or not all(map(len, prompts)):
             raise InputError("prompt: it holds no token. Give a text that is not empty")
-        call = Call(self.served, body, route, chat, prompts, Decision.of(route), name)
+        grammar = await self.served.grammars.grammar(body.constraint) if body.constraint else None
+        call = Call(self.served, body, route, chat, prompts, Decision.of(route), name, grammar)
         if call.texts is not None and len(prompts) > 1:
             raise InputError("prompt: a choice is made for one prompt at a time. Send each in a request of its own")
         return call

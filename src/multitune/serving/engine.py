@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from multitune.core.bases import BASE
@@ -17,6 +17,7 @@ from multitune.model.bank import AdapterBank
 from multitune.model.slot_cache import SCRATCH, SlotCache
 from multitune.serving.batch import Running, next_logits, parts_of, read_prompts
 from multitune.serving.blocks import BLOCK, BlockPool, places, prefix_keys
+from multitune.serving.grammars import GrammarLimitError
 from multitune.serving.requests import Delta, FinishReason, GenerationRequest, OverloadedError
 from multitune.serving.sampling import logprobs_of, pick
 from multitune.serving.text_stream import TextStream
@@ -238,7 +239,8 @@ class Engine:
             seed = request.sampling.seed
             random = generator(secrets.randbits(63) if seed is None else seed, "sampling")
             where, read = places(blocks, request.tokens), len(cached) * BLOCK
-            self._running.append(Running(request, blocks, keys, where, stream, random, read))
+            mask = request.grammar.begin() if request.grammar else None
+            self._running.append(Running(request, blocks, keys, where, stream, random, read, mask))
             self._stats.prompt_tokens += len(request.prompt)
             self._stats.cached_tokens += read
 
@@ -277,16 +279,24 @@ class Engine:
     def _take(self, one: Running, logits: Any) -> None:
         """Choose the next token of a request and deliver it; the request may end with it."""
         options = one.request.sampling
-        token = pick(logits, options, one.random)
+        try:
+            token = pick(one.mask.apply(logits) if one.mask else logits, options, one.random)
+            ended = token in self._stop_ids
+            complete = one.mask is not None and not ended and one.mask.accept(token)
+        except GrammarLimitError as error:
+            self._finish(one, "error", Delta(error=str(error), refused=True))
+            return
         one.tokens.append(token)
         self._stats.generation_tokens += 1
         chosen = logprobs_of(logits[None], [token], options.logprobs or 0)[0]
-        if token in self._stop_ids:
+        if ended:
             self._finish(one, "stop", Delta(one.stream.finish(), chosen))
             return
         text = one.stream.push(token)
         if one.stream.stopped:
             self._finish(one, "stop", Delta(text, chosen))
+        elif complete:
+            self._finish(one, "stop", Delta(text + one.stream.finish(), chosen))
         elif len(one.tokens) == one.request.max_tokens:
             self._finish(one, "length", Delta(text + one.stream.finish(), chosen))
         else:
@@ -295,7 +305,7 @@ class Engine:
     def _finish(self, one: Running, reason: FinishReason, last: Delta = NOTHING) -> None:
         self._running.remove(one)
         self._pool.give_back(one.blocks)
-        one.request.deliver(Delta(last.text, last.token, last.prompt, reason, last.error))
+        one.request.deliver(replace(last, finish=reason))
 
 
 def _answer(job: Callable[[], Any], future: "Future[Any]") -> None:

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from multitune.core.errors import InputError, MultituneError, StorageError
 from multitune.serving.adapters import UnknownAdapterError
 from multitune.serving.calls import FaultyAdapterError
+from multitune.serving.grammars import GrammarError
 from multitune.serving.learning.store import FeedbackLimitError, FeedbackTwiceError, UnknownRequestError
 from multitune.serving.protocol import ErrorBody, ErrorDetail
 from multitune.serving.requests import OverloadedError
@@ -64,7 +65,9 @@ async def answer_product_error(_: Request, error: Exception) -> JSONResponse:
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 429 else {}
     if isinstance(error, UnknownModelError):
         return error_response(404, str(error), "model", "model_not_found")
-    return error_response(status, str(error), headers=headers)
+    return error_response(
+        status, str(error), error.field if isinstance(error, GrammarError) else None, headers=headers
+    )
 
 
 async def answer_invalid(_: Request, error: Exception) -> JSONResponse:

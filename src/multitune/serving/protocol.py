@@ -1,14 +1,19 @@
 """Bodies of the OpenAI API as far as they are served: what a request may say, and what is answered."""
 
+import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from multitune.core.results.base import Record
+from multitune.serving.grammars import Constraint, ConstraintKind
 from multitune.serving.served_run import LabelProbability, Route
 
 MOST_CHOICES, MOST_ANSWERS, MOST_ALTERNATIVES, MOST_STOPS = 1024, 16, 20, 16
+MOST_CHARACTERS = 131_072  # of a schema, a regular expression or a grammar
+ANY_OBJECT = {"type": "object"}
 Count = Annotated[int, Field(ge=1)]
+Schema = dict[str, Any] | str  # of JSON, or as a text of it
 
 
 class Body(BaseModel):
@@ -41,10 +46,17 @@ class ChatMessage(Body):
 
 
 class StructuredOutputs(Body):
-    """What an answer must be: one of some texts."""
+    """What an answer must be: one of some texts, JSON, or a text of a regular expression or a grammar."""
 
     model_config = ConfigDict(extra="forbid")
     choice: list[str] | None = Field(None, min_length=1, max_length=MOST_CHOICES)
+    schema_: Schema | None = Field(None, alias="json")
+    json_object: bool | None = None
+    regex: str | None = None
+    grammar: str | None = None
+
+
+NOTHING_ASKED = StructuredOutputs.model_validate({})
 
 
 class StreamOptions(Body):
@@ -53,10 +65,24 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
-class ResponseFormat(Body):
-    """The form of an answer; only free text is served."""
+class NamedSchema(Body):
+    """A JSON schema; every answer keeps to it, `strict` or not."""
 
-    type: Literal["text"]
+    name: str = ""
+    schema_: dict[str, Any] = Field(alias="schema")
+
+
+class ResponseFormat(Body):
+    """The form of an answer: free text, a JSON object, or JSON of a schema."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ResponseFormat":
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema: goes with type json_schema, and that with it")
+        return self
 
 
 class Extension(Body):
@@ -64,6 +90,21 @@ class Extension(Body):
 
     model_config = ConfigDict(extra="forbid")
     labels: bool = False  # the probability of each label of the task, with the likeliest as the answer
+
+
+def _text(value: Schema, field: str) -> str:
+    """A schema, or what else an answer must be, as one text that is not too long.
+
+    Raises:
+        ValueError: it is.
+    """
+    try:
+        text = value if isinstance(value, str) else json.dumps(value)
+    except RecursionError as error:
+        raise ValueError(f"{field}: is nested too deeply") from error
+    if len(text) > MOST_CHARACTERS:
+        raise ValueError(f"{field}: has {len(text):,} characters, and at most {MOST_CHARACTERS:,} are taken")
+    return text
 
 
 class Generation(Body):
@@ -79,6 +120,9 @@ class Generation(Body):
     stream_options: StreamOptions | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_choice: Annotated[list[str], Field(min_length=1, max_length=MOST_CHOICES)] | None = None
+    guided_json: Schema | None = None
+    guided_regex: str | None = None
+    guided_grammar: str | None = None
     response_format: ResponseFormat | None = None
     multitune: Extension = Extension()
     frequency_penalty: Literal[0] | None = None
@@ -99,7 +143,31 @@ class Generation(Body):
             raise ValueError("choice: a text stands there twice")
         if (self.choices or self.multitune.labels) and self.n > 1:
             raise ValueError("n: the likeliest of some texts is one answer; leave n out")
+        named = [one.field for one in self._constraints()]
+        named += ["multitune.labels"] * self.multitune.labels + ["choice"] * bool(self.choices)
+        if len(named) > 1:
+            raise ValueError(f"{' and '.join(named)}: an answer can be held to one of them")
         return self
+
+    @property
+    def constraint(self) -> Constraint | None:
+        """What the answer must be, if it is no choice."""
+        return next(iter(self._constraints()), None)
+
+    def _constraints(self) -> list[Constraint]:
+        outputs, form = self.structured_outputs or NOTHING_ASKED, self.response_format
+        schema = form.json_schema.schema_ if form and form.json_schema else None
+        given: list[tuple[str, ConstraintKind, Schema | None]] = [
+            ("response_format", "json", ANY_OBJECT if form and form.type == "json_object" else schema),
+            ("structured_outputs.json_object", "json", ANY_OBJECT if outputs.json_object else None),
+            ("structured_outputs.json", "json", outputs.schema_),
+            ("structured_outputs.regex", "regex", outputs.regex),
+            ("structured_outputs.grammar", "grammar", outputs.grammar),
+            ("guided_json", "json", self.guided_json),
+            ("guided_regex", "regex", self.guided_regex),
+            ("guided_grammar", "grammar", self.guided_grammar),
+        ]
+        return [Constraint(kind, _text(value, field), field) for field, kind, value in given if value is not None]
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from multitune.core.errors import MultituneError
+from multitune.serving.grammars import Grammar
 from multitune.serving.sampling import SamplingOptions, TokenLogprob
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
@@ -25,6 +26,7 @@ class Delta:
     prompt: tuple[TokenLogprob, ...] = ()  # how likely each token of the prompt was, the first one left out
     finish: FinishReason | None = None
     error: str = ""
+    refused: bool = False  # the error lies in what was asked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +40,7 @@ class GenerationRequest:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     stop: tuple[str, ...] = ()
     prompt_logprobs: int | None = None  # alternatives to report for each token of the prompt
+    grammar: Grammar | None = None  # of what the answer must be
 
     @property
     def tokens(self) -> int:

@@ -17,6 +17,7 @@ from multitune.evaluation.subjects import shipped_adapters
 from multitune.inference.labels import score_labels
 from multitune.serving.adapters import ServedAdapters
 from multitune.serving.engine import Engine, EngineOptions
+from multitune.serving.grammars import Grammars
 from multitune.serving.learning.conversations import SWITCH, EarlierRoute
 from multitune.serving.learning.learner import Learner, LearningOptions
 from multitune.tasks.task import Task
@@ -89,6 +90,7 @@ class ServedRun:
             )
         chat = self._answerer.chat
         self.engine = Engine(self._answerer.bank, chat.tokenizer, chat.stop_ids, options)
+        self.grammars = Grammars(chat.tokenizer, chat.stop_ids)
         self.adapters = ServedAdapters(self.engine, self.folder.path)
         self.parity: list[ParityRow] = []
         self.learner = Learner(self.folder, learning)
@@ -249,4 +251,5 @@ class ServedRun:
     def close(self) -> None:
         """End the engine, once what was learned is on disk."""
         self.engine.close()
+        self.grammars.close()
         self.learner.close()
