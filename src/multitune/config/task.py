@@ -76,8 +76,8 @@ class TaskConfig(Section):
     passes: float | None = Field(
         default=None,
         gt=0.0,
-        description="Passes over its training rows in each adapter that learns it, in place of the adapter's epochs "
-        "and of a share by schedule.",
+        description="Passes over its training rows where it is learned together with others, in place of the "
+        "adapter's epochs and a share by schedule.",
     )
     learning_rate_factor: float = Field(
         default=1.0, gt=0.0, description="Multiplies the learning rate of adapters that learn this task alone."

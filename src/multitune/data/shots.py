@@ -34,7 +34,8 @@ def with_shots(data: TaskData, seed: int) -> TaskData:
     if not asked:
         return data
     place = f"task {task.name!r}: shots"
-    source: Split = next((split for split in SPLITS if len(data.examples[split])), "train")
+    filled: list[Split] = [split for split in SPLITS if len(data.examples[split])]
+    source = filled[0]
     rows = data.examples[source]
     assert isinstance(rows, Examples), "a set has rows"
     keys = _keys(rows, seed)
@@ -52,7 +53,9 @@ def with_shots(data: TaskData, seed: int) -> TaskData:
     kept = np.flatnonzero(~np.isin(keys, [_key(shot, seed) for shot in shots]))
     if not len(kept):
         raise DataError(f"{place} are all {source} rows. Give more rows, or fewer shots")
-    note = f"{len(shots)} shots, {origin}, stand in front of every row; {len(rows) - len(kept)} {source} rows are these"
+    note = (
+        f"{len(shots)} shots, {origin}, stand in front of every row; {len(rows) - len(kept)} {source} rows are these"
+    )
     return replace(data, examples={**data.examples, source: rows.select(kept)}, notes=[*data.notes, note])
 
 

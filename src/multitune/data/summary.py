@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from multitune.core.records import SPLITS, Example, Segments, Split
-from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, ShownRow
+from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, PromptCount, ShownRow
 from multitune.core.text import likely_cut, text_key
 from multitune.data.control_tokens import control_texts
 from multitune.data.shapes import SEPARATORS
@@ -41,6 +41,7 @@ def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
         shortest=shown[1],
         longest=shown[2],
         lengths=_bins(sizes),
+        prompts=_prompts(item),
         duplicates=len(rows) - len(pairs),
         warnings=(*_label_warnings(labels, item.data.task.kind == "labels"), *_text_warnings(item, rows, pairs)),
     )
@@ -63,6 +64,16 @@ def _labels(item: TaskInput) -> tuple[LabelCount, ...]:
         for label in (*task.labels, *bare)
     ]
     return tuple(sorted(found, key=lambda one: -sum(one.rows.values())))
+
+
+def _prompts(item: TaskInput) -> tuple[PromptCount, ...]:
+    """How many training rows are asked by each prompt of a task that has several."""
+    task = item.data.task
+    if not task.config.prompt_variants:
+        return ()
+    counts = Counter(task.variant_of(row.prompt, row.answer) for row in item.data.examples["train"])
+    prompts = (task.config.prompt, *task.config.prompt_variants)
+    return tuple(PromptCount(prompt=prompt, rows=counts[number]) for number, prompt in enumerate(prompts))
 
 
 def _shown(item: TaskInput, chat: ChatFormat, place: int) -> ShownRow:
@@ -147,6 +158,11 @@ def _text_warnings(item: TaskInput, rows: Sequence[Example], pairs: Counter[tupl
         yield f"{len(unclear)} prompts have several answers in training rows, such as that of row {first.id}"
     if doubled := of - len(pairs):
         yield f"{doubled} of {of} training rows are copies of others"
+    if ended := [row for row in rows if any(stop in row.answer for stop in task.config.stop)]:
+        yield (
+            f"{len(ended)} training answers hold a stop string, such as that of row {ended[0].id}: an answer "
+            "generated like them ends before it. Take the string out of `stop`, or such rows out of the data"
+        )
     if task.kind == "generate":
         repeats = [row for row in rows if len(row.answer) > 1 and text_key(row.answer) == text_key(row.prompt)]
         if repeats:

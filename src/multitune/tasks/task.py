@@ -244,9 +244,11 @@ class Task:
             answer = label_text(gold) if self.kind == "labels" else answer
             id_ = ids.once(given or content_hash(f"{pair.prompt}{answer}"))
             whole = group or pair.conversation
-            example = Example(self.name, id_, pair.prompt, answer, gold, whole, ending, source, pair.chat, pair.options)
-            if number := self.variant_of(pair.prompt, answer):
-                example = replace(example, variant=self._templates.variant(number - 1, row, where))
+            example = Example(
+                self.name, id_, pair.prompt, answer, gold, whole, ending, source, pair.chat, pair.options
+            )
+            if place := self.variant_of(pair.prompt, answer):
+                example = replace(example, variant=self._templates.variant(place - 1, row, where))
             yield example
 
     def _without_end(self, text: str, where: str) -> tuple[str, str]:

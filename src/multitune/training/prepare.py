@@ -13,8 +13,8 @@ from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Audit
 from multitune.core.results.run import DataRecord, SetRecord
 from multitune.core.text import text_key
-from multitune.data.overlaps import without_held_out
 from multitune.data.examples import Examples
+from multitune.data.overlaps import without_held_out
 from multitune.data.run_sets import Progress, RunSets, read_sets
 from multitune.data.shots import with_shots
 from multitune.data.task_input import TaskInput

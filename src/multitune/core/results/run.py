@@ -138,6 +138,7 @@ class AdapterReport(Record):
 
     name: str
     steps: int
+    learning_rate: float | None = None  # peak; None in older reports
     sets: tuple[DrawnSet, ...]
 
 
