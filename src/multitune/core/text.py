@@ -1,9 +1,14 @@
 """Text of unknown origin: safe for a terminal or a table, in one normal form, without what nobody else may read."""
 
+import ast
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
 
+_TEXTS_IN_A_ROW = re.compile(r"""['"]\s+['"]""")  # as numpy writes a list: Python would read one text
 LEAST_CUT = 100  # characters of texts that a source may have cut
 HIDDEN = "***"  # in the place of a password
 _VARIABLE = r"(?!\$\{\w+\}(?:[@&;\s]|$))"  # not `${NAME}`, which stands for a password and is none
@@ -26,6 +31,28 @@ def normal_form(text: str) -> str:
 def text_key(text: str) -> str:
     """A text without its case and spacing, in normal form: what makes two texts the same."""
     return " ".join(normal_form(text).casefold().split())
+
+
+def column_name(name: str) -> str:
+    """The name of a column as a template writes it: in normal form, without marks that nobody sees."""
+    name = name.strip()
+    return name if name.isascii() else without_invisible(normal_form(name)).strip()
+
+
+def without_invisible(text: str) -> str:
+    """A text without characters that have no width, such as a byte-order mark or those of writing directions."""
+    return "".join(char for char in text if unicodedata.category(char) != "Cf" and char not in "\ufe0e\ufe0f")
+
+
+def written_list(text: str) -> list[Any] | None:
+    """The list that a text is, as JSON or Python writes it; None where it is none."""
+    bare = text.strip()
+    if not (bare.startswith("[") and bare.endswith("]")) or _TEXTS_IN_A_ROW.search(bare):
+        return None
+    for read in (json.loads, ast.literal_eval):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return cast(list[Any], read(bare))
+    return None
 
 
 def printable_lines(text: str) -> str:

@@ -22,7 +22,7 @@ from multitune.tasks.task import Task
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = 4  # of the cached tables
+LAYOUT = 5  # of the cached tables
 COLUMNS = ("id", "prompt", "answer", "group", "ending", "source", "chat", "options", "variant")
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for each token of a batch

@@ -1,6 +1,7 @@
 """What the rows of one set look like, and what about them would surprise their owner."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -10,7 +11,7 @@ import numpy as np
 
 from multitune.core.records import SPLITS, Example, Segments, Split
 from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, PromptCount, ShownRow
-from multitune.core.text import likely_cut, text_key
+from multitune.core.text import likely_cut, text_key, without_invisible
 from multitune.data.control_tokens import control_texts
 from multitune.data.shapes import SEPARATORS
 from multitune.data.task_input import TaskInput
@@ -21,7 +22,8 @@ from multitune.tasks.task import LABELLED
 LOOKED_AT = 200_000  # training rows whose texts are compared
 RARE = 3  # training rows of a label
 BINS = 8
-MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unknown", "#n/a"})
+ERRORS = ("#n/a", "#name?", "#null!", "#num!", "#ref!", "#value!", "#div/0!")  # of a spreadsheet
+MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unknown", *ERRORS})
 
 
 def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
@@ -137,8 +139,9 @@ def _separator(labels: Sequence[str]) -> str | None:
 
 
 def _folded(label: str) -> str:
-    """A label without case, signs and the way a number or a truth value is written."""
-    bare = " ".join(re.findall(r"[^\W_]+(?:\.\d+)?", text_key(label))) or label
+    """A label without case, width, signs and the way a number or a truth value is written."""
+    seen = without_invisible(unicodedata.normalize("NFKC", label))
+    bare = " ".join(re.findall(r"[^\W_]+(?:\.\d+)?", text_key(seen))) or seen
     truth: Mapping[str, str] = {"true": "1", "false": "0"}
     return re.sub(r"\.0+$", "", truth.get(bare, bare))
 
