@@ -15,6 +15,7 @@ from multitune.core.errors import DataError, TaskError
 from multitune.data.formats import read_rows
 from multitune.data.sources import load_rows
 from multitune.data.taskdata import TaskData, prepare_task
+from multitune.tasks.conversation import read_messages
 from multitune.tasks.output_parsing import read_number
 
 TABLE = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
@@ -55,6 +56,10 @@ TEXTS = [f"message number {i} about things" for i in range(40)]
             {"text": "“a”", "label": "x"}, {"text": "’b‘", "label": "y"}
         ]),
         ("phone, emoji of several characters.csv", "text,label\n👩‍👩‍👧 ok,x\n", [{"text": "👩‍👩‍👧 ok", "label": "x"}]),
+        ("lists without blanks.csv", "text,tags\na,\"['x','y']\"\n", [{"text": "a", "tags": ["x", "y"]}]),
+        ("names like other formats.csv", "par1,version\na,x\n", [{"par1": "a", "version": "x"}]),
+        ("one column, its name as text.csv", "text\nsay\ntext\n", [{"text": "say"}, {"text": "text"}]),
+        ("names that look alike.jsonl", '{"\u00f6": 1, "o\u0308": 2}\n', [{"\u00f6": 1, "o\u0308": 2}]),
         ("leading zeros.csv", "zip,label\n01234,x\n80331,y\n", [
             {"zip": "01234", "label": "x"}, {"zip": "80331", "label": "y"}
         ]),
@@ -80,7 +85,7 @@ def test_a_file_loads_as_its_owner_expects(tmp_path: Path, name: str, content: s
         ("login.csv", b"<html lang='en'>\n", "is a web page"),
         ("packed.jsonl", b"\x1f\x8b\x08\x00\n", "is packed with gzip. Put .gz behind its name"),
         ("packed.zip", b"PK\x03\x04", "is packed. Unpack it"),
-        ("renamed.csv", b"PAR1\n", "is a Parquet file. Name it .parquet"),
+        ("renamed.csv", b"PAR1\x15\x04\n", "is a Parquet file. Name it .parquet"),
         ("chat.txt", b"[12.03.24, 10:15] Anna: hi\n", "is of no format with columns. Write it as JSON lines or CSV"),
         ("values.json", b'[["a", "x"], ["b", "y"]]', "item 1 is list, not an object with named columns"),
     ],
@@ -137,6 +142,18 @@ def test_a_score_of_single_precision_reads_as_it_was_given(tmp_path: Path, dtype
     scores = np.array([0.1, 3.8, 4.75, 2.2] * 10).astype(dtype)
     pandas.DataFrame({"text": TEXTS, "score": scores}).to_parquet(tmp_path / "a.parquet")
     assert answers(prepared(tmp_path / "a.parquet")) == {"0.1", "3.8", "4.75", "2.2"}
+
+
+def test_any_number_of_single_precision_is_read(tmp_path: Path) -> None:
+    scores = np.array([1e10, 1e-10, np.inf, -0.0, 16777216], dtype="float32")
+    pandas.DataFrame({"score": scores}).to_parquet(tmp_path / "a.parquet")
+    assert [row["score"] for row in read_rows(tmp_path / "a.parquet", "task")] == [1e10, 1e-10, np.inf, 0.0, 16777216]
+
+
+@pytest.mark.parametrize("written", [json.dumps, str])
+def test_a_chat_in_a_cell_may_quote_words(written: Any) -> None:
+    turns = [{"role": "user", "content": "join 'a' 'b'"}, {"role": "assistant", "content": 'it\'s "ab" "c"'}]
+    assert read_messages(written(turns)) == turns
 
 
 def test_a_missing_score_stays_missing_in_single_precision(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 
-_TEXTS_IN_A_ROW = re.compile(r"""['"]\s+['"]""")  # as numpy writes a list: Python would read one text
 LEAST_CUT = 100  # characters of texts that a source may have cut
 HIDDEN = "***"  # in the place of a password
 _VARIABLE = r"(?!\$\{\w+\}(?:[@&;\s]|$))"  # not `${NAME}`, which stands for a password and is none
@@ -39,6 +38,12 @@ def column_name(name: str) -> str:
     return name if name.isascii() else without_invisible(normal_form(name)).strip()
 
 
+def column_names(names: Sequence[str]) -> list[str]:
+    """The names of columns as templates write them; as they stand where two would then be one."""
+    written = [name if name.isascii() else column_name(name) for name in names]
+    return written if len(set(written)) == len(names) else list(names)
+
+
 def without_invisible(text: str) -> str:
     """A text without characters that have no width, such as a byte-order mark or those of writing directions."""
     return "".join(char for char in text if unicodedata.category(char) != "Cf" and char not in "\ufe0e\ufe0f")
@@ -47,11 +52,15 @@ def without_invisible(text: str) -> str:
 def written_list(text: str) -> list[Any] | None:
     """The list that a text is, as JSON or Python writes it; None where it is none."""
     bare = text.strip()
-    if not (bare.startswith("[") and bare.endswith("]")) or _TEXTS_IN_A_ROW.search(bare):
+    if not (bare.startswith("[") and bare.endswith("]")):
         return None
-    for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            return cast(list[Any], read(bare))
+    with suppress(ValueError, RecursionError):
+        return cast(list[Any], json.loads(bare))
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        value: Any = ast.literal_eval(bare)
+        # As numpy prints a list, without commas, Python reads its texts as one.
+        if "".join(repr(value).split()) == "".join(bare.split()):
+            return value
     return None
 
 

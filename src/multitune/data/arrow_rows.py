@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from multitune.core.text import column_name
+from multitune.core.text import column_names
 
 if TYPE_CHECKING:
     import pyarrow
@@ -20,6 +20,6 @@ def arrow_rows(batch: "pyarrow.RecordBatch | pyarrow.Table") -> list[dict[str, A
     for place in (place for place, column in enumerate(columns) if column.type == pyarrow.float32()):
         texts: Any = columns[place].cast(pyarrow.string())
         batch = batch.set_column(place, batch.schema.names[place], texts.cast(pyarrow.float64()))
-    names = list(map(column_name, batch.schema.names))
+    names = column_names(batch.schema.names)
     renamed: Any = batch if names == batch.schema.names else batch.rename_columns(names)
     return renamed.to_pylist()

@@ -14,15 +14,15 @@ BY_SUFFIX: Mapping[str, str] = {
     **dict.fromkeys((".txt", ".md", ".xml", ".html", ".pdf", ".docx"), _TEXT),
     **dict.fromkeys((".arrow", ".feather", ".pkl", ".pickle"), "of a library's own. Write it with `to_parquet`"),
 }
-# The first bytes of a file, in lower case.
+# The first bytes of a file; words in lower case.
 BY_START: Mapping[bytes, str] = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself. Fetch it with `git lfs pull`",
     b"<!doctype html": "a web page, as a link behind a login gives it. Download the file itself",
     b"<html": "a web page, as a link behind a login gives it. Download the file itself",
-    b"pk\x03\x04": "a zip archive or a workbook of Excel. Unpack it, or save the sheet as CSV UTF-8",
+    b"PK\x03\x04": "a zip archive or a workbook of Excel. Unpack it, or save the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "an old workbook of Excel. Save the sheet as CSV UTF-8",
     b"\x1f\x8b": "packed with gzip. Put .gz behind its name",
-    b"par1": "a Parquet file. Name it .parquet",
+    b"PAR1\x15": "a Parquet file. Name it .parquet",
     b"\xff\xfe": "UTF-16 text. Save it again as UTF-8",
     b"\xfe\xff": "UTF-16 text. Save it again as UTF-8",
 }
@@ -35,8 +35,9 @@ def require_rows(start: bytes, where: str) -> None:
     Raises:
         DataError: it begins like something that holds no rows.
     """
-    head = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:32].lower()
-    if looks := next((text for begin, text in BY_START.items() if head.startswith(begin)), None):
+    head = start.removeprefix(b"\xef\xbb\xbf").lstrip()[:32]
+    heads = (head, head.lower())
+    if looks := next((text for begin, text in BY_START.items() if any(h.startswith(begin) for h in heads)), None):
         raise DataError(f"{where} is {looks}")
 
 

@@ -135,7 +135,8 @@ def _fields(read: Lines, where: str, dialect: _Dialect) -> Iterator[list[str]]:
             )
         yield header
         for line in reader:
-            if any(map(str.strip, line)) and line != written:
+            again = len(line) > 1 and line == written
+            if any(map(str.strip, line)) and not again:
                 yield _cells(line, header, f"{where} line {dialect.first + reader.line_num}")
     except csv.Error as error:
         raise DataError(
