@@ -13,6 +13,7 @@ PARTS = {
     "busy_machine": "training with all cores and with one thread, quiet and with a neighbour on each core",
     "layers": "the layer with one adapter and with eight, and the profile of a training step",
     "startup": "start-up, `check` on 100,000 rows, and memory on 5,000,000 (LARGE=0 leaves those out)",
+    "growth": "rows a second and memory of preparing 100,000 to ROWS rows, first and again (ROWS=1000000)",
     "llamacpp": "our GGUF adapter in llama.cpp, logit for logit (needs `pip install llama-cpp-python`)",
     "mixture10": "ten tasks, every kind of adapter, and the router (needs their data: DATA=folder)",
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",

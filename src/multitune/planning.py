@@ -81,7 +81,8 @@ def _adapter_report(plan: AdapterPlan) -> AdapterReport:
     start, middle, end = plan.shares
     draws, passes = plan.stream.expected_draws(), plan.stream.expected_repeats()
     sets = [DrawnSet(name=n, shares=(start[n], middle[n], end[n]), draws=draws[n], passes=passes[n]) for n in draws]
-    return AdapterReport(name=plan.spec.name, steps=plan.spec.steps, sets=tuple(sets))
+    spec = plan.spec
+    return AdapterReport(name=spec.name, steps=spec.steps, learning_rate=spec.learning_rate, sets=tuple(sets))
 
 
 def demand(prepared: PreparedRun) -> Demand:

@@ -95,7 +95,7 @@ def test_a_csv_field_may_be_a_megabyte_long(tmp_path: Path) -> None:
         ("a.parquet", b"PAR1 but not quite", "is not a whole Parquet file"),
         ("a.jsonl.gz", gzip.compress(lines(ROWS).encode(), mtime=0)[:-9], "is not a whole gzip file"),
         ("a.jsonl.gz", lines(ROWS), "is not a whole gzip file"),
-        ("a.txt", "text", "no known suffix. Known: .jsonl, .ndjson, .json, .csv, .tsv, .parquet"),
+        ("a.rows", "text", "no known suffix. Known: .jsonl, .ndjson, .json, .csv, .tsv, .parquet"),
         ("a.gz", "text", "no known suffix"),
     ],
 )
@@ -181,7 +181,7 @@ def test_quotes_in_a_tsv_that_quotes_are_none_of_the_text(tmp_path: Path) -> Non
         ("a.jsonl", "{'a': 1}\n{'a': 2}\n", "line 1 is a dict as Python prints it, not JSON"),
         ("a.json", json.dumps({"train": TABLE, "test": TABLE}), "several lists of rows: train, test. Write each"),
         ("a.csv", "text,,label\na,stray,x\n", "column 2 has no name"),
-        ("a.csv", ",text,label\n0,a,x\n7,b,y\n", "column 1 has no name"),
+        ("a.csv", ",text,label\nr1,a,x\nr7,b,y\n", "column 1 has no name"),
     ],
 )
 def test_a_shape_that_is_not_clear_is_told(tmp_path: Path, name: str, content: str, says: str) -> None:

@@ -44,6 +44,11 @@ def test_labels_are_counted_in_each_split_and_add_up(summary: Summary) -> None:
         (["red"], "every answer is 'red'"),
         (["Red", "red", "red.", "blue"], "3 labels may be one and the same: "),
         ([0, 1, 1.0, True, "2"], "3 labels may be one and the same: "),
+        (["spam", "spam\u200b", "\u200espam", "ham"], "3 labels may be one and the same: "),  # as phones copy text
+        (["SPAM", "ＳＰＡＭ", "ham"], "2 labels may be one and the same: "),
+        (["❤", "❤\ufe0f", "ham"], "2 labels may be one and the same: "),
+        (["“yes”", "yes", "no"], "2 labels may be one and the same: "),
+        (["red", "#REF!", "blue"], "labels look like missing values: '#REF!'"),
         (["red", "NA", "nan"], "labels look like missing values: 'NA', 'nan'"),
         (["red", "blue"] * 29 + ["red", "2"], "1 of 3 labels have fewer than 3 training rows, such as '2'"),
     ],

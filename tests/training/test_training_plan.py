@@ -28,6 +28,7 @@ def test_what_an_adapter_leaves_open_is_the_run_s(configure: Configure) -> None:
         seed=5,
         schedule="sqrt",
         steps=6,
+        learning_rate=config.train.learning_rate or 2e-4,
     )
 
 

@@ -25,7 +25,13 @@ from multitune.reporting.sentences import (
     usage_lines,
     view_lines,
 )
-from multitune.reporting.tables.check import adapters_table, labels_table, length_line, sets_table
+from multitune.reporting.tables.check import (
+    adapters_table,
+    labels_table,
+    length_line,
+    prompts_line,
+    sets_table,
+)
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
 from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
@@ -52,6 +58,9 @@ def show_check(report: CheckReport, console: "Console") -> None:
     for table in (sets_table(report), adapters_table(report)):
         put(console, table)
         console.print()
+    for one in report.adapters:
+        if one.learning_rate not in (None, report.learning_rate):
+            say(console, f"learning rate         {one.learning_rate:g} for {one.name}")
     if report.seeds > 1:
         say(console, f"seeds                 {report.seeds} of every adapter; the first one ships")
     if report.budget == "convergence" and len(report.adapters) > 1:
@@ -86,6 +95,8 @@ def show_data(report: CheckReport, console: "Console") -> None:
         )
     for one in report.data:
         say(console, length_line(one), "bold")
+        if prompts := prompts_line(one):
+            say(console, prompts)
         if one.example:
             say(console, _as_read(one.example), "dim")
         console.print()

@@ -72,6 +72,7 @@ def adapter_faults(config: RunConfig) -> list[str]:
         taken.setdefault(adapter.name, "names another adapter")
         for number in range(1, config.seeds):
             taken.setdefault(seed_name(adapter.name, number), f"names training {number + 1} of {adapter.name!r}")
+    faults += _rate_faults(config, adapters)
     return faults + _task_faults(config, adapters) if listed else faults
 
 
@@ -129,6 +130,18 @@ def _parent_faults(index: int, adapter: AdapterConfig, adapters: Sequence[Adapte
         fault = f"{place}.train_parent: {parent} is a finished adapter, which stays as it is"
         return [f"{fault}. Remove `train_parent`"]
     return []
+
+
+def _rate_faults(config: RunConfig, adapters: Sequence[AdapterConfig]) -> list[str]:
+    """Learning rates of tasks that no adapter learns alone."""
+    alone = {adapter.tasks for adapter in adapters if len(adapter.tasks) == 1}
+    return [
+        f"tasks[{index}].learning_rate_factor is {task.learning_rate_factor:g}, but no adapter learns {task.name!r} "
+        "alone, and a step that several tasks share has one rate. Train an adapter of this task, or set "
+        "train.learning_rate"
+        for index, task in enumerate(config.tasks)
+        if task.learning_rate_factor != 1.0 and (task.name,) not in alone
+    ]
 
 
 def _task_faults(config: RunConfig, adapters: Sequence[AdapterConfig]) -> list[str]:

@@ -84,7 +84,12 @@ def _values(config: RunConfig, field: Field) -> Iterator[tuple[str, float]]:
     """Places where the run sets a field, with their values; epochs only where no steps are set."""
     train = config.train
     if field == "learning_rate":
-        yield "train.learning_rate", learning_rate(config)
+        rate = learning_rate(config)
+        yield "train.learning_rate", rate
+        for index, task in enumerate(config.tasks):
+            if task.learning_rate_factor != 1.0:
+                place = f"train.learning_rate times tasks[{index}].learning_rate_factor"
+                yield place, rate * task.learning_rate_factor
     elif field == "rank":
         yield "lora.rank", config.lora.rank
     elif field in ("temperature", "anneal_end"):

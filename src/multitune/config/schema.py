@@ -263,6 +263,7 @@ class RunConfig(Section):
         faults += [f"general: {t.name!r} needs a `share`, such as 0.1" for t in self.general if t.share is None]
         if sum(t.share or 0.0 for t in members) >= 1.0:
             faults.append("general: the fixed shares add up to 1 or more; nothing is left for the tasks")
+        faults += self._training_faults()
         if self.train.pack_tokens < self.train.max_length:
             faults.append(
                 f"train.pack_tokens is {self.train.pack_tokens}, below train.max_length {self.train.max_length}: "
@@ -280,6 +281,30 @@ class RunConfig(Section):
                 "Use `shared` or a list of one adapter, or `method: lora`"
             )
         return faults + (self._share_faults() if self.mixture.schedule == "fixed" else [])
+
+    def _training_faults(self) -> list[str]:
+        """What is wrong with the settings of a set that only training reads."""
+        faults = [
+            f"retention: {task.name!r} has `{name}`, but is never trained on; remove it"
+            for task in self.retention
+            for name in ("prompt_variants", "passes", "learning_rate_factor")
+            if getattr(task, name) != TaskConfig.model_fields[name].default
+        ]
+        faults += [
+            f"general: {task.name!r} has a `learning_rate_factor`, but no adapter learns it alone; remove it"
+            for task in self.general
+            if task.learning_rate_factor != 1.0
+        ]
+        most = self.mixture.max_repeats
+        for index, task in enumerate(self.tasks):
+            if task.passes is not None and most is not None and task.passes > most:
+                faults.append(
+                    f"tasks[{index}].passes is {task.passes:g}, above mixture.max_repeats {most:g}; raise that, or "
+                    "lower this"
+                )
+            if task.passes is not None and self.mixture.unit == "tokens":
+                faults.append(f"tasks[{index}].passes counts rows, and mixture.unit is tokens. Give it a `share`")
+        return faults
 
     def _has_one_adapter(self) -> bool:
         if isinstance(self.adapters, str):

@@ -32,11 +32,21 @@ class Example:
     source: str = field(default="", compare=False)
     chat: str = ""  # JSON of `messages`, `tools` and `reply`, where the prompt is more than one question
     options: tuple[str, ...] = ()  # of a choice
+    variant: str = ""  # what is asked in training, where that is not the prompt
 
     @property
     def asked(self) -> str:
         """The text by which the row is known: its prompt, or the whole of a plain text."""
         return self.prompt or self.answer
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A row of a task that is shown with its answer, in front of all others; it is neither trained on nor tested."""
+
+    id: str
+    prompt: str
+    answer: str
 
 
 @dataclass(frozen=True, slots=True)

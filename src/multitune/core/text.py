@@ -1,8 +1,12 @@
 """Text of unknown origin: safe for a terminal or a table, in one normal form, without what nobody else may read."""
 
+import ast
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
 
 LEAST_CUT = 100  # characters of texts that a source may have cut
 HIDDEN = "***"  # in the place of a password
@@ -26,6 +30,38 @@ def normal_form(text: str) -> str:
 def text_key(text: str) -> str:
     """A text without its case and spacing, in normal form: what makes two texts the same."""
     return " ".join(normal_form(text).casefold().split())
+
+
+def column_name(name: str) -> str:
+    """The name of a column as a template writes it: in normal form, without marks that nobody sees."""
+    name = name.strip()
+    return name if name.isascii() else without_invisible(normal_form(name)).strip()
+
+
+def column_names(names: Sequence[str]) -> list[str]:
+    """The names of columns as templates write them; as they stand where two would then be one."""
+    written = [name if name.isascii() else column_name(name) for name in names]
+    return written if len(set(written)) == len(names) else list(names)
+
+
+def without_invisible(text: str) -> str:
+    """A text without characters that have no width, such as a byte-order mark or those of writing directions."""
+    return "".join(char for char in text if unicodedata.category(char) != "Cf" and char not in "\ufe0e\ufe0f")
+
+
+def written_list(text: str) -> list[Any] | None:
+    """The list that a text is, as JSON or Python writes it; None where it is none."""
+    bare = text.strip()
+    if not (bare.startswith("[") and bare.endswith("]")):
+        return None
+    with suppress(ValueError, RecursionError):
+        return cast(list[Any], json.loads(bare))
+    with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        value: Any = ast.literal_eval(bare)
+        # As numpy prints a list, without commas, Python reads its texts as one.
+        if "".join(repr(value).split()) == "".join(bare.split()):
+            return value
+    return None
 
 
 def printable_lines(text: str) -> str:

@@ -16,13 +16,14 @@ from multitune.core.versions import versions
 from multitune.data.cache import Batches, cached_table
 from multitune.data.formats import Row
 from multitune.data.sources import Table
+from multitune.tasks.shots import shot_chat
 from multitune.tasks.task import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-LAYOUT = 3  # of the cached tables
-COLUMNS = ("id", "prompt", "answer", "group", "ending", "source", "chat", "options")
+LAYOUT = 5  # of the cached tables
+COLUMNS = ("id", "prompt", "answer", "group", "ending", "source", "chat", "options", "variant")
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for each token of a batch
 
@@ -31,17 +32,40 @@ BATCH_CHARACTERS = 2_000_000  # the tokenizer keeps about a hundred bytes for ea
 class Examples(Sequence[Example]):
     """Examples that lie on disk: each is made when it is asked for, and then forgotten."""
 
-    def __init__(self, task: Task, table: "Dataset", digest: str, rows: np.ndarray | None = None) -> None:
-        """Wrap all rows of a table of `COLUMNS`, or those of these numbers, int64 (example,) and ascending."""
-        self._task = task
+    def __init__(
+        self, task: Task, table: "Dataset", digest: str, rows: np.ndarray | None = None, trained: bool = False
+    ) -> None:
+        """Wrap the rows of a table of `COLUMNS`.
+
+        Args:
+            task: whose they are.
+            table: of all rows.
+            digest: sha256 hex over the examples.
+            rows: numbers of those that count, int64 (example,) and ascending; all when None.
+            trained: whether a row is asked by the variant of the prompt that was drawn for it.
+        """
+        self._task, self._trained = task, trained
         self._table: Any = table  # the library says of no column what type it has
         self._rows = np.arange(len(table)) if rows is None else rows
-        self.digest = digest  # sha256 hex over the examples
+        self._digest = digest
+
+    @property
+    def digest(self) -> str:
+        """Sha256 hex over what is asked and answered, the task's shots included."""
+        if not (self._trained or self._task.shots):
+            return self._digest
+        facts = [self._digest, self._trained, [(shot.prompt, shot.answer) for shot in self._task.shots]]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def trained(self) -> "Examples":
+        """The same rows as training asks them: each by the variant of the prompt that was drawn for it, if any."""
+        varied = bool(self._task.config.prompt_variants)
+        return Examples(self._task, self._table, self._digest, self._rows, trained=True) if varied else self
 
     def select(self, places: np.ndarray) -> "Examples":
         """Some of the examples, int64 (example,) and ascending."""
-        digest = hashlib.sha256(self.digest.encode() + places.astype(np.int64).tobytes()).hexdigest()
-        return Examples(self._task, self._table, digest, self._rows[places])
+        digest = hashlib.sha256(self._digest.encode() + places.astype(np.int64).tobytes()).hexdigest()
+        return Examples(self._task, self._table, digest, self._rows[places], self._trained)
 
     def texts(self, column: Literal["id", "prompt", "answer", "group", "ending", "source"]) -> Iterator[str]:
         """One text of each example."""
@@ -78,6 +102,9 @@ class Examples(Sequence[Example]):
     def _example(self, id_: str, prompt: str, answer: str, *others: str) -> Example:
         named: dict[str, str] = dict(zip(COLUMNS[3:], others, strict=True))
         options: list[str] = json.loads(named.pop("options") or "[]")
+        if self._trained:
+            prompt = named["variant"] or prompt
+        named["chat"] = named["chat"] or shot_chat(self._task.shots, prompt)
         gold = self._task.gold(answer)
         return replace(Example(self._task.name, id_, prompt, answer, gold, options=tuple(options)), **named)
 
@@ -101,6 +128,8 @@ def _key(task: Task, rows: str) -> str:
     config = task.config
     asked = [config.kind, config.prompt, config.answer, config.id, config.group, config.labels]
     asked += [config.messages, config.turns, config.tools, config.options]
+    if config.prompt_variants:
+        asked += [config.prompt_variants, task.seed]
     facts = [LAYOUT, _version(), rows, *asked, task.ends]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
@@ -122,7 +151,7 @@ def _rendered(task: Task, table: Table) -> Batches:
 
     try:
         for batch in batches(task.render(rows())):
-            columns = {column: [getattr(example, column) for example in batch] for column in COLUMNS[:-1]}
+            columns = {column: [getattr(example, column) for example in batch] for column in COLUMNS}
             columns["options"] = [json.dumps(one.options) if one.options else "" for one in batch]
             yield pyarrow.RecordBatch.from_pydict(columns)
     except TaskError as error:

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, cast
 
 from multitune.core.errors import DataError
 from multitune.core.untrusted import bound, open_regular, raised_by
+from multitune.data.arrow_rows import arrow_rows
+from multitune.data.foreign import BY_SUFFIX, require_rows
 from multitune.data.json_rows import json_rows
 from multitune.data.table_rows import table_rows
 
@@ -38,6 +40,8 @@ def read_rows(path: Path, place: str) -> Iterator[Row]:
     where = f"{place}: {path}"
     if not is_data_file(path):
         known = ", ".join(READERS)
+        if looks := BY_SUFFIX.get(path.suffix.lower()):
+            raise DataError(f"{where} is {looks}. Known: {known}, and each with .gz behind it")
         raise DataError(f"{where} has no known suffix. Known: {known}, and each with .gz behind it. Rename the file")
     empty = True
     try:
@@ -98,8 +102,8 @@ def text_lines(path: Path, where: str) -> Iterator[str]:
         for number, line in enumerate(iter(partial(stream.readline, most + 1), b""), start=1):
             if len(line) > most:
                 raise DataError(f"{where} line {number} has more than {most} bytes; {raised_by('ROW_BYTES')}")
-            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise DataError(f"{where} is UTF-16 text. Save it again as UTF-8")
+            if number == 1:
+                require_rows(line, where)
             if (at := line.find(b"\0")) >= 0:
                 nul = f"byte {start + at} is NUL"
                 raise DataError(f"{where} is not text: {nul}. Give a text file, or the suffix of its true format")
@@ -111,7 +115,7 @@ def text_lines(path: Path, where: str) -> Iterator[str]:
                     "Save it again as UTF-8"
                 ) from error
             start += len(line)
-            yield text.removeprefix("\ufeff") if number == 1 else text
+            yield text.removeprefix("\ufeff")  # also where files with one were put together
 
 
 def _parquet(path: Path, where: str) -> Iterator[Row]:
@@ -120,11 +124,15 @@ def _parquet(path: Path, where: str) -> Iterator[Row]:
 
     with _opened(path) as stream:
         source = pyarrow.BufferReader(stream.read()) if path.suffix == ".gz" else stream
+        begins = source.read(32)
+        source.seek(0)
+        if begins[:4] != b"PAR1":
+            require_rows(begins, where)
         try:
             file = pyarrow.parquet.ParquetFile(source)
             _require_sane(file.metadata, path, where)
             for batch in file.iter_batches(PARQUET_ROWS):
-                yield from batch.to_pylist()
+                yield from arrow_rows(batch)
         except (pyarrow.ArrowException, OSError) as error:
             raise DataError(f"{where} is not a whole Parquet file ({error}). Make or download it again") from error
 

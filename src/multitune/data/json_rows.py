@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any, cast
 
 from multitune.core.errors import DataError
+from multitune.core.text import column_names
 
 Row = dict[str, Any]
 HALF_PAIR = re.compile(r"[\ud800-\udfff]")
@@ -126,7 +127,10 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object)
 def _row(row: Any, where: str) -> Row:
     if not isinstance(row, dict):
         raise DataError(f"{where} is {type(row).__name__}, not an object with named columns. Write it as {{…}}")
-    return cast(Row, row)
+    named = cast(Row, row)
+    if all(map(str.isascii, named)):
+        return named
+    return dict(zip(column_names(list(named)), named.values(), strict=True))
 
 
 def _shaped(value: Any, where: str) -> list[Any]:

@@ -39,11 +39,11 @@ def _keys(data: TaskData, split: Split) -> np.ndarray:
     examples = data.examples[split]
     if not isinstance(examples, Examples):
         return np.zeros((0, 3), dtype=np.uint64)
-    rows: list[tuple[int, int, int]] = []
-    for asked, source in zip(examples.asked(), examples.texts("source"), strict=True):
+    keys = np.zeros((len(examples), 3), dtype=np.uint64)
+    for row, (asked, source) in enumerate(zip(examples.asked(), examples.texts("source"), strict=True)):
         shown = int(source[16:], 16)
-        rows.append((text_hash(text_key(asked), 0), int(source[:16], 16) if shown else 0, shown))
-    return np.array(rows, dtype=np.uint64).reshape(-1, 3)
+        keys[row] = text_hash(text_key(asked), 0), int(source[:16], 16) if shown else 0, shown
+    return keys
 
 
 def _kept(data: TaskData, held: Mapping[str, Mapping[Split, np.ndarray]], rule: OverlapRule) -> TaskData:

@@ -15,6 +15,8 @@ from multitune.core.errors import DataError, DataNotFoundError, suggest
 from multitune.core.hub import nearest_path, require_on_hub
 from multitune.core.records import SPLITS, Split
 from multitune.core.untrusted import open_regular
+from multitune.data.arrow_rows import arrow_rows
+from multitune.data.foreign import require_own_rows
 from multitune.data.formats import READERS, Row, is_data_file, read_rows
 from multitune.data.sql import sql_readers
 
@@ -97,6 +99,7 @@ def _files(where: str, place: str) -> list[Path]:
     """The files that a path, a folder or a glob stands for, by name."""
     path = Path(where)
     if path.is_dir():
+        require_own_rows(path, place)
         found = sorted(p for p in path.iterdir() if p.is_file() and is_data_file(p) and not p.name.startswith("."))
         if not found:
             raise DataNotFoundError(f"{place}: {path} holds no data file. Known: {', '.join(READERS)}, each also .gz")
@@ -196,7 +199,7 @@ def _hub_table(source: SourceConfig, hub: str, split: str, place: str) -> Table:
     def read() -> Iterator[Row]:
         arrow: Any = table.with_format("arrow")
         for batch in arrow.iter(HUB_ROWS):
-            yield from batch.to_pylist()
+            yield from arrow_rows(batch)
 
     fingerprint = getattr(table, "_fingerprint")  # noqa: B009 (protected, yet what distinguishes two tables)
     return Table(read, f"hub {fingerprint}", origin, place, lambda: _class_names(table.features or {}))

@@ -1,6 +1,7 @@
 """What the rows of one set look like, and what about them would surprise their owner."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, islice
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from multitune.core.records import SPLITS, Example, Segments, Split
-from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, ShownRow
-from multitune.core.text import likely_cut, text_key
+from multitune.core.results.data import DataSummary, LabelCount, LengthBin, Piece, PromptCount, ShownRow
+from multitune.core.text import likely_cut, text_key, without_invisible
 from multitune.data.control_tokens import control_texts
 from multitune.data.shapes import SEPARATORS
 from multitune.data.task_input import TaskInput
@@ -21,7 +22,8 @@ from multitune.tasks.task import LABELLED
 LOOKED_AT = 200_000  # training rows whose texts are compared
 RARE = 3  # training rows of a label
 BINS = 8
-MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unknown", "#n/a"})
+ERRORS = ("#n/a", "#name?", "#null!", "#num!", "#ref!", "#value!", "#div/0!")  # of a spreadsheet
+MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unknown", *ERRORS})
 
 
 def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
@@ -41,6 +43,7 @@ def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
         shortest=shown[1],
         longest=shown[2],
         lengths=_bins(sizes),
+        prompts=_prompts(item),
         duplicates=len(rows) - len(pairs),
         warnings=(*_label_warnings(labels, item.data.task.kind == "labels"), *_text_warnings(item, rows, pairs)),
     )
@@ -63,6 +66,16 @@ def _labels(item: TaskInput) -> tuple[LabelCount, ...]:
         for label in (*task.labels, *bare)
     ]
     return tuple(sorted(found, key=lambda one: -sum(one.rows.values())))
+
+
+def _prompts(item: TaskInput) -> tuple[PromptCount, ...]:
+    """How many training rows are asked by each prompt of a task that has several."""
+    task = item.data.task
+    if not task.config.prompt_variants:
+        return ()
+    counts = Counter(task.variant_of(row.prompt, row.answer) for row in item.data.examples["train"])
+    prompts = (task.config.prompt, *task.config.prompt_variants)
+    return tuple(PromptCount(prompt=prompt, rows=counts[number]) for number, prompt in enumerate(prompts))
 
 
 def _shown(item: TaskInput, chat: ChatFormat, place: int) -> ShownRow:
@@ -126,8 +139,9 @@ def _separator(labels: Sequence[str]) -> str | None:
 
 
 def _folded(label: str) -> str:
-    """A label without case, signs and the way a number or a truth value is written."""
-    bare = " ".join(re.findall(r"[^\W_]+(?:\.\d+)?", text_key(label))) or label
+    """A label without case, width, signs and the way a number or a truth value is written."""
+    seen = without_invisible(unicodedata.normalize("NFKC", label))
+    bare = " ".join(re.findall(r"[^\W_]+(?:\.\d+)?", text_key(seen))) or seen
     truth: Mapping[str, str] = {"true": "1", "false": "0"}
     return re.sub(r"\.0+$", "", truth.get(bare, bare))
 
@@ -147,6 +161,11 @@ def _text_warnings(item: TaskInput, rows: Sequence[Example], pairs: Counter[tupl
         yield f"{len(unclear)} prompts have several answers in training rows, such as that of row {first.id}"
     if doubled := of - len(pairs):
         yield f"{doubled} of {of} training rows are copies of others"
+    if ended := [row for row in rows if any(stop in row.answer for stop in task.config.stop)]:
+        yield (
+            f"{len(ended)} training answers hold a stop string, such as that of row {ended[0].id}: an answer "
+            "generated like them ends before it. Take the string out of `stop`, or such rows out of the data"
+        )
     if task.kind == "generate":
         repeats = [row for row in rows if len(row.answer) > 1 and text_key(row.answer) == text_key(row.prompt)]
         if repeats:

@@ -6,13 +6,17 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from multitune.core.errors import DataError
+from multitune.core.text import column_name, written_list
 
 Row = dict[str, Any]
 WHOLE_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,17}")  # only what prints as it was written: 7 is, 007 is not
 SEPARATORS = (",", ";", "\t", "|")
+BLANK = "".join(SEPARATORS) + '" \t\r\n'  # what a line holds that says nothing
+NOWHERE = "\x1f"  # a separator that no line has
 EXCEL = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # a first line that Excel reads as the separator
 Lines = Callable[[], Iterator[str]]  # of a file, from the start each time
 
@@ -28,10 +32,10 @@ class _Dialect:
 
 
 def table_rows(read: Lines, where: str, separator: str) -> Iterator[Row]:
-    """Columns of whole numbers become int; all else stays the text it is, as 1.50 must not read 1.5.
+    """Columns of whole numbers become int, those of lists become lists; all else stays text: 1.50 must not read 1.5.
 
     What a column is shows at its last row: the file is read twice. Lines and columns without anything in them are
-    left out, and a column without a name that counts the rows, as pandas writes it.
+    left out, lines that repeat the header, and a first column of whole numbers without a name, the index of pandas.
 
     Args:
         read: the lines, from the start each time.
@@ -44,15 +48,14 @@ def table_rows(read: Lines, where: str, separator: str) -> Iterator[Row]:
     dialect = _dialect(read, separator)
     lines = _fields(read, where, dialect)
     header = next(lines, [])
-    whole = set(range(len(header)))
-    index = bool(header) and not header[0]
+    whole, listed = set(range(len(header))), set(range(len(header)))
     used = {i for i, name in enumerate(header) if name}
-    for row, line in enumerate(lines):
+    for line in lines:
         whole = {i for i in whole if WHOLE_NUMBER.fullmatch(line[i])}
-        index = index and line[0] == str(row)
+        listed = {i for i in listed if not line[i] or written_list(line[i]) is not None}
         if len(used) < len(header):
             used |= {i for i, cell in enumerate(line) if cell.strip()}
-    if index:
+    if header and not header[0] and 0 in whole:
         used.discard(0)
     if unnamed := [i + 1 for i in sorted(used) if not header[i]]:
         raise DataError(
@@ -62,19 +65,37 @@ def table_rows(read: Lines, where: str, separator: str) -> Iterator[Row]:
     lines = _fields(read, where, dialect)
     next(lines, None)
     for line in lines:
-        yield {header[i]: int(line[i]) if i in whole else line[i] for i in sorted(used)}
+        yield {header[i]: _value(line[i], i in whole, i in listed) for i in sorted(used)}
+
+
+def _value(cell: str, is_whole: bool, is_list: bool) -> Any:
+    if is_whole:
+        return int(cell)
+    return written_list(cell) if is_list and cell else cell
 
 
 def _dialect(read: Lines, separator: str) -> _Dialect:
-    lines = _table_lines(read)
-    header, first = next(lines, ""), 0
+    lines = enumerate(_table_lines(read))
+    filled = ((at, line) for at, line in lines if line.strip(BLANK))
+    first, header = next(filled, (0, ""))
     if excel := EXCEL.fullmatch(header):
-        separator, header, first = excel[1], next(lines, ""), 1
+        separator = excel[1]
+        first, header = next(filled, (first + 1, ""))
     if separator not in header:
-        separator = next((other for other in SEPARATORS if other in header), separator)
+        separator = next((other for other in SEPARATORS if other in header), "") or _of_lines(read, first, separator)
     blanks = header.count(separator + " ")
     spaces = bool(blanks) and blanks == header.count(separator)
     return _Dialect(separator, spaces, separator != "\t" or not _quotes_are_text(read, header), first)
+
+
+def _of_lines(read: Lines, first: int, separator: str) -> str:
+    """The separator of a file whose header has none: none at all, unless each line has as many as every other."""
+    counts = {other: set[int]() for other in SEPARATORS}
+    for line in islice(_table_lines(read), first + 1, None):
+        for other in SEPARATORS:
+            counts[other].add(line.count(other))
+    regular = any(len(found) == 1 and 0 not in found for found in counts.values())
+    return separator if regular else NOWHERE
 
 
 def _quotes_are_text(read: Lines, header: str) -> bool:
@@ -105,7 +126,8 @@ def _fields(read: Lines, where: str, dialect: _Dialect) -> Iterator[list[str]]:
     )
     before = csv.field_size_limit(sys.maxsize)
     try:
-        header = [name.strip() for name in next(reader, [])]
+        written = next(reader, [])
+        header = list(map(column_name, written))
         named = [name for name in header if name]
         if len(set(named)) < len(named):
             raise DataError(
@@ -113,7 +135,8 @@ def _fields(read: Lines, where: str, dialect: _Dialect) -> Iterator[list[str]]:
             )
         yield header
         for line in reader:
-            if any(map(str.strip, line)):
+            again = len(line) > 1 and line == written
+            if any(map(str.strip, line)) and not again:
                 yield _cells(line, header, f"{where} line {dialect.first + reader.line_num}")
     except csv.Error as error:
         raise DataError(

@@ -49,7 +49,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_r
     place = f"task {config.name!r}"
     tables = load_rows(config.data, place)
     config, notes = recognise(config, tables["train"])
-    task = Task(config, ends)
+    task = Task(config, ends, seed)
     named: dict[Split, Examples] = {}
     digests: dict[Split, str] = {}
     for split, table in tables.items():
@@ -89,7 +89,7 @@ def prepare_retention(config: TaskConfig, split: Split, seed: int, ends: Collect
     """
     tables = load_rows(config.data, f"task {config.name!r}")
     config, notes = recognise(config, tables["train"])
-    task = Task(config, ends)
+    task = Task(config, ends, seed)
     rows, digest = render(task, tables.get(split, tables["train"]))
     task.fit_labels(rows.texts("answer"))
     limited = _limited(rows, split, config, seed)

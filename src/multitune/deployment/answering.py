@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from multitune.config.adapters import expand_adapters
 from multitune.config.load import load_config
 from multitune.core.bases import BASE, BaseRef, resolve_base
 from multitune.core.errors import InputError, RouterError, suggest
@@ -28,6 +29,7 @@ from multitune.model.embedding_table import load_embedding_table
 from multitune.model.files import load_adapter
 from multitune.routing.features import Features, open_features
 from multitune.routing.router import Decision, Router, load_router
+from multitune.tasks.shots import behind_shots
 from multitune.tasks.task import Task
 
 AUTO = "auto"  # in the place of an adapter's name: the one that the router, or the task, picks
@@ -127,12 +129,20 @@ class Answerer:
         if adapter == AUTO:
             routes = [*self.route(["\n\n".join(m["content"] for m in one if m["role"] == "user") for one in messages])]
         adapters = [route.adapter if route else adapter for route in routes]
+        tasks = [
+            self.task_asked(name, route.task if route else None) for name, route in zip(adapters, routes, strict=True)
+        ]
+        asked = list(zip(adapters, tasks, strict=True))
         texts = [""] * len(messages)
-        for name in dict.fromkeys(adapters):
-            mine = [at for at, one in enumerate(adapters) if one == name]
+        for name, task in dict.fromkeys(asked):
+            mine = [at for at, one in enumerate(asked) if one == (name, task)]
             model = self.model(name, self.chat_of(name))
-            prompts = self._readable(model.chat.encode_conversations([messages[at] for at in mine]))
-            for at, text in zip(mine, model.answer(prompts, max_new_tokens), strict=True):
+            shots = self.tasks[task].shots if task else ()
+            prompts = self._readable(
+                model.chat.encode_conversations([behind_shots(shots, messages[at]) for at in mine])
+            )
+            stop = self.tasks[task].config.stop if task else ()
+            for at, text in zip(mine, model.answer(prompts, max_new_tokens, stop), strict=True):
                 texts[at] = text
         found = zip(texts, adapters, routes, strict=True)
         return [Answer(text=text, adapter=name, route=route) for text, name, route in found]
@@ -161,11 +171,25 @@ class Answerer:
         elif asked.kind == "classify":
             texts = model.pick(prompts, asked.labels)
         else:
-            texts = model.answer(prompts, asked.config.max_new_tokens or LONGEST_ANSWER)
+            texts = model.answer(prompts, asked.config.max_new_tokens or LONGEST_ANSWER, asked.config.stop)
         return [
             Answer(text=text, adapter=name, value=asked.read(text, question.options))
             for text, question in zip(texts, questions, strict=True)
         ]
+
+    def task_asked(self, adapter: str, routed: str | None = None) -> str | None:
+        """The task whose shots and stop strings belong to what an adapter is asked; None where it may be any.
+
+        Args:
+            adapter: that answers.
+            routed: the task for which the router picked it.
+        """
+        if adapter == BASE:
+            return None
+        if routed in self.tasks:
+            return routed
+        learned = next((one.tasks for one in expand_adapters(self.config) if one.name == adapter), (adapter,))
+        return learned[0] if len(learned) == 1 and learned[0] in self.tasks else None
 
     def _readable(self, prompts: list[np.ndarray]) -> list[np.ndarray]:
         """The prompts, if the base reads so many tokens.
@@ -251,6 +275,7 @@ class Answerer:
             for config in load_config(folder.config).tasks:
                 found[config.name] = Task(config)
                 found[config.name].fit_labels(sets[config.name].labels)
+                found[config.name].fit_shots(sets[config.name].shots)
         return found
 
 

@@ -143,4 +143,5 @@ def ask_server(
 
 def written_freely(model: LocalModel, task: ComparisonTask) -> list[str]:
     """What a local model writes where a task's labels are else picked by likelihood, as a server must write them."""
-    return [one.text for one in model.generate(task.examples, longest_answer(task.item))]
+    stops = task.item.data.task.config.stop
+    return [one.text for one in model.generate(task.examples, longest_answer(task.item), stops)]

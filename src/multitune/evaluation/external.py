@@ -159,7 +159,11 @@ def _ask_server(name: str, tasks: Sequence[ComparisonTask], options: RemoteOptio
     for task in tasks:  # one that joined may have a system text of its own
         model.read_as(task.item.name, task.run.chat, task.run.config.system)
     most = {task.item.name: options.max_tokens or longest_answer(task.item) + CHATTER for task in tasks}
-    requests = [one for task in tasks for one in model.requests(task.examples, most[task.item.name])]
+    requests = [
+        one
+        for task in tasks
+        for one in model.requests(task.examples, most[task.item.name], task.item.data.task.config.stop)
+    ]
     model.book_known(requests)
     estimate = _estimate(endpoint, requests, model, options.prices)
     if estimate.stored < estimate.questions and not options.consent(estimate):

@@ -14,6 +14,7 @@ from multitune.inference.budget import Ledger
 from multitune.inference.chat import ChatAnswer, ChatRequest, chat_messages, request_key
 from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
 from multitune.inference.openai_client import ChatClient
+from multitune.inference.stops import StopStrings
 
 Progress = Callable[[int, int], None]  # (answers so far, requests)
 
@@ -71,7 +72,7 @@ class ApiModel(LanguageModel):
         """Refused, as `loglikelihood` is."""
         raise InputError(f"{self._client.endpoint.model}: a chat API picks no labels by likelihood. Let it generate")
 
-    def generate(self, rows: Sequence[Example], max_new_tokens: int) -> list[Completion]:
+    def generate(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
         """Answers in the order of the rows; each is there only once it is kept, and none is asked for twice.
 
         Raises:
@@ -79,7 +80,7 @@ class ApiModel(LanguageModel):
             BudgetError: the next request could break a cap.
             ServerError: unreachable, busy or broken beyond the retry policy.
         """
-        requests = self.requests(rows, max_new_tokens)
+        requests = self.requests(rows, max_new_tokens, stop)
         self.book_known(requests)
         keys = [request_key(self._client.endpoint, request) for request in requests]
         different = dict(zip(keys, requests, strict=True))
@@ -94,11 +95,17 @@ class ApiModel(LanguageModel):
         found = [self.answers[key] for key in keys]
         for row, answer in zip(rows, found, strict=True):
             self.cut_short[row.task] = self.cut_short.get(row.task, 0) + (answer.finish == "length")
-        return [Completion(answer.text, cut=answer.finish == "length") for answer in found]
+        strings = StopStrings(stop, None)  # a server may not take them
+        texts = [strings.cut(answer.text) for answer in found]
+        return [
+            Completion(text, cut=answer.finish == "length" and text == answer.text)
+            for text, answer in zip(texts, found, strict=True)
+        ]
 
-    def requests(self, rows: Sequence[Example], max_new_tokens: int) -> list[ChatRequest]:
+    def requests(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[ChatRequest]:
         """What is sent for rows: no randomness unless the parameters say so."""
-        given = {"temperature": 0, "max_tokens": max_new_tokens, **self._parameters}
+        stops = {"stop": list(stop)} if stop else {}
+        given = {"temperature": 0, "max_tokens": max_new_tokens, **stops, **self._parameters}
         parameters = {name: value for name, value in given.items() if value is not None}
         limits = [parameters.get(name) for name in ("max_completion_tokens", "max_tokens")]
         most = next((limit for limit in limits if isinstance(limit, int)), max_new_tokens)

@@ -4,36 +4,26 @@ Prompts that begin alike share what they begin with, as in training, and a row t
 that cannot share prefixes go through transformers' own `generate`.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import compress, groupby, islice
-from typing import Any
+from itertools import compress, groupby
 
 import numpy as np
 import torch
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import DynamicCache
 
 from multitune.core.errors import MultituneError
 from multitune.core.records import Pack, PackRow, Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.labels import answer_losses, not_finite
 from multitune.inference.likelihood import row_sums
-from multitune.model.backbone import Backbone, padded_width
+from multitune.inference.memory import halved, ran_out_of_memory
+from multitune.inference.row_by_row import ROWS, GenerateOptions, decoded_row_by_row
+from multitune.inference.stops import StopStrings
+from multitune.model.backbone import Backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.likelihood import node_losses
 from multitune.tasks.output_parsing import free_text
-
-ROWS = 16  # a step is computed for a multiple of so many rows
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateOptions:
-    """How far and how wide to decode."""
-
-    max_new_tokens: int
-    batch_size: int = 32  # rows decoded side by side
-    pack_tokens: int = 2048  # most tokens of prompts in one forward pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +39,38 @@ class Generated:
 def generate(
     bank: AdapterBank, adapter: str, rows: Sequence[Segments], chat: ChatFormat, options: GenerateOptions
 ) -> Generated:
-    """Decode greedily after each prompt, up to a token that closes the turn, and score the answer that is there.
+    """Decode greedily after each prompt, up to the end of the turn or a stop string, and score the answer given.
 
     Batches that the memory cannot hold are halved.
 
     Raises:
         MultituneError: the adapter's outputs are not finite, or not even one prompt fits into memory.
     """
+    ends = _Ends(frozenset(chat.stop_ids), StopStrings(options.stop, chat.tokenizer))
     if bank.backbone.shares_prefixes:
-        reader = _Reader(bank, adapter, rows, frozenset(chat.stop_ids), options)
-        answers, losses = reader.run()
+        answers, losses = _Reader(bank, adapter, rows, ends, options).run()
     else:
-        answers = _by_transformers(bank, adapter, [row.prompt for row in rows], chat, options)
+        answers = decoded_row_by_row(
+            bank, adapter, [row.prompt for row in rows], chat, options=options, strings=ends.strings
+        )
         losses = answer_losses(bank, adapter, rows, options.pack_tokens)
-    texts = [str(chat.tokenizer.decode(answer, skip_special_tokens=True)) for answer in answers]
-    texts = [free_text(text.removeprefix(chat.space)) for text in texts]
-    return Generated(texts, losses, [len(answer) >= options.max_new_tokens for answer in answers])
+    whole = [str(chat.tokenizer.decode(answer, skip_special_tokens=True)) for answer in answers]
+    texts = [ends.strings.cut(text) for text in whole]
+    limits = zip(answers, texts, whole, strict=True)
+    cut = [len(answer) >= options.max_new_tokens and text == full for answer, text, full in limits]
+    return Generated([free_text(text.removeprefix(chat.space)) for text in texts], losses, cut)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What ends an answer."""
+
+    tokens: frozenset[int]  # that close the turn
+    strings: StopStrings
+
+    def reached(self, answer: Sequence[int], following: int) -> bool:
+        """Whether an answer has ended, by its latest token or by the one that follows."""
+        return following in self.tokens or (bool(answer) and self.strings.ended(answer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class _Reader:
     bank: AdapterBank
     adapter: str
     rows: Sequence[Segments]
-    stops: frozenset[int]
+    ends: _Ends
     options: GenerateOptions
     size: int = 0  # of a batch, as far as the memory allows
     waiting: list[_Begun] = field(default_factory=list[_Begun])
@@ -100,7 +106,7 @@ class _Reader:
             try:
                 losses[list(pack.rows)] = self._read(pack)
             except (RuntimeError, MemoryError) as error:
-                if not _ran_out_of_memory(error):
+                if not ran_out_of_memory(error):
                     raise
                 raise MultituneError(
                     f"adapter {self.adapter!r}: {len(pack)} tokens of prompts do not fit into memory at once. "
@@ -133,7 +139,7 @@ class _Reader:
             try:
                 self._finish(batch)
             except (RuntimeError, MemoryError) as error:
-                self.size = _halved(error, self.adapter, [self.rows[one.row].prompt for one in batch])
+                self.size = halved(error, self.adapter, [self.rows[one.row].prompt for one in batch])
                 continue
             del self.waiting[: len(batch)]
 
@@ -143,7 +149,8 @@ class _Reader:
         answers: dict[int, list[int]] = {one.row: [] for one in begun}
         with self.bank.use(self.adapter):
             for left in reversed(range(self.options.max_new_tokens)):
-                batch.keep([token not in self.stops for token in batch.tokens])
+                followed = zip(batch.rows, batch.tokens, strict=True)
+                batch.keep([not self.ends.reached(answers[row], token) for row, token in followed])
                 for row, token in zip(batch.rows, batch.tokens, strict=True):
                     answers[row].append(token)
                 if not batch.rows or not left:
@@ -209,108 +216,3 @@ def _joined(packs: Sequence[tuple[DynamicCache, np.ndarray]]) -> DynamicCache:
         return torch.cat(parts, dim=2)
 
     return DynamicCache([(of(layer, "keys"), of(layer, "values")) for layer in range(len(packs[0][0].layers))])
-
-
-def _ran_out_of_memory(error: Exception) -> bool:
-    # On the CPU torch raises a plain RuntimeError that says so.
-    message = str(error).lower()
-    ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return ran_out or "allocate memory" in message or "not enough memory" in message
-
-
-def _halved(error: Exception, adapter: str, prompts: Sequence[np.ndarray]) -> int:
-    """The next size to try, if a batch of these prompts ran out of memory; else the error goes on."""
-    if not _ran_out_of_memory(error):
-        raise error
-    if len(prompts) > 1:
-        return len(prompts) // 2
-    raise MultituneError(
-        f"adapter {adapter!r}: a prompt of {len(prompts[0])} tokens does not fit into memory. "
-        "Lower train.max_length, or use device: cpu"
-    ) from error
-
-
-def _by_transformers(
-    bank: AdapterBank, adapter: str, prompts: Sequence[np.ndarray], chat: ChatFormat, options: GenerateOptions
-) -> list[list[int]]:
-    """The tokens after each prompt, before the one that ends them, for models that keep their own kind of memory."""
-    # Longest first: what does not fit into memory shows at once.
-    widths = padded_width(np.array([len(prompt) for prompt in prompts], dtype=np.int64)).tolist()
-    order = sorted(range(len(prompts)), key=lambda i: -widths[i])
-    found: list[list[int]] = [[] for _ in prompts]
-    size, done = options.batch_size, 0
-    with bank.use(adapter) as model, _plain_defaults(model):
-        while done < len(order):
-            # A row's padding, and with it the order of its sums, must not depend on its neighbours.
-            alike = next(group for _, group in groupby(order[done:], key=lambda i: widths[i]))
-            batch = list(islice(alike, size))
-            try:
-                answers = _greedy(model, [prompts[i] for i in batch], chat, options.max_new_tokens)
-            except (RuntimeError, MemoryError) as error:
-                size = _halved(error, adapter, [prompts[i] for i in batch])
-                continue
-            if answers is None:
-                raise not_finite(adapter)
-            for i, answer in zip(batch, answers, strict=True):
-                found[i] = answer
-            done += len(batch)
-    return found
-
-
-@contextmanager
-def _plain_defaults(model: Any) -> Generator[None]:
-    """Within the block, what the base recommends for sampling is ignored.
-
-    transformers fills every value that a call leaves open from the model's own generation config, repetition
-    penalties included.
-    """
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
-
-
-class _NumbersOnly(LogitsProcessor):
-    """Remembers whether any logit was not a number; greedy decoding itself would pick a token all the same."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seen_nan = torch.zeros((), dtype=torch.bool, device=device)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> Any:
-        self.seen_nan |= scores.isnan().any()
-        return scores
-
-
-def _greedy(
-    model: Any, prompts: Sequence[np.ndarray], chat: ChatFormat, max_new_tokens: int
-) -> list[list[int]] | None:
-    """The tokens after each prompt, before the one that ends them; None if a logit was not a number."""
-    stops = list(chat.stop_ids)
-    pad: Any = chat.tokenizer.pad_token_id
-    pad = stops[0] if pad is None else pad
-    width = int(padded_width(np.array([len(prompt) for prompt in prompts])).max())
-    filled = [*prompts, *[prompts[-1]] * (-len(prompts) % ROWS)]
-    ids = torch.full((len(filled), width), pad, dtype=torch.int64)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(filled):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    check = _NumbersOnly(model.device)
-    output = model.generate(
-        ids.to(model.device),
-        attention_mask=mask.to(model.device),
-        generation_config=GenerationConfig(
-            do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=stops, pad_token_id=pad
-        ),
-        logits_processor=LogitsProcessorList([check]),
-    )
-    if check.seen_nan:
-        return None
-    return [_before_stop(answer, stops) for answer in output[: len(prompts), width:].tolist()]
-
-
-def _before_stop(tokens: list[int], stops: Sequence[int]) -> list[int]:
-    end = next((i for i, token in enumerate(tokens) if token in stops), len(tokens))
-    return tokens[:end]

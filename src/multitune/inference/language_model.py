@@ -50,8 +50,8 @@ class LanguageModel(ABC):
         """
 
     @abstractmethod
-    def generate(self, rows: Sequence[Example], max_new_tokens: int) -> list[Completion]:
-        """Greedy answers to the prompts of rows, in their order.
+    def generate(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
+        """Greedy answers to the prompts of rows, in their order, each up to one of the stop strings.
 
         Raises:
             MultituneError: outputs that are not finite, a prompt that does not fit, a server that fails.

@@ -42,10 +42,10 @@ class LocalModel(LanguageModel):
         require_finite(self.adapter, found.nats)
         return found
 
-    def generate(self, rows: Sequence[Example], max_new_tokens: int) -> list[Completion]:
+    def generate(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
         """By greedy decoding; prompts are read once for the text and for the likelihood of the row's own answer."""
         segments = self._encoded(rows)
-        options = GenerateOptions(max_new_tokens, self._batch_size, self._room(segments))
+        options = GenerateOptions(max_new_tokens, self._batch_size, self._room(segments), tuple(stop))
         found = generate(self.bank, self.adapter, segments, self.chat, options)
         return [
             Completion(text, float(loss), cut)
@@ -65,11 +65,11 @@ class LocalModel(LanguageModel):
         losses[~scores.exact[places]] = answer_losses(self.bank, self.adapter, missing, self._room(missing))
         return [Completion(labels[int(best)], float(loss)) for best, loss in zip(scores.best, losses, strict=True)]
 
-    def answer(self, prompts: Sequence[np.ndarray], max_new_tokens: int) -> list[str]:
+    def answer(self, prompts: Sequence[np.ndarray], max_new_tokens: int, stop: Sequence[str] = ()) -> list[str]:
         """Greedy answers to prompts in its own tokens, int32 (prompt_token,) each; no right answer is known."""
-        stop = np.array(self.chat.stop_ids[:1], dtype=np.int32)  # in the place of an answer to score
-        rows = [Segments(prompt, stop) for prompt in prompts]
-        options = GenerateOptions(max_new_tokens, self._batch_size, self._room(rows))
+        closing = np.array(self.chat.stop_ids[:1], dtype=np.int32)  # in the place of an answer to score
+        rows = [Segments(prompt, closing) for prompt in prompts]
+        options = GenerateOptions(max_new_tokens, self._batch_size, self._room(rows), tuple(stop))
         return generate(self.bank, self.adapter, rows, self.chat, options).texts
 
     def pick(self, prompts: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:

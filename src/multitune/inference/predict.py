@@ -52,7 +52,7 @@ def predict_rows(
         elif task.kind == "classify" and model.tells_likelihood:
             completions = model.choose(rows, task.labels)
         else:
-            completions = model.generate(rows, max_new_tokens or longest_answer(item))
+            completions = model.generate(rows, max_new_tokens or longest_answer(item), task.config.stop)
     except MultituneError as error:
         raise type(error)(f"task {item.name!r}, {error}") from error
     return [task.predict(row, one.text, one.loss, one.cut) for row, one in zip(rows, completions, strict=True)]

@@ -62,11 +62,11 @@ class _Known:
     frozen: frozenset[str] = frozenset()
 
 
-def plan_steps(total_rows: int, batch_size: int, epochs: float, general_share: float = 0.0) -> int:
+def plan_steps(total_rows: float, batch_size: int, epochs: float, general_share: float = 0.0) -> int:
     """Steps after which the tasks' rows were seen `epochs` times on average; general draws come on top.
 
     Args:
-        total_rows: training rows of the tasks, without the general members.
+        total_rows: training rows of the tasks, without the general members; of each as often as it counts.
         batch_size: draws per step, general ones among them.
         epochs: passes over `total_rows`.
         general_share: share of the draws that goes to general members, 0 to below 1.

@@ -76,6 +76,7 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         kept=kept_parts(scores, one.name),
         routing=routing_parts(folder),
         audit=audit_parts(folder),
+        shots={name: record[name].shots for name in tasks if name in record},
         data=_data(config, one, tasks, record),
         smallest=min(scores.tasks[task].scores[one.name].examples for task in tasks),
         degenerate=[f"{task}: {text}" for task in tasks if (text := scores.tasks[task].scores[one.name].degenerate)],

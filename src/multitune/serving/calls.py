@@ -24,6 +24,7 @@ from multitune.serving.responses import Collected
 from multitune.serving.sampling import SamplingOptions
 from multitune.serving.served_run import CONVERSATION, Route, ServedRun
 from multitune.serving.tickets import Ticket
+from multitune.tasks.shots import behind_shots
 
 ROUTED = "routed"
 T = TypeVar("T")
@@ -104,7 +105,7 @@ class Call:
                 yield index, delta
 
     def _request(self, prompt: np.ndarray, number: int, ticket: Ticket, index: int) -> GenerationRequest:
-        body = self.body
+        body, task = self.body, self.served.task_of(self.route)
         seed = None if body.seed is None else body.seed + number
         sampling = SamplingOptions(body.temperature, body.top_p, seed, self.alternatives)
         return GenerationRequest(
@@ -113,7 +114,7 @@ class Call:
             self._max_tokens(prompt),
             ticket.deliver_to(index),
             sampling,
-            stop=body.stops,
+            stop=(*body.stops, *(task.config.stop if task else ())),
             prompt_logprobs=self.alternatives if self.echoes else None,
             grammar=self.grammar,
         )
@@ -170,8 +171,9 @@ class Reception:
         route = await self._route(body, text, name, self.conversations.earlier(messages, conversation))
         if route.task and route.reason in (ROUTED, CONVERSATION):
             self.conversations.remember(messages, conversation, EarlierRoute(route.task, route.adapter))
-        chat = self.served.chat_of(route)
-        return await self._call(body, name, route, chat=chat, tokenise=lambda: chat.encode_conversations([messages]))
+        chat, task = self.served.chat_of(route), self.served.task_of(route)
+        asked = behind_shots(task.shots, messages) if task else messages
+        return await self._call(body, name, route, chat=chat, tokenise=lambda: chat.encode_conversations([asked]))
 
     async def completion(self, body: CompletionRequest) -> Call:
         """Prompts that are to be gone on with.

@@ -222,6 +222,13 @@ class ServedRun:
         """How prompts of a route are read; a task that joined may have a system text of its own."""
         return self._answerer.chat_of(route.task if route.task and route.adapter != BASE else route.adapter)
 
+    def task_of(self, route: Route) -> Task | None:
+        """The task whose shots and stop strings belong to a route; None where no task is meant, or any."""
+        if route.reason == NAMED and route.task:
+            return self.tasks[route.task]
+        task = self._answerer.task_asked(route.adapter, route.task)
+        return self.tasks[task] if task else None
+
     def score_labels(
         self, adapter: str, prompt: np.ndarray, labels: Sequence[str], chat: ChatFormat
     ) -> list[LabelProbability]:

@@ -10,6 +10,7 @@ from multitune.config.study import Alone, StudyConfig
 from multitune.core.errors import ConfigError
 from multitune.mixture.sampler import plan_steps
 from multitune.study.arms import Arm
+from multitune.training.plan import passes_over
 
 SHORT = 0.25  # share of an arm's steps that a short run takes
 SIGNATURE_COST = 1.0  # a gradient of a row costs what a training step on it does
@@ -108,7 +109,8 @@ class Planner:
         if train.max_steps is not None:  # a budget for all tasks together; a part of them gets its part
             every = sum(self.sizes[task].rows for task in self.tasks)
             return max(1, round(train.max_steps * rows / every))
-        return plan_steps(rows, train.batch_size, train.epochs, general)
+        draws = sum(self.sizes[task].rows * passes_over(self.run, task, train.epochs) for task in tasks)
+        return plan_steps(draws, train.batch_size, 1.0, general)
 
     def _general_tokens(self) -> float:
         sets = [self.sizes[task.name].tokens for task in self.run.general]

@@ -8,6 +8,7 @@ from typing import Any, cast
 from multitune.config.task import Turns
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Message
+from multitune.core.text import written_list
 from multitune.tasks.output_parsing import free_text
 
 CALL = "function_call"  # ShareGPT's role of a turn that calls a tool and says nothing
@@ -33,7 +34,7 @@ def read_messages(value: Any) -> list[Message]:
     """The turns of a cell: `role` (system, user, assistant or tool), `content`, and what else a template reads.
 
     Args:
-        value: a list of turns as OpenAI (role, content) or ShareGPT (from, value) writes them, or such a list as JSON.
+        value: a list of turns as OpenAI (role, content) or ShareGPT (from, value) writes them, or such a list as text.
 
     Raises:
         TaskError: it is no such list, or a turn has an unknown role or says nothing.
@@ -159,12 +160,8 @@ def _call(call: Any, place: str) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
+    found = written_list(value) if isinstance(value, str) else None
+    return value if found is None else found
 
 
 def _without_null(value: Any) -> Any:

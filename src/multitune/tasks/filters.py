@@ -1,16 +1,11 @@
 """What templates may do with a column besides what Jinja has: entities, names of classes, options, sets of labels."""
 
-import ast
-import json
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 from multitune.core.errors import TaskError
+from multitune.core.text import written_list
 from multitune.tasks.output_parsing import NO_LABEL
-
-_TEXTS_IN_A_ROW = re.compile(r"""['"]\s+['"]""")  # as numpy writes a list: Python would read one text
 
 
 def is_missing(value: Any) -> bool:
@@ -129,15 +124,12 @@ def _applies(name: str, value: Any) -> bool:
 
 
 def _written_list(text: str) -> list[Any]:
-    """A list as JSON or Python writes it."""
-    fault = f"labels: {text!r:.80} is no list as JSON or Python writes it. Write the column as a list"
-    if _TEXTS_IN_A_ROW.search(text):
-        raise TaskError(f"{fault}, with commas")
-    for read in (json.loads, ast.literal_eval):
-        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-            value: Any = read(text)
-            return list(cast(list[Any], value))
-    raise TaskError(fault)
+    found = written_list(text)
+    if found is None:
+        raise TaskError(
+            f"labels: {text!r:.80} is no list as JSON or Python writes it, with commas. Write the column as a list"
+        )
+    return found
 
 
 def _label(value: Any) -> str:

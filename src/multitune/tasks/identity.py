@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from array import array
 from collections.abc import Collection, Mapping
 from typing import Any, final
 
@@ -33,18 +34,47 @@ def source_hashes(row: Mapping[str, Any], names: Collection[str]) -> str:
 
 
 @final
+class _Hashes:
+    """A set of 64-bit hashes in 16 to 32 bytes each; as Python's integers they would take a hundred."""
+
+    def __init__(self) -> None:
+        self._slots = array("Q", bytes(8 << 10))  # a power of two, at most half of them taken; 0 is free
+        self._taken = 0
+
+    def add(self, key: int) -> bool:
+        """Take in a hash; False where it was there."""
+        slots, key = self._slots, key or 1
+        last = len(slots) - 1
+        at = key & last
+        while (found := slots[at]) != key:
+            if not found:
+                slots[at] = key
+                self._taken += 1
+                if 2 * self._taken > len(slots):
+                    self._grow()
+                return True
+            at = (at + 1) & last
+        return False
+
+    def _grow(self) -> None:
+        keys, self._taken = filter(None, self._slots), 0
+        self._slots = array("Q", bytes(16 * len(self._slots)))
+        for key in keys:
+            self.add(key)
+
+
+@final
 class Ids:
     """Ids not used before: the second `a` becomes `a-2`. Of an id, only eight bytes of its hash are kept."""
 
     def __init__(self) -> None:
-        self._used: set[int] = set()
+        self._used = _Hashes()
         self._times: dict[str, int] = {}  # of those that came more than once
 
     def once(self, id_: str) -> str:
         """The id, or the id with the number of its use."""
         key = int.from_bytes(hashlib.blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest())
-        if key not in self._used:
-            self._used.add(key)
+        if self._used.add(key):
             return id_
         self._times[id_] = self._times.get(id_, 1) + 1
         return self.once(f"{id_}-{self._times[id_]}")

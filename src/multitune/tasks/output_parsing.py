@@ -14,8 +14,8 @@ _SCALE = {"k": 1e3, "thousand": 1e3, "mn": 1e6, "million": 1e6, "bn": 1e9, "bill
 # The first that fits at a place. None may stand inside a longer row of digits and marks, such as 1,2,3 or 2020.01.05.
 _DIGITS = "|".join(
     (
-        r"(?:\d+\ )?(?<![\d./,])\d+[/⁄]\d+(?![\d/⁄]|[.,]\d)",  # 1/2, and 3 1/2
-        r"[1-9]\d{0,2}(?:[\u00a0\u202f\u2009'’]\d{3})+(?!\d)(?:[.,]\d+)?",  # 1’234,5
+        r"(?:\d+\ {1,2})?(?<![\d./,])\d+[/⁄]\d+(?![\d/⁄]|[.,]\d)",  # 1/2, and 3 1/2
+        r"[1-9]\d{0,2}(?:[\u00a0\u202f\u2009'’_]\d{3})+(?!\d)(?:[.,]\d+)?",  # 1’234,5
         r"[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)(?:\.\d+)?",  # 1,234.5
         r"[1-9]\d?(?:,\d{2})+,\d{3}(?!\d|,\d)(?:\.\d+)?",  # 1,20,456
         r"[1-9]\d{0,2}(?:\.\d{3}){2,}(?!\d|\.\d)(?:,\d+)?",  # 1.234.567
@@ -83,12 +83,19 @@ def _ascii_digits(text: str) -> str:
     if text.isascii():
         return text
     marks = {"٫": ".", "٬": ",", "．": ".", "，": ","}
-    return "".join(marks.get(char, str(unicodedata.decimal(char, char))) for char in text)
+    return "".join(marks.get(char) or _fraction(char) or str(unicodedata.decimal(char, char)) for char in text)
+
+
+def _fraction(char: str) -> str:
+    """A fraction that is one character, in digits; empty for all others."""
+    if not unicodedata.decomposition(char).startswith("<fraction>"):
+        return ""
+    return f" {unicodedata.normalize('NFKC', char)}"
 
 
 def _pointed(digits: str) -> str:
     """Digits with marks, as Python writes them."""
-    bare = re.sub(r"[\s'’]", "", digits)
+    bare = re.sub(r"[\s'’_]", "", digits)
     comma, point = bare.rfind(","), bare.rfind(".")
     if comma >= 0 and point >= 0:
         first, last = (",", ".") if point > comma else (".", ",")

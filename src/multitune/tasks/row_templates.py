@@ -44,6 +44,10 @@ class RowTemplates:
         self._place = f"task {config.name!r}"
         self._prompt = Template(config.prompt, f"{self._place}: prompt")
         self._answer = Template(config.answer, f"{self._place}: answer")
+        self._variants = [
+            Template(text, f"{self._place}: prompt_variants[{at}]") for at, text in enumerate(config.prompt_variants)
+        ]
+        self._check_variants()
         given = {field: getattr(config, field) for field in LISTS}
         self._lists = {
             field: list_template(source, f"{self._place}: {field}") for field, source in given.items() if source
@@ -62,7 +66,7 @@ class RowTemplates:
         Raises:
             TaskError: a name is no column.
         """
-        for template in (self._prompt, self._answer, *self._lists.values()):
+        for template in (self._prompt, *self._variants, self._answer, *self._lists.values()):
             template.check(columns)
         for setting, column in (("id", self._config.id), ("group", self._config.group)):
             if column is not None and column not in columns:
@@ -88,6 +92,14 @@ class RowTemplates:
                 "where the answer is a number or a letter"
             )
         yield Pair(prompt, answer, options=options)
+
+    def variant(self, number: int, row: Row, where: str) -> str:
+        """The prompt of a row in the words of one of its variants.
+
+        Raises:
+            TaskError: a column is missing, or the row gives no prompt.
+        """
+        return self._filled(self._variants[number], row, where)
 
     def question(self, row: Row, where: str) -> Pair:
         """What is asked for a row, which needs no answer.
@@ -126,7 +138,7 @@ class RowTemplates:
         # The indentation of an answer that is text, such as a line of code, belongs to it.
         kept = template is self._answer and self._config.kind in ("generate", "text")
         text = free_text(text) if kept else text.strip()
-        part = "prompt" if template is self._prompt else "answer"
+        part = "answer" if template is self._answer else "prompt"
         if not text:
             raise TaskError(f"{self._place}: {where} gives an empty {part}. Correct or remove the row")
         if empty := template.lacks(row):
@@ -135,6 +147,15 @@ class RowTemplates:
                 "Correct or remove the row"
             )
         return text
+
+    def _check_variants(self) -> None:
+        """Refuse variants that show other columns: rows are told apart, and leaks found, by what the prompt shows."""
+        shown = self._prompt.names
+        if other := next((one for one in self._variants if one.names != shown), None):
+            raise TaskError(
+                f"{other.place}: it shows {_listed(other.names)}, and the prompt {_listed(shown)}. A variant says the "
+                "same in other words: show the same columns"
+            )
 
     def _turns(self, row: Row, where: str) -> Iterator[Pair]:
         messages, tools = self._conversation(row, where)
@@ -177,6 +198,10 @@ class RowTemplates:
             return json.loads(self._lists[field].render(row))
         except TaskError as error:
             raise TaskError(f"{error} [{where}]") from error
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "no column"
 
 
 def _chat(history: Sequence[Message], tools: Sequence[Any], reply: Message | None = None) -> str:

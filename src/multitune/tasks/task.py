@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, final
 
 from multitune.config.task import Kind, TaskConfig
 from multitune.core.errors import TaskError, suggest
-from multitune.core.records import Example, Prediction, Score
+from multitune.core.records import Example, Prediction, Score, Shot
 from multitune.core.text import normal_form
 from multitune.tasks.identity import Ids, content_hash, source_hashes
 from multitune.tasks.metrics import METRICS, metric_for
@@ -22,6 +23,7 @@ from multitune.tasks.output_parsing import (
     span_lines,
 )
 from multitune.tasks.row_templates import Row, RowTemplates
+from multitune.tasks.shots import shot_chat
 
 CHOSEN = ("classify", "choice")  # kinds whose answer is one of a list, and is picked by likelihood
 LABELLED = ("classify", "labels")  # kinds with a label set
@@ -41,12 +43,13 @@ class Task:
     ('red', None)
     """
 
-    def __init__(self, config: TaskConfig, ends: Collection[str] = ()) -> None:
+    def __init__(self, config: TaskConfig, ends: Collection[str] = (), seed: int = 0) -> None:
         """Compile the templates and find the metric; no row is needed yet.
 
         Args:
             config: of the task.
             ends: end tokens of the base, which are taken off the end of an answer: the base writes its own.
+            seed: with which prompt variants are drawn; the run's.
 
         Raises:
             TaskError: a template is no valid Jinja, the metric does not exist or suit the kind, or the configuration
@@ -61,7 +64,8 @@ class Task:
         self.metric = metric_for(config)
         self._templates = RowTemplates(config)
         self._labels = tuple(dict.fromkeys(map(normal_form, config.labels))) if config.labels else None
-        self.ends = tuple(ends)
+        self.ends, self.seed = tuple(ends), seed
+        self.shots: tuple[Shot, ...] = ()
 
     @property
     def shows(self) -> tuple[frozenset[str], frozenset[str]]:
@@ -85,6 +89,18 @@ class Task:
         """Take the labels of training answers as the label set, sorted, unless the configuration gives it."""
         if self.kind in LABELLED and self.config.labels is None:
             self._labels = tuple(sorted({label for answer in seen for label in self.labels_of(answer)}))
+
+    def fit_shots(self, shots: Iterable[Shot]) -> None:
+        """Take rows as the shots that stand in front of whatever is asked from now on."""
+        self.shots = tuple(shots)
+
+    def variant_of(self, prompt: str, answer: str) -> int:
+        """What a training row is asked by: 0 for the prompt itself, else 1 + the place of its variant.
+
+        It follows from the seed and the row's own text, so that neither order nor the number of processes moves it.
+        """
+        prompts = 1 + len(self.config.prompt_variants)
+        return int(content_hash(f"{self.seed} variant {prompt}{answer}"), 16) % prompts if prompts > 1 else 0
 
     def labels_of(self, answer: str) -> tuple[str, ...]:
         """The labels that an answer of the data names: one (classify), any number of them (labels), none else."""
@@ -150,7 +166,8 @@ class Task:
         found: list[Example] = []
         for number, row in enumerate(rows, start=1):
             pair = self._templates.question(row, f"row {number}")
-            found.append(Example(self.name, str(number), pair.prompt, "", "", chat=pair.chat, options=pair.options))
+            chat = pair.chat or shot_chat(self.shots, pair.prompt)
+            found.append(Example(self.name, str(number), pair.prompt, "", "", chat=chat, options=pair.options))
         return found
 
     def read(self, output: str, options: Sequence[str] = ()) -> Any:
@@ -227,7 +244,12 @@ class Task:
             answer = label_text(gold) if self.kind == "labels" else answer
             id_ = ids.once(given or content_hash(f"{pair.prompt}{answer}"))
             whole = group or pair.conversation
-            yield Example(self.name, id_, pair.prompt, answer, gold, whole, ending, source, pair.chat, pair.options)
+            example = Example(
+                self.name, id_, pair.prompt, answer, gold, whole, ending, source, pair.chat, pair.options
+            )
+            if place := self.variant_of(pair.prompt, answer):
+                example = replace(example, variant=self._templates.variant(place - 1, row, where))
+            yield example
 
     def _without_end(self, text: str, where: str) -> tuple[str, str]:
         """An answer, and the end tokens that stood behind it."""

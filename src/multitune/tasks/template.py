@@ -18,6 +18,8 @@ from multitune.tasks.conversation import is_conversation
 from multitune.tasks.filters import is_missing, labels, named, option, spans
 
 PLAIN = (str, Number, date, time, timedelta, UUID, Undefined)  # what prints as a reader would write it
+OWN_NAMES = ("row", "self", "loop", "caller", "varargs", "kwargs")  # of Jinja, and the whole row
+SHORT = 1 << 20  # characters that no bound is about
 SINGLE_BRACES = re.compile(r"(?<!\{)\{\s*(\w+)\s*\}(?!\})")
 
 
@@ -118,6 +120,7 @@ class Template:
             raise TaskError(f"{place}: nested too deeply. Write it out flat") from error
         self.names = frozenset(meta.find_undeclared_variables(tree))  # of columns that it may read, and `row`
         self.needed = frozenset((self.names - {"row"}).intersection(_required(tree)))
+        self._parts = _columns_and_text(tree)
 
     def __reduce__(self) -> tuple[type["Template"], tuple[str, str]]:
         """Compiled code does not travel between processes; its source does."""
@@ -137,8 +140,9 @@ class Template:
 
     def lacks(self, row: Mapping[str, Any]) -> list[str]:
         """The columns that it reads, if a row has nothing in any of them."""
-        read = sorted(self.names.intersection(row))
-        return read if "row" not in self.names and all(is_missing(row[name]) for name in read) else []
+        if "row" in self.names or any(name in row and not is_missing(row[name]) for name in self.names):
+            return []
+        return sorted(self.names.intersection(row))
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text of one row, as it stands.
@@ -146,6 +150,8 @@ class Template:
         Raises:
             TaskError: the row lacks a column, an expression fails on its values, or it reaches for what is unsafe.
         """
+        if (text := self._joined(row)) is not None:
+            return text
         try:
             with within_seconds(bound("RENDER_SECONDS")):
                 text = self._template.render({"row": row, **row})
@@ -164,6 +170,33 @@ class Template:
             ) from error
         except Exception as error:  # an expression of the user's may fail in any way, such as 1 / 0
             raise TaskError(f"{self.place}: {type(error).__name__}: {error}. Fix the template or the row") from error
+
+    def _joined(self, row: Mapping[str, Any]) -> str | None:
+        """What Jinja would write, of a template and a row in which nothing needs it: ten times as fast."""
+        if self._parts is None:
+            return None
+        pieces: list[str] = []
+        for text, column in self._parts:
+            value = row.get(column) if column else text
+            if type(value) not in (str, int, bool):
+                return None
+            pieces.append(str(value))
+        joined = "".join(pieces)
+        return joined if len(joined) < SHORT else None
+
+
+def _columns_and_text(tree: nodes.Template) -> tuple[tuple[str, str], ...] | None:
+    """The parts of a template as (text, ""), or as ("", column); None where it does more than to show columns."""
+    parts: list[tuple[str, str]] = []
+    for output in tree.body:
+        for node in output.nodes if isinstance(output, nodes.Output) else [output]:
+            if isinstance(node, nodes.TemplateData):
+                parts.append((node.data, ""))
+            elif isinstance(node, nodes.Name) and node.name not in OWN_NAMES:
+                parts.append(("", node.name))
+            else:
+                return None
+    return tuple(parts)
 
 
 def _no_text(value: Any, row: Mapping[str, Any]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from multitune.config.ranges import learning_rate
 from multitune.core.errors import Interrupted
 from multitune.core.events import EventLog, Observe, unwatched
 from multitune.core.files import copy_folder, delete_folder, folder_digest, recover_tree, write_folder
@@ -332,7 +331,7 @@ def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
     trainee = new_trainee(bank, run, spec)
     to_convergence = train.alone == "convergence"
     new_budget = Budget.until_convergence if to_convergence else Budget
-    budget = new_budget(spec.steps, learning_rate(run.config), train.warmup)
+    budget = new_budget(spec.steps, spec.learning_rate, train.warmup)
     weights = {task.name: task.weight for task in run.config.tasks}
     return Learner(
         trainee=trainee,

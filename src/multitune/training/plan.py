@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from multitune.config.adapters import expand_seeds
+from multitune.config.ranges import learning_rate
 from multitune.config.schema import AdapterConfig, RunConfig, TrainConfig
+from multitune.core.errors import MixtureError
 from multitune.data.task_input import TaskInput
 from multitune.mixture.sampler import Member, Stream, StreamPlan, plan_steps
 
@@ -26,6 +28,7 @@ class AdapterSpec:
     seed: int  # of its stream and its start
     schedule: str
     steps: int  # optimizer steps
+    learning_rate: float  # peak
     training: int = 0  # which of several trainings of the same adapter, each with a seed of its own; the first ships
 
 
@@ -128,8 +131,14 @@ def _resolved(config: RunConfig, adapter: AdapterConfig, *, steps: int, training
         seed=config.seed if adapter.seed is None else adapter.seed,
         schedule=adapter.schedule or config.mixture.schedule,
         steps=steps,
+        learning_rate=learning_rate(config) * _rate_factor(config, adapter),
         training=training,
     )
+
+
+def _rate_factor(config: RunConfig, adapter: AdapterConfig) -> float:
+    """That of the task which it learns alone; steps that several tasks share have one rate."""
+    return next((task.learning_rate_factor for task in config.tasks if adapter.tasks == (task.name,)), 1.0)
 
 
 def _general_shares(config: RunConfig, adapter: AdapterConfig) -> dict[str, float]:
@@ -146,9 +155,15 @@ def _own_steps(config: RunConfig, adapter: AdapterConfig, sets: Mapping[str, Set
         return adapter.steps
     if adapter.epochs is None and config.train.max_steps is not None:
         return config.train.max_steps
-    rows = sum(sets[name].rows for name in adapter.tasks)
+    epochs = adapter.epochs or config.train.epochs
+    draws = sum(sets[name].rows * passes_over(config, name, epochs) for name in adapter.tasks)
     general = sum(_general_shares(config, adapter).values())
-    return plan_steps(rows, config.train.batch_size, adapter.epochs or config.train.epochs, general)
+    return plan_steps(draws, config.train.batch_size, 1.0, general)
+
+
+def passes_over(config: RunConfig, task: str, epochs: float) -> float:
+    """Passes over a task's rows: its own, or those of its adapter."""
+    return next((one.passes for one in config.tasks if one.name == task and one.passes is not None), epochs)
 
 
 def _steps_alone(
@@ -167,7 +182,17 @@ def _steps_alone(
 
 def _members(config: RunConfig, spec: AdapterSpec, sets: Mapping[str, SetSize]) -> list[Member]:
     names = [*spec.tasks, *spec.general]
+    draws = spec.steps * config.train.batch_size
     shares = {**{task.name: task.share for task in config.tasks}, **spec.general}
+    for task in config.tasks:
+        if task.passes is not None and task.name in names:
+            shares[task.name] = task.passes * sets[task.name].rows / draws
+    fixed = sum(shares[name] or 0.0 for name in names)
+    if fixed >= 1.0 and any(shares[name] is None for name in names):
+        raise MixtureError(
+            f"adapter {spec.name!r}: passes and shares come to {fixed:.0%} of its {draws:,} draws, and nothing is "
+            "left for its other tasks. Lower `passes`, or give it more steps"
+        )
     members: list[Member] = []
     for name in names:
         one = sets[name]

@@ -1,6 +1,6 @@
 """A run before any weights are loaded: every task's rows as tokens, and for each adapter its stream and its steps."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,14 @@ from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
 from multitune.core.paths import cache_folder
-from multitune.core.records import SPLITS, Segments, Split
+from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Audit
 from multitune.core.results.run import DataRecord, SetRecord
+from multitune.core.text import text_key
+from multitune.data.examples import Examples
 from multitune.data.overlaps import without_held_out
 from multitune.data.run_sets import Progress, RunSets, read_sets
+from multitune.data.shots import with_shots
 from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
@@ -62,6 +65,7 @@ def _set_record(item: TaskInput) -> SetRecord:
         rows={split: len(item.tokens[split]) for split in SPLITS},
         too_long={split: tuple(item.tokens[split].too_long) for split in SPLITS},
         labels=tuple(item.data.task.labels or ()),
+        shots=item.data.task.shots,
         held_elsewhere=item.data.held_elsewhere,
     )
 
@@ -78,9 +82,10 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     sets = read_sets(config, chat.ends, progress)
     config = sets.stated(config)
     members = without_held_out([*sets.tasks, *sets.general], config.cross_task_duplicates)
+    members = [with_shots(data, config.seed) for data in members]
     general = {task.name for task in config.general}
     tasks = {data.task.name: encoded(data, data.task.name in general) for data in members}
-    retention = {data.task.name: encoded(data, False) for data in sets.retention}
+    retention = {data.task.name: encoded(with_shots(data, config.seed), False) for data in sets.retention}
     for task in config.tasks:
         _require_validation(tasks[task.name])
     notes = [note for item in (*tasks.values(), *retention.values()) for note in _notes(item, config.train.max_length)]
@@ -112,11 +117,10 @@ def _with_control_tokens(item: TaskInput) -> list[str]:
 
 
 def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInput], split: Split) -> list[str]:
-    """How many rows of each retention set ask what a training row asks, token for token."""
-    asked = {name: [_asked(row) for row in item.tokens[split]] for name, item in retention.items()}
-    wanted = set[bytes]().union(*asked.values())
-    rows = (row for item in tasks.values() if wanted for row in item.tokens["train"])
-    trained = {prompt for row in rows if (prompt := _asked(row)) in wanted}
+    """How many rows of each retention set ask what a training row asks."""
+    asked = {name: list(_asked(item, split)) for name, item in retention.items()}
+    wanted = set[str]().union(*asked.values())
+    trained = {text for item in tasks.values() if wanted for text in _asked(item, "train") if text in wanted}
     counts = {name: sum(prompt in trained for prompt in prompts) for name, prompts in asked.items()}
     return [
         f"{name}: {count} of {len(asked[name])} rows have a prompt that is trained on as well; "
@@ -126,9 +130,10 @@ def _trained_on(tasks: Mapping[str, TaskInput], retention: Mapping[str, TaskInpu
     ]
 
 
-def _asked(row: Segments) -> bytes:
-    """The tokens of a prompt; of a plain text, which has none but its first token, all tokens."""
-    return (row.prompt if len(row.prompt) > 1 else row.tokens).tobytes()
+def _asked(item: TaskInput, split: Split) -> Iterator[str]:
+    """By what each row of a split is known."""
+    rows = item.data.examples[split]
+    return map(text_key, rows.asked()) if isinstance(rows, Examples) else iter(())
 
 
 def _tokens(data: TaskData, chat: ChatFormat, max_length: int, progress: Progress | None) -> dict[Split, TokenSet]:
@@ -136,7 +141,10 @@ def _tokens(data: TaskData, chat: ChatFormat, max_length: int, progress: Progres
     rows, before = sum(len(data.examples[split]) for split in SPLITS), 0
     for split in SPLITS:
         report = partial(_add, progress, data.task.name, before, rows) if progress else None
-        tokens[split] = encode(data.examples[split], chat, max_length, cache_folder() / "tokens", report)
+        examples = data.examples[split]
+        if split == "train" and isinstance(examples, Examples):
+            examples = examples.trained()
+        tokens[split] = encode(examples, chat, max_length, cache_folder() / "tokens", report)
         before += len(data.examples[split])
     return tokens
 

@@ -34,6 +34,13 @@ class LengthBin(Record):
     rows: int
 
 
+class PromptCount(Record):
+    """One of the prompts that training rows are asked by, and how many are."""
+
+    prompt: str  # as the run file writes it
+    rows: int
+
+
 class DataSummary(Record):
     """What the rows of one set look like."""
 
@@ -43,5 +50,6 @@ class DataSummary(Record):
     shortest: ShownRow | None = None
     longest: ShownRow | None = None
     lengths: tuple[LengthBin, ...] = ()
+    prompts: tuple[PromptCount, ...] = ()  # of a task with prompt variants, its own prompt first
     duplicates: int = 0  # training rows whose prompt and answer stand in an earlier one
     warnings: tuple[str, ...] = ()

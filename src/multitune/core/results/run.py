@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from multitune.core.records import Split
+from multitune.core.records import Shot, Split
 from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document, Record
 from multitune.core.results.data import DataSummary
@@ -20,6 +20,7 @@ class SetRecord(Record):
     rows: dict[Split, int]
     too_long: dict[Split, tuple[str, ...]]  # ids of rows that are left out
     labels: tuple[str, ...] = ()
+    shots: tuple[Shot, ...] = ()  # in front of whatever its task is asked
     held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
 
 
@@ -137,6 +138,7 @@ class AdapterReport(Record):
 
     name: str
     steps: int
+    learning_rate: float | None = None  # peak; None in older reports
     sets: tuple[DrawnSet, ...]
 
 

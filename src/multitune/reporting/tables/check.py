@@ -8,6 +8,7 @@ from multitune.reporting.blocks import Cell, Table, header, number
 from multitune.reporting.formatting import count, percent, score, short_count
 
 MOST_LABELS = 12  # of a task
+MOST_CHARACTERS = 60  # of a prompt in a line
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -52,6 +53,17 @@ def length_line(one: DataSummary) -> str:
     bars = "".join(BARS[round((len(BARS) - 1) * bin.rows / most)] for bin in one.lengths)
     ends = f"{one.shortest.tokens} (row {one.shortest.id}) {bars} {one.longest.tokens} (row {one.longest.id})"
     return f"{one.name}: tokens of a training row {ends}"
+
+
+def prompts_line(one: DataSummary) -> str:
+    """How many training rows are asked by each of several prompts; empty where there is one."""
+    shown = "; ".join(f"{count(prompt.rows)} by {_beginning(prompt.prompt)!r}" for prompt in one.prompts)
+    return f"{one.name}: training rows asked {shown}. All others are asked by the first" if shown else ""
+
+
+def _beginning(text: str) -> str:
+    line = printable(text.replace("\n", "⏎"))
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 1]}…"
 
 
 def adapters_table(report: CheckReport) -> Table:
