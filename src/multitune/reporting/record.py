@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from multitune.config.text import read_text, read_yaml
+from multitune.config.load import config_text
+from multitune.config.text import read_yaml
 from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document
 from multitune.core.results.routing import RoutingVersion
@@ -37,7 +38,7 @@ def run_record(folder: RunFolder) -> RunRecord:
     """
     return RunRecord(
         summary=summarise(folder.path),
-        config=read_yaml(without_passwords(read_text(folder.config)), str(folder.config)),
+        config=read_yaml(without_passwords(config_text(folder.config)), str(folder.config)),
         versions=Versions.read(folder.versions),
         data=DataRecord.read(folder.data),
         selection=Selection.read(folder.selection),
