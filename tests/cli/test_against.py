@@ -20,6 +20,7 @@ from multitune.cli.main import app
 from multitune.core.errors import MultituneError
 from multitune.core.predictions import read_predictions
 from tests.chat_server import ChatServer, Request, Response, completion, failure, model_behind, serving
+from tests.conftest import unseal
 
 
 @pytest.fixture(scope="session")
@@ -257,7 +258,7 @@ def test_what_the_user_got_wrong_is_one_message(arguments: tuple[str, ...], told
 
 
 def test_a_row_that_is_gone_is_told(run: Path) -> None:
-    file = run / "predictions" / "base" / "copy.test.jsonl"
+    file = unseal(run) / "predictions" / "base" / "copy.test.jsonl"
     file.write_text(file.read_text("utf-8").replace('"id": "', '"id": "x'), "utf-8")
     with pytest.raises(MultituneError, match="is not among the task's test rows any more"):
         invoke("eval", run, "--against", "openai:m", "--key-env", "", "--adapter", "base")

@@ -8,6 +8,7 @@ import pytest
 
 from multitune.core.errors import ConfigError, ServerError
 from multitune.core.records import Example
+from multitune.core.seals import unsealed
 from multitune.inference.api import ApiModel
 from multitune.inference.budget import Caps, Ledger
 from multitune.inference.chat import ChatAnswer, ChatRequest, Endpoint, ResponseCache, open_endpoint
@@ -56,7 +57,7 @@ def test_a_kept_answer_with_such_a_count_is_asked_for_again(tmp_path: Path) -> N
     store.keep(endpoint, request, ChatAnswer("yes", "stop", 3, 2, True, "m"))
     assert store.find(endpoint, request) is not None
     (file,) = tmp_path.rglob("*.json")
-    kept = json.loads(file.read_text())
+    kept = unsealed(json.loads(file.read_text()))
     file.write_text(json.dumps({**kept, "answer": {**kept["answer"], "prompt_tokens": 10**300}}))
     assert store.find(endpoint, request) is None
 

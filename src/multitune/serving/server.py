@@ -55,6 +55,8 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
     for row in served.parity:
         if row.fault:
             warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
+    if served.router_fault:
+        warn(f"model auto is answered by the base: {served.router_fault}")
     keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
     app = create_app(served, keys)
     if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
