@@ -26,13 +26,13 @@ def test_a_run_file_that_multitune_wrote_for_itself_may_not_be_changed_unawares(
     config, file = parse_config(RAW, tmp_path), tmp_path / "config.yaml"
     write_config(file, config)
     assert load_config(file) == config and holds_config(file, config)
-    file.write_text(file.read_text().replace("limit: 5", "limit: 6"))
+    file.write_text(file.read_text().replace("seed: 17", "seed: 18"))
     with pytest.raises(
-        ConfigError, match=r"config\.yaml: it was changed .* delete its last line if it was on purpose"
+        ConfigError, match=r"config\.yaml: it was changed .* delete its first line if it was on purpose"
     ):
         load_config(file)
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    assert load_config(file).tasks[0].limit == 6 and not holds_config(file, config)
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    assert load_config(file).seed == 18 and not holds_config(file, config)
 
 
 @given(st.floats(min_value=0, exclude_min=True, allow_infinity=False))

@@ -35,14 +35,23 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     (['colours', 'copy'], 2.0)
     """
     file = Path(path).expanduser()
+    return parse_config(plain_config(file), file.absolute().parent, overrides, str(file))
+
+
+def plain_config(file: Path) -> dict[str, Any]:
+    """What a run file says, as plain values and not validated: one of a newer multitune may have other fields.
+
+    Raises:
+        ConfigError: it cannot be read, holds no fields, or was changed since multitune wrote it for itself.
+    """
     raw = read_yaml(config_text(file), str(file))
-    if raw is None:
+    if not raw:
         raise ConfigError(f"{file}: empty. A run needs at least `tasks`")
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{file}: a {type(raw).__name__} at the top level. A run is a mapping of fields, such as `tasks: …`"
         )
-    return parse_config(raw, file.absolute().parent, overrides, str(file))
+    return raw
 
 
 def parse_config(
@@ -107,7 +116,7 @@ def config_text(file: Path) -> str:
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{file}: {error}. Undo that, or delete its last line if it was on purpose") from error
+        raise ConfigError(f"{file}: {error}. Undo that, or delete its first line if it was on purpose") from error
 
 
 def config_schema() -> JsonSchemaValue:

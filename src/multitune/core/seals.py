@@ -57,8 +57,8 @@ def parse_line(line: str | bytes) -> Any:
 
 
 def sealed_yaml(text: str) -> str:
-    """YAML with a comment as its last line that seals it."""
-    return f"{text}{_YAML_SEAL}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n"
+    """YAML with a comment as its first line that seals the rest: what is cut off at the end is missed."""
+    return f"{_YAML_SEAL}{hashlib.sha256(text.encode()).hexdigest()[:16]}\n{text}"
 
 
 def unsealed_yaml(text: str) -> str:
@@ -67,9 +67,9 @@ def unsealed_yaml(text: str) -> str:
     Raises:
         ValueError: it has another seal.
     """
-    body, mark, seal = text.rpartition(_YAML_SEAL)
-    if not mark or seal.count("\n") > 1:
+    if not text.startswith(_YAML_SEAL):
         return text
+    body = text.partition("\n")[2]
     if sealed_yaml(body) != text:
         raise ValueError(CHANGED)
     return body
