@@ -13,9 +13,7 @@ from benchmarks.torture.workplace import Workplace, differences, results
 
 Damage = Callable[[Path, random.Random], None]
 # In what is printed: times, sizes, ports, dates.
-PASSING = re.compile(
-    r"[\d.]+ ?(ms|s|min|k?B)\b|127.0.0.1:\d+|\d{4}-\d\d-\d\d \d\d:\d\d|.*(bytes|seconds)\": .*"
-)
+PASSING = re.compile(r"[\d.]+ ?(ms|s|min|k?B)\b|127.0.0.1:\d+|\d{4}-\d\d-\d\d \d\d:\d\d|.*(bytes|seconds)\": .*")
 
 
 def flip(path: Path, chance: random.Random) -> None:
