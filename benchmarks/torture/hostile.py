@@ -91,7 +91,7 @@ def _bytes(data: bytes) -> Callable[[Path], object]:
 def _gzip_bomb(path: Path) -> None:
     with gzip.open(path, "wb", compresslevel=9) as file:
         for _ in range(16):
-            file.write(b'{"text": "w1", "label": "red"}\n' * 300_000)
+            file.write(b" " * 10_000_000 + b"\n")
 
 
 def _parquet_bomb(path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 # What libraries below us say in errors of their own, which hold no number.
-_SAID = {
+_WORDS = {
     errno.EMFILE: re.compile("Too many open files"),
     errno.ENOMEM: re.compile("[Cc]an ?not allocate memory|can't allocate memory|bad_alloc|can't start new thread"),
     errno.EFBIG: re.compile("File too large"),
@@ -48,7 +48,7 @@ def _number(error: BaseException) -> int | None:
     """The number of the system's error, as the error holds or words it."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    return next((number for number, said in _SAID.items() if said.search(str(error))), None)
+    return next((number for number, words in _WORDS.items() if words.search(str(error))), None)
 
 
 def _allowed(limit: str, unit: str) -> str:

@@ -109,8 +109,8 @@ def open_runner(
     folder = study_folder(study)
     record = prepared.data_record()
     require_same_data(folder, record)
-    said = {"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}
-    write_text(folder.config, sealed_yaml(write_yaml(said)))
+    resolved = {"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}
+    write_text(folder.config, sealed_yaml(write_yaml(resolved)))
     versions().write(folder.versions)
     before = DataRecord.read(folder.data).sets if folder.data.is_file() else {}
     DataRecord(sets={**before, **record.sets}).write(folder.data)
