@@ -9,8 +9,9 @@ from multitune.core.extras import missing_extra
 from multitune.core.run_folder import RunFolder
 from multitune.serving.engine import EngineOptions
 from multitune.serving.learning.learner import LearningOptions
-from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of
+from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of, protocol
 
+REQUEST_WITHIN = 30.0  # seconds that a client has for a request, its body included
 GRACE = 30  # seconds that requests under way have at the end
 
 
@@ -63,6 +64,7 @@ def serve(path: Path, options: ServeOptions, opened: Callable[[str], None], warn
         app.add_middleware(KnownHosts, names=names_of(options.host))
     config = uvicorn.Config(
         app,
+        http=protocol(REQUEST_WITHIN),
         log_level="warning",
         access_log=False,
         lifespan="on",
