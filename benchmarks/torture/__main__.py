@@ -50,6 +50,7 @@ def _import_all() -> None:
     for module in pkgutil.walk_packages(multitune.__path__, "multitune."):
         importlib.import_module(module.name)
     for name in (
+        "datasets",
         "matplotlib.pyplot",
         "openai",
         "optuna",

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
 from multitune.core.errors import MultituneError
+from multitune.core.files import read_json
 from multitune.core.predictions import read_predictions
 from tests.chat_server import ChatServer, Request, Response, completion, failure, model_behind, serving
 from tests.conftest import unseal
@@ -83,7 +84,7 @@ def test_a_model_behind_an_api_answers_the_rows_that_ours_answered(run: Path, ti
         (row,) = [row for row in record["parsing"]["strict"]["tasks"] if row["task"] == task]
         assert row["examples"] == len(ours) and row["difference"] == pytest.approx(row["ours"] - row["theirs"])
     assert (run / "scores.json").read_text("utf-8") == scores_before
-    assert json.loads((run / "comparisons" / f"{record['subject']}.json").read_text("utf-8")) == record
+    assert read_json(run / "comparisons" / f"{record['subject']}.json") == record
 
 
 def test_the_base_behind_an_api_says_what_the_base_says_here(run: Path, tiny_server: ChatServer) -> None:

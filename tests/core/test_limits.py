@@ -31,6 +31,7 @@ def caused(inner: BaseException) -> BaseException:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "ran out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"), "out of memory"),
         (RuntimeError("can't start new thread"), "ran out of memory"),
+        (ImportError("_csv.so: failed to map segment from shared object"), "ran out of memory"),
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
     ],
 )

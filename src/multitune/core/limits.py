@@ -9,7 +9,9 @@ ROOM = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used 
 # What libraries below us say in errors of their own, which hold no number.
 _WORDS = {
     errno.EMFILE: re.compile("Too many open files"),
-    errno.ENOMEM: re.compile("[Cc]an ?not allocate memory|can't allocate memory|bad_alloc|can't start new thread"),
+    errno.ENOMEM: re.compile(
+        "[Cc]an ?not allocate memory|can't allocate memory|bad_alloc|can't start new thread|failed to map segment"
+    ),
     errno.EFBIG: re.compile("File too large"),
     errno.ENOSPC: re.compile("No space left on device"),
     errno.EDQUOT: re.compile("Disk quota exceeded"),
