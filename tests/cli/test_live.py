@@ -33,6 +33,7 @@ import os, signal, sys, time
 from pathlib import Path
 from multitune.config.load import load_config
 from multitune.pipeline import run_experiment
+from multitune.core.seals import parse_line
 
 def observe(event):
     if event.kind == "step" and event.step == 3:
@@ -48,7 +49,7 @@ run_experiment(load_config(sys.argv[1]), observe=observe)
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [parse_line(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
 def wait_for(what: str, come: Callable[[], bool]) -> None:
