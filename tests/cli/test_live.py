@@ -22,6 +22,7 @@ from multitune.cli.live import watch_run
 from multitune.core.errors import RunFolderError
 from multitune.core.locks import only_one
 from multitune.core.run_folder import RunFolder
+from multitune.core.seals import parse_line
 from multitune.reporting.event_log import Follower
 
 PATIENCE = 180.0  # seconds until what does not come fails a test
@@ -33,7 +34,6 @@ import os, signal, sys, time
 from pathlib import Path
 from multitune.config.load import load_config
 from multitune.pipeline import run_experiment
-from multitune.core.seals import parse_line
 
 def observe(event):
     if event.kind == "step" and event.step == 3:
