@@ -36,7 +36,7 @@ check: setup-dev  ## Lint, format, types, import law, spelling, unsafe calls
 bench: setup-bench  ## The measurements behind the figures in docs/LOG.md: make bench PART=name, or no PART for the list
 	$(BIN)/python -m benchmarks.run $(PART)
 
-torture: setup-dev  ## Kill -9 and full disks at random, each followed by going on: SEED=1 MINUTES=10
+torture: setup-dev  ## Hostile inputs; kill -9, full disks, limits and damaged files at random: SEED=1 MINUTES=10
 	$(BIN)/python -m benchmarks.torture --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
 fuzz: setup-dev  ## Files of any content, tried for long and each time others

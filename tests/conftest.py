@@ -1,5 +1,6 @@
 """What all tests share: one thread, no network, a cache of their own, and a tiny random Llama that reads words."""
 
+import json
 import os
 import signal
 
@@ -22,6 +23,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from multitune.core.bases import BaseRef
+from multitune.core.seals import unsealed, unsealed_yaml
 from multitune.data.tokenizer import ChatFormat
 from multitune.model.backbone import wrap_model
 from multitune.model.bank import Adapter, AdapterBank
@@ -75,6 +77,19 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>")
+
+
+def unseal(folder: Path) -> Path:
+    """Make the texts of a run what versions before seals wrote, for a test that edits them; returns the folder."""
+    for path in folder.rglob("*"):
+        if path.suffix == ".json":
+            path.write_text(json.dumps(unsealed(json.loads(path.read_text("utf-8"))), ensure_ascii=False), "utf-8")
+        elif path.suffix == ".jsonl":
+            rows = (unsealed(json.loads(line)) for line in path.read_text("utf-8").split("\n") if line)
+            path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+        elif path.suffix == ".yaml":
+            path.write_text(unsealed_yaml(path.read_text("utf-8")), "utf-8")
+    return folder
 
 
 def randomise(adapter: Adapter, seed: int) -> None:

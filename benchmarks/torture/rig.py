@@ -2,16 +2,20 @@
 
 import errno
 import faulthandler
+import json
 import os
 import re
 import signal
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-DEADLINE = 60.0  # seconds that no command on the tiny base needs
+DEADLINE = 180.0  # seconds that no command on the tiny base needs, however busy the machine
 ALLOWED = (0, 1, 2, 3)  # done, failed, wrong input, and an undecided gate; see cli.main.run
 
 # Operations of Python that change files, as its audit events name them; `open` counts where it may write.
@@ -41,6 +45,16 @@ class Outcome:
         if self.code in (1, 2) and messages != 1:
             return f"{messages} messages for exit code {self.code}"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One command that something was done to."""
+
+    command: str
+    kind: str  # of what was done
+    about: str  # when, to which file, or with what
+    finding: str = ""  # which law it broke; empty where none
 
 
 def run(arguments: Sequence[str], before: Before | None = None, deadline: float = DEADLINE) -> Outcome:
@@ -166,6 +180,16 @@ def kill_at(below: Path, number: int) -> Before:
     return counted(below, act)
 
 
+def kill_once(below: Path, reached_it: Callable[[], bool]) -> Before:
+    """kill -9 itself before the first operation that changes a file once something is so."""
+
+    def act(reached: int, name: str) -> None:
+        if reached_it():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return counted(below, act)
+
+
 def fail_at(below: Path, number: int, code: int = errno.ENOSPC) -> Before:
     """From the n-th operation on that needs room, the disk is full."""
 
@@ -187,3 +211,23 @@ def operations(arguments: Sequence[str], below: Path) -> tuple[Outcome, int]:
     done = run(arguments, counted(below, act))
     os.close(handle)
     return done, int(number_file.read_text() or 0)
+
+
+def asked_and_ended(output: Path) -> Before:
+    """Have the process, once it serves, ask itself for an answer, print that, and end itself."""
+
+    def ask() -> None:
+        while (found := re.search(r"http://[\d.:]+", output.read_text("utf-8", "replace"))) is None:
+            time.sleep(0.02)
+        body = {"model": "auto", "messages": [{"role": "user", "content": "say w1 w2"}], "max_tokens": 4}
+        request = urllib.request.Request(f"{found[0]}/v1/chat/completions", json.dumps(body).encode())
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=20) as answer:
+                fields = json.load(answer)
+            print(fields["choices"][0]["message"]["content"], fields["multitune"]["adapter"], flush=True)
+        except urllib.error.HTTPError as error:
+            print(error.read().decode(), flush=True)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    return lambda: threading.Thread(target=ask, daemon=True).start()

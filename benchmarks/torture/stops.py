@@ -1,15 +1,18 @@
 """Commands stopped at random: kill -9 at file operations and at times, and a disk that is full from some write on."""
 
 import random
-from collections.abc import Iterator
+import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from benchmarks.torture.rig import fail_at, kill_at, operations, run, start, wait
+from benchmarks.torture.limits import few_open_files, little_memory, small_files, unnamed
+from benchmarks.torture.rig import Outcome, Try, fail_at, kill_at, operations, run, start, wait
 from benchmarks.torture.workplace import Subject, Workplace, differences, results
 
-Kind = Literal["kill at an operation", "kill at a time", "disk full"]
-KINDS: tuple[Kind, ...] = ("kill at an operation", "kill at a time", "disk full")
+Kind = Literal["kill at an operation", "kill at a time", "disk full", "few open files", "little memory", "small files"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LIMITS = {"few open files": few_open_files, "little memory": little_memory, "small files": small_files}
 MOST = 2  # times that one try is stopped before it may end
 
 
@@ -21,16 +24,6 @@ class Undisturbed:
     results: dict[str, str]
     operations: int
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One command that was stopped and went on."""
-
-    command: str
-    kind: Kind
-    stops: tuple[str, ...]
-    finding: str = ""  # which law it broke; empty where none
 
 
 def undisturbed(subject: Subject, place: Workplace) -> Undisturbed:
@@ -65,23 +58,33 @@ def stopped(peace: Undisturbed, kind: Kind, chance: random.Random, place: Workpl
     subject.prepare()
     arguments = subject.arguments
     for _ in range(chance.randint(1, MOST)):
-        number, moment = chance.randint(1, peace.operations), chance.uniform(0, peace.seconds)
-        if kind == "kill at a time":
-            stops.append(f"{moment:.2f} s")
-            done = wait(start(arguments), kill_after=moment)
-        else:
-            stops.append(f"operation {number}")
-            act = kill_at if kind == "kill at an operation" else fail_at
-            done = run(arguments, act(place.home, number))
-        if done.fault and (kind == "disk full" or done.code != -9):
-            return Try(subject.name, kind, tuple(stops), f"{done.fault}: {done.output[-1500:]}")
+        done, stop = _disturbed(arguments, peace, kind, chance, place)
+        stops.append(stop)
+        killed = done.code == -signal.SIGKILL and kind.startswith("kill")
+        if fault := "" if killed else done.fault or unnamed(kind, done):
+            return Try(subject.name, kind, ", ".join(stops), f"{fault}: {done.output[-1500:]}")
         arguments = subject.again()
     done = run(arguments)
     if done.code != 0:
-        return Try(subject.name, kind, tuple(stops), f"does not go on: {done.fault}: {done.output[-1500:]}")
+        return Try(subject.name, kind, ", ".join(stops), f"does not go on: {done.fault}: {done.output[-1500:]}")
     after = results(subject.folder)
     other = differences(peace.results, after)
-    return Try(subject.name, kind, tuple(stops), f"other results: {', '.join(other)}" if other else "")
+    return Try(subject.name, kind, ", ".join(stops), f"other results: {', '.join(other)}" if other else "")
+
+
+def _disturbed(
+    arguments: Sequence[str], peace: Undisturbed, kind: Kind, chance: random.Random, place: Workplace
+) -> tuple[Outcome, str]:
+    """How a command ended that was disturbed once, and when or by how much it was."""
+    if kind == "kill at a time":
+        moment = chance.uniform(0, peace.seconds)
+        return wait(start(arguments), kill_after=moment), f"{moment:.2f} s"
+    if kind in LIMITS:
+        before, stop = LIMITS[kind](chance)
+        return run(arguments, before), stop
+    number = chance.randint(1, peace.operations)
+    act = kill_at if kind == "kill at an operation" else fail_at
+    return run(arguments, act(place.home, number)), f"operation {number}"
 
 
 def tries(peace: list[Undisturbed], seed: int, place: Workplace) -> Iterator[Try]:

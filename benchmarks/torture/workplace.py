@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from benchmarks.torture.rig import Outcome, run
+from benchmarks.torture.rig import Outcome, asked_and_ended, kill_once, run
 from tests.conftest import tiny_model, word_tokenizer
 
 # Times, what is made of times (`ratio` is of seconds), and the size of a log that holds some (`events`).
-TIMED = re.compile(r"seconds|_at$|^date$|^created|^made|^command$|tokens_per|^ratio$|^events$")
+TIMED = re.compile(r"seconds|_at$|^date$|^created|^made|^command$|tokens_per|^ratio$|^events$|^seal$")
 # Another place, another time, another process: none of them is a result.
-PASSED_OVER = ("lock", "versions.json", "report.html", "README.md", "journal.log")  # how names begin
+PASSED_OVER = ("lock", "versions.json", "report.html", "README.md", "journal.log", "state.sqlite")  # how names begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class Workplace:
         self.file, self.joining, self.study_file = root / "run.yaml", root / "join.yaml", root / "study.yaml"
         self.run = self.runs / "tiny"
         os.environ["MULTITUNE_CACHE"] = str(self.cache)
-        os.environ["TORTURE_OUTPUT"] = str(root / "output.txt")
+        self.output = root / "output.txt"  # of the command that runs
+        os.environ["TORTURE_OUTPUT"] = str(self.output)
         self._write()
 
     def _write(self) -> None:
@@ -102,6 +104,39 @@ class Workplace:
             raise SystemExit(f"multitune {' '.join(arguments)} failed in peace:\n{done.output}")
         return done
 
+    def tune(self, trials: int) -> tuple[str, ...]:
+        """The search of so many trials."""
+        ranges = ("train.learning_rate=0.0001,0.001", "lora.rank=2,4")
+        return (
+            "tune",
+            str(self.file),
+            "--trials",
+            str(trials),
+            *(part for one in ranges for part in ("--range", one)),
+        )
+
+    def keep_more(self) -> None:
+        """Keep a run and a study that were stopped, and a study, a search and a server's use at their end."""
+
+        def stopped(name: str, folder: Path, *arguments: str) -> None:
+            self.restore("cache")
+            run(arguments, kill_once(self.home, lambda: any(folder.rglob("checkpoint-before"))))
+            if not any(folder.rglob("checkpoint-before")):
+                raise SystemExit(f"multitune {' '.join(arguments)} was not killed behind its second checkpoint")
+            self.keep(name)
+
+        stopped("stopped", self.run, "train", str(self.file))
+        stopped("stopped study", self.home / "studies", "study", str(self.study_file))
+        for name, arguments in (("study", ("study", str(self.study_file))), ("tune", self.tune(2))):
+            self.restore("cache")
+            self.must(*arguments)
+            self.keep(name)
+        self.restore("trained")
+        done = run(("serve", str(self.run), "--port", "0", "--learning", "observe"), asked_and_ended(self.output))
+        if done.code != 0:
+            raise SystemExit(f"multitune serve failed in peace:\n{done.output}")
+        self.keep("served")
+
     def subjects(self) -> list[Subject]:
         """The commands that are killed; a finished run is kept as `trained`, a warm cache as `cache`."""
         self.restore(None)
@@ -109,8 +144,7 @@ class Workplace:
         self.keep("cache")
         self.must("train", str(self.file))
         self.keep("trained")
-        train, tune = ("train", str(self.file)), ("tune", str(self.file), "--trials", "2")
-        tune = (*tune, "--range", "train.learning_rate=0.0001,0.001", "--range", "lora.rank=2,4")
+        train, tune = ("train", str(self.file)), self.tune(2)
         add, select = ("add", str(self.joining), "--to", str(self.run)), ("select", str(self.run))
         study, name = ("study", str(self.study_file)), "tiny"
 
@@ -150,18 +184,25 @@ def results(folder: Path) -> dict[str, str]:
         if not path.is_file() or path.name.startswith(PASSED_OVER) or place.startswith(("tracking/", "trials/")):
             continue
         data = path.read_bytes()
-        if path.name == "events.jsonl":
-            data = _events(data)
-        elif path.suffix == ".json":
-            data = json.dumps(_timeless(json.loads(data)), sort_keys=True).encode()
-        elif path.suffix == ".safetensors":
-            data = save(_timeless(load(data)))
+        data = _events(data) if path.name == "events.jsonl" else _without_times(path, data)
         found[place] = hashlib.sha256(data).hexdigest()[:16]
     return found
 
 
+def _without_times(path: Path, data: bytes) -> bytes:
+    try:
+        if path.suffix == ".json":
+            return json.dumps(_timeless(json.loads(data)), sort_keys=True).encode()
+        return save(_timeless(load(data))) if path.suffix == ".safetensors" else data
+    except (ValueError, SafetensorError):  # damaged, and left so
+        return data
+
+
 def _events(data: bytes) -> bytes:
-    events = [json.loads(line) for line in data.splitlines()]
+    try:
+        events = [json.loads(line) for line in data.splitlines()]
+    except ValueError:  # damaged, and left so
+        return data
     steps = [_timeless(event) for event in events if event["kind"] in ("step", "validation", "frozen", "evaluated")]
     return json.dumps(steps, sort_keys=True).encode()
 

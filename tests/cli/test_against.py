@@ -18,8 +18,10 @@ from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
 from multitune.core.errors import MultituneError
+from multitune.core.files import read_json
 from multitune.core.predictions import read_predictions
 from tests.chat_server import ChatServer, Request, Response, completion, failure, model_behind, serving
+from tests.conftest import unseal
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +84,7 @@ def test_a_model_behind_an_api_answers_the_rows_that_ours_answered(run: Path, ti
         (row,) = [row for row in record["parsing"]["strict"]["tasks"] if row["task"] == task]
         assert row["examples"] == len(ours) and row["difference"] == pytest.approx(row["ours"] - row["theirs"])
     assert (run / "scores.json").read_text("utf-8") == scores_before
-    assert json.loads((run / "comparisons" / f"{record['subject']}.json").read_text("utf-8")) == record
+    assert read_json(run / "comparisons" / f"{record['subject']}.json") == record
 
 
 def test_the_base_behind_an_api_says_what_the_base_says_here(run: Path, tiny_server: ChatServer) -> None:
@@ -257,7 +259,7 @@ def test_what_the_user_got_wrong_is_one_message(arguments: tuple[str, ...], told
 
 
 def test_a_row_that_is_gone_is_told(run: Path) -> None:
-    file = run / "predictions" / "base" / "copy.test.jsonl"
+    file = unseal(run) / "predictions" / "base" / "copy.test.jsonl"
     file.write_text(file.read_text("utf-8").replace('"id": "', '"id": "x'), "utf-8")
     with pytest.raises(MultituneError, match="is not among the task's test rows any more"):
         invoke("eval", run, "--against", "openai:m", "--key-env", "", "--adapter", "base")

@@ -13,6 +13,7 @@ from multitune.cli import main
 from multitune.config.load import load_config
 from multitune.core.results.events import Event, StepEvent
 from multitune.pipeline import run_experiment
+from tests.conftest import unseal
 
 Fields = dict[str, Any]
 Spoil = Callable[[Fields, Path], None]
@@ -154,7 +155,7 @@ def test_an_adapter_of_another_base_is_refused(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(finished, run)
+    unseal(Path(shutil.copytree(finished, run)))
     card = run / "adapters/shared/multitune.json"
     card.write_text(card.read_text().replace(json.loads(card.read_text())["fingerprint"], "0" * 16))
     code, said = outcome(["eval", str(run)], monkeypatch, capsys)

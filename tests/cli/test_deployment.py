@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from multitune.cli.main import app
 from multitune.core.errors import MultituneError
+from tests.conftest import unseal
 
 
 def invoke(*arguments: str | Path) -> Any:
@@ -184,7 +185,7 @@ def test_a_folder_without_a_table_says_how_to_make_one(run: Path, newcomer: Path
 
 def shipped_adapter(run: Path) -> Path:
     """The folder of an adapter that the table names; the table is made to name one."""
-    file = run / "routing" / "v0001" / "table.json"
+    file = unseal(run) / "routing" / "v0001" / "table.json"
     table = json.loads(file.read_text())
     table["tasks"]["copy"] |= {"adapter": "copy", "path": "adapters/copy"}
     file.write_text(json.dumps(table))

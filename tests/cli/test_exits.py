@@ -1,5 +1,6 @@
 """Whatever a name or a note holds, nothing but text reaches the terminal."""
 
+import errno
 import io
 import json
 
@@ -51,6 +52,23 @@ def test_errors_hold_no_control_characters(
     with pytest.raises(SystemExit) as left:
         run()
     assert left.value.code == 2 and capsys.readouterr().err == f"multitune: {SHOWN}: damaged\n"
+
+
+def test_what_a_limit_caused_is_told_as_that_limit_and_no_fault_of_the_users(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        except OSError as error:
+            raise RunFolderError("checkpoint: damaged") from error
+
+    monkeypatch.setattr("multitune.cli.main.app", fails)
+    with pytest.raises(SystemExit) as left:
+        run()
+    said = capsys.readouterr().err
+    assert left.value.code == 1 and said.count("\n") == 1
+    assert "too many open files" in said and "ulimit -n" in said and "checkpoint: damaged" in said
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("maximum recursion depth exceeded")])

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 import multitune
 from multitune.cli.main import app
 from multitune.core.errors import InputError
+from multitune.core.files import read_json, write_json
 from multitune.core.predictions import read_predictions, write_predictions
 from multitune.core.records import Prediction
 from multitune.core.run_folder import RunFolder
@@ -153,9 +154,9 @@ def test_other_right_answers_are_other_rows(old: Path, new: Path) -> None:
 def test_a_task_that_is_gone_is_refused_unless_that_is_meant(old: Path, new: Path) -> None:
     config = yaml.safe_load((new / "config.yaml").read_text("utf-8"))
     with_config(new, tasks=[task for task in config["tasks"] if task["name"] == "colours"])
-    scores = json.loads((new / "scores.json").read_text("utf-8"))
+    scores = read_json(new / "scores.json")
     del scores["tasks"]["copy"]
-    (new / "scores.json").write_text(json.dumps(scores), "utf-8")
+    write_json(new / "scores.json", scores)
     with pytest.raises(InputError, match=r"lacks copy of .*--allow-missing"):
         multitune.gate(old, new)
     found = gate(old, new, "--allow-missing")

@@ -22,6 +22,7 @@ from multitune.cli.live import watch_run
 from multitune.core.errors import RunFolderError
 from multitune.core.locks import only_one
 from multitune.core.run_folder import RunFolder
+from multitune.core.seals import parse_line
 from multitune.reporting.event_log import Follower
 
 PATIENCE = 180.0  # seconds until what does not come fails a test
@@ -48,7 +49,7 @@ run_experiment(load_config(sys.argv[1]), observe=observe)
 
 
 def logged(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    return [parse_line(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
 def wait_for(what: str, come: Callable[[], bool]) -> None:

@@ -17,7 +17,9 @@ FEW = ["train.max_steps=2", "adapters=[shared]"]
 
 def events_of(run: Path) -> list[dict[str, Any]]:
     lines = (run / "events.jsonl").read_text("utf-8").splitlines()
-    return [{key: value for key, value in json.loads(line).items() if key != "seconds"} for line in lines]
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in ("seconds", "seal")} for line in lines
+    ]
 
 
 def dies(event: Event) -> None:

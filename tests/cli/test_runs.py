@@ -19,6 +19,7 @@ from multitune.cli.runs import exported
 from multitune.core.errors import InputError, MultituneError, RunFolderError
 from multitune.core.events import EventLog, unwatched
 from multitune.core.run_folder import RunFolder
+from tests.conftest import unseal
 
 REPORT = "routing/v0001/report.json"
 FORMS = ("table", "json", "markdown", "card")
@@ -42,7 +43,7 @@ def scored(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(scored: Path, tmp_path: Path) -> Path:
     """A copy of it, to change."""
-    return Path(shutil.copytree(scored, tmp_path / "runs" / "tiny"))
+    return unseal(Path(shutil.copytree(scored, tmp_path / "runs" / "tiny")))
 
 
 def change_json(path: Path, change: Callable[[Any], None]) -> None:

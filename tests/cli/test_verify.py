@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 import multitune
 from multitune.cli.main import app
 from multitune.core.bases import resolve_base
-from multitune.core.errors import InputError, VerificationError
+from multitune.core.errors import AdapterError, InputError, VerificationError
 from multitune.core.run_folder import RunFolder
 from multitune.deployment import verify as module
 from multitune.deployment.export import Form, export_adapter
@@ -22,6 +22,7 @@ from multitune.model.files import read_pairs
 from multitune.model.gguf import base_config
 from multitune.model.gguf_lora import write_gguf_lora
 from tests.chat_server import model_behind, serving
+from tests.conftest import unseal
 
 ADAPTER = "shared"
 
@@ -76,9 +77,18 @@ def test_zeroed_weights_answer_like_the_base(run: Path, tmp_path: Path) -> None:
 def test_another_scale_makes_right_answers_more_or_less_likely(run: Path, tmp_path: Path) -> None:
     file = exported(run, tmp_path / "out") / "adapter_config.json"
     settings = json.loads(file.read_text("utf-8"))
+    (tmp_path / "out" / "multitune.json").unlink()
     file.write_text(json.dumps({**settings, "lora_alpha": 2 * settings["lora_alpha"]}), "utf-8")
     found = verified(run, tmp_path / "out")
     assert found.exit_code == 1 and "nats more or less likely" in found.output
+
+
+def test_an_export_whose_settings_were_changed_is_refused_by_name(run: Path, tmp_path: Path) -> None:
+    file = exported(run, tmp_path / "out") / "adapter_config.json"
+    settings = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**settings, "lora_alpha": 2 * settings["lora_alpha"]}), "utf-8")
+    with pytest.raises(AdapterError, match=r"adapter_config\.json: it was changed since it was written"):
+        verified(run, tmp_path / "out")
 
 
 def test_a_swapped_adapter_is_named(run: Path, tmp_path: Path) -> None:
@@ -121,8 +131,8 @@ def test_a_refused_export_leaves_nothing(run: Path, tmp_path: Path, monkeypatch:
 
 
 def test_an_export_of_a_run_whose_data_is_gone_stays_and_says_so(run: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
-    (copy / "config.yaml").write_text((run / "config.yaml").read_text("utf-8").replace("copies.jsonl", "gone.jsonl"))
+    copy = unseal(Path(shutil.copytree(run, tmp_path / "run")))
+    (copy / "config.yaml").write_text((copy / "config.yaml").read_text("utf-8").replace("copies.jsonl", "gone.jsonl"))
     assert "not verified: " in multitune.open_run(copy).export(ADAPTER, tmp_path / "out")
     assert (tmp_path / "out" / "adapter_config.json").is_file()
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitune.config.load import config_schema, dump_config, load_config, parse_config
+from multitune.config.load import config_schema, dump_config, holds_config, load_config, parse_config, write_config
 from multitune.config.schema import RunConfig
 from multitune.core.errors import ConfigError
 
@@ -20,6 +20,19 @@ ROOT = Path(__file__).parent.parent.parent
 RAW: dict[str, Any] = {
     "tasks": [{"name": "a", "kind": "classify", "data": "a.jsonl", "prompt": "p", "answer": "x", "limit": 5}]
 }
+
+
+def test_a_run_file_that_multitune_wrote_for_itself_may_not_be_changed_unawares(tmp_path: Path) -> None:
+    config, file = parse_config(RAW, tmp_path), tmp_path / "config.yaml"
+    write_config(file, config)
+    assert load_config(file) == config and holds_config(file, config)
+    file.write_text(file.read_text().replace("seed: 17", "seed: 18"))
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml: it was changed .* delete its first line if it was on purpose"
+    ):
+        load_config(file)
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[1:]))
+    assert load_config(file).seed == 18 and not holds_config(file, config)
 
 
 @given(st.floats(min_value=0, exclude_min=True, allow_infinity=False))

@@ -81,6 +81,8 @@ def test_a_csv_field_may_be_a_megabyte_long(tmp_path: Path) -> None:
         ("a.jsonl", '{"a": 1}\n[1, 2]\n', "line 2 is list, not an object"),
         ("a.jsonl", "[" * 100_000, "line 1 cannot be read as JSON"),
         ("a.jsonl", '{"a": "\\ud83d"}', "line 1 holds half a character"),
+        ("a.jsonl", '{"a": "\\ud83d"}\n{"a": "b"}\n', "line 1 holds half a character"),
+        ("a.json", '[{"a": "\\ud83d"}]', "holds half a character"),
         ("a.jsonl", b'{"a": 1}\n\x00\x01', "byte 9 is NUL"),
         ("a.jsonl", "{}".encode("utf-16"), "is UTF-16"),
         ("a.jsonl", b'{"a": 1}\n{"a": "\xe9"}', "byte 16 is 0xe9 (line 2)"),

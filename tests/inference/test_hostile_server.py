@@ -1,11 +1,6 @@
 """A server that answers without end, in gigabytes or in nonsense costs a bounded time and leaves nothing behind."""
 
-import gzip
 import json
-import socket
-import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,66 +8,14 @@ import pytest
 
 from multitune.core.errors import ConfigError, ServerError
 from multitune.core.records import Example
+from multitune.core.seals import unsealed
 from multitune.inference.api import ApiModel
 from multitune.inference.budget import Caps, Ledger
 from multitune.inference.chat import ChatAnswer, ChatRequest, Endpoint, ResponseCache, open_endpoint
 from multitune.inference.openai_client import CachedClient, OpenAIClient, RetryPolicy
+from tests.hostile_server import REFUSED, TAKEN, server
 
-Send = Callable[[socket.socket], None]
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
 ROW = Example("a", "1", "say", "yes", "yes")
-
-
-def sent(body: bytes, *headers: bytes) -> Send:
-    lines = b"".join(line + b"\r\n" for line in (*headers, b"Content-Length: %d" % len(body)))
-    return lambda connection: connection.sendall(HEAD + lines + b"\r\n" + body)
-
-
-def endless(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"\r\n")
-    while True:
-        connection.sendall(b" " * 65536)
-
-
-def slow(connection: socket.socket) -> None:
-    connection.sendall(HEAD + b"\r\n")
-    while True:
-        connection.sendall(b" ")
-        threading.Event().wait(0.05)
-
-
-def answered(text: str = '"yes"', count: str = "3") -> bytes:
-    message = f'{{"role": "assistant", "content": {text}}}'
-    usage = f'{{"prompt_tokens": {count}, "completion_tokens": 2}}'
-    return f'{{"model": "m", "choices": [{{"index": 0, "message": {message}}}], "usage": {usage}}}'.encode()
-
-
-@contextmanager
-def server(send: Send) -> Generator[str]:
-    """The address of one that answers every connection so."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def answer(connection: socket.socket) -> None:
-        with connection:
-            try:
-                connection.recv(65536)
-                send(connection)
-            except OSError:  # the client has left
-                return
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:  # closed
-                return
-            threading.Thread(target=answer, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    finally:
-        listener.close()
 
 
 class _Three:
@@ -89,30 +32,21 @@ def ask(address: str, folder: Path) -> ApiModel:
     return model
 
 
-HOSTILE: dict[str, Send] = {
-    "slow without end": slow,
-    "endless": endless,
-    "gzip bomb": sent(gzip.compress(b" " * (64 << 20)), b"Content-Encoding: gzip"),
-    "deep": sent(b"[" * 300_000),
-    "5,000 digits": sent(answered(count="9" * 5_000)),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("kind", REFUSED)
 def test_what_has_no_end_or_no_sense_is_one_error_and_not_kept(kind: str, tmp_path: Path) -> None:
-    with server(HOSTILE[kind]) as address, pytest.raises(ServerError, match=r"^http://127\.0\.0\.1"):
+    with server(REFUSED[kind]) as address, pytest.raises(ServerError, match=r"^http://127\.0\.0\.1"):
         ask(address, tmp_path)
     assert list(tmp_path.rglob("*.json")) == []
 
 
 def test_a_count_of_400_digits_is_no_count(tmp_path: Path) -> None:
-    with server(sent(answered(count="9" * 400))) as address:
+    with server(TAKEN["a count of 400 digits"]) as address:
         (answer,) = ask(address, tmp_path).answers.values()
     assert not answer.counted and answer.prompt_tokens == 3
 
 
 def test_half_a_character_is_replaced(tmp_path: Path) -> None:
-    with server(sent(answered(text='"yes \\ud83d"'))) as address:
+    with server(TAKEN["half a character"]) as address:
         (answer,) = ask(address, tmp_path).answers.values()
     assert answer.text == "yes ?"
 
@@ -123,7 +57,7 @@ def test_a_kept_answer_with_such_a_count_is_asked_for_again(tmp_path: Path) -> N
     store.keep(endpoint, request, ChatAnswer("yes", "stop", 3, 2, True, "m"))
     assert store.find(endpoint, request) is not None
     (file,) = tmp_path.rglob("*.json")
-    kept = json.loads(file.read_text())
+    kept = unsealed(json.loads(file.read_text()))
     file.write_text(json.dumps({**kept, "answer": {**kept["answer"], "prompt_tokens": 10**300}}))
     assert store.find(endpoint, request) is None
 

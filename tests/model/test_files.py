@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multitune.core.errors import AdapterError, StorageError
+from multitune.core.seals import CHANGED, sealed, unsealed
 from multitune.model.bank import AdapterBank
 from multitune.model.files import CARD, CONFIG, PREFIX, WEIGHTS, load_adapter, merge_into_base, read_card, save_adapter
 
@@ -137,8 +138,22 @@ def truncated(folder: Path) -> None:
 
 
 def other_base(folder: Path) -> None:
-    card = json.loads((folder / CARD).read_text())
-    (folder / CARD).write_text(json.dumps(card | {"fingerprint": "0" * 16, "base": "other"}))
+    card = unsealed(json.loads((folder / CARD).read_text()))
+    (folder / CARD).write_text(json.dumps(sealed(card | {"fingerprint": "0" * 16, "base": "other"})))
+
+
+def forged_card(folder: Path) -> None:
+    (folder / CARD).write_text((folder / CARD).read_text().replace('"base": "', '"base": "an'))
+
+
+def flipped(folder: Path) -> None:
+    data = bytearray((folder / WEIGHTS).read_bytes())
+    data[-9] ^= 1
+    (folder / WEIGHTS).write_bytes(data)
+
+
+def whole(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[f"{QUERY}.lora_A.weight"] = torch.ones(4, 32, dtype=torch.int64)
 
 
 def nan(tensors: dict[str, torch.Tensor]) -> None:
@@ -173,12 +188,21 @@ def embedding(tensors: dict[str, torch.Tensor]) -> None:
 REFUSALS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickle": (only_a_pickle, "adapter_model.bin is a pickle"),
     "truncated weights": (truncated, "damaged"),
-    "nan": (weights(nan), "holds NaN or infinity"),
+    "nan": (weights(nan), "holds NaN, infinity"),
     "dora": (settings(use_dora=True), "use_dora is True; only plain LoRA"),
     "bias": (settings(bias="all"), "bias is 'all'"),
     "extra modules": (settings(modules_to_save=["lm_head"]), "modules_to_save"),
     "pissa": (settings(init_lora_weights="pissa_niter_4"), "init_lora_weights is 'pissa_niter_4'"),
     "other kind": (settings(peft_type="IA3"), "peft_type is 'IA3'"),
+    "flipped weight": (flipped, CHANGED),
+    "whole numbers": (weights(whole), "infinity or whole numbers"),
+    "other alpha": (
+        settings(lora_alpha=9),
+        rf"adapter_config\.json: {CHANGED}\. Undo that, or delete multitune\.json",
+    ),
+    "forged card": (forged_card, rf"multitune\.json: damaged \({CHANGED}"),
+    "alpha beyond numbers": (settings(lora_alpha=10**400), r"the alpha of lora_alpha is 1000+, not a number"),
+    "endless pattern": (settings(alpha_pattern={"x{99999999999}": 3}), "no regular expression"),
     "no alpha": (settings(lora_alpha=None), "the alpha of lora_alpha is None"),
     "alpha pattern": (settings(alpha_pattern={"(": 3}), "no regular expression"),
     "alphas of no module": (settings(alpha_pattern=[3]), "not alphas by module"),

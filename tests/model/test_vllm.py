@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from multitune.model.bank import AdapterBank
-from multitune.model.files import CONFIG, PREFIX, WEIGHTS, save_adapter
+from multitune.model.files import CARD, CONFIG, PREFIX, WEIGHTS, save_adapter
 from multitune.model.vllm import check_vllm
 
 QUERY = f"{PREFIX}model.layers.0.self_attn.q_proj"
@@ -30,6 +30,7 @@ def folder(wrapped, fill, tmp_path: Path) -> Path:
 def set_config(folder: Path, **changes: object) -> None:
     config = json.loads((folder / CONFIG).read_text("utf-8"))
     (folder / CONFIG).write_text(json.dumps(config | changes), "utf-8")
+    (folder / CARD).unlink(missing_ok=True)  # it holds the seal of what was there
 
 
 def add(folder: Path, **tensors: torch.Tensor) -> None:

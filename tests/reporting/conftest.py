@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.made_runs import made_run, made_study
 from multitune.core.run_folder import RunFolder
+from tests.conftest import unseal
 
 VOID = {"meta", "input", "br", "hr", "img", "link"}
 
@@ -69,7 +70,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(_made: Path, tmp_path: Path) -> RunFolder:
     """A run of three tasks that a test may damage."""
-    return RunFolder(Path(shutil.copytree(_made, tmp_path / "demo")))
+    return RunFolder(unseal(Path(shutil.copytree(_made, tmp_path / "demo"))))
 
 
 @pytest.fixture(scope="session")
@@ -88,7 +89,7 @@ def _made_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def study(_made_study: Path, tmp_path: Path) -> Path:
     """A study of four tasks that a test may damage."""
-    return Path(shutil.copytree(_made_study, tmp_path / "pairs"))
+    return unseal(Path(shutil.copytree(_made_study, tmp_path / "pairs")))
 
 
 @pytest.fixture(scope="session")

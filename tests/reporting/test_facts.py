@@ -48,9 +48,18 @@ def test_a_damaged_part_is_named_and_the_rest_is_shown(run: RunFolder, name: str
     assert f"{name} is damaged" in missing(page) and "How it was made" in page.text
 
 
+@pytest.mark.parametrize("name", ["scores.json", "data.json", "versions.json", "selection.json"])
+def test_a_part_that_was_changed_is_named(run: RunFolder, name: str) -> None:
+    write_json(run.path / name, read_json(run.path / name))  # sealed
+    text = (run.path / name).read_text("utf-8")
+    place = text.rindex('"', 0, text.index('"seal"')) - 1
+    (run.path / name).write_text(text[:place] + "x" + text[place:], "utf-8")
+    assert f"{name} is damaged" in missing(Page(write_report([run.path])))
+
+
 @pytest.mark.parametrize("value", [[], None])
 def test_a_part_that_holds_something_else_is_named(run: RunFolder, value: Any) -> None:
-    write_json(run.scores, value)
+    run.scores.write_text(json.dumps(value))
     assert "scores.json is damaged" in missing(Page(write_report([run.path])))
 
 

@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from multitune.core.errors import RouterError
 from multitune.core.files import write_folder
 from multitune.core.results.base import renamed
+from multitune.core.seals import unsealed
 from multitune.routing.classifiers import KINDS
 from multitune.routing.discriminant import SHRINKAGE, Discriminant
 from multitune.routing.quality import calibration_error, left_out, outside, quality
@@ -256,7 +257,7 @@ def test_a_router_of_an_older_version_is_read_under_its_older_names(router_of: R
     save(router, tmp_path / "r")
     older = {now: before for before, now in OLDER_NAMES.items()}
     facts, arrays = tmp_path / "r" / "router.json", tmp_path / "r" / "router.safetensors"
-    facts.write_text(json.dumps(renamed(json.loads(facts.read_text()), older)))
+    facts.write_text(json.dumps(renamed(unsealed(json.loads(facts.read_text())), older)))
     save_file(renamed(load_file(arrays), older), arrays)
     again = load_router(tmp_path / "r")
     assert (again.threshold, again.max_abstained) == (router.threshold, router.max_abstained)
@@ -269,14 +270,14 @@ def test_a_router_for_other_features_is_refused(router_of: RouterOf, tmp_path: P
         load_router(tmp_path / "r", "layer 3")
 
 
-@pytest.mark.parametrize("harm", ["gone", "text", "kind", "names", "nan"])
+@pytest.mark.parametrize("harm", ["gone", "text", "kind", "names", "nan", "changed", "flipped"])
 def test_a_damaged_router_is_refused_in_one_line(harm: str, router_of: RouterOf, tmp_path: Path):
     router = router_of()
     if harm == "nan":
         router.require_growing().discriminant.means["a/prompt"][0] = np.nan
     save(router, tmp_path / "r")
     file = tmp_path / "r" / "router.json"
-    facts = json.loads(file.read_text())
+    facts = unsealed(json.loads(file.read_text()))
     match harm:
         case "gone":
             file.unlink()
@@ -286,6 +287,13 @@ def test_a_damaged_router_is_refused_in_one_line(harm: str, router_of: RouterOf,
             file.write_text(json.dumps({**facts, "kind": "oracle"}))
         case "names":
             file.write_text(json.dumps({**facts, "names": facts["names"][:-1]}))
+        case "changed":
+            file.write_text(file.read_text().replace('"threshold": ', '"threshold": 1'))
+        case "flipped":
+            arrays = tmp_path / "r" / "router.safetensors"
+            data = bytearray(arrays.read_bytes())
+            data[-7] ^= 1
+            arrays.write_bytes(data)
         case _:
             pass
     with pytest.raises(RouterError, match="Fit it again: multitune select") as caught:

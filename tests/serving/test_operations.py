@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from multitune.cli.main import app
+from tests.conftest import unseal
 from tests.serving.conftest import serving
 
 KEY, ADMIN = {"Authorization": "Bearer client-key"}, {"Authorization": "Bearer admin-key"}
@@ -189,7 +190,7 @@ def test_a_folder_outside_a_broken_one_or_none_is_refused_and_nothing_changes(
     pickled = Path(shutil.copytree(run / "adapters" / "shared", run / "more" / "pickled"))
     (pickled / "extra.bin").write_bytes(b"")
     other_base = Path(shutil.copytree(run / "adapters" / "shared", run / "more" / "other_base"))
-    card = other_base / "multitune.json"
+    card = unseal(other_base) / "multitune.json"
     card.write_text(card.read_text().replace('"fingerprint": "', '"fingerprint": "0'))
     broken = changed(run / "adapters" / "shared", run / "more" / "broken", float("nan"))
     cut = Path(shutil.copytree(run / "adapters" / "shared", run / "more" / "cut"))

@@ -21,6 +21,16 @@ def test_a_whole_run_agrees_with_its_record(finished: Path, server: str) -> None
     assert all(row["rows"] and row["difference"] < 1e-3 for row in body["parity"])
 
 
+def test_a_router_that_cannot_be_read_is_told_at_the_start(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    file = RunFolder(run).routing_versions[-1] / "router.safetensors"
+    file.write_bytes(file.read_bytes()[:-8])
+    served = ServedRun(RunFolder(run), EngineOptions())
+    assert "no router could be read" in served.router_fault and "Fit it again" in served.router_fault
+    assert served.route("say w1 w2").reason == "router-unavailable"
+    served.close()
+
+
 def test_an_adapter_that_is_loaded_and_not_applied_is_named(finished: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     weights = run / "adapters" / "shared" / "adapter_model.safetensors"

@@ -122,3 +122,31 @@ def test_going_back_is_kept_with_the_feedback_it_distrusts(tmp_path: Path) -> No
     again = UseStore(tmp_path / "state.sqlite")
     assert (again.live, again.since) == (0, 55)
     assert [version.until for version in again.versions()] == [40]
+
+
+def spoiled(data: bytes, harm: str) -> bytes:
+    """A file of SQLite with one fault."""
+    return {
+        "cut": data[: len(data) // 2],
+        "other": b"{}",
+        "header": b"x" + data[1:],
+        "page": data[:4096] + b"\xff" * 64 + data[4160:],
+    }[harm]
+
+
+@pytest.mark.parametrize("harm", ["cut", "other", "header", "page", "folder", "pipe"])
+def test_a_damaged_file_is_named_when_it_is_opened(harm: str, store: UseStore, tmp_path: Path) -> None:
+    for number in range(200):
+        store.keep(request(number))
+    store.close()
+    file = tmp_path / "learning" / "state.sqlite"
+    data = file.read_bytes()
+    file.unlink()
+    if harm == "folder":
+        file.mkdir()
+    elif harm == "pipe":
+        os.mkfifo(file)
+    else:
+        file.write_bytes(spoiled(data, harm))
+    with pytest.raises(StorageError, match=r"state\.sqlite"):
+        UseStore(file)

@@ -1,10 +1,13 @@
 """First-order estimates, on landscapes whose answer is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multitune.core.errors import RunFolderError
 from multitune.study.estimate import (
     Landscape,
     TaskSums,
@@ -14,7 +17,7 @@ from multitune.study.estimate import (
     gradient_cosines,
     landscape,
 )
-from multitune.study.signatures import BUCKETS, Signatures
+from multitune.study.signatures import BUCKETS, Signatures, load_signatures, save_signatures
 
 
 def quadratic(bottoms: list[list[float]]) -> Landscape:
@@ -23,6 +26,18 @@ def quadratic(bottoms: list[list[float]]) -> Landscape:
     size = len(here)
     sums = tuple(TaskSums(1 + 0.5 * float((here - b) @ (here - b)), here - b, np.eye(size)) for b in np.array(bottoms))
     return Landscape(tuple(f"t{i}" for i in range(len(bottoms))), sums, sums, np.full(len(bottoms), 1 / len(bottoms)))
+
+
+def test_gradients_on_disk_come_back_and_a_changed_file_is_refused(tmp_path: Path) -> None:
+    file, kept = tmp_path / "a.safetensors", signatures(1)
+    save_signatures(file, kept)
+    found = load_signatures(file)
+    assert np.array_equal(found.gradients, kept.gradients) and np.array_equal(found.losses, kept.losses)
+    data = bytearray(file.read_bytes())
+    data[-9] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(RunFolderError, match=r"a\.safetensors: damaged .*the same command makes it again"):
+        load_signatures(file)
 
 
 def signatures(seed: int, rows: int = 12, shift: float = 0.0) -> Signatures:

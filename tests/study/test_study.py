@@ -23,6 +23,7 @@ from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget
 from multitune.study.search import Board, look_again, survey, verify
 from multitune.study.study import open_runner, plan_report, run_study
+from tests.conftest import unseal
 from tests.study.conftest import TASKS, Study
 
 
@@ -196,7 +197,7 @@ def test_a_job_that_another_version_began_is_begun_again(study: Study, study_fol
     arm = runner.planner.arm(TASKS)
     job = jobs.StudyJob({runner.key(arm): arm}, runner.folder.jobs / jobs.job_name([runner.key(arm)]))
     jobs.train_job(runner.prepared, job)
-    config = job.folder / "config.yaml"
+    config = unseal(job.folder) / "config.yaml"
     config.write_text(config.read_text().replace("max_abstained: 0.05", "max_abstained: 0.07"))
     runner.train([arm])
     before = next(one for one in whole["arms"] if one["key"] == runner.key(arm))

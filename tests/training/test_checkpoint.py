@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from multitune.core.errors import RunFolderError, StorageError
-from multitune.training.checkpoint import Checkpoint, TrainingState, load_checkpoint, save_checkpoint
+from multitune.core.run_folder import RunFolder
+from multitune.training.checkpoint import Checkpoint, TrainingState, load_checkpoint, restorable, save_checkpoint
 
 
 def checkpoint(value: float) -> Checkpoint:
@@ -52,6 +53,22 @@ def test_a_damaged_checkpoint_is_named_with_its_remedy(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(RunFolderError, match="is not what was written"):
         load_checkpoint(tmp_path / "c")
+
+
+def test_where_files_run_out_no_checkpoint_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(tmp_path)
+    for value in (1.0, 2.0):
+        save_checkpoint(folder.checkpoint, checkpoint(value), keep=folder.checkpoint_before)
+
+    def no_more(path: Path) -> None:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("multitune.training.checkpoint.load_json", no_more)
+        with pytest.raises(RunFolderError, match="Too many open files"):
+            restorable(folder)
+    found, faults = restorable(folder)
+    assert found is not None and (found.state.step, faults) == (2, [])
 
 
 def test_a_checkpoint_of_before_they_had_a_version_is_loaded(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 from multitune.config.schema import RunConfig
 from multitune.core.errors import Interrupted, RunFolderError
 from multitune.core.events import EventLog, unwatched
+from multitune.core.files import read_json, write_json
 from multitune.core.results.events import Event, StepEvent
 from multitune.core.run_folder import RunFolder
 from multitune.core.versions import versions
-from multitune.training import job, origin
+from multitune.training import job
 from multitune.training.job import train_run
 from multitune.training.prepare import prepare_run
 from tests.conftest import tiny_model
@@ -110,8 +111,8 @@ def test_a_changed_adapter_that_the_run_stacks_on_is_refused(configure: Configur
 def test_other_versions_are_noted_in_the_log(configure: Configure, tmp_path: Path) -> None:
     stopped(configure(), tmp_path / "run")
     file = tmp_path / "run/versions.json"
-    record = json.loads(file.read_text())
-    file.write_text(json.dumps({**record, "packages": {**record["packages"], "torch": "1.0"}}))
+    record = read_json(file)
+    write_json(file, {**record, "packages": {**record["packages"], "torch": "1.0"}})
     notes = [event["text"] for event in train(configure(), tmp_path / "run", resume=True) if event["kind"] == "note"]
     assert any("goes on with other versions (torch 1.0 -> " in note for note in notes)
 
@@ -238,7 +239,7 @@ def test_a_run_that_was_killed_before_it_had_a_run_file_is_begun_anew(
         raise RuntimeError("power cut")
 
     with monkeypatch.context() as context:
-        context.setattr(origin, "write_text", power_cut)
+        context.setattr("multitune.config.load.write_text", power_cut)
         with pytest.raises(RuntimeError, match="power cut"):
             train(configure(), tmp_path / "run", overwrite=False)
     assert (tmp_path / "run/data.json").is_file() and not (tmp_path / "run/config.yaml").exists()

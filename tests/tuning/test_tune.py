@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import resource
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from multitune.core.errors import InputError, Interrupted, RunFolderError, Stora
 from multitune.core.locks import only_one
 from multitune.core.results.events import Event as RunEvent
 from multitune.core.run_folder import TuneFolder
+from multitune.core.seals import sealed_yaml, unsealed_yaml
 from multitune.training.job import train_run
 from multitune.training.progress import ValidationTrack
 from multitune.tuning import tune as tune_module
@@ -188,6 +190,34 @@ def test_half_a_line_in_the_journal_is_left_out(configure: Configure) -> None:
     assert values(searched(config, 3))[:2] == values(before)
 
 
+@pytest.mark.parametrize("harm", ["value", "other", "folder", "pipe"])
+def test_a_damaged_journal_is_refused_by_name(harm: str, configure: Configure) -> None:
+    config = configure()
+    folder = tune_folder(config)
+    before = searched(config, 1)
+    text = folder.journal.read_text()
+    folder.journal.unlink()
+    if harm == "folder":
+        folder.journal.mkdir()
+    elif harm == "pipe":
+        os.mkfifo(folder.journal)
+    else:
+        value = str(values(before)[0][2])
+        assert value in text
+        folder.journal.write_text(text.replace(value, "0.5") if harm == "value" else "{}\n")
+    with pytest.raises(RunFolderError, match=r"journal\.log: damaged .*start over with --overwrite"):
+        searched(config, 2)
+
+
+def test_changed_settings_of_a_search_are_refused(configure: Configure) -> None:
+    config = configure()
+    searched(config, 1)
+    file = tune_folder(config).config
+    file.write_text(file.read_text().replace("seed: 17", "seed: 18"))
+    with pytest.raises(RunFolderError, match=r"config\.yaml: it was changed since it was written"):
+        searched(config, 2)
+
+
 def test_a_journal_that_cannot_be_written_is_one_clear_error(configure: Configure) -> None:
     config = configure()
     searched(config, 1)
@@ -230,8 +260,8 @@ def test_hopeless_trials_are_cut_short(configure: Configure) -> None:
     folder = tune_folder(config)
     tame = "train.learning_rate=1e-9,2e-9"
     # The journal stays; only what is searched from here on is another range.
-    text = folder.config.read_text("utf-8").replace("0.003 to 0.005", "1e-09 to 2e-09")
-    folder.config.write_text(text, "utf-8")
+    text = unsealed_yaml(folder.config.read_text("utf-8")).replace("0.003 to 0.005", "1e-09 to 2e-09")
+    folder.config.write_text(sealed_yaml(text), "utf-8")
     watch = Collected()
     report = searched(config, 4, ranges=(tame, "lora.rank=4", "mixture.anneal_end=0.2"), observe=watch)
     assert report["trials"][3]["state"] == "pruned" and watch.steps() == 2

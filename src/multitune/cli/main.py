@@ -23,7 +23,8 @@ from multitune.cli.runs import app as runs
 from multitune.cli.serve import serve
 from multitune.cli.study import study
 from multitune.cli.tune import tune
-from multitune.core.errors import InputError, MultituneError
+from multitune.core.errors import InputError, MultituneError, StorageError
+from multitune.core.limits import limit_met
 from multitune.core.processes import rank
 
 if TYPE_CHECKING:
@@ -245,22 +246,28 @@ def run() -> None:
     """Entry point of the console script: exit code 0 done, 1 failed, 2 the input is wrong, 130 stopped."""
     try:
         app()
+    except StorageError as error:
+        sys.exit(_failed(str(error)))
     except MultituneError as error:
-        echo(f"multitune: {error}", err=True)
-        sys.exit(error.exit_code)
-    except (MemoryError, RecursionError) as error:
-        what = "ran out of memory" if isinstance(error, MemoryError) else "met values that are nested too deeply"
-        echo(
-            f"multitune: {what}. What was saved is intact; use smaller inputs, or a machine with more memory", err=True
-        )
-        sys.exit(1)
-    except Exception:  # our own bug: keep all that helps to find it
-        traceback.print_exc()
+        if limit := limit_met(error):  # of which it is a consequence
+            sys.exit(_failed(f"{limit}; what was saved is intact. It was met at: {error}"))
+        sys.exit(_failed(str(error), error.exit_code))
+    except RecursionError:
+        sys.exit(_failed("met values that are nested too deeply. What was saved is intact; use flatter inputs"))
+    except Exception as error:
+        if limit := limit_met(error):
+            sys.exit(_failed(f"{limit}; what was saved is intact"))
+        traceback.print_exc()  # our own bug: keep all that helps to find it
         line = (
             "multitune: this is a fault of multitune itself. Please report it with the lines above and your run file"
         )
         echo(line, err=True)
         sys.exit(1)
+
+
+def _failed(message: str, code: int = 1) -> int:
+    echo(f"multitune: {message}", err=True)
+    return code
 
 
 def _load(file: Path, overrides: Sequence[str] | None) -> "RunConfig":

@@ -16,6 +16,8 @@ from multitune.config.schema import RunConfig, Section
 from multitune.config.shorthand import expand_short_forms, locate
 from multitune.config.text import read_text, read_yaml, write_yaml
 from multitune.core.errors import ConfigError, suggest
+from multitune.core.files import write_text
+from multitune.core.seals import sealed_yaml, unsealed_yaml
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -33,14 +35,23 @@ def load_config(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     (['colours', 'copy'], 2.0)
     """
     file = Path(path).expanduser()
-    raw = read_yaml(read_text(file), str(file))
-    if raw is None:
+    return parse_config(plain_config(file), file.absolute().parent, overrides, str(file))
+
+
+def plain_config(file: Path) -> dict[str, Any]:
+    """What a run file says, as plain values and not validated: one of a newer multitune may have other fields.
+
+    Raises:
+        ConfigError: it cannot be read, holds no fields, or was changed since multitune wrote it for itself.
+    """
+    raw = read_yaml(config_text(file), str(file))
+    if not raw:
         raise ConfigError(f"{file}: empty. A run needs at least `tasks`")
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{file}: a {type(raw).__name__} at the top level. A run is a mapping of fields, such as `tasks: …`"
         )
-    return parse_config(raw, file.absolute().parent, overrides, str(file))
+    return raw
 
 
 def parse_config(
@@ -74,6 +85,38 @@ def parse_config(
 def dump_config(config: RunConfig) -> str:
     """YAML that states every field, so that neither new defaults nor new templates change what it means."""
     return write_yaml(config.model_dump(mode="json"))
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write a run file for multitune itself, sealed.
+
+    Raises:
+        StorageError: the disk is full or not writable; the older file stays.
+    """
+    write_text(path, sealed_yaml(dump_config(config)))
+
+
+def holds_config(path: Path, config: RunConfig) -> bool:
+    """Whether a file says what `write_config` would write.
+
+    Raises:
+        ConfigError: it cannot be read, or was changed since it was written.
+    """
+    return config_text(path) == dump_config(config)
+
+
+def config_text(file: Path) -> str:
+    """The text of a run file, without the seal of one that multitune wrote for itself.
+
+    Raises:
+        ConfigError: it cannot be read, or was changed since it was written.
+    """
+    try:
+        return unsealed_yaml(read_text(file))
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{file}: {error}. Undo that, or delete its first line if it was on purpose") from error
 
 
 def config_schema() -> JsonSchemaValue:

@@ -1,7 +1,6 @@
 """The event log of a run: every event is appended to events.jsonl and passed on to whoever watches."""
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -11,6 +10,8 @@ from filelock import BaseFileLock
 from multitune.core.files import storage
 from multitune.core.locks import hold
 from multitune.core.results.events import Event, parse_line
+from multitune.core.seals import json_line
+from multitune.core.untrusted import open_regular
 
 Observe = Callable[[Event], None]
 
@@ -22,7 +23,7 @@ def unwatched(event: Event) -> None:
 def read_events(path: Path) -> Iterator[Event]:
     """Every line of a log as an event; nothing where the file is missing."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 yield parse_line(line)
     except OSError:
@@ -33,7 +34,7 @@ def log_digest(path: Path, size: int) -> str | None:
     """SHA-256 hex over the first `size` bytes of a log; None where it has fewer."""
     digest, left = hashlib.sha256(), size
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while left and (block := file.read(min(left, 1 << 20))):
                 digest.update(block)
                 left -= len(block)
@@ -88,7 +89,7 @@ class EventLog:
     def __call__(self, event: Event) -> None:
         """Write one event and show it."""
         assert self._file is not None, "opened before it is written"
-        line = json.dumps(event.plain()).encode() + b"\n"
+        line = json_line(event.plain()).encode()
         with storage(self._path):
             self._file.write(line)
             self._file.flush()

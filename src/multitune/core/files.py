@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from multitune.core.errors import RunFolderError, StorageError
-from multitune.core.untrusted import load_json, parse_json
+from multitune.core.limits import limit_met
+from multitune.core.seals import parse_line, save_tensors, sealed, unsealed
+from multitune.core.untrusted import load_json, open_regular
 
 _log = logging.getLogger(__name__)
 
@@ -22,16 +24,12 @@ PART, OLD = ".part-", ".old-"  # how the names of what is being written, and of 
 
 @contextmanager
 def storage(path: Path) -> Generator[None]:
-    """Turn a full or read-only disk into one clear error about `path`."""
+    """Turn a full or read-only disk, or another limit of the system, into one clear error about `path`."""
     try:
         yield
     except OSError as error:
-        reasons = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
-        reason = reasons.get(error.errno or 0, error.strerror or str(error))
-        raise StorageError(
-            f"{path}: could not be written ({reason}). Free some space or choose another `output`; "
-            "what was saved before is intact"
-        ) from error
+        reason = limit_met(error) or f"{error.strerror or error}. Free some space or choose another `output`"
+        raise StorageError(f"{path}: could not be written: {reason}; what was saved before is intact") from error
 
 
 @contextmanager
@@ -57,9 +55,14 @@ def write_text(path: Path, text: str) -> None:
         part.write_text(text, "utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a JSON file as a whole."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def json_text(value: Mapping[str, Any]) -> str:
+    """An object as the sealed text of a file."""
+    return json.dumps(sealed(value), indent=2, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Replace a JSON file as a whole by a sealed object."""
+    write_text(path, json_text(value))
 
 
 def write_folder(
@@ -82,7 +85,6 @@ def write_folder(
         StorageError: nothing was changed.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
 
     with storage(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -91,7 +93,7 @@ def write_folder(
             for name, text in texts.items():
                 (part / name).write_text(text, "utf-8")
             for name, values in tensors.items():
-                save_file(dict(values), part / name)
+                save_tensors(values, part / name)
             if save is not None:
                 save(part)
             for file in part.rglob("*"):
@@ -202,7 +204,7 @@ def files_digest(files: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in sorted(files):
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             digest.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
 
@@ -233,10 +235,10 @@ def read_json(path: Path) -> Any:
     """A JSON file of a run folder.
 
     Raises:
-        RunFolderError: missing or damaged.
+        RunFolderError: missing, damaged, or changed since it was written.
     """
     try:
-        return load_json(path)
+        return unsealed(load_json(path))
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing; the run did not get this far. Finish it with `--resume`") from error
     except (ValueError, OSError) as error:
@@ -246,10 +248,10 @@ def read_json(path: Path) -> Any:
 def json_lines(path: Path) -> Iterator[Mapping[str, Any] | None]:
     """The objects of a file of JSON lines, None for a line that is damaged; nothing where the file is missing."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 try:
-                    value = parse_json(line)
+                    value = parse_line(line)
                 except ValueError:
                     value = None
                 yield value if isinstance(value, dict) else None

@@ -1,6 +1,5 @@
 """Predictions on disk: one JSON object per line."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,12 +8,13 @@ from typing import Any
 from multitune.core.errors import RunFolderError
 from multitune.core.files import write_text
 from multitune.core.records import Prediction
-from multitune.core.untrusted import parse_json
+from multitune.core.seals import json_line, parse_line
+from multitune.core.untrusted import open_regular
 
 
 def write_predictions(path: Path, predictions: Sequence[Prediction]) -> None:
     """Replace a file of predictions, one JSON object per line."""
-    write_text(path, "".join(json.dumps(asdict(p), ensure_ascii=False) + "\n" for p in predictions))
+    write_text(path, "".join(json_line(asdict(p)) for p in predictions))
 
 
 def read_predictions(path: Path) -> list[Prediction]:
@@ -24,7 +24,8 @@ def read_predictions(path: Path) -> list[Prediction]:
         RunFolderError: the file is missing or damaged.
     """
     try:
-        lines = path.read_text("utf-8").removesuffix("\n").split("\n")
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8").removesuffix("\n").split("\n")
     except FileNotFoundError as error:
         raise RunFolderError(f"{path}: missing. Evaluate the run again") from error
     except (OSError, ValueError) as error:
@@ -32,7 +33,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     predictions: list[Prediction] = []
     for number, line in enumerate(lines, start=1):
         try:
-            fields = parse_json(line)
+            fields = parse_line(line)
             read = {key: _tuples(fields[key]) for key in ("value", "gold")}
             predictions.append(Prediction(**{**fields, **read}))
         except (ValueError, TypeError, KeyError) as error:

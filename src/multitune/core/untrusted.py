@@ -22,7 +22,7 @@ BOUNDS = {
     "CONFIG_VALUES": 100_000,  # in it, with aliases written out
     "JSON_BYTES": 1 << 28,  # of a JSON file that is read as a whole
     "ROW_BYTES": 1 << 28,  # of one line of a data file
-    "EXPANSION": 1000,  # times that a compressed file may grow, beyond its first 64 MB
+    "EXPANSION": 100,  # times that a compressed file may grow, beyond its first 64 MB
     "RENDER_SECONDS": 10,  # of a template, for one row or question
     "RENDER_CHARACTERS": 1 << 26,  # that it may make of one
     "PATTERN_SECONDS": 5,  # of the regular expressions of an adapter

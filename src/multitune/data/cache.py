@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitune.core.errors import RunFolderError, StorageError
 from multitune.core.files import new_file, read_json, write_json
+from multitune.core.untrusted import open_regular
 
 if TYPE_CHECKING:
     import pyarrow
@@ -90,7 +91,7 @@ def _read(file: Path) -> CachedTable | None:
     try:
         record = read_json(file.with_suffix(".json"))
         note, digest = str(record["note"]), record["sha256"]
-        with file.open("rb") as content:
+        with open_regular(file) as content:
             if _digest(content, note) != digest:
                 return None
         return CachedTable(Dataset.from_file(str(file)), note, digest, False)

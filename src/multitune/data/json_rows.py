@@ -89,6 +89,7 @@ def _values(text: str, where: str) -> list[Any]:
         values.append(value)
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
+    _require_characters(values, text, where)
     return values
 
 
@@ -106,10 +107,14 @@ def _parse(text: str, where: str, part: str) -> Any:
         raise DataError(f"{where} holds the key {error} twice, with different values. Remove one of them") from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits; brackets without end
         raise DataError(f"{where} cannot be read as JSON ({error}). Remove or correct {part}") from error
-    # Valid UTF-8 holds no half pair, so that only an escape can bring one in; no tokenizer could take it.
+    _require_characters(value, text, where)
+    return value
+
+
+def _require_characters(value: Any, text: str, where: str) -> None:
+    """Refuse a half pair: valid UTF-8 holds none, so that only an escape can bring it in; no tokenizer takes it."""
     if "\\u" in text and HALF_PAIR.search(json.dumps(value, ensure_ascii=False)):
         raise DataError(f"{where} holds half a character (a lone \\ud8… escape). Remove it or complete the pair")
-    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:

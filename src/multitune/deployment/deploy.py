@@ -4,18 +4,18 @@ A version is a folder `routing/v0001` of the run, written whole and never change
 table.json, the router's two files (see routing.router), and report.json, or change.json where a task joined or left.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multitune.config.schema import RunConfig
 from multitune.core.errors import RouterError
 from multitune.core.events import Observe
-from multitune.core.files import recover_tree, write_folder
+from multitune.core.files import json_text, recover_tree, write_folder
 from multitune.core.predictions import write_predictions
 from multitune.core.results.events import PhaseEvent, ProgressEvent
 from multitune.core.results.routing import RouterReport, RoutingChoice, RoutingTable, RoutingVersion, TaskChange
 from multitune.core.run_folder import ROUTING_CHANGE, ROUTING_REPORT, ROUTING_TABLE, RunFolder
+from multitune.core.seals import tensors_bytes
 from multitune.deployment.homes import OpenRun, TaskHome
 from multitune.deployment.router_baselines import measure_baselines
 from multitune.deployment.router_report import FITTED_ON, measure_routing, task_texts
@@ -93,14 +93,12 @@ def write_version(folder: RunFolder, table: RoutingTable, router: Router, about:
     Returns:
         Its folder; that of the last version where nothing differs from it.
     """
-    from safetensors.torch import save
-
     texts, tensors = router.files()
     name = ROUTING_REPORT if isinstance(about, RouterReport) else ROUTING_CHANGE
     for file, document in ((ROUTING_TABLE, table), (name, about)):
-        texts[file] = json.dumps(document.plain(), indent=2, ensure_ascii=False) + "\n"
+        texts[file] = json_text(document.plain())
     files = {file: text.encode() for file, text in texts.items()}
-    files |= {file: save(dict(values)) for file, values in tensors.items()}
+    files |= {file: tensors_bytes(values) for file, values in tensors.items()}
     for last in folder.routing_versions[-1:]:
         if {path.name: path.read_bytes() for path in last.iterdir() if path.is_file()} == files:
             return last

@@ -1,5 +1,6 @@
 """A trained adapter out of its run folder: as PEFT, as GGUF for llama.cpp, or merged into an ordinary model."""
 
+import json
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -7,7 +8,7 @@ from multitune.config.load import load_config
 from multitune.config.schema import RunConfig
 from multitune.core.bases import public_name, resolve_base
 from multitune.core.errors import InputError, suggest
-from multitune.core.files import copy_folder, write_folder, write_json
+from multitune.core.files import copy_folder, write_folder, write_text
 from multitune.core.run_folder import RunFolder
 from multitune.core.untrusted import load_json
 
@@ -75,7 +76,8 @@ def _peft(config: RunConfig, source: Path, target: Path) -> None:
 
     copy_folder(source, target)
     settings = load_json(target / CONFIG)
-    write_json(target / CONFIG, {**settings, "base_model_name_or_path": public_name(config.base)})
+    named = {**settings, "base_model_name_or_path": public_name(config.base)}
+    write_text(target / CONFIG, json.dumps(named, indent=2) + "\n")
     try:
         load_tokenizer(resolve_base(config.base)).save_pretrained(target)
     except InputError:  # the base is not here: the adapter is whole without its tokenizer

@@ -8,7 +8,8 @@ from multitune.core.errors import InputError, RunFolderError, suggest
 from multitune.core.records import Prediction, Split
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
-from multitune.core.untrusted import parse_json
+from multitune.core.seals import parse_line
+from multitune.core.untrusted import read_bytes
 from multitune.deployment.homes import shared_adapter
 from multitune.evaluation.comparison import recorded_task
 from multitune.evaluation.external import ComparisonTask
@@ -52,7 +53,7 @@ def require_prompts(where: RunFolder, task: ComparisonTask) -> None:
     if not path.is_file():
         return
     try:
-        asked = {row["id"]: row["prompt"] for row in map(parse_json, path.read_text("utf-8").splitlines())}
+        asked = {row["id"]: row["prompt"] for row in map(parse_line, read_bytes(path, "JSON_BYTES").splitlines())}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{path}: damaged ({error}). Evaluate the run again") from error
     for row in task.examples:

@@ -7,7 +7,6 @@ for it. General sets are no tasks: the loss on them, before (by the base) and af
 shows what was kept. So do the retention sets, which nothing trains on.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from math import hypot
@@ -32,6 +31,7 @@ from multitune.core.results.scores import (
     TransferTable,
 )
 from multitune.core.run_folder import RunFolder
+from multitune.core.seals import json_line
 from multitune.data.task_input import TaskInput
 from multitune.evaluation.overlap import overlapping_ids
 from multitune.evaluation.stats import bootstrap_plan
@@ -98,7 +98,7 @@ def _write_prompts(folder: RunFolder, prepared: PreparedRun, item: TaskInput) ->
     split = settings.split
     examples = rows_at(item, split, chosen_rows(item, split, seed=prepared.config.seed, limit=settings.limit))
     asked = [{"id": one.id, "prompt": one.prompt, **({"chat": one.chat} if one.chat else {})} for one in examples]
-    rows = [json.dumps(one, ensure_ascii=False) + "\n" for one in asked]
+    rows = [json_line(one) for one in asked]
     write_text(folder.prompts(item.name, split), "".join(rows))
 
 

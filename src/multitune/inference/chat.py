@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from multitune.core.errors import ConfigError
-from multitune.core.files import write_json
+from multitune.core.errors import ConfigError, RunFolderError
+from multitune.core.files import read_json, write_json
 from multitune.core.records import Message
-from multitune.core.untrusted import load_json
 
 OPENAI_HOST = "https://api.openai.com/"
 OPENAI, KEY_ENV = f"{OPENAI_HOST}v1", "OPENAI_API_KEY"
@@ -72,9 +71,9 @@ class ResponseCache:
     def find(self, endpoint: Endpoint, request: ChatRequest) -> ChatAnswer | None:
         """An answer given before; one that is damaged counts as none."""
         try:
-            answer = ChatAnswer(**load_json(self._file(endpoint, request))["answer"])
+            answer = ChatAnswer(**read_json(self._file(endpoint, request))["answer"])
             return answer if is_count(answer.prompt_tokens) and is_count(answer.answer_tokens) else None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (RunFolderError, TypeError, KeyError):
             return None
 
     def keep(self, endpoint: Endpoint, request: ChatRequest, answer: ChatAnswer) -> None:

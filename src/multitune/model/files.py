@@ -3,16 +3,18 @@
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from multitune.core.errors import AdapterError
-from multitune.core.files import write_folder
+from multitune.core.files import json_text, write_folder
+from multitune.core.seals import CHANGED, load_tensors, seal_of, unsealed
 from multitune.core.untrusted import bound, load_json, raised_by, within_seconds
 from multitune.model.backbone import Backbone
 from multitune.model.bank import Adapter, AdapterBank, Slot, lay_out
@@ -47,6 +49,7 @@ class AdapterCard:
     base: str
     fingerprint: str
     spec: Mapping[str, Any]  # its settings, and the step that it is of
+    settings: str = ""  # seal of its adapter_config.json, but for the base's name there; empty in older ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +67,14 @@ def save_adapter(adapter: Adapter, folder: Path, bank: AdapterBank, spec: Mappin
     Raises:
         StorageError: the disk is full or not writable; a folder that was there before stays as it was.
     """
-    card = AdapterCard(bank.backbone.ref.name, bank.backbone.fingerprint, spec)
     tensors: dict[str, torch.Tensor] = {}
     for module, (a, b) in adapter.tensors().items():
         tensors[f"{PREFIX}{module}.lora_A.weight"] = a.detach().to("cpu").contiguous()
         tensors[f"{PREFIX}{module}.lora_B.weight"] = b.detach().to("cpu").contiguous()
-    config = _peft_config(adapter, bank, card.base)
-    described = {"base": card.base, "fingerprint": card.fingerprint, "spec": dict(card.spec)}
-    texts = {CONFIG: json.dumps(config, indent=2) + "\n", CARD: json.dumps(described, indent=2) + "\n"}
+    base = bank.backbone.ref.name
+    config = _peft_config(adapter, bank, base)
+    card = AdapterCard(base, bank.backbone.fingerprint, dict(spec), _settings_seal(config))
+    texts = {CONFIG: json.dumps(config, indent=2) + "\n", CARD: json_text(asdict(card))}
     write_folder(folder, texts, {WEIGHTS: tensors})
 
 
@@ -214,7 +217,15 @@ def read_config(folder: Path) -> dict[str, Any]:
         if key in config and config[key] not in plain:
             raise AdapterError(f"{path}: {key} is {config[key]!r}; only plain LoRA ({key}: {plain[0]!r}) can be read")
     _check_alphas(path, config)
+    card = read_card(folder)
+    if card is not None and card.settings and card.settings != _settings_seal(config):
+        raise AdapterError(f"{path}: {CHANGED}. Undo that, or delete {CARD} beside it if it was on purpose")
     return config
+
+
+def _settings_seal(config: Mapping[str, Any]) -> str:
+    """Over all but the name of the base, which is another one where the adapter goes."""
+    return seal_of({key: value for key, value in config.items() if key != "base_model_name_or_path"})
 
 
 def _check_alphas(path: Path, config: Mapping[str, Any]) -> None:
@@ -222,12 +233,14 @@ def _check_alphas(path: Path, config: Mapping[str, Any]) -> None:
     if not isinstance(patterns, dict):
         raise AdapterError(f"{path}: alpha_pattern is {patterns!r}, not alphas by module. Save the adapter again")
     for key, alpha in {"lora_alpha": config.get("lora_alpha"), **patterns}.items():
-        if not isinstance(alpha, int | float) or not math.isfinite(alpha):
-            raise AdapterError(f"{path}: the alpha of {key} is {alpha!r}, not a number. Save the adapter again")
+        if not isinstance(alpha, int | float) or not abs(alpha) <= sys.float_info.max:  # NaN is not, either
+            raise AdapterError(
+                f"{path}: the alpha of {key} is {str(alpha)[:40]}, not a number. Save the adapter again"
+            )
         try:
             re.compile(key)
-        except re.error as error:
-            raise AdapterError(f"{path}: alpha_pattern {key!r} is no regular expression ({error})") from error
+        except (re.error, OverflowError, RecursionError) as error:
+            raise AdapterError(f"{path}: alpha_pattern {key[:40]!r} is no regular expression ({error})") from error
 
 
 def read_card(folder: Path) -> AdapterCard | None:
@@ -236,9 +249,9 @@ def read_card(folder: Path) -> AdapterCard | None:
     if not path.is_file():
         return None
     try:
-        card = load_json(path)
+        card = unsealed(load_json(path))
         spec = card["spec"] if "spec" in card else card["recipe"]  # as older versions named it
-        return AdapterCard(card["base"], card["fingerprint"], spec)
+        return AdapterCard(card["base"], card["fingerprint"], spec, card.get("settings", ""))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(f"{path}: damaged ({error}). Save the adapter again, or delete this file") from error
 
@@ -249,9 +262,6 @@ def read_pairs(folder: Path) -> dict[str, LoraPair]:
     Raises:
         AdapterError: damaged, unsafe, or more than plain LoRA.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     config = read_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
@@ -259,16 +269,16 @@ def read_pairs(folder: Path) -> dict[str, LoraPair]:
         found = f"; {unsafe[0]} is a pickle, which could run code" if unsafe else ""
         raise AdapterError(f"{folder}: no {WEIGHTS}{found}. Save the adapter with safetensors")
     try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+        tensors = load_tensors(path)
+    except (ValueError, OSError) as error:
         raise AdapterError(f"{path}: damaged ({error}). Save the adapter again") from error
     pairs: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
         match = re.fullmatch(re.escape(PREFIX) + r"(.+)\.lora_([AB])(?:\.default)?\.weight", key)
         if match is None:
             raise AdapterError(f"{path}: {key!r} is not a plain LoRA weight of a linear layer")
-        if not torch.isfinite(tensor).all():
-            raise AdapterError(f"{path}: {key!r} holds NaN or infinity; the adapter is broken")
+        if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+            raise AdapterError(f"{path}: {key!r} holds NaN, infinity or whole numbers; the adapter is broken")
         pairs.setdefault(match[1], {})[match[2]] = tensor
     for module, pair in pairs.items():
         whole = pair.keys() == {"A", "B"} and all(tensor.ndim == 2 for tensor in pair.values())

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multitune.core.errors import RunFolderError
 from multitune.core.results.events import Event, parse_line
 from multitune.core.results.run import State
 from multitune.core.run_folder import RunFolder
+from multitune.core.untrusted import open_regular
 from multitune.reporting.run_state import state_of
 
 COMPARED = 1 << 16  # bytes before the place read up to that are read again each time, to see whether they still stand
@@ -47,9 +49,11 @@ class LogReader:
     def news(self) -> list[Entry]:
         """The lines that are new since the last call, in order; one that is half written waits for its other half."""
         try:
-            file = self._path.open("rb")
+            file = open_regular(self._path)
         except FileNotFoundError:  # not yet, or being started over
             return []
+        except OSError as error:
+            raise RunFolderError(f"{self._path}: cannot be read ({error.strerror}). Put it back") from error
         with file:
             data = self._read(file)
             if not data.startswith(self._tail):

@@ -98,7 +98,7 @@ def read_run(path: Path) -> RunFacts:
     facts.config = _config(folder, missing)
     facts.versions = part(Versions, folder.versions, path, missing, "what the run was made with is not known")
     facts.data = part(DataRecord, folder.data, path, missing, "row counts and hashes are not known")
-    if folder.audit.is_file():
+    if folder.audit.exists():
         facts.audit = part(Audit, folder.audit, path, missing, "what the audit before training found is not known")
     unselected = "which checkpoints were chosen is not known; training may not have ended"
     facts.selection = part(Selection, folder.selection, path, missing, unselected)

@@ -1,8 +1,10 @@
 """All that a run's files say, as one document for programs."""
 
+from pathlib import Path
 from typing import Any
 
-from multitune.config.text import read_text, read_yaml
+from multitune.config.load import config_text, plain_config
+from multitune.config.text import read_yaml
 from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document
 from multitune.core.results.routing import RoutingVersion
@@ -29,6 +31,11 @@ class RunRecord(Document):
     audit: Audit | None = None  # None where none was made
 
 
+def _config(file: Path) -> Any:
+    plain_config(file)  # refuses what is none
+    return read_yaml(without_passwords(config_text(file)), str(file))
+
+
 def run_record(folder: RunFolder) -> RunRecord:
     """Everything in one.
 
@@ -37,7 +44,7 @@ def run_record(folder: RunFolder) -> RunRecord:
     """
     return RunRecord(
         summary=summarise(folder.path),
-        config=read_yaml(without_passwords(read_text(folder.config)), str(folder.config)),
+        config=_config(folder.config),
         versions=Versions.read(folder.versions),
         data=DataRecord.read(folder.data),
         selection=Selection.read(folder.selection),

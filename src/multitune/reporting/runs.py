@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from multitune.config.text import read_text, read_yaml
+from multitune.config.load import plain_config
 from multitune.core.errors import ConfigError, RunFolderError
 from multitune.core.results.run import DataRecord, FolderKind, RunSummary, State, Versions
 from multitune.core.results.scores import GAINED, LOST, Scores, TransferSummary, Verdict
@@ -183,11 +183,10 @@ def folder_size(path: Path) -> int:
 def _config(file: Path, folder: Path, missing: list[str]) -> dict[str, Any]:
     """A config as plain values: one of a newer multitune has fields that this one would refuse."""
     try:
-        config = read_yaml(read_text(file), str(file))
+        return plain_config(file)
     except ConfigError as error:
         missing.append(_within(folder, error))
         return {}
-    return _mapping(config)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from multitune.config.load import config_text
 from multitune.core.errors import InputError
 from multitune.core.results.run import Versions
 from multitune.core.results.study import Findings, PredictedGain, Recommendation, StudyComparison
@@ -260,9 +261,9 @@ def _provenance(folder: StudyFolder, missing: list[str], id: str) -> Section:
     if versions:
         blocks.append(Facts([("Made with", versions.line)]))
     try:
-        settings = without_passwords(folder.config.read_text("utf-8", errors="replace"))
+        settings = without_passwords(config_text(folder.config))
         blocks.append(Text(settings, title="The study file as resolved", kind="code"))
-    except (OSError, InputError):
-        missing.append(f"{folder.config.name} is missing: the study's settings are not known")
+    except InputError as error:
+        missing.append(f"{folder.config.name}: the study's settings are not known: {error}")
     lead = f"Everything on this page was read from {folder.path}; nothing was computed again from weights."
     return Section(f"{id}-made", "How it was made", lead, blocks)

@@ -1,6 +1,5 @@
 """Which adapter answers a text: features, a classifier, calibrated probabilities, and abstention where none fits."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from multitune.core.errors import RouterError
+from multitune.core.files import json_text
 from multitune.core.results.base import renamed
+from multitune.core.seals import load_tensors, unsealed
 from multitune.core.untrusted import load_json
 from multitune.routing.classifiers import (
     Classifier,
@@ -226,7 +227,7 @@ class Router:
         }
         arrays = {**self.classifier.state(), "held": self.held.features, "outside": self.outside}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-        return {CONFIG: json.dumps(facts, indent=2) + "\n"}, {ARRAYS: tensors}
+        return {CONFIG: json_text(facts)}, {ARRAYS: tensors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,19 +302,18 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
     Raises:
         RouterError: missing or damaged, or fitted on other features.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     try:
-        facts = renamed(dict(load_json(folder / CONFIG)), OLDER_NAMES)
-        arrays = renamed(load_file(folder / ARRAYS), OLDER_NAMES)
+        facts = renamed(dict(unsealed(load_json(folder / CONFIG))), OLDER_NAMES)
+        arrays = renamed(load_tensors(folder / ARRAYS, "np"), OLDER_NAMES)
         held, outside = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"]), arrays.pop("outside")
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
         router = Router(facts["features"], classifier, held, outside)
         router.max_abstained, router.temperature = float(facts["max_abstained"]), float(facts["temperature"])
         router.threshold, router.lowest = float(facts["threshold"]), float(facts["lowest"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise RouterError(f"{folder}: no router could be read: {error}. Fit it again: multitune select") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RouterError(
+            f"{folder}: no router could be read from {CONFIG} and {ARRAYS} ({error}). Fit it again: multitune select"
+        ) from error
     if any(not np.isfinite(array).all() for array in arrays.values()):
         raise RouterError(f"{folder}/{ARRAYS}: holds NaN or infinity. Fit it again: multitune select")
     if features_key is not None and router.features_key != features_key:

@@ -92,7 +92,7 @@ class KnownHosts:
 
 
 def protocol(seconds: float = REQUEST_WITHIN) -> type[asyncio.Protocol]:
-    """Uvicorn's HTTP/1.1, which gives up a connection that has sent no whole request within a time."""
+    """Uvicorn's HTTP/1.1, which gives up a connection that has sent no whole request, body included, within a time."""
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
     class Patient(H11Protocol):
@@ -105,7 +105,7 @@ def protocol(seconds: float = REQUEST_WITHIN) -> type[asyncio.Protocol]:
         def _look(self) -> None:
             """Every half of the time: two looks at which nothing was being answered are the whole of it."""
             cycle: Any = self.cycle  # of a request; none yet for the first
-            waits = cycle is None or bool(cycle.response_complete)
+            waits = cycle is None or bool(cycle.response_complete or cycle.more_body)
             if self.transport.is_closing():
                 return
             if waits and self._waited:

@@ -94,6 +94,7 @@ class ServedRun:
         self.adapters = ServedAdapters(self.engine, self.folder.path)
         self.parity: list[ParityRow] = []
         self.learner = Learner(self.folder, learning)
+        self.router_fault = ""  # why requests to auto go to the base, where they do
         self._own: set[str] = set()  # adapters of the run, which come and go with its folder
         self._state = ()
         self.refresh()
@@ -131,10 +132,12 @@ class ServedRun:
         """Route by the version in force; without one, or by a damaged one, nothing is routed."""
         if not self.folder.routing_versions:
             return
+        self.router_fault = ""
         try:
             self.learner.adopt(self._answerer.router, shipped_adapters(self.folder, self.config))
         except MultituneError as error:
             _log.warning("the router cannot decide: %s", error)
+            self.router_fault = str(error)
             self.learner.adopt(None, {})
 
     def faults(self) -> dict[str, str]:

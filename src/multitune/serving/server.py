@@ -10,11 +10,12 @@ from multitune.core.extras import missing_extra
 from multitune.core.run_folder import RunFolder
 from multitune.serving.engine import EngineOptions
 from multitune.serving.learning.learner import LearningOptions
-from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of
+from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of, protocol
 
 if TYPE_CHECKING:
     from multitune.serving.app import AddPage
 
+REQUEST_WITHIN = 30.0  # seconds that a client has for a request, its body included
 GRACE = 30  # seconds that requests under way have at the end
 
 
@@ -66,12 +67,15 @@ def serve(
     for row in served.parity:
         if row.fault:
             warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
+    if served.router_fault:
+        warn(f"model auto is answered by the base: {served.router_fault}")
     keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
     app = create_app(served, keys, page=page)
     if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
         app.add_middleware(KnownHosts, names=names_of(options.host))
     config = uvicorn.Config(
         app,
+        http=protocol(REQUEST_WITHIN),
         log_level="warning",
         access_log=False,
         lifespan="on",

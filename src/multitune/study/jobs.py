@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from multitune.config.load import dump_config, load_config
+from multitune.config.load import holds_config, load_config
 from multitune.core.bases import BASE
 from multitune.core.events import Observe, unwatched
 from multitune.core.files import delete_folder
@@ -82,7 +82,7 @@ def _goes_on(run: PreparedRun, folder: RunFolder) -> bool:
     """Whether the folder holds the beginning of this run; one that another version began is begun again."""
     if not folder.config.is_file():
         return False
-    if folder.config.read_text("utf-8") == dump_config(run.config):
+    if holds_config(folder.config, run.config):
         return True
     folder.clear()
     return False

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from multitune.core.errors import RunFolderError
 from multitune.core.files import new_file
 from multitune.core.records import PackRow, Segments
+from multitune.core.seals import load_tensors, save_tensors
 from multitune.core.seeds import generator
 from multitune.model.bank import AdapterBank
 from multitune.training.loss import pack_loss
@@ -82,16 +84,23 @@ def _backward(bank: AdapterBank, numbers: Sequence[int], rows: Sequence[Segments
 
 def save_signatures(file: Path, signatures: Signatures) -> None:
     """Write them as one safetensors file, whole or not at all."""
-    from safetensors.numpy import save_file
-
-    seconds = np.array([signatures.seconds])
+    arrays = {
+        "losses": signatures.losses,
+        "gradients": signatures.gradients,
+        "seconds": np.array([signatures.seconds]),
+    }
     with new_file(file) as part:
-        save_file({"losses": signatures.losses, "gradients": signatures.gradients, "seconds": seconds}, part)
+        save_tensors({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}, part)
 
 
 def load_signatures(file: Path) -> Signatures:
-    """Read what `save_signatures` wrote."""
-    from safetensors.numpy import load_file
+    """Read what `save_signatures` wrote.
 
-    held = load_file(file)
-    return Signatures(held["losses"], held["gradients"], float(held["seconds"][0]))
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    try:
+        held = load_tensors(file, "np")
+        return Signatures(held["losses"], held["gradients"], float(held["seconds"][0]))
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise RunFolderError(f"{file}: damaged ({error}). Delete it: the same command makes it again") from error

@@ -18,6 +18,7 @@ from multitune.core.results.events import PhaseEvent
 from multitune.core.results.run import DataRecord
 from multitune.core.results.study import Findings, PlannedPart, StudyCost, StudyPlan, Variant
 from multitune.core.run_folder import StudyFolder
+from multitune.core.seals import sealed_yaml
 from multitune.core.versions import versions
 from multitune.study.arms import Arm, require_same_data
 from multitune.study.executors import Executor, LocalExecutor
@@ -108,7 +109,8 @@ def open_runner(
     folder = study_folder(study)
     record = prepared.data_record()
     require_same_data(folder, record)
-    write_text(folder.config, write_yaml({"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}))
+    resolved = {"study": study.model_dump(mode="json"), "run": run.model_dump(mode="json")}
+    write_text(folder.config, sealed_yaml(write_yaml(resolved)))
     versions().write(folder.versions)
     before = DataRecord.read(folder.data).sets if folder.data.is_file() else {}
     DataRecord(sets={**before, **record.sets}).write(folder.data)

@@ -11,8 +11,10 @@ from pydantic import Field
 from multitune.core.errors import RunFolderError
 from multitune.core.events import log_digest
 from multitune.core.files import delete_folder, files_digest, folder_digest, recover_folder, write_folder
+from multitune.core.limits import limit_met
 from multitune.core.results.base import Document
 from multitune.core.run_folder import RunFolder
+from multitune.core.seals import load_tensors
 from multitune.core.untrusted import load_json
 from multitune.training.learner import LearnerState
 
@@ -74,9 +76,6 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         RunFolderError: it is damaged, or a newer multitune wrote it.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     recover_folder(folder)
     if not folder.exists():
         return None
@@ -87,10 +86,10 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
             for name, digest in load_json(folder / SEAL).items():
                 if files_digest([folder / name]) != digest:
                     raise RunFolderError(f"{folder / name}: is not what was written (its SHA-256 differs)")
-        return Checkpoint(found, load_file(folder / TENSORS))
+        return Checkpoint(found, load_tensors(folder / TENSORS))
     except RunFolderError:
         raise
-    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+    except (OSError, ValueError, AttributeError) as error:
         raise RunFolderError(f"{folder}: the checkpoint is damaged ({error})") from error
 
 
@@ -119,6 +118,8 @@ def restorable(folder: RunFolder) -> tuple[Checkpoint | None, list[str]]:
             faults.append(f"{folder.events}: lines of it are lost or changed")
             whole.append(found)
         except RunFolderError as error:
+            if limit_met(error):  # nothing is known of the checkpoint
+                raise
             faults.append(str(error))
     if whole:  # the log is a record, and nothing is computed from it
         return whole[0], [f"{faults[0]}; the run goes on without them from step {whole[0].state.step}"]

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from multitune.config.audit import AuditConfig
-from multitune.config.load import dump_config, load_config
+from multitune.config.load import dump_config, holds_config, load_config, write_config
 from multitune.config.schema import RunConfig
 from multitune.config.source import SourceConfig
 from multitune.core.errors import AdapterError, RunFolderError
-from multitune.core.files import files_digest, write_text
+from multitune.core.files import files_digest
 from multitune.core.results.run import BaseRecord, DataRecord, Versions
 from multitune.core.run_folder import RunFolder
 from multitune.core.versions import versions
@@ -33,7 +33,7 @@ def begin(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bo
     _base_record(run, backbone).write(folder.base)
     if run.audit:
         run.audit.write(folder.audit)
-    write_text(folder.config, dump_config(run.config))
+    write_config(folder.config, run.config)
 
 
 def require_new(folder: RunFolder) -> None:
@@ -122,9 +122,8 @@ def note_changes(run: PreparedRun, backbone: Backbone, folder: RunFolder) -> Ite
 
 def note_places(run: PreparedRun, folder: RunFolder) -> None:
     """Keep where things lie now, for a run that was moved."""
-    text = dump_config(run.config)
-    if folder.config.read_text("utf-8") != text:
-        write_text(folder.config, text)
+    if not holds_config(folder.config, run.config):
+        write_config(folder.config, run.config)
 
 
 def describe(run: PreparedRun, backbone: Backbone) -> dict[str, str]:

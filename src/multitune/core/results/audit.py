@@ -101,7 +101,7 @@ class Audit(Document):
         Raises:
             RunFolderError: damaged, or written by a newer multitune.
         """
-        return cls.read(path) if path.is_file() else None
+        return cls.read(path) if path.exists() else None
 
     @property
     def open(self) -> tuple[Finding, ...]:

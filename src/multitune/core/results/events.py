@@ -4,8 +4,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
+from multitune.core import seals
 from multitune.core.results.base import Record
-from multitune.core.untrusted import parse_json
 
 
 class PhaseEvent(Record):
@@ -144,6 +144,6 @@ def parse_event(value: object) -> Event:
 def parse_line(line: bytes) -> Event:
     """An event from a line of a log, as `parse_event`."""
     try:
-        return parse_event(parse_json(line))
+        return parse_event(seals.parse_line(line))
     except ValueError:
         return DamagedEvent()

@@ -13,6 +13,7 @@ import numpy as np
 from multitune.core.bases import BASE
 from multitune.core.errors import InputError, StorageError
 from multitune.core.files import storage
+from multitune.core.untrusted import open_regular
 from multitune.routing.feedback import Claims
 
 KEPT_REQUESTS, KEPT_FEEDBACK = 10_000, 20_000  # the latest
@@ -82,8 +83,12 @@ class UseStore:
         self._path = path
         with storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                open_regular(path).close()
         with self._storing():
             self._file = sqlite3.connect(path, timeout=BUSY, isolation_level=None)
+            if (found := self._file.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+                raise sqlite3.DatabaseError(found)
             # A commit outlives the process at once, and a failure of power but for the last moments.
             self._file.execute("pragma journal_mode = wal")
             self._file.execute("pragma synchronous = normal")
