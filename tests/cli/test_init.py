@@ -1,6 +1,11 @@
 """`init` from data files to a finished run, and the last line of each command that leads there."""
 
+import contextlib
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
 from multitune.cli.next_steps import STEPS
+from multitune.config.load import load_config
 from multitune.core.errors import InputError
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
@@ -75,3 +81,21 @@ def test_the_path_leads_to_commands_that_there_are() -> None:
     commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
     named = {word.split()[1] for line in STEPS.values() for word in line.split("; ") if word.startswith("multitune")}
     assert set(STEPS) | named <= set(commands)
+
+
+def test_on_a_terminal_the_owner_picks_the_column(tmp_path: Path, base_folder: Path) -> None:
+    rows = [{"mail": f"w{i} w{i % 7} w3", "team": "xy"[i % 2], "urgency": "ab"[i % 3 > 0]} for i in range(60)]
+    write_rows(tmp_path / "mail.jsonl", rows)
+    command = [sys.executable, "-m", "multitune.cli.main", "init", "mail.jsonl", "--base", str(base_folder)]
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, cwd=tmp_path)
+    os.close(inside)
+    printed, asked = b"", 0
+    with contextlib.suppress(OSError):  # how a terminal ends
+        while part := os.read(terminal, 4096):
+            printed += part
+            if b"Number" in printed and not asked:
+                asked = os.write(terminal, b"2\n")
+    os.close(terminal)
+    assert process.wait() == 0, printed
+    assert load_config(tmp_path / "multitune.yaml").tasks[0].answer == "{{ urgency }}"
