@@ -64,6 +64,12 @@ def test_own_column_names_are_read_by_their_values(proposed: Propose, tmp_path: 
     ]
 
 
+def test_a_column_that_numbers_the_rows_is_no_answer(proposed: Propose, tmp_path: Path) -> None:
+    row: Rows = lambda i: {"nr": i, "mail": f"w{i} w3 w4", "reply": f"w{i % 50} w5"}  # noqa: E731
+    config, _ = proposed(write_file(tmp_path / "mail.csv", row))
+    assert (config.tasks[0].kind, config.tasks[0].answer) == ("generate", "{{ reply }}")
+
+
 def test_numbers_that_a_table_holds_as_text_are_a_regression(proposed: Propose, tmp_path: Path) -> None:
     config, _ = proposed(write_file(tmp_path / "grades.csv", lambda i: {"essay": f"w{i} w3 w4", "grade": i / 7}))
     assert config.tasks[0].kind == "regress"
@@ -112,9 +118,9 @@ def test_labels_that_a_template_would_act_on_stay_out_of_the_prompt(proposed: Pr
 
 def test_column_names_and_labels_cannot_leave_their_comment(proposed: Propose, tmp_path: Path) -> None:
     name = "team\nseed: 99 #"
-    row: Rows = lambda i: {"ticket": f"w{i} w{i % 7}", name: ["a\nbase: other", "b: c # d"][i % 2]}  # noqa: E731
+    row: Rows = lambda i: {"ticket": f"w{i} w{i % 7}", name: ["a\nbase: x\u2028seed: 1\x85- \x07", "b: c # d"][i % 2]}  # noqa: E731
     config, _ = proposed(write_file(tmp_path / "x.jsonl", row))
-    assert config.seed == 17 and config.tasks[0].labels == ("a\nbase: other", "b: c # d")
+    assert config.seed == 17 and config.tasks[0].labels == ("a\nbase: x\u2028seed: 1\x85- \x07", "b: c # d")
 
 
 def test_a_run_file_that_is_there_stays(proposed: Propose, tmp_path: Path, base_folder: Path) -> None:

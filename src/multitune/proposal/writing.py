@@ -62,7 +62,7 @@ def _others(bases: Sequence[OpenBase], hardware: Hardware) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    line = " ".join(printable(text).split())
+    line = printable(" ".join(text.split()))
     return textwrap.wrap(
         line, WIDTH, initial_indent="# ", subsequent_indent="#   ", break_on_hyphens=False, break_long_words=False
     )
