@@ -9,6 +9,14 @@ from multitune.core.results.scores import TransferSummary, TransferTable
 from multitune.core.results.study import StudyCost
 from multitune.reporting.formatting import listed, millions, score
 
+# The rule of deployment.select, for a reader.
+SHIPPING_RULE = (
+    "A task ships with the shared adapter unless another is better on validation rows by more than the best of as "
+    "many equally good candidates shows by chance (max-T bootstrap, alpha 0.05): by score, or, where scores cannot "
+    "tell, by the likelihood of the right answers. The base ships where the shared adapter scores below it and no "
+    "other is ahead of both by that much."
+)
+
 
 def summary_line(summary: TransferSummary) -> str:
     """One line over all tasks: how many gained or lost, and by how much."""

@@ -14,6 +14,7 @@ from multitune.core.results.audit import Audit
 from multitune.core.results.run import DataRecord, SetRecord
 from multitune.data.overlaps import without_held_out
 from multitune.data.run_sets import Progress, RunSets, read_sets
+from multitune.data.summary import label_counts
 from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
@@ -62,6 +63,7 @@ def _set_record(item: TaskInput) -> SetRecord:
         rows={split: len(item.tokens[split]) for split in SPLITS},
         too_long={split: tuple(item.tokens[split].too_long) for split in SPLITS},
         labels=tuple(item.data.task.labels or ()),
+        label_counts=label_counts(item),
         held_elsewhere=item.data.held_elsewhere,
     )
 
