@@ -162,8 +162,8 @@ def test_answers_that_are_all_alike_are_told_beside_the_bars(run: RunFolder) -> 
 
 def test_a_best_last_checkpoint_is_warned_of(run: RunFolder) -> None:
     facts = read_run(run.path)
-    (said,) = still_falling(facts, curves(facts.events, facts.selection))
-    assert "longer training may still help" in said
+    (warning,) = still_falling(facts, curves(facts.events, facts.selection))
+    assert "longer training may still help" in warning
 
 
 def test_a_longer_training_of_the_shared_adapter_is_told(run: RunFolder) -> None:
