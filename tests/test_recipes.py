@@ -49,7 +49,8 @@ def test_every_file_of_the_examples_loads(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_a_page_names_verbs_options_and_files_that_exist(path: Path) -> None:
     known = {name: {o for one in command.params for o in one.opts} for name, command in commands.verbs()}
-    blocks = "".join(re.findall(r"^```\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL))
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```", path.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks = "".join(text for language, text in fenced if not language)
     lines = re.findall(r"^(multitune .+)$", blocks.replace("\\\n", " "), re.MULTILINE)
     for line in lines:
         words = shlex.split(line, comments=True)[1:]

@@ -66,7 +66,7 @@ def test_the_data_behind_a_table_and_a_chart_are_exact(page: Page, run: RunFolde
 def test_the_verdict_counts_and_names_what_the_scores_say(page: Page) -> None:
     sentence = "In this run one model is not enough: behind on entities, ahead on tweets, undecided on reports."
     assert sentence in page.text
-    assert "Ship shared for tweets and reports; entities for entities." in page.text
+    assert "Ship shared for tweets and reports; its own adapter for entities." in page.text
 
 
 def test_a_model_behind_an_api_stands_beside_the_others_and_in_a_table_of_its_own(run: RunFolder) -> None:

@@ -109,7 +109,7 @@ def test_what_ships_is_the_routing_table(run: RunFolder) -> None:
     facts = with_rows(run, examples=1000)
     assert (
         shipping(facts)
-        == "Ship shared for tweets and reports; entities for entities. Too few rows to ship on: entities."
+        == "Ship shared for tweets and reports; its own adapter for entities. Too few rows to ship on: entities."
     )
     cost = figures(facts)["What does it cost?"]
     assert cost.value == "35%" and cost.line.endswith("one backbone with 2 adapters")

@@ -82,7 +82,9 @@ def shipping(facts: RunFacts) -> str:
         return ""
     by: dict[str, list[str]] = {}
     for task, adapter in facts.routing.table.adapters.items():
-        by.setdefault(adapter, []).append(task)
+        by.setdefault("" if adapter == task else adapter, []).append(task)
+    if own := by.pop("", []):
+        by["its own adapter" if len(own) == 1 else "their own adapters"] = own
     parts = [f"{adapter} for {listed(tasks, 4)}" for adapter, tasks in sorted(by.items(), key=lambda x: -len(x[1]))]
     what = f"{next(iter(by))} for every task" if len(by) == 1 else "; ".join(parts)
     few = [task for task in facts.routing.table.tasks if too_few(facts, task)]
