@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test coverage test-lowest check bench torture fuzz architecture constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench torture fuzz commands architecture constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
 	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
@@ -41,6 +41,9 @@ torture: setup-dev  ## Hostile inputs; kill -9, full disks, limits and damaged f
 
 fuzz: setup-dev  ## Files of any content, tried for long and each time others
 	MULTITUNE_HYPOTHESIS=long $(BIN)/python -m pytest -q -o timeout=0 tests/test_fuzz.py
+
+commands: setup-dev  ## Rewrite docs/commands.md from the command line
+	$(BIN)/python -m scripts.commands
 
 architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from their docstrings
 	$(BIN)/python -m scripts.architecture

@@ -129,7 +129,8 @@ def _scores(names: tuple[str, ...], rows: int, rng: np.random.Generator) -> Fact
     tasks: Facts = {}
     table: list[Facts] = []
     for place, name in enumerate(names):
-        base, alone, difference = rng.uniform(0.1, 0.3), rng.uniform(0.3, 0.6), float(rng.normal(0.05, 0.1))
+        base, alone, size = rng.uniform(0.1, 0.3), rng.uniform(0.3, 0.6), float(rng.uniform(0.07, 0.2))
+        difference = (size, -size, (size - 0.135) / 2)[place % 3]  # ahead, behind, an interval with zero
         scores = {"base": base, "shared": alone + difference, name: alone}
         tasks[name] = {
             "kind": "classify",
@@ -141,12 +142,13 @@ def _scores(names: tuple[str, ...], rows: int, rng: np.random.Generator) -> Fact
         row |= {"p_holm": 0.04, "verdict": VERDICTS[place % 3], "examples": rows, "p_mcnemar": None}
         table.append({**row, "reference": name, "against": "alone"})
     by = {verdict: [row["task"] for row in table if row["verdict"] == verdict] for verdict in VERDICTS}
+    points = 100 * float(np.mean([row["difference"] for row in table]))
     summary = {
         "delta_m": 0.1,
         "median_change": 0.1,
-        "mean_points": 5.0,
-        "points_low": -1.0,
-        "points_high": 11.0,
+        "mean_points": points,
+        "points_low": points - 2.0,
+        "points_high": points + 2.0,
         "left_out": [],
         "verdicts": by,
     }
@@ -171,7 +173,12 @@ def _table(names: tuple[str, ...]) -> Facts:
         ships = name if place == 1 else "shared"
         even = {"difference": 0.0, "low": 0.0, "high": 0.0, "standard_error": 0.0}
         standings = {who: {"score": score, **even} for who, score in (("base", 0.2), (name, 0.5), ("shared", 0.6))}
-        rows[name] = {"adapter": ships, "path": f"adapters/{ships}", "metric": "accuracy", "examples": 40}
+        rows[name] = {
+            "adapter": ships,
+            "path": f"adapters/{ships}",
+            "metric": "accuracy",
+            "examples": 30 if place == 1 else 120,
+        }
         rows[name] |= {"why": "best, 0.600; next alone 0.500", "standings": standings}
     size = {"base": 1_000_000, "adapters": 50_000, "together": 1_050_000, "separate": 1_000_000 * len(names)}
     ships = {"shipped": ["shared", names[1]], "droppable": [names[0]]}

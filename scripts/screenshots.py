@@ -1,4 +1,8 @@
-"""Photographs the reports that the README shows: `python -m scripts.screenshots runs/demo runs/studies/finance`."""
+"""Photographs the reports that the README shows: `python -m scripts.screenshots [RUN STUDY]`.
+
+Without folders it shows a made run, whose numbers are drawn so that every kind of verdict is to be seen, and the
+recorded study of the finance tasks.
+"""
 
 import io
 import shutil
@@ -10,22 +14,25 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
+from benchmarks.made_runs import made_run
 from multitune.reporting.page import write_report
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
+RECORDED = IMAGES.parent.parent / "studies" / "finance"
 COLOURS = 64  # the pages have few
 
 
-def main(run: Path, study: Path) -> None:
-    """Write docs/images anew from a run's folder and a study's."""
+def main(run: Path | None, study: Path) -> None:
+    """Write docs/images anew from a run's folder, or a made one, and a study's."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        run = run or made_run(Path(folder, "drawn-numbers"), tasks=4, rows=240).path
         pages = {
             name: write_report([path], Path(folder, f"{name}.html")) for name, path in (("run", run), ("study", study))
         }
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        photograph(browser, pages["run"], "report.png", (1280, 1500))
-        photograph(browser, pages["run"], "report-dark.png", (1280, 1500), "dark")
-        photograph(browser, pages["run"], "report-phone.png", (360, 1500))
+        photograph(browser, pages["run"], "report.png", (1280, 1180))
+        photograph(browser, pages["run"], "report-dark.png", (1280, 1180), "dark")
+        photograph(browser, pages["run"], "report-phone.png", (390, 1500))
         photograph(browser, pages["study"], "report-study.png", (1280, 1900))
         browser.close()
 
@@ -40,4 +47,5 @@ def photograph(browser: Any, page: Path, name: str, size: tuple[int, int], schem
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    given = [Path(argument) for argument in sys.argv[1:3]]
+    main(given[0] if given else None, given[1] if given[1:] else RECORDED)

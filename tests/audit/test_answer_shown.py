@@ -24,6 +24,13 @@ def test_labels_in_the_prompt_are_found_and_measured() -> None:
     assert 0.3 < excess < 0.7  # of two labels, one is right by chance in half of the rows
 
 
+def test_labels_that_people_say_in_many_texts_are_of_medium_severity_and_the_texts_are_shown() -> None:
+    rows = [(f"{text} {label if at % 2 else ''}", label) for at, (text, label) in enumerate(labelled(SENTENCES))]
+    (found,) = findings(CHECK, made(instruction="Which team is this for? Be sure.\n\n", train=rows))
+    assert (found.severity, found.rows, found.of) == ("medium", 12, 24)
+    assert found.examples and not any("Which team" in one.text for one in found.examples)
+
+
 def test_labels_that_every_prompt_lists_are_no_finding() -> None:
     one = made(train=[(f"{text} Answer yes or no.", label) for text, label in labelled(SENTENCES)])
     assert findings(CHECK, one) == []

@@ -108,6 +108,10 @@ tasks:
         ("adapters.0.steps=1", r"'mixture' has no part '0.steps'. Set the whole field"),
         ("seed", r"--set seed: write field=value, such as train.epochs=1"),
         ("=3", r"--set =3: write field=value"),
+        (
+            "tasks.tweets.limit={train:9,test:3}",
+            r"'train:9' lacks the space .*Write 'tasks.tweets.limit={train: 9,test: 3}'",
+        ),
         ("seed={", r"--set seed=\{ line 1, column 2: "),
         ("seed=soon", r"run.yaml: seed is 'soon'; it must be a valid integer"),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from multitune.core.errors import ConfigError
+from multitune.data.taskdata import prepare_task
 from multitune.planning import check_run
 from multitune.proposal.bases import GIB, Hardware
 from multitune.proposal.columns import Columns
@@ -73,6 +74,32 @@ def test_a_column_that_numbers_the_rows_is_no_answer(proposed: Propose, tmp_path
 def test_numbers_that_a_table_holds_as_text_are_a_regression(proposed: Propose, tmp_path: Path) -> None:
     config, _ = proposed(write_file(tmp_path / "grades.csv", lambda i: {"essay": f"w{i} w3 w4", "grade": i / 7}))
     assert config.tasks[0].kind == "regress"
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_whole_numbers_that_are_kept_with_a_point_are_answered_without(
+    proposed: Propose, tmp_path: Path, suffix: str
+) -> None:
+    row: Rows = lambda i: {"question": f"w{i} w3 w4", "answer": float(i * 7)}  # noqa: E731
+    (task,) = proposed(write_file(tmp_path / f"sums{suffix}", row))[0].tasks
+    assert (task.kind, task.metric, task.answer) == ("number", "numeric_match", "{{ answer | int }}")
+    assert task.prompt == "Answer with one number.\n\n{{ question }}"
+    assert next(iter(prepare_task(task, 17).examples["train"])).answer.isdecimal()
+
+
+def test_marks_with_a_point_of_which_there_are_few_stay_a_regression(proposed: Propose, tmp_path: Path) -> None:
+    row: Rows = lambda i: {"essay": f"w{i} w3 w4", "marks": float(i % 5)}  # noqa: E731
+    assert proposed(write_file(tmp_path / "marks.jsonl", row))[0].tasks[0].kind == "regress"
+
+
+def test_a_second_text_is_left_to_its_owner_and_named(proposed: Propose, tmp_path: Path) -> None:
+    row: Rows = lambda i: {"claim": f"w{i} w3", "page": f"w{i} w4 w5 w6", "ruling": ["red", "blue"][i % 2]}  # noqa: E731
+    config, found = proposed(write_file(tmp_path / "claims.jsonl", row))
+    assert "{{ page }}" in (config.tasks[0].prompt or "") and "claim" not in (config.tasks[0].prompt or "")
+    (warning,) = [line for line in found.warnings if "not read" in line]
+    assert warning == "claims: claim: not read. If the answer depends on it, put {{ claim }} into the prompt"
+    text = (tmp_path / "multitune.yaml").read_text("utf-8")
+    assert f"# Warning: {warning}." in text.replace("\n#   ", " ")
 
 
 def test_several_tasks_are_trained_together_and_alone(proposed: Propose, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from multitune.core.files import read_json, write_json
 from multitune.core.run_folder import RunFolder
 from multitune.reporting.page import write_report
 
@@ -34,6 +35,53 @@ def test_nothing_sticks_out_of_the_page(window: Any, written: Path, width: int) 
     window.set_viewport_size({"width": width, "height": 800})
     window.goto(written.as_uri())
     assert window.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_every_verdict_without_scrolling_sideways(window: Any, run: RunFolder, scheme: str) -> None:
+    window.set_viewport_size({"width": 390, "height": 844})
+    window.emulate_media(color_scheme=scheme)
+    window.goto(write_report([run.path]).as_uri())
+    badges = window.locator(".bars .badge")
+    assert badges.all_inner_texts() == ["ahead in this run", "behind in this run", "cannot tell"]
+    for badge in [*badges.all(), *window.locator(".bars .difference, .bars .score, .figures .value").all()]:
+        box = badge.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        assert badge.evaluate("(one) => one.scrollWidth <= one.clientWidth || one.clientWidth === 0")
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
+def test_the_first_screen_answers_whether_one_model_is_enough(
+    window: Any, run: RunFolder, width: int, height: int
+) -> None:
+    window.set_viewport_size({"width": width, "height": height})
+    window.goto(write_report([run.path]).as_uri())
+    answers = window.locator(".verdict, .ships, .figures dd, .bars > li:first-child .head")
+    assert answers.count() == 1 + 1 + 2 * 4 + 1
+    lowest = max(one.bounding_box()["y"] + one.bounding_box()["height"] for one in answers.all())
+    assert lowest <= height
+
+
+def test_a_bar_is_as_long_as_its_score(window: Any, run: RunFolder) -> None:
+    window.goto(write_report([run.path]).as_uri())
+    for bar in window.locator(".bars dd").all():
+        drawn = bar.locator(".bar").evaluate("(one) => getComputedStyle(one).backgroundSize")
+        assert float(drawn.split("%")[0]) == pytest.approx(100 * float(bar.inner_text()), abs=0.06)
+
+
+def test_of_many_tasks_those_with_a_verdict_are_open_and_the_rest_a_click_away(window: Any, run: RunFolder) -> None:
+    scores = read_json(run.scores)
+    shared = scores["transfer"]["shared"]
+    first = next(row for row in shared["tasks"] if row["verdict"] == "cannot tell")
+    more = [{**first, "task": f"task {place}"} for place in range(14)]
+    scores["tasks"] |= {row["task"]: scores["tasks"][first["task"]] for row in more}
+    shared["tasks"] = [*more, *shared["tasks"]]
+    write_json(run.scores, scores)
+    window.goto(write_report([run.path]).as_uri())
+    names = [text.strip() for text in window.locator(".bars:visible .head strong").all_inner_texts()]
+    assert names[:2] == ["tweets", "entities"] and len(names) == 12
+    window.get_by_text("5 more tasks").click()
+    assert window.locator(".bars:visible .head strong").count() == 17
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -17,6 +17,7 @@ ROWS = 100_000  # that are looked at
 SHUFFLES = 20  # of the answers over the prompts
 LEAST_ROWS = 20
 SHOWN = 5
+ALMOST_ALL = 0.9  # of the prompts: words that people use for a label anyway seldom stand in so many
 
 
 def shows(prompt: str, answer: str) -> bool:
@@ -51,11 +52,12 @@ def _finding(audited: Audited, one: AuditSet) -> Iterator[Found]:
         return
     yield Finding(
         check=NAME,
-        severity="high" if one.kind == "classify" else "low",
+        severity="low" if one.kind != "classify" else "high" if found.mean() > ALMOST_ALL else "medium",
         sets=(one.name,),
         message=f"the answer stands in {found.sum()} of {of} prompts; with answers shuffled over the prompts, in "
         f"{np.mean(chance):.1%}",
-        remedy="Take the answer's column out of the prompt template; where the task is to copy, accept this.",
+        remedy="Take the answer's column out of the prompt template. Where the task is to copy, or labels are words "
+        "that people use in such texts, accept this.",
         rows=int(found.sum()),
         of=of,
         value=excess,
@@ -94,8 +96,9 @@ def _plain(one: AuditSet, answer: str) -> str:
 
 
 def _examples(one: AuditSet, places: list[tuple[Split, int]]) -> tuple[Excerpt, ...]:
+    frame = frame_of(one)
     return tuple(
-        Excerpt(set=one.name, split=split, row=row.id, text=shortened(f"{row.answer}: {row.prompt}"))
+        Excerpt(set=one.name, split=split, row=row.id, text=shortened(f"{row.answer}: {frame.inside(row.prompt)}"))
         for split, at in places
         for row in [one.rows(split)[at]]
     )

@@ -19,6 +19,7 @@ from multitune.reporting.sentences import (
     change_lines,
     cost_line,
     evidence_lines,
+    few_rows_line,
     quality_lines,
     score_warnings,
     summary_line,
@@ -137,6 +138,8 @@ def show_routing(found: RoutingVersion, folder: Path, console: "Console") -> Non
     """A routing version: choices, costs, scores under the router, and its quality."""
     console.print()
     put(console, choices_table(found.table))
+    if few := few_rows_line(found.table):
+        say(console, f"warning: {few}", "yellow")
     say(console, cost_line(found.table.cost), "bold")
     if found.table.cost.droppable:
         say(console, f"no task ships with: {', '.join(found.table.cost.droppable)}. They can be dropped")

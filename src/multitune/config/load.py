@@ -145,10 +145,18 @@ def _override(tree: dict[str, Any], override: str) -> dict[str, Any]:
     if not equals or not path.strip():
         raise ConfigError(f"--set {override}: write field=value, such as train.epochs=1")
     value = read_yaml(text, f"--set {override}")
+    if isinstance(value, dict) and (key := next((key for key in value if _holds_its_value(key, value)), None)):
+        spaced = re.sub(r":(?=\S)", ": ", text)
+        raise ConfigError(f"--set {override}: {key!r} lacks the space behind its colon. Write '{path}={spaced}'")
     try:
         return _assigned(tree, RunConfig, re.sub(r"\[(\d+)\]", r".\1", path.strip()), value)
     except ConfigError as error:
         raise ConfigError(f"--set {override}: {error}") from error
+
+
+def _holds_its_value(key: object, value: dict[Any, Any]) -> bool:
+    """Whether a key took its value along, as `train:500` in braces does in YAML."""
+    return isinstance(key, str) and ":" in key and value[key] is None
 
 
 def _assigned(node: Any, section: type[Section] | None, path: str, value: Any) -> Any:

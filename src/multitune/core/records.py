@@ -8,6 +8,8 @@ import numpy as np
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+# Rows of a split: fewer are called few, on validation and test rows too few to ship on.
+FEW_ROWS: Mapping[Split, int] = {"train": 50, "validation": 50, "test": 100}
 # Of a chat: {"role": system, user, assistant or tool, "content": text}, and what else its template reads.
 Message = Mapping[str, Any]
 

@@ -29,7 +29,7 @@ MISSING = frozenset({"nan", "na", "n/a", "none", "null", "nil", "?", "-", "unkno
 def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
     """The data of one set."""
     rows = list(islice(item.data.examples["train"], LOOKED_AT))
-    labels = _labels(item)
+    labels = label_counts(item)
     tokens = item.tokens["train"]
     sizes = np.diff(tokens.offsets[::2])
     order = np.argsort(sizes, kind="stable").tolist()
@@ -49,7 +49,7 @@ def summarise(item: TaskInput, chat: ChatFormat) -> DataSummary:
     )
 
 
-def _labels(item: TaskInput) -> tuple[LabelCount, ...]:
+def label_counts(item: TaskInput) -> tuple[LabelCount, ...]:
     """The labels of a task that has some, the most frequent first; `none` are rows of kind labels without any."""
     task = item.data.task
     if task.kind not in LABELLED:

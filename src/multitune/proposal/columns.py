@@ -44,6 +44,7 @@ class Reading:
 
     config: TaskConfig
     because: str
+    unread: Sequence[str] = ()  # columns of texts that the prompt leaves out
 
 
 Ask = Callable[[Question], str | None]  # None: nobody is there to ask
@@ -68,7 +69,9 @@ def read_columns(config: TaskConfig, table: Table, columns: Columns, ask: Ask) -
     if not text and not answer:
         try:
             whole, notes = recognise(config, table)
-            return Reading(whole, notes[0].partition(";")[0])
+            answer = _number_column(whole, sample)
+            if not answer:
+                return Reading(whole, notes[0].partition(";")[0])
         except DataError as error:
             refusal = error
     texts = _texts(sample)
@@ -87,10 +90,17 @@ def read_columns(config: TaskConfig, table: Table, columns: Columns, ask: Ask) -
     kind, why = _kind(sample, answer)
     fields = _fields(kind, text, answer, sample)
     given = {key: value for key, value in config.model_dump().items() if key not in READING}
+    unread = [one for one in _texts(sample) if one not in (text, answer)]
     by = "as you named them" if columns.text.get(name) or columns.answer.get(name) else "by their values"
-    return Reading(
-        TaskConfig.model_validate({**given, "kind": kind, **fields}), f"reads {text}, answers {answer} ({by}): {why}"
-    )
+    because = f"reads {text}, answers {answer} ({by}): {why}"
+    return Reading(TaskConfig.model_validate({**given, "kind": kind, **fields}), because, unread)
+
+
+def _number_column(whole: TaskConfig, sample: Sample) -> str | None:
+    """The column of the answer where rows were recognised as free text, but every answer is a number."""
+    column = (whole.answer or "").removeprefix("{{ ").removesuffix(" }}")
+    free = whole.known_kind == "generate" and column in sample.columns
+    return column if free and all(_is_number(str(value)) for value in sample.values(column)) else None
 
 
 def group_column(table: Table) -> tuple[str, str] | None:
@@ -169,6 +179,8 @@ def _kind(sample: Sample, answer: str) -> tuple[Kind, str]:
     different, longest = len(set(values)), max(map(len, values))
     named = bool(sample.classes.get(answer))
     if not named and all(map(_is_number, values)) and not all(value.lstrip("-").isdecimal() for value in values):
+        if 2 * different > len(values) and all(float(value).is_integer() for value in values):
+            return "number", "the answer is a whole number, seldom the same"
         return "regress", "the answer is a number that may lie between others"
     if longest <= LONGEST_LABEL and different <= MOST_LABELS and 2 * different <= len(values):
         return "classify", f"{different} different short answers in the first {len(values)} rows"
@@ -184,6 +196,10 @@ def _is_number(text: str) -> bool:
 def _fields(kind: Kind, text: str, answer: str, sample: Sample) -> dict[str, Any]:
     if kind == "classify":
         return classify_fields(text, answer, sample.classes.get(answer, ()))
-    if kind in ("number", "regress"):
+    if kind == "regress":
         return rate_fields(text, answer)
+    if kind == "number":
+        whole = all(str(value).lstrip("-").isdecimal() for value in sample.values(answer))  # and not 48.0
+        number = shown(answer) if whole else shown(answer).replace(" }}", " | int }}")
+        return {"prompt": f"Answer with one number.\n\n{shown(text)}", "answer": number}
     return {"prompt": shown(text), "answer": shown(answer)}

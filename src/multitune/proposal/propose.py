@@ -85,8 +85,10 @@ def draft_run(
     sets: list[TaskData] = []
     tasks: list[Tree] = []
     choices: list[Choice] = []
+    unread: list[str] = []
     for one in found:
-        data, reasons = _read_set(one, columns, ask)
+        data, reasons, left = _read_set(one, columns, ask)
+        unread += left
         limit = limits(data, hardware.accelerator).model_dump(exclude_none=True)
         if limit:
             shown = ", ".join(f"{split} {rows}" for split, rows in limit.items())
@@ -99,11 +101,11 @@ def draft_run(
     small, unlike = small_sets(sets), unlike_sets(sets)
     settings, reasons, warnings = _settings(sets, output, base, hardware)
     fields = {**settings, "tasks": tasks}
-    return Draft(fields, [*choices, *reasons], [*warnings, *small, *unlike])
+    return Draft(fields, [*choices, *reasons], [*warnings, *unread, *small, *unlike])
 
 
-def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> tuple[TaskData, list[Choice]]:
-    """One set, read and divided as the run will, and why so."""
+def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> tuple[TaskData, list[Choice], list[str]]:
+    """One set, read and divided as the run will, why so, and a warning where texts are not read."""
     place = f"task {one.name!r}"
     source = SourceConfig(**{split: str(path) for split, path in one.files.items()})
     tables = load_rows(source, place)
@@ -132,7 +134,15 @@ def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> tuple[TaskData, list
     if metric == "macro_f1":
         why = "every label counts the same, however rare; `metric: accuracy` counts every row the same"
     reasons.append(_reason(one.name, "metric", metric, why))
-    return data, reasons
+    return data, reasons, _unread(one.name, reading.unread)
+
+
+def _unread(of: str, columns: Sequence[str]) -> list[str]:
+    """A second text may be a part of what is asked, or give the answer away: only its owner knows."""
+    if not columns:
+        return []
+    shown = " and ".join(f"{{{{ {name} }}}}" if name.isidentifier() else repr(name) for name in columns[:3])
+    return [f"{of}: {', '.join(columns)}: not read. If the answer depends on it, put {shown} into the prompt"]
 
 
 def _with_labels(config: TaskConfig, labels: tuple[str, ...]) -> TaskConfig:

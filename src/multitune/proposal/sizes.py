@@ -7,7 +7,7 @@ from itertools import chain, islice
 import numpy as np
 
 from multitune.config.source import LimitConfig, SplitConfig
-from multitune.core.records import SPLITS, Example, Split
+from multitune.core.records import FEW_ROWS, SPLITS, Example, Split
 from multitune.data.row_tokens import row_tokens
 from multitune.data.taskdata import TaskData
 from multitune.data.tokenizer import ChatFormat
@@ -21,7 +21,6 @@ SHORTEST, LONGEST = 512, 4096  # proposed for train.max_length
 LOOKED_AT = 200  # the longest rows of a split by characters: among them is the longest by tokens
 COMPARED_ROWS = 1000  # of each set, whose words are compared
 ALIKE = 0.25  # of what two halves of one set share: below, two sets are said to have little in common
-SMALL_TRAIN, SMALL_TEST = 50, 100  # rows: below, a set or a score is called small
 
 
 def held_out(rows: int) -> SplitConfig:
@@ -63,11 +62,9 @@ def small_sets(sets: Sequence[TaskData]) -> list[str]:
     found: list[str] = []
     for data in sets:
         name, train, test = data.task.name, len(data.examples["train"]), len(data.examples["test"])
-        if train < SMALL_TRAIN:
-            found.append(
-                f"{name}: {train} training rows are few. Most tasks begin at {SMALL_TRAIN} to {4 * SMALL_TRAIN}"
-            )
-        if test < SMALL_TEST:
+        if train < (few := FEW_ROWS["train"]):
+            found.append(f"{name}: {train} training rows are few. Most tasks begin at {few} to {4 * few}")
+        if test < FEW_ROWS["test"]:
             found.append(f"{name}: {test} test rows are too few to ship on: they show large differences alone")
     return found
 

@@ -153,7 +153,49 @@ class Answers:
     kind: Literal["answers"] = "answers"
 
 
-Block = Table | Charts | Text | Facts | Lines | Answers
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Blocks behind a title to open, for what few readers need."""
+
+    title: str
+    blocks: "Sequence[Block]"
+    kind: Literal["folded"] = "folded"
+
+
+Block = Table | Charts | Text | Facts | Lines | Answers | Folded
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigure:
+    """A question on top of a page, answered by one figure and a line."""
+
+    question: str
+    value: str  # empty where the line says it all
+    line: str
+    tone: Tone = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One subject's score on a task."""
+
+    subject: str
+    text: str
+    share: float  # of the longest possible bar, 0 to 1
+    main: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBars:
+    """One task on top of a page: its scores as bars, what they come to, and what it ships with."""
+
+    task: str
+    about: str  # metric and rows
+    bars: Sequence[Bar]
+    difference: str
+    verdict: str
+    tone: Tone
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,10 +216,12 @@ class Part:
     kind: Literal["run", "study", "comparison"]
     name: str
     verdict: str
-    answers: Sequence[tuple[str, str]]  # question -> answer
+    figures: Sequence[KeyFigure]
     sections: Sequence[Section]
     missing: Sequence[str]
     about: str = ""  # one line: base, tasks, when
+    ships: str = ""  # one sentence
+    bars: Sequence[TaskBars] = ()
 
 
 def number(

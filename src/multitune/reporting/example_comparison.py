@@ -76,7 +76,7 @@ def _predictions(
     facts: RunFacts, subject: str, task: str, found: ExampleComparison, only: set[str] | None = None
 ) -> dict[str, dict[str, Any]]:
     """Id -> prediction of one subject, of all rows or some."""
-    path = _home(facts, task).predictions(subject, task, facts.split)
+    path = home_of(facts, task).predictions(subject, task, facts.split)
     by_id: dict[str, dict[str, Any]] = {}
     for row in json_lines(path):
         if row is None or not isinstance(row.get("score"), int | float) or "id" not in row:
@@ -86,14 +86,14 @@ def _predictions(
     return by_id
 
 
-def _home(facts: RunFacts, task: str) -> RunFolder:
+def home_of(facts: RunFacts, task: str) -> RunFolder:
     """Where a task was scored: the run itself, or the folder of a task that joined later."""
     joined = facts.folder.added(task)
     return joined if joined.scores.is_file() else facts.folder
 
 
 def _prompts(facts: RunFacts, task: str, only: set[str]) -> dict[str, str]:
-    rows = (row for row in json_lines(_home(facts, task).prompts(task, facts.split)) if row)
+    rows = (row for row in json_lines(home_of(facts, task).prompts(task, facts.split)) if row)
     return {str(row.get("id")): str(row.get("prompt", "")) for row in rows if row.get("id") in only}
 
 

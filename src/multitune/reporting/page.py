@@ -20,6 +20,7 @@ from multitune.reporting.renderers import templates
 from multitune.reporting.run_page import run_part
 from multitune.reporting.runs_page import comparison_part
 from multitune.reporting.study_page import is_study, study_part
+from multitune.reporting.task_bars import MOST_OPEN
 
 
 def write_report(paths: Sequence[Path], output: Path | None = None) -> Path:
@@ -60,6 +61,7 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
     return environment.get_template("page.html.j2").render(
         title=listed(names),
         parts=parts,
+        most_open=MOST_OPEN,
         paths=[str(path) for path in paths],
         made=f"{datetime.now().astimezone():%d %B %Y, %H:%M %Z}",
         version=installed("multitune") or "from source",

@@ -1,4 +1,4 @@
-"""The page's part for one run: verdict, answers, and its sections in the order of a reader's questions."""
+"""The page's part for one run: verdict, four figures, bars, and its sections in the order of a reader's questions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +8,12 @@ from multitune.core.results.scores import Scores, TransferRow
 from multitune.reporting import charts
 from multitune.reporting.audit_page import audit_section
 from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table, header, number
+from multitune.reporting.classes_page import classes_section
 from multitune.reporting.comparison_page import comparisons_section
 from multitune.reporting.examples_page import answers_section
 from multitune.reporting.facts import RunFacts, read_run
 from multitune.reporting.formatting import count
+from multitune.reporting.key_figures import key_figures
 from multitune.reporting.provenance import cost_section, provenance_section
 from multitune.reporting.routing_page import routing_section
 from multitune.reporting.sentences import evidence_lines, score_warnings, summary_line
@@ -22,9 +24,9 @@ from multitune.reporting.tables.scores import (
     transfer_note,
     transfer_table,
 )
-from multitune.reporting.training_curves import curves, spent
+from multitune.reporting.task_bars import task_bars
 from multitune.reporting.training_page import curves_section, shares_section
-from multitune.reporting.verdict import questions, verdict
+from multitune.reporting.verdict import shipping, verdict
 
 STRONGEST = 0.2  # the difference that has a heat map's full colour
 
@@ -38,6 +40,7 @@ def run_part(path: Path, id: str) -> Part:
     facts = read_run(path)
     makers = (
         scores_section,
+        classes_section,
         matrix_section,
         evaluations_section,
         comparisons_section,
@@ -51,16 +54,17 @@ def run_part(path: Path, id: str) -> Part:
         provenance_section,
     )
     sections = [section for make in makers if (section := make(facts, id))]
-    asked = questions(facts, curves(facts.events, facts.selection), spent(facts.events))
     return Part(
         id=id,
         kind="run",
         name=facts.name,
         verdict=verdict(facts),
-        answers=asked,
+        figures=key_figures(facts),
         sections=sections,
         missing=list(dict.fromkeys(facts.missing)),
         about=_about(facts),
+        ships=shipping(facts),
+        bars=task_bars(facts),
     )
 
 

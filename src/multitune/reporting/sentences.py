@@ -3,11 +3,21 @@
 from collections.abc import Mapping
 from statistics import fmean
 
+from multitune.core.records import FEW_ROWS
 from multitune.core.results.comparison import ApiUsage
-from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, TaskChange, View
+from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, RoutingTable, TaskChange, View
 from multitune.core.results.scores import Scores, TaskScores, TransferSummary, TransferTable
 from multitune.core.results.study import StudyCost
 from multitune.reporting.formatting import listed, millions, score
+
+SEEN = 0.0005  # the least difference that three decimals show
+# The rule of deployment.select, for a reader.
+SHIPPING_RULE = (
+    "A task ships with the shared adapter unless another is better on validation rows by more than the best of as "
+    "many equally good candidates shows by chance (max-T bootstrap, alpha 0.05): by score, or, where scores cannot "
+    "tell, by the likelihood of the right answers. The base ships where the shared adapter scores below it and no "
+    "other is ahead of both by that much."
+)
 
 
 def summary_line(summary: TransferSummary) -> str:
@@ -54,6 +64,8 @@ def _overlap_line(name: str, of: TaskScores, split: str) -> str:
 
 def _undecided(summary: TransferSummary, task: str) -> str:
     """What the test could have seen, and what would decide a difference like the one it saw."""
+    if summary.detectable[task] < SEEN:
+        return "every row scores the same on both sides"
     parts = [f"this test shows differences from {score(summary.detectable[task])} on"]
     if need := summary.settle.get(task):
         ways = [f"{need.rows:,} rows" if need.rows else "", f"{need.seeds} seeds" if need.seeds else ""]
@@ -68,6 +80,12 @@ def _likelihood_line(table: TransferTable, confidence: float) -> str:
     parts = [f"likelier on {listed(likelier)}" if likelier else "", f"less likely on {listed(less)}" if less else ""]
     text = ", ".join(part for part in parts if part)
     return f"right answers are {text} (likelihood by row, p adjusted by Holm)" if text else ""
+
+
+def few_rows_line(table: RoutingTable) -> str:
+    """The tasks that were chosen for on too few rows to ship on; empty where there is none."""
+    few = [f"{task} ({row.examples})" for task, row in table.tasks.items() if row.examples < FEW_ROWS["validation"]]
+    return f"too few validation rows to ship on: {listed(few)}" if few else ""
 
 
 def cost_line(cost: DeploymentCost) -> str:

@@ -10,7 +10,7 @@ from multitune.core.results.study import Findings, PredictedGain, Recommendation
 from multitune.core.run_folder import StudyFolder
 from multitune.core.text import without_passwords
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Chart, Charts, Facts, Part, Section, Sheet, Text
+from multitune.reporting.blocks import Block, Chart, Charts, Facts, KeyFigure, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
 from multitune.reporting.formatting import count, duration, listed, score, side
 from multitune.reporting.tables.study import (
@@ -63,7 +63,7 @@ def study_part(path: Path, id: str) -> Part:
         kind="study",
         name=found.study,
         verdict=found.sentence or "The study has no verdict yet.",
-        answers=_questions(found),
+        figures=[KeyFigure(question, "", line) for question, line in _questions(found)],
         sections=[section for section in made if section and section.blocks],
         missing=list(dict.fromkeys(missing)),
         about=f"Study of {len(found.tasks)} tasks in {len(found.arms)} arms",

@@ -5,7 +5,7 @@ from itertools import groupby
 
 from multitune.core.results.run import Selection
 from multitune.reporting import charts
-from multitune.reporting.blocks import Block, Cell, Chart, Charts, Section, Sheet, Table, header, number
+from multitune.reporting.blocks import Block, Cell, Chart, Charts, Folded, Section, Sheet, Table, header, number
 from multitune.reporting.facts import RunFacts
 from multitune.reporting.formatting import count, listed, percent, score
 from multitune.reporting.training_curves import Curve, Shares, curves, shares, steps_of
@@ -93,10 +93,10 @@ def shares_section(facts: RunFacts, id: str) -> Section | None:
     blocks: list[Block] = []
     for adapter, group in groupby(found, key=lambda line: line.adapter):
         lines = list(group)
-        blocks.append(Charts([_share(line, id) for line in lines]))
         blocks.append(_totals(facts, adapter, lines, id))
+        blocks.append(Folded(f"{adapter}: shares along the run", [Charts([_share(line, id) for line in lines])]))
     lead = f"The mixture follows the {facts.config.mixture.schedule} schedule. " if facts.config else ""
-    lead += "Dashed: the share asked for. Solid: the share of rows drawn, in windows along the run."
+    lead += "In the pictures, dashed: the share asked for; solid: the share of rows drawn, in windows along the run."
     return Section(f"{id}-shares", "What it was fed", lead, blocks) if blocks else None
 
 

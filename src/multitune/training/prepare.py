@@ -17,6 +17,7 @@ from multitune.data.examples import Examples
 from multitune.data.overlaps import without_held_out
 from multitune.data.run_sets import Progress, RunSets, read_sets
 from multitune.data.shots import with_shots
+from multitune.data.summary import label_counts
 from multitune.data.task_input import TaskInput
 from multitune.data.taskdata import TaskData
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
@@ -66,6 +67,7 @@ def _set_record(item: TaskInput) -> SetRecord:
         too_long={split: tuple(item.tokens[split].too_long) for split in SPLITS},
         labels=tuple(item.data.task.labels or ()),
         shots=item.data.task.shots,
+        label_counts=label_counts(item),
         held_elsewhere=item.data.held_elsewhere,
     )
 

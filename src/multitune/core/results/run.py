@@ -8,7 +8,7 @@ from pydantic import Field
 from multitune.core.records import Shot, Split
 from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document, Record
-from multitune.core.results.data import DataSummary
+from multitune.core.results.data import DataSummary, LabelCount
 from multitune.core.results.scores import Budget, Verdict
 
 
@@ -21,6 +21,7 @@ class SetRecord(Record):
     too_long: dict[Split, tuple[str, ...]]  # ids of rows that are left out
     labels: tuple[str, ...] = ()
     shots: tuple[Shot, ...] = ()  # in front of whatever its task is asked
+    label_counts: tuple[LabelCount, ...] = ()  # the most frequent first; empty in runs of before they were kept
     held_elsewhere: int = 0  # training rows left out, as another set of the run holds them out
 
 

@@ -1,12 +1,13 @@
 """Tables of routing versions: what ships with each task and why, scores under the router, and what a change did."""
 
+from collections.abc import Sequence
 from math import sqrt
 
 from multitune.core.bases import BASE
 from multitune.core.results.routing import RouterReport, RoutingTable, TaskChange, View
 from multitune.core.results.scores import Difference
 from multitune.reporting.blocks import Cell, Table, header, number
-from multitune.reporting.formatting import count, percent, span
+from multitune.reporting.formatting import DASH, count, percent, span
 
 WIDEST = 40  # tasks of a confusion matrix that a page shows
 
@@ -56,15 +57,38 @@ def confusion_table(report: RouterReport, view: View, *, id: str = "") -> Table 
         return None
     rows: list[list[Cell]] = []
     for place, counts in enumerate(matrix):
-        total = sum(counts) or 1
-        cells = [
-            number(n, count, strength=sqrt(n / total) * (1 if at == place else -1) if n else None)
-            for at, n in enumerate(counts)
-        ]
-        rows.append([Cell(tasks[place]), *cells])
+        rows.append([Cell(tasks[place]), *confusion_cells(counts, right=place)])
     by = "the whole prompt" if view == "prompt" else "its body alone"
     caption = f"True task (row), likeliest task (column), by {by}"
     return Table(f"{id}confusion-{view}", caption, header("task", tasks), rows, heat=True)
+
+
+def confusion_cells(counts: Sequence[int], right: int) -> list[Cell]:
+    """A row of a confusion matrix: blue where it is right, orange where not, as strong as there are rows."""
+    total = sum(counts) or 1
+    return [
+        number(n, count, strength=sqrt(n / total) * (1 if at == right else -1) if n else None)
+        for at, n in enumerate(counts)
+    ]
+
+
+def found_table(report: RouterReport, *, id: str = "") -> Table | None:
+    """How many rows of each task the router finds, by prompt and by body; None where confusions were not kept."""
+    tasks = list(report.tasks)
+    views = {view: found.confusion for view, found in report.views.items() if len(found.confusion) == len(tasks)}
+    if not views:
+        return None
+    rows: list[list[Cell]] = []
+    for place, task in enumerate(tasks):
+        n = sum(next(iter(views.values()))[place])
+        cells = [Cell(task), number(n, count)]
+        cells += [number(matrix[place][place] / n if n else None, percent, 1) for matrix in views.values()]
+        wrong = {other: n for other, n in zip(tasks, list(views.values())[-1][place], strict=True) if other != task}
+        most = max(wrong, key=lambda other: wrong[other], default="")
+        rows.append([*cells, Cell(f"{most} ({wrong[most]})" if most and wrong[most] else DASH, tone="quiet")])
+    titles = ["by whole prompt" if view == "prompt" else "by body alone" for view in views]
+    columns = header("task", ["n", *titles], "most often taken for")
+    return Table(f"{id}found", f"Rows of each task that the router finds ({report.rows} rows)", columns, rows)
 
 
 def change_table(change: TaskChange, *, id: str = "") -> Table:
