@@ -96,9 +96,8 @@ def _plain(one: AuditSet, answer: str) -> str:
 
 
 def _examples(one: AuditSet, places: list[tuple[Split, int]]) -> tuple[Excerpt, ...]:
-    frame = frame_of(one)
     return tuple(
-        Excerpt(set=one.name, split=split, row=row.id, text=shortened(f"{row.answer}: {frame.inside(row.prompt)}"))
+        Excerpt(set=one.name, split=split, row=row.id, text=shortened(f"{row.answer}: {one.frame.inside(row.prompt)}"))
         for split, at in places
         for row in [one.rows(split)[at]]
     )
