@@ -25,4 +25,4 @@ def test_thousands_of_ids_are_told_apart_in_few_bytes() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert all(found) and [ids.once("7"), ids.once("19999")] == ["7-2", "19999-2"]
-    assert kept < 50 * 20_000  # as integers in a set of Python they take a hundred each
+    assert kept < 50 * 20_000  # as integers in a set of Python they take 80 each

@@ -35,7 +35,7 @@ def source_hashes(row: Mapping[str, Any], names: Collection[str]) -> str:
 
 @final
 class _Hashes:
-    """A set of 64-bit hashes in 16 to 32 bytes each; as Python's integers they would take a hundred."""
+    """A set of 64-bit hashes in 16 to 32 bytes each; as integers of Python they would take 80."""
 
     def __init__(self) -> None:
         self._slots = array("Q", bytes(8 << 10))  # a power of two, at most half of them taken; 0 is free
