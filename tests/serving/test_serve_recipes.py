@@ -19,7 +19,7 @@ from multitune.serving.access import OPEN
 from multitune.serving.server import GRACE
 
 ROOT = Path(__file__).parent.parent.parent
-SERVE = ROOT / "examples" / "serve"
+SERVE = ROOT / "examples" / "serving"
 IMAGE = [
     (line.partition(" ")[0], line.partition(" ")[2].strip())
     for line in re.sub(

@@ -106,6 +106,7 @@ def test_limits_are_those_of_the_code() -> None:
         f"at most {grammars.WHITESPACE.rpartition(',')[2].rstrip('}')} characters in a row",
         f"0 to {protocol.MOST_ALTERNATIVES} alternatives",
         f"requests under way have {server.GRACE} seconds",
+        f"no whole request in {server.REQUEST_WITHIN:.0f} seconds",
         f"likelier by {conversations.SWITCH}",
     ):
         assert sentence in PAGE
