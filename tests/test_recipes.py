@@ -150,13 +150,3 @@ def test_the_new_domain_is_one_task_that_the_team_has_not() -> None:
     assert joins.model_fields_set.isdisjoint({"base", "lora", "train"})
     rows = prepare_run(joins).tasks[task.name].data.examples
     assert [len(rows[split]) for split in SPLITS] == [200, 50, 100]
-
-
-def test_the_unit_starts_the_server_with_options_that_exist() -> None:
-    unit = (EXAMPLES / "serving" / "multitune.service").read_text("utf-8")
-    (command,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
-    known = {o for name, verb in commands.verbs() if name == "serve" for one in verb.params for o in one.opts}
-    words = shlex.split(command)
-    assert words[1] == "serve" and {word for word in words if word.startswith("--")} <= known
-    variables = {one.envvar for name, verb in commands.verbs() if name == "serve" for one in verb.params}
-    assert {"MULTITUNE_API_KEY", "MULTITUNE_ADMIN_KEY"} <= variables and "EnvironmentFile=" in unit

@@ -61,6 +61,7 @@ def test_the_unit_has_no_rights_to_spare_and_gives_requests_their_time(unit: Con
     assert service["ReadWritePaths"] == service["WorkingDirectory"] and service["ProtectSystem"] == "strict"
     assert int(service["TimeoutStopSec"]) > GRACE
     assert (service["Restart"], service["RestartPreventExitStatus"]) == ("on-failure", "2")
+    assert service["EnvironmentFile"].startswith("/etc/") and "--api-key" not in service["ExecStart"]
     assert unit["Install"]["WantedBy"] == "multi-user.target"
 
 
