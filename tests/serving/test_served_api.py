@@ -69,7 +69,11 @@ def test_the_list_of_models_names_root_and_parent(client: OpenAI, finished: Path
     assert list(models) == ["auto", "base", "colours", "copy", "colours.residual", "copy.residual", "shared"]
     base = models["base"].root
     assert models["shared"].root == str(finished / "adapters" / "shared") and models["shared"].parent == base
-    assert client.models.retrieve("shared").id == "shared"
+    for name in ("shared", "adapter:shared"):
+        found = client.models.retrieve(name)
+        assert (found.id, found.root, found.parent) == (name, models["shared"].root, base)
+    assert client.models.retrieve("task:copy").root == models["copy"].root != base
+    assert client.models.retrieve("adapter:copy").root == str(finished / "adapters" / "copy")
     assert httpx.get(f"{server}/v1/models/nothing").status_code == 404
 
 

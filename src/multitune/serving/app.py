@@ -46,7 +46,7 @@ from multitune.serving.responses import (
     TokenizeAnswer,
     TokenizerInfo,
 )
-from multitune.serving.served_run import ServedRun
+from multitune.serving.served_run import ModelName, ServedRun
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -94,19 +94,15 @@ class Api:
 
     async def models(self) -> ModelList:
         """All names that `model` may be."""
-        longest = self.served.engine.longest
-        return ModelList(
-            data=tuple(
-                ModelCard(id=one.name, created=self._created, root=one.root, parent=one.parent, max_model_len=longest)
-                for one in self.served.models
-            )
-        )
+        return ModelList(data=tuple(map(self._card, self.served.models)))
 
     async def model(self, name: str) -> ModelCard:
-        """One of them."""
-        self.served.named(name)
-        cards = (await self.models()).data
-        return next((card for card in cards if card.id == name), cards[1])
+        """One of them, or one under another name that a request may give."""
+        return self._card(self.served.model(name))
+
+    def _card(self, one: ModelName) -> ModelCard:
+        longest = self.served.engine.longest
+        return ModelCard(id=one.name, created=self._created, root=one.root, parent=one.parent, max_model_len=longest)
 
     async def tokenize(self, body: TokenizeRequest) -> TokenizeAnswer:
         """The tokens of a prompt, or of a conversation up to where the answer begins."""

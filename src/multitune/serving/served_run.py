@@ -148,12 +148,22 @@ class ServedRun:
     @property
     def models(self) -> list[ModelName]:
         """All names that a request may give: auto, the base, tasks and adapters."""
-        base = self.config.base
-        shipped = shipped_adapters(self.folder, self.config)
-        paths = {name: str(path) for name, path in self.adapters.paths.items()} | {BASE: base}
-        names = [ModelName(AUTO, base, None), ModelName(BASE, base, None)]
-        names += [ModelName(task, paths.get(shipped.get(task, BASE), base), base) for task in self.tasks]
-        return names + [ModelName(name, paths[name], base) for name in self.adapters.names if name not in self.tasks]
+        return [self.model(name) for name in self._names]
+
+    @property
+    def _names(self) -> list[str]:
+        return [AUTO, BASE, *self.tasks, *(name for name in self.adapters.names if name not in self.tasks)]
+
+    def model(self, name: str) -> ModelName:
+        """What stands behind a name that a request may give.
+
+        Raises:
+            UnknownModelError: nothing has it.
+        """
+        route, base = self.named(name), self.config.base
+        if route is None or (route.task is None and route.adapter == BASE):
+            return ModelName(name, base, None)
+        return ModelName(name, str(self.adapters.paths.get(route.adapter, base)), base)
 
     @cached_property
     def routes_on_engine(self) -> bool:
@@ -177,8 +187,7 @@ class ServedRun:
         name = model.removeprefix(ADAPTER_PREFIX)
         if name in self.adapters.names and not model.startswith(TASK_PREFIX):
             return Route(task=None, adapter=name, reason=NAMED)
-        names = [one.name for one in self.models]
-        raise UnknownModelError(f"The model {model!r} does not exist. {suggest(model, names)}")
+        raise UnknownModelError(f"The model {model!r} does not exist. {suggest(model, self._names)}")
 
     def route(self, text: str, request: str = "", earlier: EarlierRoute | None = None) -> Route:
         """Where the router sends a text; the base, with the reason, if it cannot say.
