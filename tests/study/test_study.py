@@ -189,6 +189,16 @@ def test_a_second_process_is_kept_out_of_a_study_that_is_under_way(study: Study,
     assert not trained_keys(folder_of(study_folder))
 
 
+def test_what_a_killed_removal_left_of_a_job_goes_with_the_end_of_the_study(study: Study, study_folder: Path) -> None:
+    settings, run = study()
+    findings = studied(settings, run)
+    left = folder_of(study_folder).jobs / "job-0123456789ab" / "adapters" / "shared"
+    left.mkdir(parents=True)
+    (left / "adapter_config.json").write_text("{}")
+    assert studied(settings, run)["recommended"] == findings["recommended"]
+    assert not list(folder_of(study_folder).jobs.iterdir())
+
+
 def test_a_job_that_another_version_began_is_begun_again(study: Study, study_folder: Path) -> None:
     settings, run = study()
     whole = studied(settings, run)

@@ -153,6 +153,12 @@ def clear_job(job: StudyJob) -> None:
     delete_folder(job.folder, job.folder.parent)
 
 
+def clear_jobs(folder: Path) -> None:
+    """Remove what is left of all jobs, such as of one whose removal was killed."""
+    for place in sorted(folder.iterdir()) if folder.is_dir() else ():
+        delete_folder(place, folder)
+
+
 def unfinished_jobs(folder: Path, wanted: Collection[str], missing: Collection[str]) -> list[tuple[str, ...]]:
     """Keys of the arms of each job that was stopped.
 

@@ -24,7 +24,7 @@ from multitune.study.arms import Arm, require_same_data
 from multitune.study.executors import Executor, LocalExecutor
 from multitune.study.findings import Outcome, compared, gather, longer_alone
 from multitune.study.grouping import best_grouping
-from multitune.study.jobs import mean_tokens
+from multitune.study.jobs import clear_jobs, mean_tokens
 from multitune.study.plan import (
     Baselines,
     Planner,
@@ -83,6 +83,7 @@ def _studied(runner: StudyRunner) -> Findings:
     findings = gathered.model_copy(update={"variants": varied, "cost": _cost(runner, board, base, searched_arms)})
     findings.write(runner.folder.findings)
     write_text(runner.folder.recommended, dump_config(recommended_run(runner, outcome, longer)))
+    clear_jobs(runner.folder.jobs)
     return findings
 
 
