@@ -1,34 +1,47 @@
-"""Makes examples/team/data: python make_data.py --banking77 FOLDER.
+"""Makes examples/team/data: python make_data.py --banking77 FOLDER --tatqa FOLDER.
 
-Support comes from the originals of BANKING77 (train.jsonl, test.jsonl: text, category), legal and analysis from the
-excerpts in examples/finance/data. Every choice is by the SHA-256 of a row's text, so the same files always come out.
+Every choice is by the SHA-256 of a row's text or document, so the same files always come out.
 """
 
 import argparse
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
-FINANCE = Path(__file__).parent.parent / "finance" / "data"
 SPLITS = ("train", "validation", "test")
-INTENTS = (
+CARDS = (
     "activate_my_card",
-    "age_limit",
-    "atm_support",
-    "cancel_transfer",
+    "apple_pay_or_google_pay",
+    "card_about_to_expire",
+    "card_linking",
+    "card_swallowed",
     "change_pin",
-    "country_support",
-    "edit_personal_details",
-    "exchange_rate",
+    "compromised_card",
+    "contactless_not_working",
+    "getting_virtual_card",
     "lost_or_stolen_card",
     "order_physical_card",
-    "terminate_account",
-    "verify_my_identity",
+    "visa_or_mastercard",
 )
-MOST_WORDS = 30  # of a sentence of a loan agreement
+TRANSFERS = (
+    "automatic_top_up",
+    "beneficiary_not_allowed",
+    "cancel_transfer",
+    "direct_debit_payment_not_recognised",
+    "exchange_rate",
+    "failed_transfer",
+    "pending_transfer",
+    "receiving_money",
+    "top_up_by_cash_or_cheque",
+    "top_up_limits",
+    "transfer_fee_charged",
+    "transfer_timing",
+)
+MOST_WORDS = 30  # of a question
+NEEDS = {"arithmetic": "calculation", "span": "lookup", "multi-span": "list"}
 
 
 def read(path: Path) -> list[Row]:
@@ -49,13 +62,13 @@ def balanced(rows: Iterable[Row], column: str, count: int) -> list[Row]:
     return picked
 
 
-def support(folder: Path) -> dict[str, list[Row]]:
-    """Questions to a bank: twelve intents that a person tells apart."""
+def intents(folder: Path, names: Collection[str]) -> dict[str, list[Row]]:
+    """Questions to a bank with one of some intents; test rows come from the original test set."""
     of_file = {
         name: [
             {"text": row["text"].strip(), "intent": row["category"].replace("_", " ")}
             for row in read(folder / f"{name}.jsonl")
-            if row["category"] in INTENTS
+            if row["category"] in names
         ]
         for name in ("train", "test")
     }
@@ -68,38 +81,39 @@ def support(folder: Path) -> dict[str, list[Row]]:
     }
 
 
-def party(tags: list[str]) -> str | None:
-    """Whom a sentence names: an organisation, else a person, else nobody; None where it names places alone."""
-    named = {tag.removeprefix("I-") for tag in tags} - {"O"}
-    if not named:
-        return "nobody"
-    return "organisation" if "ORG" in named else "person" if "PER" in named else None
+def analysis(folder: Path) -> dict[str, list[Row]]:
+    """Questions about annual reports, and what it takes to answer them; no report stands in two splits."""
+    of_split: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for name in ("dev", "test_gold"):
+        for row in read(folder / f"{name}.jsonl"):
+            split = "test" if name == "test_gold" else _split_of(str(row["doc"]))
+            if row["answer_type"] in NEEDS and len(row["question"].split()) <= MOST_WORDS:
+                of_split[split].append({"text": row["question"].strip(), "needs": NEEDS[row["answer_type"]]})
+    seen = {row["text"] for row in of_split["train"]}
+    return {
+        "train": balanced(of_split["train"], "needs", 70),
+        "validation": balanced((row for row in of_split["validation"] if row["text"] not in seen), "needs", 16),
+        "test": balanced((row for row in of_split["test"] if row["text"] not in seen), "needs", 50),
+    }
 
 
-def legal(split: str) -> list[Row]:
-    """Sentences of loan agreements, with the kind of party that they name."""
-    rows = [
-        {"text": " ".join(row["tokens"]), "party": party(row["ner_tags"])}
-        for row in read(FINANCE / "entities" / f"{split}.jsonl")
-        if len(row["tokens"]) <= MOST_WORDS
-    ]
-    return balanced((row for row in rows if row["party"]), "party", {"train": 80, "validation": 20, "test": 50}[split])
-
-
-def analysis(split: str) -> list[Row]:
-    """Tweets about companies, the three views as often as each other where there are enough."""
-    rows = [{"text": row["text"], "view": row["label"]} for row in read(FINANCE / "tweets" / f"{split}.jsonl")]
-    return balanced(rows, "view", {"train": 70, "validation": 16, "test": 40}[split])
+def _split_of(document: str) -> str:
+    return "validation" if int(hashlib.sha256(document.encode()).hexdigest(), 16) % 5 == 0 else "train"
 
 
 def main() -> None:
     """Write data/TASK/SPLIT.jsonl."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--banking77", type=Path, required=True, metavar="FOLDER", help="train.jsonl and test.jsonl")
-    folder: Path = parser.parse_args().banking77
-    of_support = support(folder)
-    for split in SPLITS:
-        for task, rows in {"support": of_support[split], "legal": legal(split), "analysis": analysis(split)}.items():
+    parser.add_argument("--tatqa", type=Path, required=True, metavar="FOLDER", help="dev.jsonl and test_gold.jsonl")
+    given = parser.parse_args()
+    made = {
+        "cards": intents(given.banking77, CARDS),
+        "transfers": intents(given.banking77, TRANSFERS),
+        "analysis": analysis(given.tatqa),
+    }
+    for task, of_split in made.items():
+        for split, rows in of_split.items():
             path = Path(__file__).parent / "data" / task / f"{split}.jsonl"
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
