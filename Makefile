@@ -10,8 +10,8 @@ CONSTRAINTS := constraints.txt
 
 .PHONY: demo test coverage test-lowest check bench torture fuzz commands architecture constraints setup setup-dev setup-bench clean
 
-demo: setup  ## A whole run in minutes: four tasks together and alone, with the table that compares them
-	$(BIN)/multitune train examples/finance/demo.yaml --overwrite
+demo: setup  ## A whole run in minutes: three tasks together and alone, three times each, and the table that compares them
+	$(BIN)/multitune train examples/team/team.yaml --overwrite
 
 # As many tests side by side as there are cores, up to eight: each takes up to 2 GB.
 SIDE_BY_SIDE := -n auto --maxprocesses 8 --dist worksteal

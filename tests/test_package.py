@@ -52,7 +52,7 @@ def test_the_source_archive_holds_what_its_makefile_needs(built: Path) -> None:
     with tarfile.open(file) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = {"Makefile", "constraints.txt", "pyproject.toml", "scripts/constraints.py", "benchmarks/made_runs.py"}
-    assert needed | {"tests/conftest.py", "examples/finance/demo.yaml", "LICENSE", "CITATION.cff"} <= names
+    assert needed | {"tests/conftest.py", "examples/team/team.yaml", "LICENSE", "CITATION.cff"} <= names
     assert not any(name.startswith((".venv", "runs/", ".hypothesis")) for name in names)
 
 

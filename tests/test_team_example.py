@@ -11,7 +11,7 @@ from multitune.core.records import SPLITS
 from multitune.data.taskdata import prepare_task
 
 TEAM = Path(__file__).parent.parent / "examples" / "team"
-TASKS = ("support", "legal", "analysis")
+TASKS = ("cards", "transfers", "analysis")
 
 
 def rows(task: str, split: str) -> list[dict[str, str]]:
