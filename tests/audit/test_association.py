@@ -11,7 +11,7 @@ from multitune.core.seeds import generator
 from tests.audit.audited_sets import audit_set, audited, example_rows, findings
 
 (CHECK,) = CHECKS
-TWEETS = example_rows("team/data/analysis/train.jsonl", text="text", answer="view")
+TWEETS = example_rows("finance/data/tweets/train.jsonl", text="text", answer="label")[:240]
 NEWS = example_rows("finance/data/tweets/train.jsonl", text="text", answer="label")
 
 
@@ -96,8 +96,8 @@ def test_a_label_that_is_a_number_or_a_yes_is_not_shared_between_sets() -> None:
 
 
 def test_the_sets_of_the_examples_are_left_in_peace() -> None:
-    support = example_rows("team/data/support/train.jsonl", text="text", answer="intent")
-    sets = [audit_set("a", TWEETS), audit_set("b", NEWS), audit_set("c", support)]
+    cards = example_rows("team/data/cards/train.jsonl", text="text", answer="intent")
+    sets = [audit_set("a", TWEETS), audit_set("b", NEWS), audit_set("c", cards)]
     assert findings(CHECK, *sets) == []
 
 

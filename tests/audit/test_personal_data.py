@@ -78,8 +78,8 @@ def test_a_copy_is_the_same_each_time_and_holds_nothing_to_find() -> None:
 
 
 def test_every_planted_value_is_found_among_real_rows_and_nothing_else() -> None:
-    real = example_rows("team/data/support/train.jsonl", text="text", answer="intent")
+    real = example_rows("team/data/cards/train.jsonl", text="text", answer="intent")
     planted = [{"text": f"My card {CARD} was refused", "answer": real[0]["answer"]}] * 3
-    assert findings(CHECK, audit_set("support", real)) == []
-    (finding,) = findings(CHECK, audit_set("support", [*real, *planted]))
+    assert findings(CHECK, audit_set("cards", real)) == []
+    (finding,) = findings(CHECK, audit_set("cards", [*real, *planted]))
     assert (finding.subject, finding.rows, finding.severity) == ("card", 3, "high")

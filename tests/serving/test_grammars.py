@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -55,7 +56,9 @@ def grammars(byte_chat: ChatFormat) -> Generator[Grammars]:
 
 
 def of(grammars: Grammars, text: str, kind: ConstraintKind = "regex") -> Grammar:
-    return asyncio.run(grammars.grammar(Constraint(kind, text, "guided")))
+    asked = grammars.grammar(Constraint(kind, text, "guided"))
+    with ThreadPoolExecutor(1) as apart:  # a browser of other tests may have a loop under way in this thread
+        return apart.submit(asyncio.run, asked).result()
 
 
 def prompt(chat: ChatFormat, text: str) -> list[int]:
