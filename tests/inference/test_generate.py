@@ -21,15 +21,6 @@ VOCAB = 93
 EOS = 1
 
 
-@pytest.fixture(params=["shared prefixes", "row by row"])
-def either(request: pytest.FixtureRequest, bank: AdapterBank) -> AdapterBank:
-    """A bank on a base that shares prefixes, and on one that cannot."""
-    if request.param == "row by row":
-        bank.backbone.model.set_attn_implementation("eager")
-        bank.backbone.shares_prefixes = False
-    return bank
-
-
 def random_rows(seed: int, count: int) -> list[Segments]:
     """Prompts that begin alike, one of which is the beginning of another, with answers of one to four tokens."""
     rng = np.random.default_rng(seed)

@@ -12,14 +12,6 @@ from multitune.model.bank import AdapterBank
 EOS = 1
 
 
-@pytest.fixture(params=["shared prefixes", "row by row"])
-def either(request: pytest.FixtureRequest, bank: AdapterBank) -> AdapterBank:
-    if request.param == "row by row":
-        bank.backbone.model.set_attn_implementation("eager")
-        bank.backbone.shares_prefixes = False
-    return bank
-
-
 def rows(count: int) -> list[Segments]:
     rng = np.random.default_rng(5)
     stop = np.array([EOS], dtype=np.int32)
