@@ -60,25 +60,28 @@ class AuditSet:
 
     def shown_keys(self, split: Split) -> np.ndarray:
         """uint64 (row,) hash of what each row shows, without case and spacing."""
-        return self._kept[split][0]
+        return self._shown_keys[split]
 
     def answer_keys(self, split: Split) -> np.ndarray:
         """uint64 (row,) hash of the answer of each row, likewise."""
-        return self._kept[split][1]
+        return self._answer_keys[split]
 
     @cached_property
-    def _kept(self) -> Mapping[Split, tuple[np.ndarray, np.ndarray]]:
-        def keys(texts: Iterator[str], rows: int) -> np.ndarray:
-            return np.fromiter((text_hash(text_key(text), 0) for text in texts), np.uint64, rows)
+    def _shown_keys(self) -> Mapping[Split, np.ndarray]:
+        return {split: _keys(self.shown(split), rows) for split, rows in self.sizes().items()}
 
-        return {
-            split: (keys(self.shown(split), rows), keys(self.texts(split, "answer"), rows))
-            for split, rows in self.sizes().items()
-        }
+    @cached_property
+    def _answer_keys(self) -> Mapping[Split, np.ndarray]:
+        return {split: _keys(self.texts(split, "answer"), rows) for split, rows in self.sizes().items()}
 
     def sizes(self) -> dict[Split, int]:
         """Rows of each split."""
         return {split: len(self.rows(split)) for split in SPLITS}
+
+
+def _keys(texts: Iterator[str], rows: int) -> np.ndarray:
+    """uint64 (row,) equal where the texts are, without case and spacing."""
+    return np.fromiter((text_hash(text_key(text), 0) for text in texts), np.uint64, rows)
 
 
 @dataclass(frozen=True, slots=True)
