@@ -84,7 +84,11 @@ def start(arguments: Sequence[str], before: Before | None = None, deadline: floa
     sys.stderr.flush()
     process = os.fork()
     if process == 0:
-        os._exit(_child(arguments, before, output, deadline))
+        code = 70
+        try:
+            code = _child(arguments, before, output, deadline)
+        finally:
+            os._exit(code)  # whatever was raised: a child that went on would clean up its parent's folder
     return Started(process, output, time.monotonic())
 
 

@@ -167,6 +167,20 @@ tune(load_config("config.yaml"), TuneOptions(3, ranges={RANGES!r}, observe=obser
     assert values(searched(config, 3)) == values(whole)
 
 
+@pytest.mark.parametrize("proposed", [1, 3])
+def test_a_search_that_was_killed_between_two_settings_proposes_the_same(proposed: int, configure: Configure) -> None:
+    config = configure()
+    whole = searched(config, 2)
+    folder = tune_folder(config)
+    lines = folder.journal.read_text("utf-8").splitlines(keepends=True)
+    notes = [json.loads(line) for line in lines]
+    settings = [n for n, note in enumerate(notes) if "param_name" in note and note["trial_id"] == 1]
+    assert len(settings) > proposed
+    folder.journal.write_text("".join(lines[: settings[proposed]]), "utf-8")
+    shutil.rmtree(folder.trial(1).path)
+    assert values(searched(config, 2)) == values(whole)
+
+
 def test_a_trial_that_was_trained_but_not_recorded_is_not_trained_again(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:

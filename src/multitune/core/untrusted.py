@@ -24,7 +24,7 @@ BOUNDS = {
     "ROW_BYTES": 1 << 28,  # of one line of a data file
     "EXPANSION": 100,  # times that a compressed file may grow, beyond its first 64 MB
     "RENDER_SECONDS": 10,  # of a template, for one row or question
-    "RENDER_CHARACTERS": 1 << 26,  # that it may make of one
+    "RENDER_CHARACTERS": 1 << 22,  # that it may make of one: about a million tokens
     "PATTERN_SECONDS": 5,  # of the regular expressions of an adapter
     "ANSWER_BYTES": 1 << 24,  # of one response of a server
 }

@@ -35,11 +35,11 @@ def require_optuna() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def sampler(seed: int, number: int) -> Any:
-    """A sampler whose proposal depends on the seed, the trial's number and the trials before it alone."""
+def sampler(seed: int, number: int, field: str) -> Any:
+    """A sampler whose proposal depends on the seed, the trial's number, the setting and the trials before it alone."""
     from optuna.samplers import TPESampler
 
-    return TPESampler(seed=int(generator(seed, "tune", number).integers(2**31)), n_startup_trials=RANDOM)
+    return TPESampler(seed=int(generator(seed, "tune", number, field).integers(2**31)), n_startup_trials=RANDOM)
 
 
 def open_study(folder: TuneFolder, objective: Literal["loss", "metric"], first: Mapping[str, float]) -> "Study":

@@ -2,7 +2,7 @@
 
 The loss is that of validation relative to the start, over tasks, as the run's `train.select_by` has it; lower is
 better. The metric is the mean over tasks at the step that this loss chooses. A trial that is stopped goes on from its
-checkpoint; a search that is stopped proposes what it would have proposed, since every trial has a seed of its own.
+checkpoint; a search that is stopped proposes what it would have proposed, since every setting of every trial has a seed of its own.
 """
 
 import hashlib
@@ -143,7 +143,6 @@ class _Search:
         number = begun[0].number if begun else sum(t.state != TrialState.WAITING for t in trials)
         if not begun and number >= self.options.trials:
             return None
-        self.study.sampler = sampler(self.base.seed, number)
         if not begun:
             return self.study.ask()
         return Trial(self.study, begun[0]._trial_id)  # pyright: ignore[reportPrivateUsage] (it has no other name)
@@ -153,7 +152,7 @@ class _Search:
         from optuna.exceptions import TrialPruned
         from optuna.trial import TrialState
 
-        values = {setting.field: _proposed(trial, setting) for setting in self.settings}
+        values = {setting.field: self._proposed(trial, setting) for setting in self.settings}
         place = self.folder.trial(trial.number)
         config = applied(self.base, values)
         shown = ", ".join(f"{field} {value:g}" for field, value in values.items())
@@ -189,6 +188,13 @@ class _Search:
                 trial.set_user_attr("note", "its validation loss is not a number")
                 self.study.tell(trial, state=TrialState.FAIL)
         place.drop_weights()  # its events hold all that is needed; `best.yaml` trains anew
+
+    def _proposed(self, trial: "Trial", setting: Setting) -> float:
+        """What the sampler proposes for a setting; a search that was stopped between two settings proposes the same."""
+        self.study.sampler = sampler(self.base.seed, trial.number, setting.field)
+        if setting.scale == "powers of two":
+            return float(trial.suggest_categorical(setting.field, setting.choices))
+        return rounded(trial.suggest_float(setting.field, setting.low, setting.high, log=setting.scale == "log"))
 
     def report(self) -> TrialsReport:
         """Write trials.json, and best.yaml where a trial came to its end."""
@@ -260,13 +266,6 @@ def _for_trials(config: RunConfig, objective: Objective) -> RunConfig:
     return config.model_copy(
         update={"adapters": ("shared",), "train": train, "retention": (), "track": (), "seeds": 1}
     )
-
-
-def _proposed(trial: "Trial", setting: Setting) -> float:
-    """What the sampler proposes for a setting; asked again it proposes the same."""
-    if setting.scale == "powers of two":
-        return float(trial.suggest_categorical(setting.field, setting.choices))
-    return rounded(trial.suggest_float(setting.field, setting.low, setting.high, log=setting.scale == "log"))
 
 
 def _value(values: Mapping[str, Any], setting: Setting) -> float | None:
