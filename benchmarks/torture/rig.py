@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+ENDED = 5.0  # seconds that the last of a command's output may take behind its end
 DEADLINE = 180.0  # seconds that no command on the tiny base needs, however busy the machine
 ALLOWED = (0, 1, 2, 3)  # done, failed, wrong input, and an undecided gate; see cli.main.run
 
@@ -73,23 +75,28 @@ class Started:
     """A command under way."""
 
     process: int
+    written: subprocess.Popen[bytes]  # what its output goes through
     output: Path
     at: float
 
 
 def start(arguments: Sequence[str], before: Before | None = None, deadline: float = DEADLINE) -> Started:
-    """Begin a command; its output goes to a file."""
+    """Begin a command; its output goes to a file, by way of a process that no limit of the command holds for."""
     output = Path(os.environ["TORTURE_OUTPUT"])
+    with output.open("wb") as file:
+        written = subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=file)
+    assert written.stdin is not None
     sys.stdout.flush()
     sys.stderr.flush()
     process = os.fork()
     if process == 0:
         code = 70
         try:
-            code = _child(arguments, before, output, deadline)
+            code = _child(arguments, before, written.stdin.fileno(), deadline)
         finally:
             os._exit(code)  # whatever was raised: a child that went on would clean up its parent's folder
-    return Started(process, output, time.monotonic())
+    written.stdin.close()
+    return Started(process, written, output, time.monotonic())
 
 
 def wait(started: Started, deadline: float = DEADLINE, kill_after: float | None = None) -> Outcome:
@@ -107,14 +114,19 @@ def wait(started: Started, deadline: float = DEADLINE, kill_after: float | None 
             code = None if kill_after is None else -signal.SIGKILL
             break
         time.sleep(0.005)
+    try:
+        started.written.wait(ENDED)
+    except subprocess.TimeoutExpired:  # a process of the command's own lives on
+        started.written.kill()
+        started.written.wait()
     return Outcome(code, started.output.read_text("utf-8", "replace"), now - started.at)
 
 
-def _child(arguments: Sequence[str], before: Before | None, output: Path, deadline: float) -> int:
-    """What the new process does; returns its exit code."""
-    handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
+def _child(arguments: Sequence[str], before: Before | None, output: int, deadline: float) -> int:
+    """What the new process does, with an open file for its output; returns its exit code."""
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     faulthandler.dump_traceback_later(max(deadline - 1, 0.5), file=2)  # where it hangs
     sys.argv = ["multitune", *arguments]

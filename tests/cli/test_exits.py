@@ -3,6 +3,9 @@
 import errno
 import io
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from rich.live import Live
@@ -69,6 +72,13 @@ def test_what_a_limit_caused_is_told_as_that_limit_and_no_fault_of_the_users(
     said = capsys.readouterr().err
     assert left.value.code == 1 and said.count("\n") == 1
     assert "too many open files" in said and "ulimit -n" in said and "checkpoint: damaged" in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_message_that_cannot_be_written_leaves_the_exit_code_as_it_is(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "multitune", "check", str(tmp_path / "missing.yaml")]
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run(command, stdout=full, stderr=full, check=False).returncode == 2
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("maximum recursion depth exceeded")])

@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -258,15 +259,13 @@ def run() -> None:
         if limit := limit_met(error):
             sys.exit(_failed(f"{limit}; what was saved is intact"))
         traceback.print_exc()  # our own bug: keep all that helps to find it
-        line = (
-            "multitune: this is a fault of multitune itself. Please report it with the lines above and your run file"
-        )
-        echo(line, err=True)
-        sys.exit(1)
+        report = "Please report it with the lines above and your run file"
+        sys.exit(_failed(f"this is a fault of multitune itself. {report}"))
 
 
 def _failed(message: str, code: int = 1) -> int:
-    echo(f"multitune: {message}", err=True)
+    with suppress(OSError):  # a log on the disk that is full: the exit code is what remains to say it with
+        echo(f"multitune: {message}", err=True)
     return code
 
 

@@ -2,7 +2,7 @@
 
 The loss is that of validation relative to the start, over tasks, as the run's `train.select_by` has it; lower is
 better. The metric is the mean over tasks at the step that this loss chooses. A trial that is stopped goes on from its
-checkpoint; a search that is stopped proposes what it would have proposed, since every setting of every trial has a seed of its own.
+checkpoint; a search that is stopped proposes what it would have proposed, since each setting of a trial has its seed.
 """
 
 import hashlib
@@ -190,7 +190,7 @@ class _Search:
         place.drop_weights()  # its events hold all that is needed; `best.yaml` trains anew
 
     def _proposed(self, trial: "Trial", setting: Setting) -> float:
-        """What the sampler proposes for a setting; a search that was stopped between two settings proposes the same."""
+        """What the sampler proposes for a setting, the same where a search was stopped between two settings."""
         self.study.sampler = sampler(self.base.seed, trial.number, setting.field)
         if setting.scale == "powers of two":
             return float(trial.suggest_categorical(setting.field, setting.choices))
