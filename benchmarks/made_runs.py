@@ -225,19 +225,6 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
         ],
         "helps": _helps(names, helps),
         "synergy": _synergy(names, rng),
-        "ladder": [
-            {"rung": rung, "against": "full runs", "rank_correlation": rho, "low": rho - 0.2, "high": rho + 0.15}
-            | {"regret": regret, "seconds": seconds, "pairs": tasks * (tasks - 1)}
-            for rung, rho, regret, seconds in (("text", 0.21, 2.4, 3.0), ("gradients", 0.48, 1.1, 260.0))
-        ],
-        "predictions": [
-            {"rung": rung, "tasks": [a, b], "task": a, "predicted": float(helps[i, j] + rng.normal(0, noise)) / 100}
-            | {"measured": float(helps[i, j]) / 100}
-            for rung, noise in (("text", 6.0), ("gradients", 2.0))
-            for i, a in enumerate(names)
-            for j, b in enumerate(names)
-            if i != j
-        ],
         "cost": {"spent_tokens": 4.1e6, "spent_seconds": 5400.0, "everything_tokens": 2.2e7}
         | {"everything_seconds": 29_000.0, "ratio": 5.37},
     }

@@ -5,7 +5,17 @@ from itertools import combinations
 import pytest
 
 from multitune.core.errors import ConfigError
-from multitune.study.plan import Planner, SetSize, baselines, finalists, require_budget, searched, serving, variants
+from multitune.study.plan import (
+    Planner,
+    SetSize,
+    baselines,
+    finalists,
+    most_arms,
+    require_budget,
+    searched,
+    serving,
+    variants,
+)
 from tests.study.conftest import TASKS, Study
 
 SIZES = {"first": SetSize(24, 10.0), "also_first": SetSize(48, 12.0), "last": SetSize(96, 20.0)}
@@ -61,19 +71,18 @@ def test_variants_are_every_schedule_with_every_seed(study: Study) -> None:
     assert len({(arm.tasks, arm.steps) for arm in arms}) == 1
 
 
-@pytest.mark.parametrize(("rows", "looked_at"), [(8, 8), (40, 12), (200, 25), (10_000, 48)])
-def test_estimates_look_at_a_part_of_the_rows_that_stays_small_beside_the_runs(
-    study: Study, rows: int, looked_at: int
-) -> None:
-    settings, run = study()
-    plan = Planner(settings, run, dict.fromkeys(TASKS, SetSize(rows, 10.0)))
-    assert {plan.signature_rows(task) for task in TASKS} == {looked_at}
-    assert plan.signature_tokens() == pytest.approx(2 * looked_at * 10.0 * len(TASKS))
-
-
-def test_what_a_budget_leaves_is_what_baselines_and_estimates_do_not_take(study: Study) -> None:
+def test_what_a_budget_leaves_is_what_the_baselines_do_not_take(study: Study) -> None:
     plan = planner(study, budget={"share": 0.9})
-    fixed = sum(plan.tokens(arm) for arm in baselines(plan).arms) + plan.signature_tokens()
+    fixed = sum(plan.tokens(arm) for arm in baselines(plan).arms)
     assert require_budget(plan) == pytest.approx(0.9 * plan.everything() - fixed)
     with pytest.raises(ConfigError, match=r"Raise it, or name `budget\.arms`"):
         require_budget(planner(study, budget={"share": 0.05}))
+
+
+@pytest.mark.parametrize(
+    ("budget", "most"), [({}, 3), ({"arms": 7}, 7), ({"share": 0.9}, float("inf")), ({"minutes": 5}, float("inf"))]
+)
+def test_without_a_budget_a_guided_search_trains_as_many_combinations_as_there_are_tasks(
+    study: Study, budget: dict[str, float], most: float
+) -> None:
+    assert most_arms(planner(study, budget=budget)) == most

@@ -1,65 +1,36 @@
 """What a guided search trains first."""
 
+from itertools import chain
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitune.study.estimate import all_members
-from multitune.study.search import Board, promising, unhurt
+from multitune.study.search import Board, largest_first
 
 TASKS = ("a", "b", "c", "d")
 
 
-def board(losses: dict[str, float] | None = None, otherwise: float = 1.0) -> Board:
-    """Every task's loss in a combination such as "ab" is as given, and otherwise alike."""
-    members = all_members(len(TASKS))
-    estimated = np.where(members, otherwise, np.nan)
-    for row, inside in enumerate(members):
-        name = "".join(task for task, there in zip(TASKS, inside, strict=True) if there)
-        estimated[row, inside] = (losses or {}).get(name, otherwise)
-    return Board(TASKS, members, estimated)
+@given(st.integers(1, 7))
+def test_a_row_and_its_combination_name_each_other(count: int) -> None:
+    board = Board(tuple("abcdefg"[:count]))
+    assert board.members.shape == board.empty().shape == (2**count - 1, count)
+    for row, inside in enumerate(board.members):
+        group = board.combination(row)
+        assert group == tuple(np.array(board.tasks)[inside]) and board.row(group) == row
 
 
-def tokens(found: Board) -> np.ndarray:
-    return found.members.sum(axis=1).astype(float)
+@given(st.lists(st.floats(-1.0, 1.0), min_size=4, max_size=4))
+def test_every_combination_of_several_but_all_comes_once_and_never_behind_a_smaller_one(gains: list[float]) -> None:
+    groups = list(chain.from_iterable(largest_first(TASKS, dict(zip(TASKS, gains, strict=True)))))
+    assert len(set(groups)) == len(groups) == 2**4 - 1 - 4 - 1
+    assert [len(group) for group in groups] == sorted((len(group) for group in groups), reverse=True)
 
 
-def names(found: Board) -> list[str]:
-    return ["".join(group) for group in promising(found, tokens(found))]
-
-
-def test_a_small_combination_comes_before_a_large_one_that_serves_its_tasks_as_well() -> None:
-    assert names(board({"ab": 0.5, "abc": 0.5}))[:2] == ["ab", "abc"]
-
-
-def test_what_gains_more_for_the_same_tokens_comes_first() -> None:
-    assert names(board({"ab": 0.9, "cd": 0.5, "bd": 0.8}))[0] == "cd"
-
-
-def test_a_combination_that_only_repeats_what_another_reaches_waits_behind_one_that_serves_other_tasks() -> None:
-    assert names(board({"ab": 0.5, "ac": 0.5, "cd": 0.6}))[:3] == ["ab", "cd", "ac"]
-
-
-def test_what_all_together_reaches_already_is_not_looked_for_again() -> None:
-    assert names(board({"ab": 0.5, "abcd": 0.4, "cd": 0.39}))[0] == "cd"
-
-
-def test_the_tasks_that_all_together_hurt_leave_the_others_to_be_tried_without_them() -> None:
-    assert unhurt(TASKS, np.array([0.1, -0.2, 0.3, 0.0])) == [("a", "c", "d")]
-    for hurt_nobody_or_too_many in ([0.1, 0.2, 0.3, 0.0], [-0.1, -0.2, 0.3, -0.1], [-0.1, -0.2, -0.3, -0.1]):
-        assert unhurt(TASKS, np.array(hurt_nobody_or_too_many)) == []
-
-
-@given(st.integers(0, 200))
-def test_every_candidate_is_of_several_tasks_and_is_named_once(seed: int) -> None:
-    found = board()
-    found.estimated[:] = np.where(
-        found.members, np.random.default_rng(seed).uniform(0.1, 2.0, found.members.shape), np.nan
-    )
-    groups = promising(found, tokens(found))
-    assert len(set(groups)) == len(groups) >= len(TASKS)
-    assert all(len(group) > 1 for group in groups)
-
-
-def test_with_nothing_to_gain_there_are_candidates_all_the_same() -> None:
-    assert names(board({"abcd": 0.2}))
+@pytest.mark.parametrize("hurt", TASKS)
+def test_of_one_size_those_come_first_that_leave_out_what_all_together_hurt(hurt: str) -> None:
+    gains = {task: -0.2 if task == hurt else 0.1 for task in TASKS}
+    triples, pairs = largest_first(TASKS, gains)
+    assert hurt not in triples[0] and all(hurt in group for group in triples[1:])
+    assert [hurt in group for group in pairs] == [False] * 3 + [True] * 3

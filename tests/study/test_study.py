@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
 
@@ -18,10 +17,9 @@ from multitune.core.locks import only_one
 from multitune.core.predictions import read_predictions
 from multitune.core.run_folder import StudyFolder
 from multitune.study import jobs, runner
-from multitune.study.estimate import all_members
 from multitune.study.grouping import Grouping
 from multitune.study.plan import baselines, require_budget
-from multitune.study.search import Board, look_again, survey, verify
+from multitune.study.search import Board, guided, look_again
 from multitune.study.study import open_runner, plan_report, run_study
 from tests.conftest import unseal
 from tests.study.conftest import TASKS, Study
@@ -43,9 +41,7 @@ def trained_keys(folder: StudyFolder) -> set[str]:
 def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measured(
     study: Study, study_folder: Path
 ) -> None:
-    settings, run = study(
-        search="exhaustive", rungs=["proxy_runs", "short_runs"], groups={"start": ["first", "also_first"]}
-    )
+    settings, run = study(search="exhaustive", groups={"start": ["first", "also_first"]})
     found = studied(settings, run)
     full = [arm for arm in found["arms"] if arm["budget"] in ("together", "equal_passes")]
     assert {tuple(arm["tasks"]) for arm in full} >= {
@@ -62,10 +58,6 @@ def test_an_exhaustive_study_trains_every_combination_and_reports_what_was_measu
     alone = next(arm for arm in full if arm["tasks"] == ["first"])
     points = 100 * (pair["validation"]["first"]["score"] - alone["validation"]["first"]["score"])
     assert found["helps"]["points"][0][2] == pytest.approx(points)
-    assert {rung["rung"] for rung in found["ladder"]} == {
-        "rows in the mixture",
-        "shared vocabulary", "embeddings", "gradient cosine", "first-order estimate", "proxy runs", "short runs"
-    }  # fmt: skip
     assert found["synergy"]["groups"][0]["name"] == "start"
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert load_config(folder.recommended).adapters
@@ -78,20 +70,18 @@ def test_a_guided_study_trains_no_more_than_its_budget_and_recommends_only_what_
     assert TASKS in several and len(several) <= 2
     trained = several | {(task,) for task in TASKS}
     assert {tuple(group) for group in found["recommended"]["groups"]} <= trained
-    assert {tuple(one["tasks"]) for one in found["predictions"]} <= trained
 
 
 @pytest.mark.parametrize("share", [0.95, 1.0, 1.4])
-def test_a_guided_search_keeps_within_its_share_short_runs_included(study: Study, share: float) -> None:
+def test_a_guided_search_keeps_within_its_share(study: Study, share: float) -> None:
     settings, run = study()
     # Of three tasks the baselines are half of everything: only a copy, which is not checked, may go beyond the whole.
     settings = settings.model_copy(update={"budget": settings.budget.model_copy(update={"share": share})})
     runner = open_runner(settings, run)
     base = baselines(runner.planner)
     runner.train(base.arms)
-    board = survey(runner, base)
-    verify(runner, board, base, [])
-    searched = [arm for arm in runner.asked.values() if arm not in base.arms]
+    guided(runner, Board(TASKS), base, [])
+    searched = [arm for arm in runner.asked.values() if arm not in (*base.arms, *base.repeats)]
     assert searched
     assert sum(map(runner.planner.tokens, searched)) <= require_budget(runner.planner)
 
@@ -106,7 +96,7 @@ def test_a_study_that_is_run_again_trains_nothing(
     left.write_text("half", "utf-8")
     again = studied(settings, run)
     assert not left.exists(), "what a killed write left is deleted"
-    for part in ("arms", "recommended", "comparisons", "helps", "predictions"):
+    for part in ("arms", "recommended", "comparisons", "helps"):
         assert again[part] == first[part]
 
 
@@ -119,6 +109,16 @@ def test_an_arm_that_cannot_be_stored_is_one_clear_error(study: Study, study_fol
     shutil.rmtree(arm)
     arm.write_text("in the way", "utf-8")
     with pytest.raises(StorageError, match=f"{arm.name}.* could not be written"):
+        studied(settings, run)
+
+
+def test_scores_of_an_arm_that_are_no_file_are_refused(study: Study, study_folder: Path) -> None:
+    settings, run = study()
+    studied(settings, run)
+    scores = next(study_folder.glob("**/arms/*/validation.json"))
+    scores.unlink()
+    scores.mkdir()
+    with pytest.raises(RunFolderError, match=r"validation\.json"):
         studied(settings, run)
 
 
@@ -255,7 +255,7 @@ def test_a_plan_counts_the_tokens_that_training_then_draws(study: Study) -> None
     plan = plan_report(settings, run)
     found = studied(settings, run)
     drawn = sum(arm["tokens"] for arm in found["arms"])
-    assert sum(part.tokens for part in plan.parts if "estimates" not in part.what) == pytest.approx(drawn)
+    assert sum(part.tokens for part in plan.parts) == pytest.approx(drawn)
     assert found["cost"]["measured_share"] == pytest.approx(1.0, rel=0.05)
     assert plan.combinations == 7
 
@@ -293,8 +293,7 @@ def test_what_one_seed_chose_is_chosen_again_by_the_others(study: Study) -> None
     runner = open_runner(settings, run)
     base = baselines(runner.planner)
     runner.train([*base.arms, *base.repeats])
-    members = all_members(len(TASKS))
-    board = Board(TASKS, members, np.full(members.shape, np.nan))
+    board = Board(TASKS)
     pair = ("first", "last")
     choice = Grouping((board.row(pair),), (board.row(pair),) * len(TASKS), gain=1.0)
     again = look_again(runner, board, base, choice)
@@ -340,6 +339,7 @@ def test_a_task_that_as_many_steps_alone_serve_better_is_recommended_so(study: S
         ({"groups": {"x": ["first", "first"]}}, r"groups.x: 'first' is listed twice"),
         ({"general": [0.1]}, "no general sets"),
         ({"search": "listed"}, "needs at least one"),
+        ({"rungs": ["proxy_runs"]}, r"rungs was removed: no predictor .* Remove the line"),
         ({"serach": "guided"}, "Did you mean 'search'"),
         ({"set": {"train.epochz": 2}}, "not a field"),
     ],

@@ -10,7 +10,7 @@ from tests.study.conftest import Study
 
 
 def test_a_finished_study_has_a_page_that_misses_nothing(study: Study, study_folder: Path) -> None:
-    settings, run = study(search="exhaustive", rungs=["proxy_runs"], groups={"start": ["first", "also_first"]})
+    settings, run = study(search="exhaustive", groups={"start": ["first", "also_first"]})
     run_study(settings, run)
     folder = study_folder / "studies" / "study"
     page = Page(write_report([folder]))
@@ -19,4 +19,4 @@ def test_a_finished_study_has_a_page_that_misses_nothing(study: Study, study_fol
     assert len(page.table(f"{len(found['arms'])} arms")) == len(found["arms"])
     absent = [key for key, value in found.items() if not value]
     named = page.text.partition("Not everything is there.")[2].partition("How it was made")[0]
-    assert all(f"({key}) is not there" in named for key in absent if key in ("synergy", "ladder", "helps"))
+    assert all(f"({key}) is not there" in named for key in absent if key in ("synergy", "helps"))

@@ -70,7 +70,7 @@ def show_findings(found: "Findings", folder: Path, console: "Console") -> None:
     """What a study found."""
     from multitune.cli.show import put, say
     from multitune.reporting.sentences import study_cost_line, summary_line
-    from multitune.reporting.tables.study import comparison_table, helps_table, rungs_table
+    from multitune.reporting.tables.study import comparison_table, helps_table
 
     console.print()
     say(console, found.sentence, "bold")
@@ -93,7 +93,6 @@ def show_findings(found: "Findings", folder: Path, console: "Console") -> None:
         say(console, "who helps whom: points that the row's task gains by being trained with the column's", "bold")
         put(console, helps_table(found.helps))
         console.print()
-    put(console, rungs_table(found.ladder))
     if found.cost:
         say(console, study_cost_line(found.cost))
     say(console, f"study folder: {folder}")

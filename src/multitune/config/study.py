@@ -37,7 +37,7 @@ class StudyConfig(Section):
     )
     search: Literal["exhaustive", "guided", "listed"] = Field(
         default="guided",
-        description="exhaustive: every combination; guided: estimate all, train the promising; listed: just those.",
+        description="exhaustive: every combination; guided: the largest first, within the budget; listed: just those.",
     )
     combinations: tuple[Combination, ...] = Field(
         default=(), description="Combinations of tasks to train in any case."
@@ -55,10 +55,6 @@ class StudyConfig(Section):
     schedules: tuple[Schedule, ...] = Field(
         default=(), description="Sampling schedules to try on all tasks together; the run's when absent."
     )
-    rungs: tuple[Literal["proxy_runs", "short_runs"], ...] = Field(
-        default=(),
-        description="Dearer predictors to report on: the upper third of the layers alone; a quarter of the steps.",
-    )
     seeds: tuple[int, ...] = Field(
         default=(17,), min_length=1, description="Seeds of what is reported; the first one is what is searched with."
     )
@@ -68,7 +64,10 @@ class StudyConfig(Section):
     groups: dict[str, Combination] = Field(
         default_factory=dict, description="Named groups of tasks, whose mean effect on others is reported."
     )
-    budget: BudgetConfig = Field(default_factory=lambda: BudgetConfig(), description="What a guided search may spend.")
+    budget: BudgetConfig = Field(
+        default_factory=lambda: BudgetConfig(),
+        description="What a guided search may spend; as many combinations as there are tasks when absent.",
+    )
     worth: float = Field(
         default=0.01, ge=0.0, lt=1.0, description="Least gain, relative and over all tasks, for one more adapter."
     )
@@ -91,6 +90,9 @@ def load_study(path: Path | str, overrides: Sequence[str] = ()) -> tuple[StudyCo
     raw = read_yaml(read_text(file), str(file))
     if not isinstance(raw, dict):
         raise ConfigError(f"{file}: a study is a mapping of fields, such as `run: finance.yaml`")
+    if "rungs" in raw:
+        why = "no predictor was better than the number of rows in a combination (docs/decisions/0050)"
+        raise ConfigError(f"{file}: rungs was removed: {why}. Remove the line")
     for override in overrides:
         field, equals, text = override.partition("=")
         if not equals:

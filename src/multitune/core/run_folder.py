@@ -317,14 +317,13 @@ class StudyFolder(Folder):
     data = Part("data.json")  # content hashes of every set
     findings = Part("findings.json")  # what the study found (see study.findings)
     jobs = RunsPart("jobs")  # run folders of arms that are being trained
-    signatures = Part("signatures", "*.safetensors")  # projected gradients of rows, by key
-    proxies = Part("proxies.json")  # validation losses of proxy runs
     recommended = Part("recommended.yaml")  # the run file of what the study recommends
     report = Part("report.html")  # the report as one page for a browser
     arms = Part(
         "arms", "*/*.json", "*/predictions/*.jsonl", *(f"*/adapter/{name}" for name in WEIGHTS)
     )  # finished arms, by key
     _waves = RunsPart("waves")  # jobs of older versions
+    _signatures, _proxies = Part("signatures", "*.safetensors"), Part("proxies.json")  # predictions of older versions
 
     @property
     def marks(self) -> tuple[Path, ...]:

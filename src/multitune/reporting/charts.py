@@ -168,29 +168,6 @@ def _end_labels(axes: "Axes", ends: Sequence[tuple[float, float, str, str]]) -> 
         axes.text(reach + 0.03 * (axes.get_xlim()[1]), below, word, color=colour, va="center", clip_on=False)
 
 
-def against(points: Sequence[tuple[float, float]], axis: tuple[str, str], key: str) -> str:
-    """Measured over predicted, with the diagonal on which both agree and the zero lines that part gain from loss."""
-    with svg.drawing(330.0, 300.0) as (figure, axes):
-        figure.subplots_adjust(0.16, 0.15, 0.97, 0.97)
-        values = [value for point in points for value in point] or [0.0]
-        room = 0.08 * ((max(values) - min(values)) or 1.0)
-        low, high = min(*values, 0.0) - room, max(*values, 0.0) + room
-        axes.plot([low, high], [low, high], color=svg.MUTED, linestyle=(0, (4, 3)), linewidth=1)
-        axes.axhline(0, color=svg.RULE, linewidth=1)
-        axes.axvline(0, color=svg.RULE, linewidth=1)
-        x, y = ([point[side] for point in points] for side in (0, 1))
-        axes.plot(x, y, "o", color=svg.BLUE, markersize=5, alpha=0.6, markeredgewidth=0)
-        axes.text(high, high, "as predicted ", color=svg.MUTED, ha="right", va="top", rotation=0)
-        axes.set_xlim(low, high)
-        axes.set_ylim(low, high)
-        axes.set_xlabel(axis[0])
-        axes.set_ylabel(axis[1])
-        for side in (axes.xaxis, axes.yaxis):
-            side.set_major_formatter(lambda value, _: f"{value:.0%}".replace("-", "−"))
-        _few_ticks(axes)
-        return svg.finished(figure, f"against {key}")
-
-
 def sizes(bars: Sequence[tuple[str, float, str]], key: str, strong: int = 0) -> str:
     """A few amounts as bars with their figures; the one at place `strong` is the one the page speaks of."""
     width, height = 340.0, 46.0 * len(bars) + 8

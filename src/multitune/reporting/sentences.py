@@ -144,8 +144,8 @@ def change_lines(change: TaskChange) -> list[str]:
 def study_cost_line(cost: StudyCost) -> str:
     """What a study took, against training every combination."""
     line = (
-        f"the search took {cost.spent_seconds / 60:.1f} minutes, {cost.estimate_seconds / 60:.1f} of them for "
-        f"estimates; all combinations would take {cost.everything_seconds / 60:.1f}"
+        f"the search took {cost.spent_seconds / 60:.1f} minutes; "
+        f"all combinations would take {cost.everything_seconds / 60:.1f}"
     )
     if cost.ratio is not None:
         line += f": {cost.ratio:.1f} times as long"

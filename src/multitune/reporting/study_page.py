@@ -1,4 +1,4 @@
-"""The page's part for a study: what to train together, how sure that is, what predicted it, and every arm."""
+"""The page's part for a study: what to train together, how sure that is, and every arm."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,32 +6,28 @@ from pathlib import Path
 from multitune.config.load import config_text
 from multitune.core.errors import InputError
 from multitune.core.results.run import Versions
-from multitune.core.results.study import Findings, PredictedGain, Recommendation, StudyComparison
+from multitune.core.results.study import Findings, Recommendation, StudyComparison
 from multitune.core.run_folder import StudyFolder
 from multitune.core.text import without_passwords
 from multitune.reporting import charts
 from multitune.reporting.blocks import Block, Chart, Charts, Facts, KeyFigure, Part, Section, Sheet, Text
 from multitune.reporting.facts import part
-from multitune.reporting.formatting import count, duration, listed, score, side
+from multitune.reporting.formatting import count, duration, listed, side
 from multitune.reporting.tables.study import (
     arms_table,
     comparison_table,
     effect_tables,
     helps_table,
-    rungs_table,
     variants_table,
 )
 from multitune.reporting.verdict import by_verdict
 
-MEASURED = "full runs"  # what the most expensive predictor is compared with
 PARTS = {
     "sentence": "the verdict",
     "recommended": "the recommended grouping",
     "comparisons": "the comparisons on test",
     "helps": "who helps whom",
     "synergy": "the synergy",
-    "ladder": "the predictors",
-    "predictions": "predicted against measured",
     "arms": "the arms",
     "cost": "the cost",
 }
@@ -56,7 +52,7 @@ def study_part(path: Path, id: str) -> Part:
             if getattr(found, key) == getattr(empty, key):
                 name = folder.findings.name
                 missing.append(f"{name}: {what} ({key}) is not there; the study may still be going on")
-    makers = (_recommended, _comparisons, _helps, _synergy, _predictors, _arms, _cost)
+    makers = (_recommended, _comparisons, _helps, _synergy, _arms, _cost)
     made = [*(make(found, id) for make in makers), _provenance(folder, missing, id)]
     return Part(
         id=id,
@@ -82,17 +78,6 @@ def _questions(found: Findings) -> list[tuple[str, str]]:
         )
     if effects := _effects(found.comparisons):
         answers.append(("What does it do to each task?", effects))
-    rungs = [row for row in found.ladder if row.rank_correlation is not None]
-    rungs = [row for row in rungs if row.against == MEASURED] or rungs
-    if rungs:
-        row = max(rungs, key=lambda row: row.rank_correlation or 0.0)
-        answers.append(
-            (
-                "Could it have been predicted?",
-                f"Best by {row.rung}: rank correlation {score(row.rank_correlation)} with {row.against} on "
-                f"{count(row.pairs)} pairs.",
-            )
-        )
     if cost and cost.ratio is not None:
         text = f"training every combination would take {cost.ratio:.1f} times as long"
         answers.append(("What did it take?", f"{duration(cost.spent_seconds)}; {text}."))
@@ -193,35 +178,6 @@ def _synergy(found: Findings, id: str) -> Section | None:
     blocks += effect_tables(found.synergy, id=f"{id}-")
     lead = "In points of each task's metric, on the rows that choose, over the combinations that were measured."
     return Section(f"{id}-synergy", "Synergy", lead, blocks) if blocks else None
-
-
-def _predictors(found: Findings, id: str) -> Section | None:
-    """How well each predictor agreed with the one it is compared with, and the points behind it."""
-    blocks: list[Block] = [rungs_table(found.ladder, id=f"{id}-")] if found.ladder else []
-    by_rung: dict[str, list[PredictedGain]] = {}
-    for row in found.predictions:
-        if row.predicted is not None and row.measured is not None:
-            by_rung.setdefault(row.rung, []).append(row)
-    pictures = [_scatter(rung, rows, id) for rung, rows in by_rung.items()]
-    if pictures:
-        blocks.append(Charts(pictures))
-    lead = (
-        "Each predictor predicts what tasks do to each other, as relative gains in loss. Regret: what its best "
-        "choice loses against the best one."
-    )
-    return Section(f"{id}-ladder", "Predicted and measured", lead, blocks) if blocks else None
-
-
-def _scatter(rung: str, rows: Sequence[PredictedGain], id: str) -> Chart:
-    points = [(row.predicted or 0.0, row.measured or 0.0) for row in rows]
-    agree = sum((a > 0) == (b > 0) for a, b in points)
-    sheet = [[" + ".join(row.tasks), row.task, row.predicted, row.measured] for row in rows]
-    return Chart(
-        title=rung,
-        svg=charts.against(points, ("predicted gain in loss", "measured gain in loss"), f"{id} {rung}"),
-        label=f"Measured over predicted by {rung}: {len(points)} points, {agree} of them of the same sign.",
-        sheet=Sheet(f"predicted-{rung}", ["tasks", "task", "predicted", "measured"], sheet),
-    )
 
 
 def _forest(name: str, lines: Sequence[charts.Line], axis: str, key: str) -> Chart:

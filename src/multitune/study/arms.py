@@ -128,7 +128,7 @@ def load_record(folder: StudyFolder, key: str) -> ArmRecord:
         RunFolderError: it is damaged.
     """
     files = {split: folder.arm(key) / f"{split}.json" for split in ("validation", "test")}
-    scores = {split: read_json(file) if file.is_file() else {} for split, file in files.items()}
+    scores = {split: read_json(file) if file.exists() else {} for split, file in files.items()}
     record = folder.arm(key) / "arm.json"
     try:
         return ArmRecord.model_validate({**read_json(record), **scores})

@@ -1,4 +1,4 @@
-"""From a study's arms to its findings: comparisons over seeds and rows, who helps whom, and what predicted it."""
+"""From a study's arms to its findings: comparisons over seeds and rows, and who helps whom."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,6 @@ from multitune.core.results.study import (
     Budget,
     Findings,
     Helps,
-    PredictedGain,
     Recommendation,
     StudyComparison,
     StudyRow,
@@ -24,8 +23,7 @@ from multitune.core.results.study import (
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.transfer import Arms, adjusted, compare_seeds
 from multitune.study.arms import Arm
-from multitune.study.grouping import Grouping, relative_gains
-from multitune.study.ladder import known, rungs
+from multitune.study.grouping import Grouping
 from multitune.study.plan import Baselines, Combination, serving
 from multitune.study.runner import StudyRunner
 from multitune.study.search import Board, chosen_by, gains_over_alone
@@ -61,9 +59,6 @@ def gather(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm], spl
     board, study = outcome.board, runner.planner.study
     loss_gains = gains_over_alone(runner, board, outcome.full, outcome.base, "loss")
     score_gains = 100 * gains_over_alone(runner, board, outcome.full, outcome.base, "score")
-    ladder = {**board.rungs, **_dearer_rungs(runner, board, outcome)}
-    gains = board.of_several(loss_gains), board.of_several(score_gains)
-    steps = rungs(ladder, *gains, runner.prepared.config.seed)
     by_mixture = _gains_by_mixture(board, score_gains)
     comparisons = _comparisons(runner, outcome, split)
     recommended = _recommended(runner, outcome, loss_gains, comparisons)
@@ -85,8 +80,6 @@ def gather(runner: StudyRunner, outcome: Outcome, longer: Mapping[str, Arm], spl
             higher=tuple(higher_order(board.tasks, by_mixture)),
             groups=tuple(group_effects(study.groups, by_mixture, runner.prepared.config.seed)),
         ),
-        ladder=tuple(step.model_copy(update={"seconds": board.seconds.get(step.rung)}) for step in steps),
-        predictions=tuple(_predictions(board, ladder, loss_gains)),
     )
 
 
@@ -150,19 +143,14 @@ def _recommended(
     board, choice = outcome.board, outcome.choice
     table = comparisons[f"recommended against {runner.planner.study.alone[0]}"]
     rows = {row.task: row for row in table.tasks}
-    estimate = board.rungs["first-order estimate"]
-    tasks: dict[str, StudyRow] = {}
-    for i, task in enumerate(board.tasks):
-        predicted = known(float(estimate[choice.serves[i], i]))
-        tasks[task] = rows[task].model_copy(update={"predicted": predicted})
     served = [gains[choice.serves[i], i] for i in range(len(board.tasks))]
     again = ", and again with the seeds that the search did not use" if len(runner.planner.study.seeds) > 1 else ""
     return Recommendation(
         groups=tuple(outcome.groups),
         why=f"best mean gain on validation by {runner.planner.study.choose_by}{again}; one more adapter had to gain "
         f"{runner.planner.study.worth:.1%} over all tasks",
-        measured_gain=known(float(np.mean(served))),
-        tasks=tasks,
+        measured_gain=float(np.mean(served)),
+        tasks={task: rows[task] for task in board.tasks},
     )
 
 
@@ -219,11 +207,11 @@ def _arm(runner: StudyRunner, base: Baselines, arm: Arm) -> ArmRecord:
     planner = runner.planner
     budget: Budget
     if len(arm.tasks) > 1:
-        budget = "together" if arm.steps == planner.arm(arm.tasks, arm.seed, arm.general).steps else "short"
+        budget = "together"
     else:
         task = next(iter(arm.tasks))
         passes = planner.alone(task, "equal_passes", base.together).steps
-        budget = "equal_passes" if arm.steps == passes else "short" if arm.steps < passes else "equal_steps"
+        budget = "equal_passes" if arm.steps == passes else "equal_steps"
     return runner.record(arm).model_copy(update={"name": arm.name, "budget": budget})
 
 
@@ -254,55 +242,9 @@ def _helps(runner: StudyRunner, outcome: Outcome, gains: Mapping[Combination, Ma
     )
 
 
-def _dearer_rungs(runner: StudyRunner, board: Board, outcome: Outcome) -> dict[str, np.ndarray]:
-    """Gains by proxy runs and by short runs, each over the same kind of run of the task alone."""
-    arms = [*outcome.base.alone, *outcome.full]
-    found: dict[str, np.ndarray] = {}
-    if "proxy_runs" in runner.planner.study.rungs:
-        losses = runner.proxies(arms)
-        found["proxy runs"] = _gains(board, arms, losses)
-        board.seconds["proxy runs"] = sum(one["seconds"] for one in losses.values())
-    if "short_runs" in runner.planner.study.rungs:
-        short = {arm: runner.planner.short(arm) for arm in arms}
-        records = {arm: runner.record(one) for arm, one in short.items()}
-        losses = {arm: {t: r.validation[t].loss for t in arm.tasks} for arm, r in records.items()}
-        found["short runs"] = _gains(board, arms, losses)
-        board.seconds["short runs"] = sum(record.seconds for record in records.values())
-    return found
-
-
-def _gains(board: Board, arms: Sequence[Arm], losses: Mapping[Arm, Mapping[str, float]]) -> np.ndarray:
-    """Relative gains over each task alone, float (combination, task), of combinations of several tasks."""
-    values = np.full(board.members.shape, np.nan)
-    for arm in arms:
-        for task in arm.tasks:
-            values[board.row(arm.tasks), board.tasks.index(task)] = losses[arm][task]
-    return board.of_several(relative_gains(values, board.alone(values)))
-
-
 def _gains_by_mixture(board: Board, points: np.ndarray) -> dict[Combination, dict[str, float]]:
     found: dict[Combination, dict[str, float]] = {}
     for row in np.flatnonzero(~np.isnan(points).all(axis=1)):
         known = np.flatnonzero(~np.isnan(points[row]))
         found[board.combination(int(row))] = {board.tasks[i]: float(points[row, i]) for i in known}
-    return found
-
-
-def _predictions(board: Board, ladder: Mapping[str, np.ndarray], gains: np.ndarray) -> list[PredictedGain]:
-    """What the rungs that predict gains predicted for every combination that was trained."""
-    found: list[PredictedGain] = []
-    for rung in ("first-order estimate", "proxy runs", "short runs"):
-        values = ladder.get(rung)
-        if values is None:
-            continue
-        for row, task in np.argwhere(~(np.isnan(values) | np.isnan(gains))):
-            found.append(
-                PredictedGain(
-                    rung=rung,
-                    tasks=board.combination(int(row)),
-                    task=board.tasks[task],
-                    predicted=float(values[row, task]),
-                    measured=float(gains[row, task]),
-                )
-            )
     return found

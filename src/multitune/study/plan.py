@@ -12,10 +12,6 @@ from multitune.mixture.sampler import plan_steps
 from multitune.study.arms import Arm
 from multitune.training.plan import passes_over
 
-SHORT = 0.25  # share of an arm's steps that a short run takes
-SIGNATURE_COST = 1.0  # a gradient of a row costs what a training step on it does
-SIGNATURE_SHARE = 1 / 8  # of a task's training rows, so that estimates stay cheap beside the runs they save
-SIGNATURE_ROWS = 12, 48  # of each task and split, at least and at most
 MOST_LISTED = 4096  # combinations that `search: exhaustive` may train
 
 Combination = tuple[str, ...]
@@ -68,10 +64,6 @@ class Planner:
         """The base on one task."""
         return replace(self.arm((task,), self.study.seeds[0], 0.0), steps=0)
 
-    def short(self, arm: Arm) -> Arm:
-        """The same arm for a part of its steps."""
-        return replace(arm, steps=max(1, round(arm.steps * SHORT)))
-
     def combinations(self) -> Iterator[Combination]:
         """Every combination of the tasks, small ones first."""
         for size in range(1, len(self.tasks) + 1):
@@ -92,16 +84,6 @@ class Planner:
         passes = self.arm(self.tasks).steps * self.run.train.batch_size * (1 - share) / rows
         general = share / (1 - share) * rows * self._general_tokens()
         return 2 ** (len(self.tasks) - 1) * passes * (each + general)
-
-    def signature_rows(self, task: str) -> int:
-        """Rows of a task and split whose gradients the estimates rest on."""
-        least, most = SIGNATURE_ROWS
-        rows = self.sizes[task].rows
-        return min(rows, max(least, min(most, round(SIGNATURE_SHARE * rows))))
-
-    def signature_tokens(self) -> float:
-        """What the gradients cost, of training and of validation rows, in tokens of training."""
-        return 2 * SIGNATURE_COST * sum(self.signature_rows(task) * self.sizes[task].tokens for task in self.tasks)
 
     def _steps(self, tasks: Sequence[str], general: float) -> int:
         train = self.run.train
@@ -162,15 +144,10 @@ def searched(planner: Planner) -> list[Arm]:
         if 2 ** len(planner.tasks) > MOST_LISTED:
             raise ConfigError(
                 f"search: exhaustive would train {2 ** len(planner.tasks) - 1:,} combinations of "
-                f"{len(planner.tasks)} tasks. Use `search: guided`, which estimates them and trains the promising"
+                f"{len(planner.tasks)} tasks. Use `search: guided`, which trains the largest as far as its budget goes"
             )
         chosen += planner.combinations()
-    arms = dict.fromkeys(planner.arm(tasks) for tasks in chosen if len(tasks) > 1)
-    full = list(arms)
-    if "short_runs" not in planner.study.rungs:
-        return full
-    base = baselines(planner)
-    return full + [planner.short(arm) for arm in (*base.alone, base.together, *full)]
+    return list(dict.fromkeys(planner.arm(tasks) for tasks in chosen if len(tasks) > 1))
 
 
 def variants(planner: Planner) -> list[Arm]:
@@ -211,7 +188,7 @@ def serving(planner: Planner, task: str, group: Combination, seed: int) -> Arm:
 
 
 def require_budget(planner: Planner) -> float:
-    """Tokens that a guided search may spend on verifying, after baselines and estimates.
+    """Tokens that a guided search may spend on combinations, after the baselines.
 
     Raises:
         ConfigError: not even the baselines fit.
@@ -219,11 +196,19 @@ def require_budget(planner: Planner) -> float:
     share = planner.study.budget.share
     if share is None:
         return float("inf")
-    fixed = sum(planner.tokens(arm) for arm in baselines(planner).arms) + planner.signature_tokens()
+    fixed = sum(planner.tokens(arm) for arm in baselines(planner).arms)
     whole = planner.everything()
     if fixed > share * whole:
         raise ConfigError(
             f"budget.share is {share:.0%} of training every combination, but the baselines (each task alone, all "
-            f"together) and the estimates take {fixed / whole:.0%}. Raise it, or name `budget.arms` instead"
+            f"together) take {fixed / whole:.0%}. Raise it, or name `budget.arms` instead"
         )
     return share * whole - fixed
+
+
+def most_arms(planner: Planner) -> float:
+    """Combinations that a guided search may train; where its budget names no limit, as many as there are tasks."""
+    budget = planner.study.budget
+    if budget.arms is None and budget.share is None and budget.minutes is None:
+        return len(planner.tasks)
+    return float("inf") if budget.arms is None else budget.arms

@@ -3,17 +3,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from multitune.core.events import Observe
-from multitune.core.files import read_json, write_json
-from multitune.core.records import Prediction, Segments, Split
+from multitune.core.records import Prediction, Split
 from multitune.core.results.events import NoteEvent
 from multitune.core.results.study import ArmRecord
 from multitune.core.run_folder import RunFolder, StudyFolder
-from multitune.core.seeds import generator
-from multitune.model.bank import AdapterBank
-from multitune.model.files import load_adapter
 from multitune.study.arms import (
     Answers,
     Arm,
@@ -25,10 +19,8 @@ from multitune.study.arms import (
     store_result,
 )
 from multitune.study.executors import Executor
-from multitune.study.jobs import StudyJob, answer_again, clear_job, job_name, load_base, unfinished_jobs
+from multitune.study.jobs import StudyJob, answer_again, clear_job, job_name, unfinished_jobs
 from multitune.study.plan import Planner
-from multitune.study.proxy import proxy_losses
-from multitune.study.signatures import Signatures, load_signatures, row_signatures, save_signatures
 from multitune.training.prepare import PreparedRun
 
 
@@ -42,7 +34,6 @@ class StudyRunner:
     executor: Executor
     observe: Observe
     asked: dict[str, Arm] = field(default_factory=dict[str, Arm])  # by key, in the order they were asked for
-    signature_seconds: float = 0.0  # that the gradients took, whenever they were made
 
     def key(self, arm: Arm) -> str:
         """The arm's key."""
@@ -107,43 +98,3 @@ class StudyRunner:
     def predictions(self, arm: Arm, task: str, split: Split) -> list[Prediction]:
         """The answers of a finished arm."""
         return load_predictions(self.folder, self.key(arm), task, split)
-
-    def signatures(self, arm: Arm, split: Split) -> dict[str, Signatures]:
-        """Projected gradients of rows of each task under a finished arm; kept, so that they are made once."""
-        found: dict[str, Signatures] = {}
-        bank: AdapterBank | None = None
-        config = self.prepared.config
-        for task in arm.tasks:
-            rows = self.planner.signature_rows(task)
-            file = self.folder.signatures / f"{self.key(arm)}.{task}.{split}.{rows}.safetensors"
-            if not file.is_file():
-                if bank is None:
-                    bank = AdapterBank(load_base(self.prepared))
-                    load_adapter(bank, self.folder.adapter(self.key(arm)), "shared")
-                self.observe(NoteEvent(text=f"gradients of {task}'s {split} rows"))
-                chosen = self.rows(task, split, rows)
-                save_signatures(file, row_signatures(bank, "shared", chosen, config.train.pack_tokens, config.seed))
-            found[task] = load_signatures(file)
-            self.signature_seconds += found[task].seconds
-        return found
-
-    def proxies(self, arms: Sequence[Arm]) -> dict[Arm, dict[str, float]]:
-        """Validation losses of arms whose upper layers alone were trained; kept, and made where they are missing."""
-        kept = read_json(self.folder.proxies) if self.folder.proxies.is_file() else {}
-        missing = {key: arm for arm in arms if (key := self.key(arm)) not in kept}
-        if missing:
-            self.observe(NoteEvent(text=f"{len(missing)} proxy runs on the upper layers"))
-            kept |= proxy_losses(self.prepared, StudyJob(missing, self.folder.jobs / "proxies"), self.observe)
-            write_json(self.folder.proxies, kept)
-        return {arm: kept[self.key(arm)] for arm in arms}
-
-    def embedding_table(self) -> np.ndarray:
-        """The base's token embeddings, float32 (token, dimension)."""
-        model = load_base(self.prepared).model
-        return model.get_input_embeddings().weight.detach().float().cpu().numpy()
-
-    def rows(self, task: str, split: Split, most: int) -> list[Segments]:
-        """Some rows of a task, drawn by the run's seed."""
-        tokens = self.prepared.tasks[task].tokens[split]
-        order = generator(self.prepared.config.seed, "signatures", task, split).permutation(len(tokens))
-        return [tokens[int(i)] for i in np.sort(order[:most])]

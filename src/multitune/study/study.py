@@ -1,4 +1,4 @@
-"""A study from its file to its findings: baselines, estimates of all combinations, a search, the proof on test."""
+"""A study from its file to its findings: baselines, a search among combinations, the proof on test."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,14 +31,17 @@ from multitune.study.plan import (
     SetSize,
     baselines,
     finalists,
+    most_arms,
     require_budget,
     searched,
     serving,
     variants,
 )
 from multitune.study.runner import StudyRunner
-from multitune.study.search import MOST_TASKS, Board, chosen_by, gains_over_alone, look_again, survey, verify
+from multitune.study.search import Board, chosen_by, gains_over_alone, guided, look_again
 from multitune.training.prepare import PreparedRun, prepare_run
+
+MOST_TASKS = 20  # whose combinations can all be kept in a table
 
 
 def run_study(
@@ -66,10 +69,10 @@ def _studied(runner: StudyRunner) -> Findings:
     base = baselines(runner.planner)
     chosen = searched(runner.planner)
     runner.train([*base.arms, *base.repeats, *chosen])
-    board = survey(runner, base)
+    board = Board(runner.planner.tasks)
     full = [arm for arm in dict.fromkeys([*chosen, base.together]) if arm == runner.planner.arm(arm.tasks)]
     if study.search == "guided":
-        full = verify(runner, board, base, full)
+        full = guided(runner, board, base, full)
     first = best_grouping(gains_over_alone(runner, board, full, base, chosen_by(runner)), study.worth)
     searched_arms = {key: arm for key, arm in runner.asked.items() if arm not in base.repeats}
     outcome = Outcome(base, full, board, look_again(runner, board, base, first))
@@ -80,7 +83,7 @@ def _studied(runner: StudyRunner) -> Findings:
     longer = longer_alone(runner, outcome)
     gathered = gather(runner, outcome, longer, split)
     varied = tuple(_variants(runner, base, extra, split))
-    findings = gathered.model_copy(update={"variants": varied, "cost": _cost(runner, board, base, searched_arms)})
+    findings = gathered.model_copy(update={"variants": varied, "cost": _cost(runner, base, searched_arms)})
     findings.write(runner.folder.findings)
     write_text(runner.folder.recommended, dump_config(recommended_run(runner, outcome, longer)))
     clear_jobs(runner.folder.jobs)
@@ -102,7 +105,7 @@ def open_runner(
     """
     if len(run.tasks) > MOST_TASKS:
         raise ConfigError(
-            f"run: {study.run} has {len(run.tasks)} tasks; combinations of at most {MOST_TASKS} can be estimated. "
+            f"run: {study.run} has {len(run.tasks)} tasks; combinations of at most {MOST_TASKS} can be searched. "
             "Leave some out, or join those that are alike"
         )
     observe(PhaseEvent(name="prepare"))
@@ -134,7 +137,7 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
     prepared = prepare_run(_without_what_a_study_sets(run))
     planner = Planner(study, prepared.config, set_sizes(prepared))
     base = baselines(planner)
-    verifying = require_budget(planner) if study.search == "guided" else 0.0
+    left = require_budget(planner) if study.search == "guided" else 0.0
     parts: list[tuple[str, list[Arm]]] = [
         ("each task alone, equal passes", list(base.alone)),
         ("all together", [base.together]),
@@ -152,11 +155,11 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
         seen |= set(fresh)
         rows.append(PlannedPart(what=name, arms=len(fresh), tokens=sum(planner.tokens(arm) for arm in fresh)))
     combinations = 2 ** len(planner.tasks) - 1
-    estimates = PlannedPart(what=f"estimates of all {combinations:,}", arms=0, tokens=planner.signature_tokens())
-    rows.insert(2, estimates)
     if study.search == "guided":
-        tokens = verifying if np.isfinite(verifying) else None
-        rows.insert(4, PlannedPart(what="verification, at most", arms=study.budget.arms, tokens=tokens))
+        tokens = left if np.isfinite(left) else None
+        most = most_arms(planner)
+        arms = int(most) if np.isfinite(most) else None
+        rows.insert(3, PlannedPart(what="the search, at most", arms=arms, tokens=tokens))
     return StudyPlan(
         study=study.name,
         tasks={task: planner.sizes[task].rows for task in planner.tasks},
@@ -213,22 +216,19 @@ def _variants(runner: StudyRunner, base: Baselines, arms: list[Arm], split: Spli
     return found
 
 
-def _cost(runner: StudyRunner, board: Board, base: Baselines, arms: Mapping[str, Arm]) -> StudyCost:
-    """What the search took, estimates included, against training every combination once."""
+def _cost(runner: StudyRunner, base: Baselines, arms: Mapping[str, Arm]) -> StudyCost:
+    """What the search took, against training every combination once."""
     planner = runner.planner
     records = [runner.record(arm) for arm in arms.values() if arm.steps]
     tokens, seconds = sum(r.tokens for r in records), sum(r.seconds for r in records)
-    estimates = planner.signature_tokens()
     everything = planner.everything()
-    rate = seconds / tokens
-    spent = seconds + board.seconds["first-order estimate"]
+    whole = everything * seconds / tokens
     every = [runner.record(arm).tokens for arm in arms.values() if arm in (planner.arm(arm.tasks), *base.alone)]
     return StudyCost(
-        spent_tokens=tokens + estimates,
-        spent_seconds=spent,
-        estimate_seconds=board.seconds["first-order estimate"],
+        spent_tokens=tokens,
+        spent_seconds=seconds,
         everything_tokens=everything,
-        everything_seconds=everything * rate,
-        ratio=everything * rate / spent,
+        everything_seconds=whole,
+        ratio=whole / seconds,
         measured_share=sum(every) / everything,
     )

@@ -7,7 +7,7 @@ from pydantic import Field
 from multitune.core.results.base import Document, Record
 from multitune.core.results.scores import TransferRow, TransferSummary, Verdict
 
-Budget = Literal["together", "equal_passes", "equal_steps", "short"]
+Budget = Literal["together", "equal_passes", "equal_steps", "short"]  # short: of older studies
 
 
 class ArmScore(Record):
@@ -46,7 +46,6 @@ class StudyRow(TransferRow):
     """A task of a comparison, and the tasks that it was trained with."""
 
     group: tuple[str, ...] = ()
-    predicted: float | None = None  # relative gain in loss, by the first-order estimate; of the recommended alone
 
 
 class StudyComparison(Record):
@@ -107,35 +106,11 @@ class Synergy(Record):
     groups: tuple[Effect, ...] = ()
 
 
-class Rung(Record):
-    """How well a cheap predictor predicts full runs."""
-
-    rung: str
-    against: str
-    rank_correlation: float | None
-    low: float | None
-    high: float | None
-    regret: float | None  # points lost by following it
-    pairs: int
-    seconds: float | None = None
-
-
-class PredictedGain(Record):
-    """A relative gain in loss, predicted and measured."""
-
-    rung: str
-    tasks: tuple[str, ...]
-    task: str
-    predicted: float | None
-    measured: float | None
-
-
 class StudyCost(Record):
     """What a search took, against training every combination once."""
 
     spent_tokens: float
     spent_seconds: float
-    estimate_seconds: float = 0.0
     everything_tokens: float
     everything_seconds: float
     ratio: float | None
@@ -160,8 +135,6 @@ class Findings(Document):
     comparisons: dict[str, StudyComparison] = Field(default_factory=dict[str, StudyComparison])
     helps: Helps | None = None
     synergy: Synergy = Synergy()
-    ladder: tuple[Rung, ...] = ()
-    predictions: tuple[PredictedGain, ...] = ()
     variants: tuple[Variant, ...] = ()
     cost: StudyCost | None = None
 

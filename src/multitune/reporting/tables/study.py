@@ -1,4 +1,4 @@
-"""Tables of studies and searches: plans, comparisons, who helps whom, predictors, arms and trials."""
+"""Tables of studies and searches: plans, comparisons, who helps whom, arms and trials."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from multitune.core.results.study import (
     ArmScore,
     Findings,
     Helps,
-    Rung,
     StudyPlan,
     StudyRow,
     Synergy,
@@ -98,19 +97,6 @@ def helps_table(helps: Helps, *, id: str = "") -> Table:
     full = Sheet("helps", ["task", "with", "points", "low", "high", "verdict"], numbers)
     caption = "Points that a row's task gains when trained with a column's task"
     return Table(f"{id}helps", caption, columns, rows, heat=True, full=full)
-
-
-def rungs_table(rungs: Sequence[Rung], *, id: str = "") -> Table:
-    """How well each cheap predictor predicts a more expensive one."""
-    rows: list[list[Cell]] = []
-    for rung in rungs:
-        correlation = f"{signed(rung.rank_correlation, 2)} {interval(rung.low, rung.high, 2)}".rstrip()
-        cells = [Cell(rung.rung), Cell(rung.against)]
-        cells.append(Cell(correlation if rung.low is not None else "cannot tell", value=rung.rank_correlation))
-        cells.append(number(rung.regret, score, 1))
-        rows.append([*cells, number(rung.pairs, count), number(rung.seconds, duration)])
-    columns = header("a cheap look", "predicts", ["rank correlation", "regret, points", "pairs", "time"])
-    return Table(f"{id}ladder", "Predictors, from cheap to expensive", columns, rows)
 
 
 def effect_tables(synergy: Synergy, *, id: str = "") -> list[Table]:
