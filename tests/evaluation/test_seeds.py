@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from multitune.core.records import Prediction
+from multitune.core.results.scores import TransferTable
 from multitune.evaluation.seeds import difference_error
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import Arms, compare, compare_seeds
@@ -140,3 +141,18 @@ def test_what_seeds_alone_disturb_is_settled_by_seeds_and_not_by_rows() -> None:
     table = compare_seeds({"a": arms}, {"a": ACCURACY}, PLAN)
     need = table.summary.settle["a"]
     assert need.rows is None and (need.seeds is None or need.seeds > 3)
+
+
+def test_what_neither_rows_nor_seeds_settle_alone_both_do_in_four_of_five_cases() -> None:
+    def table(seed: int, rows: int, seeds: int) -> TransferTable:
+        return compare_seeds({"a": pairs(np.random.default_rng(seed), rows, 0.1, 0.06, seeds)}, {"a": ACCURACY}, PLAN)
+
+    needs = (
+        found.summary.settle["a"]
+        for seed in range(80)
+        if (found := table(seed, 60, 3)).tasks[0].verdict == "cannot tell"
+        and abs(found.tasks[0].difference - 0.1) < 0.02
+    )
+    need = next(need for need in needs if need.both)
+    assert need.both and need.both[0] > 60 and need.both[1] > 3
+    assert np.mean([table(seed, *need.both).tasks[0].verdict == "helped" for seed in range(40)]) > 0.6

@@ -127,7 +127,7 @@ def show_scores(scores: Scores, folder: Path, console: "Console") -> None:
     for name, table in scores.transfer.items():
         if len(table.tasks) > 1:
             say(console, f"{name}: {summary_line(table.summary)}", "bold")
-            for line in evidence_lines(table, scores.confidence):
+            for line in evidence_lines(scores, name):
                 say(console, f"  {line}")
     for name in scores.general:
         say(console, general_line(scores, name))

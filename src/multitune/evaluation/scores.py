@@ -14,11 +14,11 @@ from statistics import fmean
 
 from multitune.config.adapters import seed_name
 from multitune.core.bases import BASE
-from multitune.core.events import Observe
+from multitune.core.events import Observe, read_events
 from multitune.core.files import write_text
 from multitune.core.predictions import write_predictions
 from multitune.core.records import Prediction
-from multitune.core.results.events import EvaluatedEvent
+from multitune.core.results.events import EvaluatedEvent, StepEvent
 from multitune.core.results.run import Selection
 from multitune.core.results.scores import (
     GeneralLoss,
@@ -77,6 +77,7 @@ def evaluate_run(folder: RunFolder, prepared: PreparedRun, subjects: Sequence[Su
         confidence=settings.confidence,
         resamples=settings.resamples,
         budget=prepared.config.train.alone,
+        training_seconds=sum(event.seconds for event in read_events(folder.events) if isinstance(event, StepEvent)),
         tasks={
             name: _task_scores(prepared.tasks[name], by_subject, overlap[name], prepared.config.seeds)
             for name in every

@@ -1,4 +1,4 @@
-"""What a comparison could have seen, and how many rows or seeds would settle what it could not."""
+"""What a comparison could have seen, and how many rows or seeds, or both, would settle what it could not."""
 
 from math import ceil
 
@@ -25,7 +25,7 @@ def detectable(error: DifferenceError, tasks: int, plan: BootstrapPlan) -> float
 
 
 def settle(row: TransferRow, error: DifferenceError, tasks: int, plan: BootstrapPlan) -> Settle:
-    """How many rows, or else seeds, would show a difference like that of a row in four of five cases.
+    """How many rows, or else seeds, or else both, would show a difference like that of a row in four of five cases.
 
     Args:
         row: the task as it was compared.
@@ -37,10 +37,16 @@ def settle(row: TransferRow, error: DifferenceError, tasks: int, plan: Bootstrap
     rows = _times(error.rows, needed - error.seeds)
     # One seed shows nothing of what further ones would average away.
     seeds = _times(error.seeds, needed - error.rows) if row.seeds > 1 else None
-    return Settle(
-        rows=None if rows is None else max(row.examples + 1, ceil(row.examples * rows)),
-        seeds=None if seeds is None else max(row.seeds + 1, ceil(row.seeds * seeds)),
-    )
+    found = Settle(rows=_more(row.examples, rows), seeds=_more(row.seeds, seeds))
+    if found.rows or found.seeds or row.seeds == 1:
+        return found
+    both = _times(error.rows + error.seeds, needed)
+    more_rows, more_seeds = _more(row.examples, both), _more(row.seeds, both)
+    return found.model_copy(update={"both": (more_rows, more_seeds)}) if more_rows and more_seeds else found
+
+
+def _more(count: int, times: float | None) -> int | None:
+    return None if times is None else max(count + 1, ceil(count * times))
 
 
 def _times(variance: float, allowed: float) -> float | None:

@@ -49,7 +49,7 @@ def transfer_parts(scores: Scores) -> list[str]:
         parts += [
             f"**{inert(name)}**: {inert(summary_line(table.summary))}",
             markdown_table(transfer_table(scores, [name])),
-            "\n".join(f"- {inert(line)}" for line in evidence_lines(table, scores.confidence)),
+            "\n".join(f"- {inert(line)}" for line in evidence_lines(scores, name)),
         ]
     warnings = [f"Warning: {inert(warning)}" for warning in score_warnings(scores)]
     return [*parts, inert(transfer_note(scores)), *warnings] if parts else []

@@ -92,8 +92,8 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         f"Scores on {scores.split} rows that neither training nor any choice has seen. {note[:1].upper()}{note[1:]}. "
         "A filled point is a verdict, a hollow one may be chance."
     )
-    for name, table in scores.transfer.items():
-        evidence = "; ".join(evidence_lines(table, scores.confidence))
+    for name in scores.transfer:
+        evidence = "; ".join(evidence_lines(scores, name))
         lead += f" {name}: {evidence}." if evidence else ""
     if warnings := score_warnings(scores):
         lead += f" Mind: {'; '.join(warnings)}."

@@ -6,9 +6,9 @@ from statistics import fmean
 from multitune.core.records import FEW_ROWS
 from multitune.core.results.comparison import ApiUsage
 from multitune.core.results.routing import DeploymentCost, RouterQuality, RouterReport, RoutingTable, TaskChange, View
-from multitune.core.results.scores import Scores, TaskScores, TransferSummary, TransferTable
+from multitune.core.results.scores import Scores, TaskScores, TransferRow, TransferSummary, TransferTable
 from multitune.core.results.study import StudyCost
-from multitune.reporting.formatting import listed, millions, score
+from multitune.reporting.formatting import duration, listed, millions, score
 
 SEEN = 0.0005  # the least difference that three decimals show
 # The rule of deployment.select, for a reader.
@@ -30,8 +30,14 @@ def summary_line(summary: TransferSummary) -> str:
     return f"{counts}; {', '.join(changes)}{left_out}"
 
 
-def evidence_lines(table: TransferTable, confidence: float) -> list[str]:
-    """What stands beside the verdicts: losses ruled out, what the undecided would need, likelihood, training noise."""
+def evidence_lines(scores: Scores, adapter: str) -> list[str]:
+    """What stands beside the verdicts: losses ruled out, what the undecided would need, likelihood, training noise.
+
+    Args:
+        scores: of the run.
+        adapter: whose table it is about.
+    """
+    table = scores.transfer[adapter]
     summary, one_run = table.summary, max(row.seeds for row in table.tasks) == 1
     lines: list[str] = []
     if summary.margin is not None:
@@ -39,8 +45,12 @@ def evidence_lines(table: TransferTable, confidence: float) -> list[str]:
         tasks = f"on {listed(summary.no_worse)}" if summary.no_worse else "on no task"
         every = ": one adapter for all, nothing lost" if summary.loses_nothing and len(table.tasks) > 1 else ""
         lines.append(f"no worse: {rows} {'on every task' if summary.loses_nothing else tasks}{every}")
-    lines += [f"undecided: {task}, {_undecided(summary, task)}" for task in summary.detectable]
-    if likelihood := _likelihood_line(table, confidence):
+    lines += [
+        f"undecided: {row.task}, {_undecided(scores, summary, row)}"
+        for row in table.tasks
+        if row.task in summary.detectable
+    ]
+    if likelihood := _likelihood_line(table, scores.confidence):
         lines.append(likelihood)
     noise = [f"{row.task} ±{score(row.noise)}" for row in table.tasks if row.noise is not None]
     if noise:
@@ -62,14 +72,20 @@ def _overlap_line(name: str, of: TaskScores, split: str) -> str:
     return f"{of.overlapping} of {rows} {split} rows of {name} overlap with training rows{others}"
 
 
-def _undecided(summary: TransferSummary, task: str) -> str:
+def _undecided(scores: Scores, summary: TransferSummary, row: TransferRow) -> str:
     """What the test could have seen, and what would decide a difference like the one it saw."""
-    if summary.detectable[task] < SEEN:
+    shown = summary.detectable[row.task]
+    if shown < SEEN:
         return "every row scores the same on both sides"
-    parts = [f"this test shows differences from {score(summary.detectable[task])} on"]
-    if need := summary.settle.get(task):
-        ways = [f"{need.rows:,} rows" if need.rows else "", f"{need.seeds} seeds" if need.seeds else ""]
+    parts = [f"this test shows differences from {score(shown)} on"]
+    if need := summary.settle.get(row.task):
+        seeds = need.both[1] if need.both else need.seeds
+        longer = scores.training_seconds * ((seeds or 0) / row.seeds - 1.0)
+        takes = f" ({duration(longer)} more of training)" if longer > 0.0 else ""
+        ways = [f"{need.rows:,} rows" if need.rows else "", f"{seeds} seeds{takes}" if seeds else ""]
         known = " or ".join(way for way in ways if way)
+        if need.both:
+            known = f"{need.both[0]:,} rows and {known}"
         parts.append(f"one like this needs {known}" if known else "one like this is too small for a larger test")
     return "; ".join(parts)
 

@@ -51,6 +51,7 @@ class Settle(Record):
 
     rows: int | None  # test rows, with as many seeds
     seeds: int | None  # seeds, with as many rows
+    both: tuple[int, int] | None = None  # rows and seeds, where neither would do by itself
 
 
 class SubjectScore(Record):
@@ -189,6 +190,7 @@ class Scores(Document):
     confidence: float = Field(gt=0.0, lt=1.0)
     resamples: int = Field(ge=1)
     budget: Budget | None = None  # None in runs of before it was written down
+    training_seconds: float = 0.0  # of all adapters and seeds; 0 in runs of before it was written down
     tasks: dict[str, TaskScores]
     transfer: dict[str, TransferTable]  # adapter -> its table
     general: dict[str, GeneralLoss] = Field(default_factory=dict[str, GeneralLoss])
