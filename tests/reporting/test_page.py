@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,17 @@ def test_no_text_of_a_run_becomes_markup(page: Page, run: RunFolder) -> None:
     assert "img" not in {tag for tag, _ in hit.elements} and len(hit.all("script")) == len(page.all("script"))
     assert hit.text.count(NAME) > 20 and HOSTILE in hit.text
     assert not any(name.startswith("on") for _, attributes in hit.elements for name in attributes)
+
+
+def test_no_control_character_of_a_run_reaches_the_page(run: RunFolder) -> None:
+    for path in run.path.glob("predictions/*/*.jsonl"):
+        rows = [
+            json.loads(line) | {"output": "a\x1b[2Jb\x9bc\u202ed"} for line in path.read_text("utf-8").splitlines()
+        ]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    page = page_of(run.path)
+    assert "a\ufffd[2Jb\ufffdc\ufffdd" in page.source
+    assert not [char for char in page.source if unicodedata.category(char) == "Cc" and char not in "\n\t"]
 
 
 def test_only_our_own_script_may_run(page: Page) -> None:

@@ -14,6 +14,7 @@ _VARIABLE = r"(?!\$\{\w+\}(?:[@&;\s]|$))"  # not `${NAME}`, which stands for a p
 _SECRET = r"(?:\w*(?:password|passwd|passphrase|pwd|secret|token|key))"  # what a parameter with one is called
 _PASSWORD = re.compile(rf"(\w[\w+.-]*://[^\s:/@]*:){_VARIABLE}[^\s/@]+(?=@)")
 _ADDRESS = re.compile(rf"^(\s*\w[\w+.-]*://[^:/@]*:){_VARIABLE}.+(?=@)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and line break
 _PARAMETER = re.compile(rf"([?&;]{_SECRET}=){_VARIABLE}[^&;\s]+", re.IGNORECASE)
 
 
@@ -67,6 +68,11 @@ def written_list(text: str) -> list[Any] | None:
 def printable_lines(text: str) -> str:
     """`printable` for a text of several lines."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
+def without_controls(text: str) -> str:
+    """A page in which no control character acts, nor one that turns the direction of the text behind it."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def likely_cut(sizes: Sequence[int]) -> int:

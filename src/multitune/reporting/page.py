@@ -12,6 +12,7 @@ from markupsafe import Markup
 from multitune.core.errors import InputError
 from multitune.core.files import write_text
 from multitune.core.run_folder import RunFolder
+from multitune.core.text import without_controls
 from multitune.core.versions import installed
 from multitune.reporting.blocks import Part
 from multitune.reporting.facts import read_run
@@ -58,7 +59,7 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
     script = (folder / "page.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     names = [part.name for part in parts if part.kind != "comparison"]
-    return environment.get_template("page.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         title=listed(names),
         parts=parts,
         most_open=MOST_OPEN,
@@ -69,6 +70,7 @@ def rendered(parts: Sequence[Part], paths: Sequence[Path]) -> str:
         script=Markup(script),  # nosec B704  # our own file
         script_hash=f"sha256-{digest}",
     )
+    return without_controls(page)
 
 
 def last_line(text: str) -> str:
