@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from multitune.cli.main import app
 from multitune.serving.access import OPEN
@@ -40,6 +41,9 @@ def options(command: list[str]) -> dict[str, Any]:
 def of(instruction: str) -> list[str]:
     """What the image says by an instruction, each time."""
     return [rest for name, rest in IMAGE if name == instruction]
+
+
+COMPOSE = yaml.safe_load((SERVE / "compose.yaml").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -108,3 +112,33 @@ def test_the_image_copies_what_the_package_is_built_of_and_nothing_of_it_is_igno
     kept = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     assert everything == "*" and kept == copied
     assert not any(fnmatch(source, rule) for source in copied for rule in rules if not rule.startswith("!"))
+
+
+def test_the_router_of_the_compose_file_asks_its_neighbour_and_alone_has_a_port() -> None:
+    vllm, router = COMPOSE["services"]["vllm"], COMPOSE["services"]["router"]
+    given = options(shlex.split(router["command"]))
+    (port,) = router["ports"]
+    assert port == f"127.0.0.1:{given['port']}:{given['port']}" and "ports" not in vllm
+    flags = shlex.split(re.sub(r"\$\{.*?\}", "BASE", vllm["command"]))
+    assert given["upstream"] == f"http://vllm:{flags[flags.index('--port') + 1]}/v1" and given["key_env"] is None
+    assert router["depends_on"] == {"vllm": {"condition": "service_healthy"}}
+    assert flags[flags.index("--port") + 1] in vllm["healthcheck"]["test"][-1]
+
+
+def test_both_services_see_the_run_at_one_path_and_read_only() -> None:
+    vllm, router = COMPOSE["services"]["vllm"], COMPOSE["services"]["router"]
+    assert vllm["volumes"][0] == router["volumes"][0]
+    source, _, rest = vllm["volumes"][0].partition("}:")
+    assert source.startswith("${RUN_FOLDER:?") and rest == f"{options(shlex.split(router['command']))['run']}:ro"
+    kept = {volume.partition(":")[0] for one in (vllm, router) for volume in one["volumes"][1:]}
+    assert kept == set(COMPOSE["volumes"])
+    assert router["image"] in (SERVE / "README.md").read_text("utf-8")
+
+
+def test_empty_keys_of_the_compose_file_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    router = COMPOSE["services"]["router"]
+    for name, value in router["environment"].items():
+        assert value == f"${{{name}:-}}"
+        monkeypatch.setenv(name, "")
+    given = options(shlex.split(router["command"]))
+    assert not given["api_key"] and not given["admin_key"]

@@ -18,10 +18,11 @@ from multitune.reporting.served_page import add_page
 from multitune.routing.router import Reason
 from multitune.serving import access, adapters, grammar_check, grammars, parity, protocol, server
 from multitune.serving.app import MAX_BYTES, create_app, decision_headers
+from multitune.serving.decisions import CONVERSATION, NAMED, NO_ROUTER, LabelProbability
 from multitune.serving.engine import EngineOptions
 from multitune.serving.errors import KINDS, RETRY_AFTER
 from multitune.serving.learning import conversations, learner
-from multitune.serving.served_run import CONVERSATION, NAMED, NO_ROUTER, LabelProbability, ServedRun
+from multitune.serving.served_run import ServedRun
 
 PAGE = (Path(__file__).parent.parent.parent / "docs" / "serving.md").read_text("utf-8")
 PROSE = re.sub(r"^```.*?^```", "", PAGE, flags=re.MULTILINE | re.DOTALL)

@@ -6,6 +6,8 @@ import typer
 
 from multitune.cli.options import Run as RunPath
 from multitune.cli.output import hush
+from multitune.core.bases import BASE
+from multitune.core.errors import InputError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -26,6 +28,16 @@ def serve(
         str | None, typer.Option(envvar="MULTITUNE_ADMIN_KEY", help="Key for loading and unloading adapters.")
     ] = None,
     cache_tokens: Annotated[int, typer.Option(min=256, help="Tokens of the key-value store.")] = 16384,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Server with the OpenAI API, such as vLLM, that holds base and adapters and answers; we route.",
+        ),
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key of --upstream.")
+    ] = None,
     learning: Annotated[
         Literal["bypass", "observe", "apply"],
         typer.Option(
@@ -39,12 +51,20 @@ def serve(
 ) -> None:
     """Serve a run's base with all its adapters by the OpenAI API; the router picks the adapter of each request."""
     hush()
+    from multitune.inference.chat import open_endpoint
+    from multitune.serving.backend import UpstreamOptions
     from multitune.serving.engine import EngineOptions
     from multitune.serving.learning.learner import LearningOptions
     from multitune.serving.server import ServeOptions
     from multitune.serving.server import serve as serve_run
 
+    engine: EngineOptions | UpstreamOptions
     engine = EngineOptions(max_running=max_running, max_waiting=max_waiting, cache_tokens=cache_tokens)
+    if upstream is not None:
+        endpoint = open_endpoint(BASE, upstream, key_env, "--upstream")
+        engine = UpstreamOptions(endpoint, max_calls=max_running + max_waiting)
+    elif key_env is not None:
+        raise InputError("--key-env: names the key of an upstream. Give --upstream URL, too")
 
     def opened(url: str) -> None:
         typer.echo(f"{run} at {url}/v1 (Ctrl-C ends)")

@@ -8,7 +8,7 @@ EXTRAS = {
     "audit": "vaderSentiment",
     "peft": "PEFT",
     "ray": "Ray",
-    "serve": "FastAPI, llguidance, prometheus-client and uvicorn",
+    "serve": "FastAPI, httpx2, llguidance, prometheus-client and uvicorn",
     "sql": "SQLAlchemy",
     "track": "TensorBoard",
     "tune": "Optuna",

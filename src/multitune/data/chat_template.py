@@ -51,14 +51,18 @@ class ChatTemplate:
         return [self.given(part) for part in cast(list[Any], value)] if isinstance(value, list) else value
 
     def _messages(self, conversation: Sequence[Message]) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = [
+        """What the template is given: every text marked, with the system text where it reads one."""
+        marked: list[dict[str, Any]] = [
             {"role": message["role"], **{key: self.given(value) for key, value in message.items() if key != "role"}}
             for message in conversation
         ]
+        return self.with_system(marked, self.given(self._system) if self._system else None)
+
+    def with_system(self, conversation: Sequence[Message], system: str | None) -> list[dict[str, Any]]:
+        """A conversation with a system text, unless it has its own, where the template reads one."""
+        messages = [dict(message) for message in conversation]
         if messages[0]["role"] == "system":
-            system: str | None = messages.pop(0)["content"]
-        else:
-            system = self.given(self._system) if self._system else None
+            system = messages.pop(0)["content"]
         if not system:
             return messages
         if not self._folds_system:

@@ -143,6 +143,10 @@ class ChatFormat:
         ids = self.encoder.ids(self._template.render(conversations, tools))
         return [np.array(self._bos + one, dtype=np.int32) for one in ids]
 
+    def with_system(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """Messages with the run's system text where the template reads one, for a server that writes the template."""
+        return self._template.with_system(messages, self._system)
+
     def encode_reply(self, messages: Sequence[Message], reply: Message, tools: Sequence[Any] = ()) -> np.ndarray:
         """Tokens of a turn of the assistant as the template writes it, such as one with tool calls; int32 (token,).
 

@@ -107,7 +107,7 @@ def chat_messages(messages: Sequence[Message], system: str | None) -> list[Messa
     return [*before, *messages]
 
 
-def open_endpoint(model: str, api_base: str | None, key_env: str | None) -> Endpoint:
+def open_endpoint(model: str, api_base: str | None, key_env: str | None, option: str = "--api-base") -> Endpoint:
     """A model's address, with the key from the environment.
 
     Args:
@@ -115,6 +115,7 @@ def open_endpoint(model: str, api_base: str | None, key_env: str | None) -> Endp
         api_base: such as http://localhost:8000/v1; OpenAI's when absent.
         key_env: the environment variable that holds the key; empty for a server that wants none. None is OpenAI's
             own variable for OpenAI's own server, and no key for any other.
+        option: by which the user gave the address, for messages.
 
     Raises:
         ConfigError: the address is no such URL, holds a password, there is no key for it, or the key would travel
@@ -124,15 +125,13 @@ def open_endpoint(model: str, api_base: str | None, key_env: str | None) -> Endp
     try:
         parts = urlsplit(base)
     except ValueError as error:  # half an IPv6 address
-        raise ConfigError(f"--api-base {api_base}: not an address ({error})") from error
+        raise ConfigError(f"{option} {api_base}: not an address ({error})") from error
     if not model:
         raise ConfigError("--against openai: names no model. Write it behind the colon, such as openai:gpt-4o-mini")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"--api-base {api_base}: not an address. Give one such as http://localhost:8000/v1")
+        raise ConfigError(f"{option} {api_base}: not an address. Give one such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query:
-        raise ConfigError(
-            "--api-base: holds a name, a password or a query, and would be stored. Use --key-env instead"
-        )
+        raise ConfigError(f"{option}: holds a name, a password or a query, and would be stored. Use --key-env instead")
     if key_env is None:
         key_env = KEY_ENV if base.startswith(OPENAI_HOST) else ""
     key = os.environ.get(key_env, "") if key_env else ""

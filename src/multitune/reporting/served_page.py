@@ -76,7 +76,7 @@ def overview_of(api: Api) -> Overview:
     """What the page shows of a server now."""
     served = api.served
     counted, recent = api.routes.routes.copy(), api.routes.since(time.monotonic() - 60)
-    stats, adapters = served.engine.stats, served.adapters.names
+    stats, adapters = served.backend.stats, served.adapters.names
     return Overview(
         run=printable(served.folder.path.resolve().name),
         shared=SHARED if SHARED in adapters else next(iter(adapters), None),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from multitune.core.bases import BASE
 from multitune.core.errors import AdapterError, InputError, suggest
-from multitune.model.files import CONFIG, WEIGHTS, load_adapter
-from multitune.serving.engine import Engine
+from multitune.model.files import CONFIG, WEIGHTS
+from multitune.serving.backend import Backend
 
 _log = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -25,9 +25,9 @@ class UnknownAdapterError(InputError):
 class ServedAdapters:
     """Names of adapters, each of which means one version: weights that never change, called `name@digest`."""
 
-    engine: Engine
+    backend: Backend
     root: Path  # folders of adapters lie inside it
-    _versions: dict[str, str] = field(default_factory=dict[str, str])  # name -> version, as the bank calls it
+    _versions: dict[str, str] = field(default_factory=dict[str, str])  # name -> version, as the backend calls it
     paths: dict[str, Path] = field(default_factory=dict[str, Path])
     _changing: threading.Lock = field(default_factory=threading.Lock)  # two of the same name would lose one
 
@@ -38,11 +38,11 @@ class ServedAdapters:
 
     @property
     def versions(self) -> dict[str, str]:
-        """What the bank calls each of them, and the base, at this moment."""
+        """What the backend calls each of them, and the base, at this moment."""
         return {BASE: BASE, **self._versions}
 
     def version(self, name: str) -> str:
-        """What the bank calls an adapter, or the base, now.
+        """What the backend calls an adapter, or the base, now.
 
         Raises:
             UnknownAdapterError: it is not loaded.
@@ -54,7 +54,7 @@ class ServedAdapters:
         return self._versions[name]
 
     def load(self, name: str, path: str, replace: bool = False) -> str:
-        """Check a folder, load it between two steps, and let the name mean it from then on.
+        """Check a folder, load it, and let the name mean it from then on.
 
         Requests under way go on with the version that they began with; it goes when the last of them has ended.
 
@@ -79,10 +79,10 @@ class ServedAdapters:
             if old and not replace:
                 raise InputError(f"lora_name {name!r}: is loaded already. Replace it by load_inplace, or unload it")
             if version != old:
-                self.engine.load(version, lambda bank: load_adapter(bank, folder, version)).result()
+                self.backend.load(version, folder)
                 self._versions[name], self.paths[name] = version, folder
                 if old:
-                    self.engine.retire(old)
+                    self.backend.retire(old)
         _log.info("adapter %s is served from %s", version, folder)
         return version
 
@@ -95,7 +95,7 @@ class ServedAdapters:
         with self._changing:
             if name == BASE:
                 raise InputError("lora_name 'base': is the base, which stays")
-            self.engine.retire(self.version(name))
+            self.backend.retire(self.version(name))
             del self._versions[name], self.paths[name]
 
     def _contained(self, path: str) -> Path:

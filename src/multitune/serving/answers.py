@@ -1,8 +1,7 @@
-"""The answers of a call, as one body or as the messages of a stream."""
+"""Answers of the embedded engine in the words of the OpenAI API, as one body or as the messages of a stream."""
 
 import json
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 
 from multitune.serving.calls import Call
 from multitune.serving.protocol import ChatRequest, Usage
@@ -20,30 +19,14 @@ from multitune.serving.responses import (
 from multitune.serving.sampling import TokenLogprob
 
 
-async def whole(call: Call) -> Completion:
-    """All answers of a call.
-
-    Raises:
-        InputError, OverloadedError: the engine does not take it.
-        EngineFailedError: it failed there.
-    """
-    if call.texts is not None:
-        answers = [await call.choose()]
-    else:
-        answers = [Collected() for _ in range(call.answers)]
-        async with aclosing(call.deltas()) as deltas:
-            async for index, delta in deltas:
-                answers[index].add(delta)
-    choices = [_choice(call, index, answer) for index, answer in enumerate(answers)]
-    return _completion(call, choices, call.usage(answers))
-
-
-def _choice(call: Call, index: int, answer: Collected) -> Choice:
+def whole_choice(call: Call, index: int, answer: Collected) -> Choice:
+    """One answer of a call, when it has ended."""
     tokenizer = call.chat.tokenizer
     if isinstance(call.body, ChatRequest):
         found = chat_logprobs(tokenizer, answer.tokens) if call.alternatives is not None else None
-        message = AnswerMessage(content=answer.text)
-        return Choice(index=index, message=message, logprobs=found, finish_reason=answer.finish)
+        return Choice(
+            index=index, message=AnswerMessage(content=answer.text), logprobs=found, finish_reason=answer.finish
+        )
     prompt = call.prompts[index // call.body.n]
     echo = str(tokenizer.decode(prompt)) if call.echoes else ""
     values: CompletionLogprobs | None = None
@@ -54,33 +37,7 @@ def _choice(call: Call, index: int, answer: Collected) -> Choice:
     return Choice(index=index, text=echo + answer.text, logprobs=values, finish_reason=answer.finish)
 
 
-async def chunks(call: Call) -> AsyncGenerator[str]:
-    """A call's answers as they come, each message as JSON; the first one comes before anything is generated.
-
-    Raises:
-        InputError, OverloadedError: the engine does not take it; before the first message.
-        EngineFailedError: it failed there.
-    """
-    answers = [Collected() for _ in range(call.answers)]
-    if call.texts is not None:
-        answers = [await call.choose()]
-        yield _message(call, [_part(call, 0, answers[0].text, role=True)])
-        yield _message(call, [_part(call, 0, finish="stop")])
-    else:
-        begun: set[int] = set()
-        async with aclosing(call.deltas()) as deltas:
-            async for index, delta in deltas:
-                answers[index].add(delta)
-                new = [delta.token] if delta.token else []
-                yield _message(call, [_part(call, index, delta.text, new, role=index not in begun)])
-                begun.add(index)
-                if delta.finish:
-                    yield _message(call, [_part(call, index, finish=delta.finish)])
-    if call.body.include_usage:
-        yield _message(call, [], call.usage(answers))
-
-
-def _part(
+def part(
     call: Call,
     index: int,
     text: str = "",
@@ -102,19 +59,33 @@ def _part(
     return Choice(index=index, text=text, logprobs=found, finish_reason=finish)
 
 
-def _message(call: Call, choices: Sequence[Choice], usage: Usage | None = None) -> str:
-    return json.dumps(_completion(call, choices, usage).plain(), ensure_ascii=False)
+def usage(call: Call, answers: Sequence[Collected]) -> Usage:
+    """Tokens of all prompts and answers."""
+    prompts, generated = sum(map(len, call.prompts)), sum(one.generated for one in answers)
+    return Usage(prompt_tokens=prompts, completion_tokens=generated, total_tokens=prompts + generated)
 
 
-def _completion(call: Call, choices: Sequence[Choice], usage: Usage | None) -> Completion:
-    chat, stream = isinstance(call.body, ChatRequest), call.body.stream
-    kind = ("chat.completion.chunk" if stream else "chat.completion") if chat else "text_completion"
-    return Completion(
+def message(call: Call, choice: Choice) -> str:
+    """One message of a stream, as JSON."""
+    return completion(call, [choice], None)
+
+
+def completion(call: Call, choices: Sequence[Choice], usage: Usage | None) -> str:
+    """A body or a message, as JSON."""
+    found = Completion(
         id=call.public_id,
-        object=kind,
+        object=object_of(call),
         created=call.created,
         model=call.body.model,
         choices=tuple(choices),
         usage=usage,
         multitune=call.decision,
     )
+    return json.dumps(found.plain(), ensure_ascii=False)
+
+
+def object_of(call: Call) -> str:
+    """What kind of thing an answer, or a message of its stream, is."""
+    if not isinstance(call.body, ChatRequest):
+        return "text_completion"
+    return "chat.completion.chunk" if call.body.stream else "chat.completion"

@@ -13,11 +13,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
+from multitune.core.bases import BASE
 from multitune.core.errors import InputError, MultituneError
 from multitune.deployment.answering import checked_conversation
 from multitune.serving.access import Access, Keys
-from multitune.serving.answers import chunks, whole
-from multitune.serving.calls import Call, Reception
+from multitune.serving.calls import Call
 from multitune.serving.errors import (
     answer_http,
     answer_invalid,
@@ -38,6 +38,7 @@ from multitune.serving.protocol import (
     TokenizeRequest,
     UnloadAdapter,
 )
+from multitune.serving.reception import Reception
 from multitune.serving.responses import (
     DetokenizeAnswer,
     ModelCard,
@@ -55,7 +56,7 @@ FOLDER_PAUSE = 1.0  # seconds between looks at the run folder
 NO_KEYS = Keys()
 CLOSED = 499  # the client has gone; nobody reads it
 FAULTS: dict[int | str, dict[str, Any]] = {
-    code: {"model": ErrorBody} for code in (400, 401, 403, 404, 409, 413, 429, 500, 503)
+    code: {"model": ErrorBody} for code in (400, 401, 403, 404, 409, 413, 429, 500, 502, 503, 504)
 }
 
 
@@ -82,15 +83,15 @@ class Api:
         headers = {**decision_headers(call.decision), "X-Request-Id": call.public_id}
         self.routes.routed(call.route)
         if call.body.stream:
-            parts = chunks(call)
+            parts = self.served.backend.chunks(call)
             first = await unless_gone(request, _first(parts))  # what is refused is refused before the answer begins
             if first is None:
                 return Response(status_code=CLOSED)
             return StreamingResponse(_events(first, parts), media_type="text/event-stream", headers=headers)
-        answer = await unless_gone(request, whole(call))
+        answer = await unless_gone(request, self.served.backend.whole(call))
         if answer is None:
             return Response(status_code=CLOSED)
-        return JSONResponse(answer.plain(), headers=headers)
+        return Response(answer, media_type="application/json", headers=headers)
 
     async def models(self) -> ModelList:
         """All names that `model` may be."""
@@ -101,7 +102,7 @@ class Api:
         return self._card(self.served.model(name))
 
     def _card(self, one: ModelName) -> ModelCard:
-        longest = self.served.engine.longest
+        longest = self.served.backend.longest
         return ModelCard(id=one.name, created=self._created, root=one.root, parent=one.parent, max_model_len=longest)
 
     async def tokenize(self, body: TokenizeRequest) -> TokenizeAnswer:
@@ -116,7 +117,7 @@ class Api:
                 body.prompt, add_special_tokens=body.add_special_tokens, verbose=False
             )
             tokens = list(found["input_ids"])
-        return TokenizeAnswer(count=len(tokens), max_model_len=self.served.engine.longest, tokens=tuple(tokens))
+        return TokenizeAnswer(count=len(tokens), max_model_len=self.served.backend.longest, tokens=tuple(tokens))
 
     async def detokenize(self, body: DetokenizeRequest) -> DetokenizeAnswer:
         """The text of tokens."""
@@ -139,8 +140,7 @@ class Api:
 
     async def load_adapter(self, body: LoadAdapter) -> PlainTextResponse:
         """Serve one more adapter, or another version of one; the words are vLLM's."""
-        adapters = self.served.adapters
-        await asyncio.to_thread(adapters.load, body.lora_name, body.lora_path, body.load_inplace)
+        await asyncio.to_thread(self.served.load, body.lora_name, body.lora_path, body.load_inplace)
         return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     async def unload_adapter(self, body: UnloadAdapter) -> PlainTextResponse:
@@ -155,7 +155,8 @@ class Api:
 
     async def ready(self) -> JSONResponse:
         """Whether requests will be answered as the run's record says; 503 if an adapter is not."""
-        faults = self.served.faults()
+        outage = self.served.backend.outage
+        faults = {**self.served.faults(), **({BASE: outage} if outage else {})}
         found = Readiness(ready=not faults, faults=faults, parity=tuple(self.served.parity))
         return JSONResponse(found.plain(), 503 if faults else 200)
 
@@ -185,6 +186,7 @@ def create_app(
         watcher = asyncio.create_task(_follow(served))
         yield
         watcher.cancel()
+        await served.backend.disconnect()
         await asyncio.to_thread(served.close)
         api.reception.close()
 

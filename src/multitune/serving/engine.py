@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from multitune.core.bases import BASE
@@ -18,7 +18,7 @@ from multitune.model.slot_cache import SCRATCH, SlotCache
 from multitune.serving.batch import Running, next_logits, parts_of, read_prompts
 from multitune.serving.blocks import BLOCK, BlockPool, places, prefix_keys
 from multitune.serving.grammars import GrammarLimitError
-from multitune.serving.requests import Delta, FinishReason, GenerationRequest, OverloadedError
+from multitune.serving.requests import Delta, EngineStats, FinishReason, GenerationRequest, OverloadedError
 from multitune.serving.sampling import logprobs_of, pick
 from multitune.serving.text_stream import TextStream
 
@@ -36,19 +36,6 @@ class EngineOptions:
     max_waiting_tokens: int = 65536  # of prompts in the queue
     cache_tokens: int = 16384  # of the key-value store
     step_tokens: int = 512  # of prompts that one step reads; more delay the requests that run
-
-
-@dataclass(slots=True)
-class EngineStats:
-    """The engine at one moment, and what it did so far."""
-
-    running: Counter[str] = field(default_factory=Counter[str])  # adapter -> requests
-    waiting: Counter[str] = field(default_factory=Counter[str])
-    cache_usage: float = 0.0  # share of the key-value store that requests hold
-    prompt_tokens: int = 0
-    cached_tokens: int = 0  # of prompts, that were not read again
-    generation_tokens: int = 0
-    steps: int = 0
 
 
 class Engine:
@@ -78,6 +65,7 @@ class Engine:
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._retired: set[str] = set()  # adapters that go when their last request has ended
         self._stats = EngineStats()
+        self._cached_tokens = self._steps = 0
         self._closing = False
         self._wake = threading.Condition()
         self._thread = threading.Thread(target=self._loop, name="multitune-engine", daemon=True)
@@ -93,7 +81,7 @@ class Engine:
     def stats(self) -> EngineStats:
         """A copy of the figures of this moment."""
         with self._wake:
-            found = EngineStats(**{name: getattr(self._stats, name) for name in EngineStats.__slots__})
+            found = replace(self._stats, cached_tokens=self._cached_tokens, steps=self._steps)
             found.running = Counter(one.request.adapter for one in self._running)
             found.waiting = Counter(one.adapter for one in self._waiting)
             found.cache_usage = self._pool.used
@@ -206,7 +194,7 @@ class Engine:
             for one in batch:
                 if one in self._running:
                     self._finish(one, "error", Delta(error=f"{type(error).__name__}: {error}"))
-        self._stats.steps += 1
+        self._steps += 1
 
     def _drain(self) -> None:
         with self._wake:
@@ -242,7 +230,7 @@ class Engine:
             mask = request.grammar.begin() if request.grammar else None
             self._running.append(Running(request, blocks, keys, where, stream, random, read, mask))
             self._stats.prompt_tokens += len(request.prompt)
-            self._stats.cached_tokens += read
+            self._cached_tokens += read
 
     def _read(self, batch: Sequence[Running]) -> None:
         """Read parts of prompts; a prompt that is read to its end gives the first token."""

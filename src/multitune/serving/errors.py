@@ -10,12 +10,13 @@ from starlette.exceptions import HTTPException
 
 from multitune.core.errors import InputError, MultituneError, StorageError
 from multitune.serving.adapters import UnknownAdapterError
-from multitune.serving.calls import FaultyAdapterError
 from multitune.serving.grammars import GrammarError
 from multitune.serving.learning.store import FeedbackLimitError, FeedbackTwiceError, UnknownRequestError
 from multitune.serving.protocol import ErrorBody, ErrorDetail
+from multitune.serving.reception import FaultyAdapterError
 from multitune.serving.requests import OverloadedError
 from multitune.serving.served_run import UnknownModelError
+from multitune.serving.upstream_client import UpstreamError, UpstreamRefusalError, UpstreamTimeoutError
 
 RETRY_AFTER = 1  # seconds
 KINDS: dict[int, tuple[str, str | None]] = {
@@ -28,7 +29,9 @@ KINDS: dict[int, tuple[str, str | None]] = {
     413: ("invalid_request_error", "request_too_large"),
     429: ("rate_limit_error", "rate_limit_exceeded"),
     500: ("server_error", None),
+    502: ("server_error", "upstream_failed"),
     503: ("server_error", "not_ready"),
+    504: ("server_error", "upstream_timeout"),
 }
 
 
@@ -55,6 +58,10 @@ def status_of(error: Exception) -> int:
         return 404
     if isinstance(error, FaultyAdapterError | StorageError):
         return 503
+    if isinstance(error, UpstreamError):
+        return 504 if isinstance(error, UpstreamTimeoutError) else 502
+    if isinstance(error, UpstreamRefusalError):
+        return error.status
     return 400 if isinstance(error, InputError) else 500
 
 
@@ -65,6 +72,8 @@ async def answer_product_error(_: Request, error: Exception) -> JSONResponse:
     headers = {"Retry-After": str(RETRY_AFTER)} if status == 429 else {}
     if isinstance(error, UnknownModelError):
         return error_response(404, str(error), "model", "model_not_found")
+    if isinstance(error, UpstreamRefusalError):
+        return error_response(status, str(error), error.param, error.code, headers)
     return error_response(
         status, str(error), error.field if isinstance(error, GrammarError) else None, headers=headers
     )

@@ -14,8 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from multitune.core.bases import BASE
+from multitune.serving.decisions import Route
 from multitune.serving.learning.learner import LearningState
-from multitune.serving.served_run import Route, ServedRun
+from multitune.serving.served_run import ServedRun
 
 LATEST = 20_000  # requests of which it is known when they came
 
@@ -41,14 +42,14 @@ class RouteCounter:
 
 
 class EngineCollector(Collector):
-    """Reads the engine when it is asked."""
+    """Reads the figures of the backend when it is asked; what it does not know is left out."""
 
     def __init__(self, served: ServedRun, counter: RouteCounter) -> None:
         self._served, self._counter = served, counter
 
     def collect(self) -> Iterable[Metric]:
         """One family after the other."""
-        stats = self._served.engine.stats
+        stats = self._served.backend.stats
         names = self._served.adapters.names
         gauges = {
             "num_requests_running": ("Requests in the batch.", stats.running.total()),
@@ -57,7 +58,8 @@ class EngineCollector(Collector):
             "adapters_loaded": ("Adapters that requests may name.", len(names)),
         }
         for name, (text, value) in gauges.items():
-            yield GaugeMetricFamily(f"multitune:{name}", text, value)
+            if value is not None:
+                yield GaugeMetricFamily(f"multitune:{name}", text, value)
         info = GaugeMetricFamily(
             "multitune:lora_requests_info",
             "When it was read; labels name the adapters of requests that run and wait.",
@@ -72,7 +74,8 @@ class EngineCollector(Collector):
             "engine_steps": ("Steps of the engine.", stats.steps),
         }
         for name, (text, value) in counters.items():
-            yield CounterMetricFamily(f"multitune:{name}", text, value)
+            if value is not None:
+                yield CounterMetricFamily(f"multitune:{name}", text, value)
         routes = CounterMetricFamily("multitune:routes", "Requests by route.", labels=["adapter", "reason"])
         for (adapter, reason), count in self._counter.routes.copy().items():
             routes.add_metric([adapter, reason], count)

@@ -1,23 +1,21 @@
 """Parity at start: rows that a run has scored go through the engine, and must come out as they stand in its record."""
 
-import queue
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from statistics import fmean
 
-import numpy as np
-
 from multitune.core.bases import BASE
 from multitune.core.files import json_lines
 from multitune.core.predictions import read_predictions
-from multitune.core.records import Example, Prediction, Segments
+from multitune.core.records import Example, Prediction
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
 from multitune.data.row_tokens import row_tokens
 from multitune.deployment.verify import EXPLAINED, SINGLE
-from multitune.serving.requests import Delta, GenerationRequest
-from multitune.serving.served_run import NAMED, ParityRow, Route, ServedRun
+from multitune.serving.decisions import NAMED, Route
+from multitune.serving.responses import ParityRow
+from multitune.serving.served_run import ServedRun
 from multitune.tasks.output_parsing import label_text
 
 ROWS = 4  # of each adapter and task: those that it answers least like the base
@@ -63,7 +61,7 @@ def _check_task(served: ServedRun, home: RunFolder, task: str, split: str) -> li
     return [
         _check_rows(served, adapter, task, _telling(rows, base, prompts))
         for adapter, rows in records.items()
-        if adapter in (BASE, *served.adapters.names)
+        if adapter in (BASE, *served.adapters.names) and adapter not in served.backend.faults
     ]
 
 
@@ -82,11 +80,13 @@ def _telling(rows: dict[str, Prediction], base: dict[str, Prediction], prompts: 
 
 def _check_rows(served: ServedRun, adapter: str, task: str, rows: Sequence[_Row]) -> ParityRow:
     route = Route(task=task, adapter=adapter, reason=NAMED)
-    chat, longest = served.chat_of(route), served.engine.longest
+    chat, longest = served.chat_of(route), served.backend.longest
     tokens = row_tokens([row.example for row in rows], chat)
     short = [len(one.tokens) <= longest for one in tokens]
     rows, tokens = list(compress(rows, short)), list(compress(tokens, short))
-    losses = _losses(served, adapter, tokens)
+    losses = served.backend.losses(served.adapters.version(adapter), tokens)
+    if losses is None:  # an upstream that tells none
+        rows, losses = [], []
     pairs = list(zip(losses, rows, strict=True))
     apart = [abs(loss - row.loss) for loss, row in pairs]
     tolerance, fault = EXPLAINED[served.config.dtype][0], ""
@@ -96,30 +96,3 @@ def _check_rows(served: ServedRun, adapter: str, task: str, rows: Sequence[_Row]
             fault = "it is loaded and not applied: it answers as the base does"
     version, difference = served.adapters.version(adapter), max(apart, default=0.0)
     return ParityRow(adapter=adapter, version=version, task=task, rows=len(rows), difference=difference, fault=fault)
-
-
-def _losses(served: ServedRun, adapter: str, rows: Sequence[Segments]) -> list[float]:
-    """Mean negative log-likelihood of each answer as the engine computes it, in nats; nan where it failed."""
-    results = queue.Queue[tuple[int, Delta]]()
-    requests = [
-        GenerationRequest(
-            served.adapters.version(adapter),
-            row.tokens,
-            max_tokens=0,
-            deliver=lambda delta, place=place: results.put((place, delta)),
-            prompt_logprobs=0,
-        )
-        for place, row in enumerate(rows)
-    ]
-    if requests:
-        served.engine.submit(requests)
-    values: list[list[float]] = [[] for _ in rows]
-    open_ = len(rows)
-    while open_:
-        place, delta = results.get()
-        values[place] += [token.logprob for token in delta.prompt]
-        open_ -= delta.finish is not None
-    return [
-        float(-np.mean(found[-len(row.answer) :])) if len(found) >= len(row.answer) else float("nan")
-        for found, row in zip(values, rows, strict=True)
-    ]

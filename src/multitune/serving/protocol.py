@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from multitune.core.results.base import Record
+from multitune.serving.decisions import LabelProbability, Route
 from multitune.serving.grammars import Constraint, ConstraintKind
-from multitune.serving.served_run import LabelProbability, Route
 
 MOST_CHOICES, MOST_ANSWERS, MOST_ALTERNATIVES, MOST_STOPS = 1024, 16, 20, 16
 MOST_CHARACTERS = 131_072  # of a schema, a regular expression or a grammar

@@ -1,5 +1,6 @@
 """What the engine is asked, and what it delivers token by token."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +28,19 @@ class Delta:
     finish: FinishReason | None = None
     error: str = ""
     refused: bool = False  # the error lies in what was asked
+
+
+@dataclass(slots=True)
+class EngineStats:
+    """An engine at one moment, and what it did so far; None is what it does not know of itself."""
+
+    running: Counter[str] = field(default_factory=Counter[str])  # version of an adapter -> requests
+    waiting: Counter[str] = field(default_factory=Counter[str])
+    prompt_tokens: int = 0
+    generation_tokens: int = 0
+    cache_usage: float | None = None  # share of the key-value store that requests hold
+    cached_tokens: int | None = None  # of prompts, that were not read again
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

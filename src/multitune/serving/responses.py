@@ -8,7 +8,6 @@ from multitune.core.results.base import Record
 from multitune.serving.protocol import Decision, Usage
 from multitune.serving.requests import Delta, FinishReason
 from multitune.serving.sampling import TokenLogprob
-from multitune.serving.served_run import ParityRow
 
 
 class ModelCard(Record):
@@ -100,6 +99,17 @@ class Completion(Record):
         """As JSON."""
         found = self.model_dump(mode="json", exclude={"choices"})
         return {**found, "choices": [choice.plain() for choice in self.choices]}
+
+
+class ParityRow(Record):
+    """One adapter on some stored rows of one task, as it is served against the run's record."""
+
+    adapter: str
+    version: str  # of it, that was checked
+    task: str
+    rows: int
+    difference: float  # largest between a mean negative log-likelihood and its record, in nats
+    fault: str = ""  # empty if they agree
 
 
 class Readiness(Record):

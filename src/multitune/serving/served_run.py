@@ -1,61 +1,29 @@
 """A run as it is served: the names that requests may give, the adapter each of them means, and the tasks' labels."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-
 from multitune.core.bases import BASE
 from multitune.core.errors import InputError, MultituneError, RouterError, suggest
-from multitune.core.results.base import Record
 from multitune.core.run_folder import RunFolder
 from multitune.data.tokenizer import ChatFormat
 from multitune.deployment.answering import AUTO, Answerer
 from multitune.evaluation.subjects import shipped_adapters
-from multitune.inference.labels import score_labels
 from multitune.serving.adapters import ServedAdapters
-from multitune.serving.engine import Engine, EngineOptions
-from multitune.serving.grammars import Grammars
+from multitune.serving.backend import Backend, UpstreamOptions
+from multitune.serving.decisions import CONVERSATION, NAMED, NO_ROUTER, ROUTED, Route
+from multitune.serving.embedded import Embedded
+from multitune.serving.engine import EngineOptions
 from multitune.serving.learning.conversations import SWITCH, EarlierRoute
 from multitune.serving.learning.learner import Learner, LearningOptions
+from multitune.serving.responses import ParityRow
+from multitune.serving.upstream import Upstream
 from multitune.tasks.task import Task
 
 _log = logging.getLogger(__name__)
-NAMED = "named"  # the reason of a route that the request asked for
-NO_ROUTER = "router-unavailable"  # of one to the base because no route could be found
-CONVERSATION = "conversation"  # of one that the earlier turns of a conversation took
 NOTHING_LEARNED = LearningOptions()
 TASK_PREFIX, ADAPTER_PREFIX = "task:", "adapter:"  # before a name that both a task and an adapter have
-
-
-class Route(Record):
-    """Which adapter answers a request, and why."""
-
-    task: str | None  # the one it ships for, or the likeliest; None where the request named an adapter
-    adapter: str  # or `base`
-    probability: float | None = None  # where the router chose
-    reason: str  # named, routed, conversation, unsure, out-of-distribution or router-unavailable
-
-
-class LabelProbability(Record):
-    """How likely a label is among those that were asked for; an upper bound where `exact` is false."""
-
-    label: str
-    probability: float
-    exact: bool
-
-
-class ParityRow(Record):
-    """One adapter on some stored rows of one task, as the engine answers them against the run's record."""
-
-    adapter: str
-    version: str  # of it, that was checked
-    task: str
-    rows: int
-    difference: float  # largest between a mean negative log-likelihood and its record, in nats
-    fault: str = ""  # empty if they agree
 
 
 class UnknownModelError(InputError):
@@ -72,13 +40,23 @@ class ModelName:
 
 
 class ServedRun:
-    """A run's base in an engine, with its adapters and its router."""
+    """A run's adapters at a backend, and the router in front of it."""
 
-    def __init__(self, folder: RunFolder, options: EngineOptions, learning: LearningOptions = NOTHING_LEARNED) -> None:
-        """Load the base and all adapters; the engine starts.
+    def __init__(
+        self,
+        folder: RunFolder,
+        options: EngineOptions | UpstreamOptions,
+        learning: LearningOptions = NOTHING_LEARNED,
+    ) -> None:
+        """Load the base and all adapters, or find them at an upstream.
+
+        Args:
+            folder: of the run.
+            options: of the engine in this process, or of the server that answers in its stead.
+            learning: whether its router learns from use.
 
         Raises:
-            InputError: the run trained whole models, or its base cannot be served.
+            InputError: the run trained whole models, or its base cannot be served so.
         """
         self.folder = folder.require()
         self._answerer = Answerer(folder)
@@ -88,16 +66,36 @@ class ServedRun:
                 f"{folder.path}: its models were trained as a whole (method: {self.config.method}), and the server "
                 "holds one base with adapters. Serve one of them from its folder with vLLM"
             )
-        chat = self._answerer.chat
-        self.engine = Engine(self._answerer.bank, chat.tokenizer, chat.stop_ids, options)
-        self.grammars = Grammars(chat.tokenizer, chat.stop_ids)
-        self.adapters = ServedAdapters(self.engine, self.folder.path)
+        self.backend: Backend = self._opened(options)
+        self.adapters = ServedAdapters(self.backend, self.folder.path)
         self.parity: list[ParityRow] = []
         self.learner = Learner(self.folder, learning)
         self.router_fault = ""  # why requests to auto go to the base, where they do
         self._own: set[str] = set()  # adapters of the run, which come and go with its folder
         self._state = ()
         self.refresh()
+
+    def _opened(self, options: EngineOptions | UpstreamOptions) -> Backend:
+        if isinstance(options, EngineOptions):
+            return Embedded(self._answerer.bank, self.chat, options, self.config.train.pack_tokens)
+        if self.routes_on_engine and self.folder.routing_versions:
+            raise InputError(
+                f"{self.folder.path}: its router reads layers of the base (router.features: "
+                f"{self.config.router.features}), which no upstream gives. Serve it without --upstream, or train with "
+                "router.features: embedding"
+            )
+        return Upstream(options, self.config.base, list(self.folder.adapters))
+
+    def load(self, name: str, path: str, replace: bool) -> None:
+        """Serve one more adapter, or another version of one, for as long as the server runs.
+
+        Raises:
+            InputError: it is not as it must be, or the backend does not take it.
+        """
+        self.adapters.load(name, path, replace)
+        if fault := self.backend.faults.get(name):
+            self.adapters.unload(name)
+            raise InputError(f"lora_name {name!r}: {fault}")
 
     @property
     def chat(self) -> ChatFormat:
@@ -115,6 +113,7 @@ class ServedRun:
         Raises:
             InputError: an adapter that joined is damaged; what was served before goes on.
         """
+        self.backend.refresh()
         state = (*map(str, self.folder.routing_versions), *self.folder.joined)
         if self._own and state == self._state:
             return False
@@ -141,9 +140,10 @@ class ServedRun:
             self.learner.adopt(None, {})
 
     def faults(self) -> dict[str, str]:
-        """Adapter -> what its check at start found wrong, as long as the same version is served."""
+        """Adapter -> why it cannot be asked: it is not there, or its check at start failed and it is still served."""
         served = self.adapters.versions
-        return {row.adapter: row.fault for row in self.parity if row.fault and served.get(row.adapter) == row.version}
+        failed = {row.adapter: row.fault for row in self.parity if served.get(row.adapter) == row.version}
+        return {**{name: fault for name, fault in failed.items() if fault}, **self.backend.faults}
 
     @property
     def models(self) -> list[ModelName]:
@@ -223,7 +223,7 @@ class ServedRun:
         }
         if earlier and earlier.adapter != found.adapter and earlier.adapter in self.adapters.names:
             kept = sum(p for task, p in probabilities.items() if live.table[task] == earlier.adapter)
-            if found.reason != "routed" or found.probability - kept < SWITCH:
+            if found.reason != ROUTED or found.probability - kept < SWITCH:
                 route = Route(task=earlier.task, adapter=earlier.adapter, probability=kept, reason=CONVERSATION)
                 return route, probabilities
         probability = round(found.probability, 6)
@@ -241,34 +241,7 @@ class ServedRun:
         task = self._answerer.task_asked(route.adapter, route.task)
         return self.tasks[task] if task else None
 
-    def score_labels(
-        self, adapter: str, prompt: np.ndarray, labels: Sequence[str], chat: ChatFormat
-    ) -> list[LabelProbability]:
-        """How likely each label is behind a prompt, likeliest first; for the engine's thread.
-
-        Args:
-            adapter: its name, or `base`.
-            prompt: int32 (prompt_token,).
-            labels: without repetitions.
-            chat: how answers are written.
-        """
-        encoded = chat.encode_answers(labels)
-        longest = len(prompt) + max(map(len, encoded))
-        bank = self.engine.bank
-        version = self.adapters.version(adapter)
-        scores = score_labels(bank, version, [prompt], encoded, max(self.config.train.pack_tokens, longest))
-        values, exact = scores.log_likelihood[0], scores.exact[0]
-        total = np.logaddexp.reduce(values[exact])
-        order = sorted(range(len(labels)), key=lambda i: (not exact[i], -values[i]))
-        return [
-            LabelProbability(
-                label=labels[i], probability=float(min(1.0, np.exp(values[i] - total))), exact=bool(exact[i])
-            )
-            for i in order
-        ]
-
     def close(self) -> None:
-        """End the engine, once what was learned is on disk."""
-        self.engine.close()
-        self.grammars.close()
+        """End the backend, once what was learned is on disk."""
+        self.backend.close()
         self.learner.close()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from multitune.core.extras import missing_extra
 from multitune.core.run_folder import RunFolder
+from multitune.serving.backend import UpstreamOptions
 from multitune.serving.engine import EngineOptions
 from multitune.serving.learning.learner import LearningOptions
 from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of, protocol
@@ -25,7 +26,7 @@ class ServeOptions:
 
     host: str = "127.0.0.1"
     port: int = 8000  # 0 for any that is free
-    engine: EngineOptions = field(default_factory=EngineOptions)
+    engine: EngineOptions | UpstreamOptions = field(default_factory=EngineOptions)
     api_key: str | None = None  # without one everybody may ask
     admin_key: str | None = None  # without one adapters cannot be loaded or unloaded
     learning: LearningOptions = field(default_factory=LearningOptions)
@@ -61,30 +62,33 @@ def serve(
     from multitune.serving.parity import check_parity
     from multitune.serving.served_run import ServedRun
 
-    listener = listen(options.host, options.port)
-    served = ServedRun(folder, options.engine, options.learning)
-    served.parity = check_parity(served)
-    for row in served.parity:
-        if row.fault:
-            warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
-    if served.router_fault:
-        warn(f"model auto is answered by the base: {served.router_fault}")
-    keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
-    app = create_app(served, keys, page=page)
-    if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
-        app.add_middleware(KnownHosts, names=names_of(options.host))
-    config = uvicorn.Config(
-        app,
-        http=protocol(REQUEST_WITHIN),
-        log_level="warning",
-        access_log=False,
-        lifespan="on",
-        timeout_graceful_shutdown=GRACE,
-        server_header=False,
-    )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once it has ended
-    opened(address(options.host, listener))
-    try:
-        uvicorn.Server(config).run(sockets=[listener])
-    except KeyboardInterrupt:  # the way to end it
-        return
+    with listen(options.host, options.port) as listener:
+        served = ServedRun(folder, options.engine, options.learning)
+        for fault in dict.fromkeys(served.backend.faults.values()):
+            names = ", ".join(repr(name) for name, why in served.backend.faults.items() if why == fault)
+            warn(f"adapter {names}: {fault}")
+        served.parity = check_parity(served)
+        for row in served.parity:
+            if row.fault:
+                warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
+        if served.router_fault:
+            warn(f"model auto is answered by the base: {served.router_fault}")
+        keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
+        app = create_app(served, keys, page=page)
+        if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
+            app.add_middleware(KnownHosts, names=names_of(options.host))
+        config = uvicorn.Config(
+            app,
+            http=protocol(REQUEST_WITHIN),
+            log_level="warning",
+            access_log=False,
+            lifespan="on",
+            timeout_graceful_shutdown=GRACE,
+            server_header=False,
+        )
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # uvicorn raises it again once it has ended
+        opened(address(options.host, listener))
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        except KeyboardInterrupt:  # the way to end it
+            return

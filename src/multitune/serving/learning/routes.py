@@ -10,11 +10,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 
 from multitune.core.results.base import Record
-from multitune.serving.calls import Reception
+from multitune.serving.decisions import Route
 from multitune.serving.learning.learner import LearningState
 from multitune.serving.learning.proposals import Proposal
 from multitune.serving.protocol import Body
-from multitune.serving.served_run import Route
+from multitune.serving.reception import Reception
 
 PREFIXES = ("chatcmpl-", "cmpl-")  # of the ids of answers, before the request's own
 Number = Annotated[int, Field(ge=0, lt=2**31)]
