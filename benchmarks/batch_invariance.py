@@ -21,8 +21,9 @@ from multitune.inference.generate import GenerateOptions, generate
 from multitune.inference.labels import score_labels
 from multitune.inference.likelihood import row_losses
 from multitune.inference.predict import longest_answer
-from multitune.model.backbone import load_backbone, pick_dtype
+from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
+from multitune.model.device import pick_dtype
 from multitune.training.prepare import PreparedRun, prepare_run
 
 COMMAND = "make bench PART=batch_invariance"

@@ -17,8 +17,9 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.record import record
 from multitune.config.load import load_config
 from multitune.core.records import PackRow
-from multitune.model.backbone import load_backbone, pick_dtype
+from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
+from multitune.model.device import pick_dtype
 from multitune.model.lora import LoraLinear, Routes
 from multitune.model.low_rank import LowRank
 from multitune.training.loss import pack_loss

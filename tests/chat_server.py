@@ -20,8 +20,9 @@ from multitune.core.bases import BASE, resolve_base
 from multitune.core.records import Segments
 from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.inference.generate import GenerateOptions, generate
-from multitune.model.backbone import Dtype, load_backbone
+from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
+from multitune.model.device import Dtype
 
 Respond = Callable[["Request"], "Response"]
 

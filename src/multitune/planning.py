@@ -37,7 +37,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         require_settings(config.audit)
     require_trackers(config.track)
     prepared = prepare_run(config, progress)
-    shape = model_shape(prepared.ref, config.lora.targets)
+    shape = model_shape(prepared.ref, config.lora.targets, config.quantization)
     machine = measure_machine(config.device, config.dtype, shape.widest)
     return CheckReport(
         name=config.name,
@@ -45,6 +45,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         method=config.method,
         device=machine.device.type,
         dtype=str(machine.dtype).removeprefix("torch."),
+        quantization=config.quantization,
         learning_rate=learning_rate(config),
         batch_size=config.train.batch_size,
         schedule=config.mixture.schedule,
@@ -103,6 +104,7 @@ def demand(prepared: PreparedRun) -> Demand:
         pack_tokens=max(cost.largest_pack for cost in costs),
         pack_targets=max(cost.most_targets for cost in costs),
         checkpointing=config.train.gradient_checkpointing,
+        quantization=config.quantization,
     )
 
 

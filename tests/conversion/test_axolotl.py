@@ -74,6 +74,7 @@ def data(write: Write) -> None:
 def test_settings_are_kept(imported: Import) -> None:
     config, _ = imported("axolotl.yml", CONFIG)
     assert (config.name, config.seed, config.method, config.dtype) == ("axolotl", 7, "lora", "bfloat16")
+    assert config.quantization == "nf4"
     assert (config.lora.rank, config.lora.alpha, config.lora.targets) == (4, 16.0, ("q_proj", "v_proj"))
     train = config.train
     assert (train.epochs, train.batch_size, train.max_length, train.learning_rate) == (2.0, 8, 128, 3e-4)
@@ -85,7 +86,7 @@ def test_settings_are_kept(imported: Import) -> None:
 @pytest.mark.usefixtures("data")
 def test_what_has_no_counterpart_is_named_with_what_to_do(imported: Import) -> None:
     _, notes = imported("axolotl.yml", CONFIG)
-    for start in ("lora_dropout 0.05: no counterpart", "4 or 8 bits: no counterpart", "deepspeed: no counterpart"):
+    for start in ("lora_dropout 0.05: no counterpart", "deepspeed: no counterpart"):
         assert any(note.startswith(start) for note in notes)
     assert any(note.startswith("sample_packing: not taken over; here it is `train.pack_tokens`") for note in notes)
     assert not any("wandb" in note or "seed" in note or "lora_r" in note for note in notes)
@@ -182,3 +183,19 @@ def test_what_cannot_be_converted_is_told(imported: Import, write: Write, line: 
 def test_a_type_without_an_answer_names_those_that_have_one(imported: Import) -> None:
     with pytest.raises(ConfigError, match=r"type 'completion' of rows has no counterpart: .*alpaca"):
         imported("a.yml", "base_model: BASE\ndatasets: [{path: rows.jsonl, type: completion}]\nadapter: lora")
+
+
+@pytest.mark.parametrize(
+    ("lines", "quantization"),
+    [
+        ("adapter: qlora", "nf4"),
+        ("adapter: lora\nload_in_8bit: true\nload_in_4bit: false", "int8"),
+        ("adapter: lora\nload_in_8bit: false", None),
+    ],
+)
+def test_the_base_is_held_in_as_many_bits(
+    imported: Import, write: Write, lines: str, quantization: str | None
+) -> None:
+    write("rows.jsonl", lambda i: {"instruction": f"w{i}", "output": "w1"})
+    config, notes = imported("a.yml", f"base_model: BASE\ndatasets: [{{path: rows.jsonl, type: alpaca}}]\n{lines}\n")
+    assert config.quantization == quantization and not any("bit" in note for note in notes)

@@ -128,3 +128,32 @@ def test_a_hub_set_stays_one(imported: Import) -> None:
 def test_what_cannot_be_converted_is_told(imported: Import, old: str, new: str, fault: str) -> None:
     with pytest.raises(ConfigError, match=fault):
         imported("factory.yaml", CONFIG.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("lines", "quantization", "note"),
+    [
+        ("quantization_bit: 4\ndouble_quantization: true", "nf4", None),
+        ("quantization_bit: 8\nquantization_method: bnb", "int8", None),
+        ("quantization_bit: 4\nquantization_type: fp4", "nf4", "fp4: no counterpart, 4 bits are nf4"),
+        (
+            "quantization_bit: 2\nquantization_method: hqq",
+            None,
+            "2 bits: no counterpart, `quantization` is nf4 (4) or",
+        ),
+    ],
+)
+def test_bits_of_the_base_are_kept_where_there_are_such(
+    imported: Import, lines: str, quantization: str | None, note: str | None
+) -> None:
+    config, notes = imported("factory.yaml", f"{CONFIG}{lines}\n")
+    assert config.quantization == quantization
+    assert note is None or any(line.startswith(note) for line in notes)
+    assert any("bits: " in line for line in notes) == (quantization is None)
+
+
+def test_a_whole_model_that_is_trained_keeps_all_its_bits(imported: Import) -> None:
+    text = CONFIG.replace("finetuning_type: lora", "finetuning_type: full").replace("mine,talk", "mine")
+    config, notes = imported("factory.yaml", f"{text}quantization_bit: 8\n")
+    assert config.quantization is None
+    assert any(line.startswith("8 bits: no counterpart, the whole model is trained") for line in notes)

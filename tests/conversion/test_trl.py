@@ -27,7 +27,7 @@ def test_a_command_line_is_read(imported: Import, write: Write) -> None:
     assert (config.method, config.lora.rank, config.lora.targets) == ("lora", 4, ("q_proj", "k_proj"))
     train = config.train
     assert (train.epochs, train.batch_size, train.max_length, train.learning_rate) == (2.0, 8, 128, 2e-4)
-    assert train.gradient_checkpointing
+    assert train.gradient_checkpointing and config.quantization is None
     assert sum(check_run(config).sets[0].rows.values()) == 60
     assert any(note.startswith("eos_token: no counterpart") for note in notes)
 
@@ -69,3 +69,10 @@ def test_rows_without_an_answer_are_refused(imported: Import, write: Write) -> N
     write("text.jsonl", lambda i: {"text": f"w{i}"})
     with pytest.raises(ConfigError, match="have text, but a row needs a prompt and an answer"):
         imported("sft.yaml", "model_name_or_path: BASE\ndataset_name: text.jsonl\nuse_peft: true")
+
+
+def test_the_base_is_held_in_as_many_bits(imported: Import, write: Write) -> None:
+    write("rows.jsonl", lambda i: {"prompt": f"say w{i}", "completion": f"w{i}"})
+    text = "model_name_or_path: BASE\ndataset_name: rows.jsonl\nuse_peft: true\nload_in_4bit: true\n"
+    config, notes = imported("sft.yaml", f"{text}bnb_4bit_quant_type: nf4\nuse_bnb_nested_quant: true\n")
+    assert config.quantization == "nf4" and not any("bnb" in note or "bit" in note for note in notes)

@@ -14,8 +14,9 @@ from multitune.core.errors import ModelError
 from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
 from multitune.model import attention
-from multitune.model.backbone import Backbone, load_backbone, pick_device, pick_dtype
+from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
+from multitune.model.device import pick_device, pick_dtype
 
 # PEFT asks transformers by a name on its way out.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")

@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.model import embedding_table
-from multitune.model.backbone import Dtype, load_backbone
+from multitune.model.backbone import load_backbone
+from multitune.model.device import Dtype
 from multitune.model.embedding_table import EmbeddingTable, load_embedding_table
 
 

@@ -44,7 +44,7 @@ def init(
 ) -> None:
     """Propose a run file for data files: tasks, prompts, labels, metrics, splits and sizes, each with its reason."""
     hush()
-    from multitune.model.backbone import pick_device
+    from multitune.model.device import pick_device
     from multitune.model.estimate import memory_bytes
     from multitune.proposal.bases import Hardware
     from multitune.proposal.columns import Columns

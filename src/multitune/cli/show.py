@@ -46,9 +46,10 @@ SHOWN_CHARACTERS = 300  # of the beginning and of the end of a long text
 
 def show_check(report: CheckReport, console: "Console") -> None:
     """What a run would do."""
+    types = f"{report.quantization}, computed in {report.dtype}" if report.quantization else report.dtype
     say(
         console,
-        f"{report.name}: {report.base} on {report.device} in {report.dtype}, method {report.method}, "
+        f"{report.name}: {report.base} on {report.device} in {types}, method {report.method}, "
         f"learning rate {report.learning_rate:g}, {report.batch_size} rows a step, {report.schedule} mixture",
     )
     for one in report.data:

@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 
-NO_QUANTISATION = (
-    "the base is held in `dtype`. `multitune check` shows the memory that takes; where it is too much, take "
-    "a smaller base"
-)
+QUANTIZATION = "`quantization`: nf4 (4 bits, with double quantization, as QLoRA) or int8, for the frozen base"
+NO_QUANTIZATION = "a frozen base may be held in 4 or 8 bits (`quantization: nf4`, or int8). Leave it out"
 ONE_PROCESS = "a run is one process on one device. Leave it out"
 KERNELS = "attention and kernels are chosen by themselves. Leave it out"
 OTHER_TRAINING = "a run is supervised fine-tuning. Stay with your trainer for this"
@@ -79,9 +77,10 @@ _GROUPS: Mapping[str, str] = {
     TRACK: "report_to wandb_project wandb_entity wandb_watch wandb_log_model wandb_run_id use_wandb use_tensorboard "
     "mlflow_tracking_uri mlflow_experiment_name use_mlflow use_swanlab",
     "`adapters.stack_on`: an adapter's folder that a new one learns on top of": "lora_model_dir adapter_name_or_path",
-    NO_QUANTISATION: "qlora load_in_4bit load_in_8bit quantization_bit quantization_method quantization_type "
+    QUANTIZATION: "qlora load_in_4bit load_in_8bit quantization_bit",
+    NO_QUANTIZATION: "quantization_method quantization_type "
     "double_quantization bnb_4bit_quant_type bnb_4bit_compute_dtype bnb_config_kwargs use_bnb_nested_quant gptq qat "
-    "quantization model_quantization_config model_quantization_config_kwargs quantize_moe_experts",
+    "model_quantization_config model_quantization_config_kwargs quantize_moe_experts",
     ONE_PROCESS: "deepspeed deepcompile fsdp fsdp_config fsdp_version ddp_timeout ddp_find_unused_parameters "
     "device_map num_processes num_machines accelerate_config context_parallel_size sequence_parallel_degree "
     "tensor_parallel_size local_rank max_memory dp_shard_size dp_replicate_size expert_parallel_size world_size "

@@ -225,6 +225,10 @@ class RunConfig(Section):
     router: RouterConfig = Field(default_factory=lambda: RouterConfig(), description="Choice of the adapter.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where to compute.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="Compute type of the backbone.")
+    quantization: Literal["nf4", "int8"] | None = Field(
+        default=None,
+        description="Bits of the frozen base's linear layers: nf4 (4, as QLoRA), int8 (8), or those of dtype.",
+    )
     track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
         default=(), description="Experiment trackers to write to as well."
     )
@@ -268,6 +272,11 @@ class RunConfig(Section):
             faults.append(
                 f"train.pack_tokens is {self.train.pack_tokens}, below train.max_length {self.train.max_length}: "
                 "a row must fit into a pack; raise one or lower the other"
+            )
+        if self.method == "full" and self.quantization:
+            faults.append(
+                f"quantization is {self.quantization!r}, but `method: full` trains the weights themselves, with "
+                "all their bits. Use `method: lora`, or remove `quantization`"
             )
         if self.method == "full" and self.seeds > 1:
             faults.append(

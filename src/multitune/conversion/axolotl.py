@@ -63,11 +63,7 @@ def convert(given: Given, read_from: Path, written_to: Path) -> Draft:
         tasks.append(_task(entry, name, split, draft, (read_from, written_to)))
     _validation(_entries(given, "test_datasets"), tasks, draft, (read_from, written_to))
     draft.fields["tasks"] = tasks
-    adapter, bits = given.take("adapter"), [given.take(key) for key in ("load_in_4bit", "load_in_8bit")]
-    if adapter == "qlora" or any(bits):
-        draft.notes.append(
-            "4 or 8 bits: no counterpart, the base is held in `dtype`; `check` shows the memory it takes"
-        )
+    adapter = given.take("adapter")
     targets = ["all"] if given.take("lora_target_linear") else given.texts("lora_target_modules")
     convert_adapter(given, draft, "lora" if adapter else "full", targets or ["attention"], DEFAULTS)
     convert_training(given, draft, DEFAULTS)

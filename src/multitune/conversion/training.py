@@ -1,7 +1,7 @@
 """Settings that trainers built on transformers share, as the sections of a run file."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, get_args
@@ -11,6 +11,7 @@ from multitune.config.source import SplitConfig
 from multitune.conversion.given import Draft, Given
 from multitune.core.errors import ConfigError
 
+BITS: Mapping[float, str] = {4: "nf4", 8: "int8"}
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 
 
@@ -144,6 +145,7 @@ def convert_adapter(given: Given, draft: Draft, method: str, targets: Sequence[s
     alpha = given.number("lora_alpha", default=defaults.alpha or 2 * rank)
     dropout = given.number("lora_dropout", default=0.0)
     draft.fields["method"] = method
+    _convert_bits(given, draft, method)
     if method == "full":
         return
     if patterns := [name for name in targets if not re.fullmatch(r"[\w.-]+", name)]:
@@ -159,6 +161,24 @@ def convert_adapter(given: Given, draft: Draft, method: str, targets: Sequence[s
             f"lora_dropout {dropout:g}: no counterpart, adapters have no dropout; validation chooses the step "
             "that is kept"
         )
+
+
+def _convert_bits(given: Given, draft: Draft, method: str) -> None:
+    """The frozen base in 4 or 8 bits, however the tool says it."""
+    four = given.take("load_in_4bit") or given.take("adapter") == "qlora"
+    eight = given.take("load_in_8bit")
+    bits = given.number("quantization_bit", default=4 if four else 8 if eight else 0)
+    kind = str(given.take("quantization_type", "bnb_4bit_quant_type", default="nf4"))
+    given.take("double_quantization", "use_bnb_nested_quant", "bnb_4bit_use_double_quant")  # it always is
+    if not bits:
+        return
+    if method == "full" or bits not in BITS:
+        why = "the whole model is trained" if method == "full" else "`quantization` is nf4 (4) or int8 (8)"
+        draft.notes.append(f"{bits:g} bits: no counterpart, {why}; the base is held in `dtype`")
+        return
+    draft.fields["quantization"] = BITS[bits]
+    if bits == 4 and kind != "nf4":
+        draft.notes.append(f"{kind}: no counterpart, 4 bits are nf4")
 
 
 def held_out(share: Any, draft: Draft, key: str) -> dict[str, float]:

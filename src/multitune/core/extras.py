@@ -1,5 +1,7 @@
 """Optional packages: which extra brings each, and one message wherever one is missing."""
 
+from importlib.util import find_spec
+
 from multitune.core.errors import MissingExtraError
 
 # extra of pyproject.toml -> the packages that it brings, as a reader knows them
@@ -7,6 +9,7 @@ EXTRAS = {
     "api": "openai",
     "audit": "vaderSentiment",
     "peft": "PEFT",
+    "quantize": "bitsandbytes",
     "ray": "Ray",
     "serve": "FastAPI, httpx2, llguidance, prometheus-client and uvicorn",
     "sql": "SQLAlchemy",
@@ -26,6 +29,21 @@ def missing_extra(place: str, extra: str) -> MissingExtraError:
         f"{place}: needs {EXTRAS[extra]}, not installed here. Run: pip install 'multitune[{extra}]'; from a checkout: "
         f"pip install -e '.[{extra}]'"
     )
+
+
+def require_extra(place: str, extra: str, module: str) -> None:
+    """Refuse, before anything is begun, what an extra is needed for.
+
+    Args:
+        place: as of `missing_extra`.
+        extra: its name in pyproject.toml.
+        module: that it brings.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    if find_spec(module) is None:
+        raise missing_extra(place, extra)
 
 
 def missing_package(place: str, package: str, command: str = "") -> MissingExtraError:

@@ -18,10 +18,10 @@ def installed(package: str) -> str | None:
         return None
 
 
-def versions() -> Versions:
-    """Packages, Python and machine of this process."""
+def versions(*more: str) -> Versions:
+    """Packages (and `more` of them), Python and machine of this process."""
     return Versions(
-        packages={name: installed(name) for name in (*PACKAGES, *plugin_packages())},
+        packages={name: installed(name) for name in (*PACKAGES, *more, *plugin_packages())},
         python=platform.python_version(),
         machine=Machine(system=platform.platform(), processor=_processor(), cores=os.cpu_count()),
     )

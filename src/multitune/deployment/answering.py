@@ -85,7 +85,9 @@ class Answerer:
         Raises:
             ModelError: the base is not to be had.
         """
-        return AdapterBank(self._backbone or load_backbone(self._ref, self.config.device, self.config.dtype))
+        return AdapterBank(
+            self._backbone or load_backbone(self._ref, self.config.device, self.config.dtype, self.config.quantization)
+        )
 
     def close(self) -> Backbone:
         """Give the backbone back without adapters; the answerer is of no more use."""

@@ -61,12 +61,22 @@ def export_adapter(folder: RunFolder, name: str, target: Path, form: Form, card:
         return _convert(config.base, source, target, texts)
     if config.method == "lora" and form == "merged":
         _merge(config, source, name, target)
-        return ""
+        return _of_whole_base(config, "merged into")
     if config.method == "full":
         write_folder(target, texts, {}, save=lambda part: copy_folder(source, part))
         return ""
     write_folder(target, texts, {}, save=lambda part: _peft(config, source, part))
-    return _vllm(config.base, target)
+    return "\n".join(filter(None, [_vllm(config.base, target), _of_whole_base(config, "names")]))
+
+
+def _of_whole_base(config: RunConfig, verb: str) -> str:
+    """What a user of an export must know of a run that quantized its base; empty for one that did not."""
+    if not config.quantization:
+        return ""
+    return (
+        f"{verb} the base in all its bits, while the run trained and scored on it in {config.quantization}: answers "
+        "differ by what that rounds off"
+    )
 
 
 def _peft(config: RunConfig, source: Path, target: Path) -> None:

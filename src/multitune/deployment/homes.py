@@ -109,7 +109,9 @@ def open_run_models(
     Raises:
         AdapterError: an adapter is damaged or gone.
     """
-    bank = bank or AdapterBank(backbone or load_backbone(main.ref, main.config.device, main.config.dtype))
+    bank = bank or AdapterBank(
+        backbone or load_backbone(main.ref, main.config.device, main.config.dtype, main.config.quantization)
+    )
     paths = {plan.spec.name: folder.adapter(plan.spec.name) for plan in main.adapters}
     paths |= {task: folder.added(task).adapter(task) for task in joined}
     for name, path in paths.items():

@@ -91,7 +91,7 @@ def open_folder(path: Path, form: Target, run: PreparedRun, backbone: Backbone |
         chat = ChatFormat(load_tokenizer(ref), config.system)
     if form != "peft":
         return LocalModel(AdapterBank(load_backbone(ref, config.device, config.dtype)), BASE, chat, config)
-    bank = AdapterBank(backbone or load_backbone(run.ref, config.device, config.dtype))
+    bank = AdapterBank(backbone or load_backbone(run.ref, config.device, config.dtype, config.quantization))
     try:
         load_adapter(bank, path, "target")
     except MultituneError:
@@ -106,7 +106,7 @@ def open_own(folder: RunFolder, adapter: str, run: PreparedRun) -> LocalModel:
     if config.method == "full":
         tuned = load_backbone(BaseRef(adapter, str(path)), config.device, config.dtype)
         return LocalModel(AdapterBank(tuned), BASE, run.chat, config)
-    bank = AdapterBank(load_backbone(run.ref, config.device, config.dtype))
+    bank = AdapterBank(load_backbone(run.ref, config.device, config.dtype, config.quantization))
     require_base(bank.backbone, path)
     load_adapter(bank, path, adapter)
     return LocalModel(bank, adapter, run.chat, config)

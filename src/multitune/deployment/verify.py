@@ -63,10 +63,13 @@ def verify_target(
     """
     form, path = form_of(against)
     found = Verification(run=str(folder.path), adapter=adapter, target=against, form=form, by="answers")
-    run = tasks[0].run
+    run, moved = tasks[0].run, None
     if form == "gguf_lora":
         weights, faults = _by_weights(folder, adapter, path, run.config)
         return found.model_copy(update={"by": "weights", "weights": weights, "differs": tuple(faults)})
+    if run.config.quantization and form != "peft":
+        recorded, tasks = tasks, _on_whole_base(folder, adapter, tasks)
+        moved = fmean(sum((_losses_apart(a.ours, b.ours) for a, b in zip(recorded, tasks, strict=True)), []))
     if form == "server":
         theirs = ask_server(server or Server(against, adapter), tasks)
         tasks = _as_written(folder, adapter, tasks)
@@ -84,7 +87,21 @@ def verify_target(
     faults += _answer_faults(compared, *EXPLAINED[run.config.dtype])
     if faults and form == "peft" and run.config.method == "lora":
         faults += _other_adapter(folder, adapter, path)
-    return found.model_copy(update={"tasks": compared, "differs": tuple(faults)})
+    return found.model_copy(update={"tasks": compared, "quantization": moved, "differs": tuple(faults)})
+
+
+def _on_whole_base(folder: RunFolder, adapter: str, tasks: Sequence[ComparisonTask]) -> list[ComparisonTask]:
+    """The tasks with answers of the run's own adapter on its base in all its bits, which is what an export stands on.
+
+    What quantization moves is then no part of the comparison, and the tolerance stays that of the compute type.
+    """
+    config = tasks[0].run.config.model_copy(update={"quantization": None})
+    run = replace(tasks[0].run, config=config)
+    own = open_own(folder, adapter, run)
+    ours, base = answers_of(own, tasks), answers_of(LocalModel(own.bank, BASE, own.chat, config), tasks)
+    return [
+        replace(task, run=run, ours=tuple(ours[task.item.name]), base=tuple(base[task.item.name])) for task in tasks
+    ]
 
 
 def _as_written(folder: RunFolder, adapter: str, tasks: Sequence[ComparisonTask]) -> list[ComparisonTask]:

@@ -148,7 +148,7 @@ def _answer_now(
     folder: RunFolder, where: RunFolder, run: PreparedRun, *, task: str, adapter: str, split: Split
 ) -> None:
     """Let an adapter of the main run answer the rows of a task that joined later, and keep its answers."""
-    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
+    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype, run.config.quantization))
     if adapter != BASE:
         load_adapter(bank, folder.adapter(adapter), adapter)
     config, model = run.config, LocalModel(bank, adapter, run.chat, run.config)

@@ -127,7 +127,7 @@ def answers_of(model: LanguageModel, tasks: Sequence[ComparisonTask]) -> dict[st
 def _adapter(folder: str, run: PreparedRun) -> LocalModel:
     if not Path(folder).is_dir():
         raise ConfigError(f"--against adapter:{folder}: no such folder. Give one with adapter_config.json in it")
-    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype))
+    bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype, run.config.quantization))
     load_adapter(bank, Path(folder), "against")
     return LocalModel(bank, "against", run.chat, run.config)
 

@@ -26,7 +26,7 @@ def open_subjects(prepared: PreparedRun, folder: RunFolder, backbone: Backbone |
         RunFolderError: an adapter is missing because the run was not finished.
     """
     config = prepared.config
-    bank = AdapterBank(backbone or load_backbone(prepared.ref, config.device, config.dtype))
+    bank = AdapterBank(backbone or load_backbone(prepared.ref, config.device, config.dtype, config.quantization))
     subjects = [Subject(BASE, LocalModel(bank, BASE, prepared.chat, config))]
     for plan in prepared.plans:
         name, path = plan.spec.name, folder.adapter(plan.spec.name)

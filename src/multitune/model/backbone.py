@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +14,15 @@ from multitune.core.records import Pack, PackRow, Segments
 from multitune.core.seeds import generator
 from multitune.mixture.packing import pack_rows
 from multitune.model import attention
-from multitune.model.fingerprint import fingerprint
+from multitune.model.device import Device, Dtype, pick_device, pick_dtype
+from multitune.model.fingerprint import digest_of, first_values
 from multitune.model.gguf import dequantized_folder
 from multitune.model.likelihood import node_losses
 from multitune.model.lora import Routes
 from multitune.model.norm import install_norms
+from multitune.model.quantized import Quantization, functional, quantized_weights, require_unquantized
 
 _log = logging.getLogger(__name__)
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Dtype = Literal["auto", "float32", "bfloat16"]
 
 # The disagreement, relative to the spread of the logits, up to which two orders of the same sums count as equal.
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6, torch.float16: 0.02, torch.bfloat16: 0.1}
@@ -49,8 +48,13 @@ class Backbone:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the base: its shape and a sample of its weights, the same in any compute type."""
-        return fingerprint(self.model)
+        """Identity of the base: its shape and a sample of its weights, the same however they are stored."""
+        whole = dict(self.model.named_parameters())
+        quantized = quantized_weights(self.model)
+        shapes = {name: tuple(weight.shape) for name, weight in {**whole, **quantized}.items()}
+        firsts = {name: first_values(weight) for name, weight in whole.items()}
+        firsts |= {name: weight.first_values for name, weight in quantized.items()}
+        return digest_of(type(self.model).__name__, shapes, firsts)
 
     @property
     def longest(self) -> int | None:
@@ -60,7 +64,8 @@ class Backbone:
     @property
     def parameters(self) -> int:
         """How many weights the base has."""
-        return sum(weight.numel() for weight in self.model.parameters())
+        whole = sum(weight.numel() for weight in self.model.parameters())
+        return whole + sum(weight.shape.numel() for weight in quantized_weights(self.model).values())
 
     def pack(self, rows: Sequence[PackRow], pack_tokens: int) -> list[Pack]:
         """Rows laid out as this model computes them best: as tries where it can, in shapes that repeat."""
@@ -182,18 +187,31 @@ class Backbone:
         return torch.cat(parts)[torch.from_numpy(np.argsort(np.concatenate(order))).to(self.device)]
 
 
-def load_backbone(ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto") -> Backbone:
+def load_backbone(
+    ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto", quantization: Quantization | None = None
+) -> Backbone:
     """Load a base for training or scoring; all its weights are frozen.
 
+    Args:
+        ref: the base.
+        device: where it computes.
+        dtype: in which type.
+        quantization: how the weights of its linear layers are stored; in `dtype` when None.
+
     Raises:
-        ModelError: not found, damaged, or not a causal language model.
+        ModelError: not found, damaged, not a causal language model, or quantized already.
+        MissingExtraError: a quantized base needs a package that is not installed.
     """
     where = pick_device(device)
+    if quantization:
+        functional()  # a missing package is told before anything is loaded
     compute = pick_dtype(dtype, where)
     location = dequantized_folder(ref) if ref.gguf else ref.location
     _log.info("loading base %s from %s on %s in %s", ref.name, location, where, str(compute).removeprefix("torch."))
     try:
-        model, missing = _load(location, compute)
+        model, missing = _load(location, compute, where, quantization)
+    except ModelError:
+        raise
     except Exception as error:  # a damaged file makes the readers below raise anything, struct.error included
         first_line = str(error).strip().split("\n")[0].rstrip(".:")
         raise ModelError(
@@ -208,15 +226,29 @@ def load_backbone(ref: BaseRef, device: Device = "auto", dtype: Dtype = "auto") 
     return wrap_model(model.to(where), ref)
 
 
-def _load(location: str, dtype: torch.dtype) -> tuple[Any, list[str]]:
+def _load(
+    location: str, dtype: torch.dtype, device: torch.device, quantization: Quantization | None
+) -> tuple[Any, list[str]]:
     """The model in a folder or on the hub, and the names of weights that it lacks."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    config = AutoConfig.from_pretrained(location, **NO_CODE)
     # Half of such a model would load without an error.
-    if getattr(AutoConfig.from_pretrained(location, **NO_CODE), "is_encoder_decoder", False):
+    if getattr(config, "is_encoder_decoder", False):
         raise ValueError("it is an encoder-decoder model, not a causal language model")
+    require_unquantized(location, config, quantization)
+    options: dict[str, Any] = {"dtype": dtype, "output_loading_info": True, **NO_CODE}
     auto: Any = AutoModelForCausalLM  # its type does not know of the pair that comes back
-    model, found = auto.from_pretrained(location, dtype=dtype, output_loading_info=True, **NO_CODE)
+    if quantization is None:
+        model, found = auto.from_pretrained(location, **options)
+    else:
+        from multitune.model.quantized_loading import OnLoad
+
+        how = OnLoad(quantization, device)
+        try:
+            model, found = auto.from_pretrained(location, quantization_config=how, **options)
+        except RuntimeError as error:
+            raise how.fault or error from None
     return model, sorted(found["missing_keys"])
 
 
@@ -303,32 +335,6 @@ def _trie_probe(backbone: Backbone, seed: int) -> torch.Tensor:
 def _disagreement(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Root mean square of the difference, in units of the expected values' standard deviation."""
     return float((found - expected).square().mean().sqrt() / expected.std().clamp_min(1e-12))
-
-
-def pick_device(device: Device) -> torch.device:
-    """`auto` takes CUDA, then Apple's MPS, then the CPU.
-
-    Raises:
-        ModelError: the device asked for is not there.
-    """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if device == "auto":
-        return torch.device(next(name for name in ("cuda", "mps", "cpu") if there[name]))
-    if not there[device]:
-        found = ", ".join(name for name, is_there in there.items() if is_there)
-        raise ModelError(f"device is {device!r}, but this machine has only: {found}. Use device: auto")
-    return torch.device(device)
-
-
-def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """`auto` takes bfloat16 where the processor multiplies it natively, else float32."""
-    if dtype != "auto":
-        return getattr(torch, dtype)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # pyright: ignore[reportPrivateUsage]
-        return torch.bfloat16
-    return torch.float32
 
 
 def padded_width(lengths: np.ndarray) -> np.ndarray:

@@ -9,14 +9,8 @@ import torch
 
 from multitune.core.bases import NO_CODE, BaseRef
 from multitune.core.errors import ModelError
-from multitune.model.backbone import (
-    Backbone,
-    Device,
-    Dtype,
-    load_backbone,
-    pick_device,
-    pick_dtype,
-)
+from multitune.model.backbone import Backbone, load_backbone
+from multitune.model.device import Device, Dtype, pick_device, pick_dtype
 from multitune.model.fingerprint import FIRST_VALUES, digest_of
 from multitune.model.gguf import dequantized_folder
 

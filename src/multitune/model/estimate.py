@@ -12,8 +12,10 @@ from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import PackRow
 from multitune.mixture.packing import pack_rows
-from multitune.model.backbone import ALIGN, Device, Dtype, pick_device, pick_dtype
+from multitune.model.backbone import ALIGN
+from multitune.model.device import Device, Dtype, pick_device, pick_dtype
 from multitune.model.gguf import base_config, no_config
+from multitune.model.quantized import BYTES, Quantization, require_unquantized
 from multitune.model.targets import linear_layers, select_targets
 
 # Measured with SmolLM2-135M, packs of 400 to 2,048 tokens, answers of 10 to 100 tokens, PyTorch 2.13.
@@ -60,6 +62,7 @@ class Demand:
     pack_tokens: int  # of the largest pack
     pack_targets: int  # predicted tokens of one pack
     checkpointing: bool = False
+    quantization: Quantization | None = None  # of the base's linear layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +95,20 @@ def row_cost(rows: Sequence[PackRow], pack_tokens: int) -> RowCost:
     )
 
 
-def model_shape(ref: BaseRef, targets: str | Sequence[str]) -> ModelShape:
+def model_shape(ref: BaseRef, targets: str | Sequence[str], quantization: Quantization | None = None) -> ModelShape:
     """Sizes of a base from its config alone: the model is built without memory, on torch's meta device.
 
     Args:
         ref: the base.
         targets: layers that adapters act on, as `lora.targets` says them.
+        quantization: of the run.
 
     Raises:
-        ModelError: no config of a causal language model, or `lora.targets` names no layer of it.
+        ModelError: no config of a causal language model, one that was saved quantized, or `lora.targets` names no
+            layer of it.
     """
     model = _empty_model(ref)
+    require_unquantized(ref.name, model.config, quantization)
     linears = linear_layers(model)
     if not linears:
         raise ModelError(
@@ -171,7 +177,8 @@ def _finish(result: torch.Tensor) -> None:
 def estimate(shape: ModelShape, demand: Demand, machine: Machine) -> Estimate:
     """Figures for a run.
 
-    Memory: the weights in the compute type; for each trained value a float32 master, gradient and two moments, and
+    Memory: the weights in the compute type, those of quantized layers in their bits, beside the widest of them as it
+    is read; for each trained value a float32 master, gradient and two moments, and
     the copy that computes; activations of one pack, `ACTIVATION_COPIES` × the inputs and outputs of all linear
     layers, and its logits. Time: 2 operations per weight and token forward, 2 more back to the inputs, 2 more for the
     weights' own gradients where the whole model is trained, at `EFFICIENCY` of the measured rate.
@@ -188,9 +195,18 @@ def estimate(shape: ModelShape, demand: Demand, machine: Machine) -> Estimate:
         parameters=shape.parameters,
         trainable_parameters=trainable,
         executed_tokens=round(demand.trained_tokens),
-        memory_bytes=round(process + shape.parameters * bytes_each + state + _activations(shape, demand, bytes_each)),
+        memory_bytes=round(
+            process + _weights(shape, demand, bytes_each) + state + _activations(shape, demand, bytes_each)
+        ),
         seconds=operations / (machine.flops * EFFICIENCY),
     )
+
+
+def _weights(shape: ModelShape, demand: Demand, bytes_each: int) -> float:
+    if demand.quantization is None:
+        return shape.parameters * bytes_each
+    plain = shape.parameters - shape.linear_weights + shape.widest[0] * shape.widest[1]
+    return plain * bytes_each + shape.linear_weights * BYTES[demand.quantization]
 
 
 def _activations(shape: ModelShape, demand: Demand, bytes_each: int) -> float:

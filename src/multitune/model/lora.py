@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from multitune.core.errors import ModelError
 from multitune.model.low_rank import LowRank, MixedRows, Stacks
+from multitune.model.quantized import QuantizedLinear, Weight, frozen_linear, whole
 
 MANY = 3  # from so many adapters in a pack on, one batched product beats one product each
 BLOCK = 32  # tokens; smaller blocks waste more than they save
@@ -62,14 +63,14 @@ class _Route:
 
 
 class LoraLinear(nn.Module):
-    """A frozen nn.Linear that a bank's adapters can act on.
+    """A frozen linear layer that a bank's adapters can act on.
 
     Source: Hu et al. 2021, arXiv:2106.09685; several adapters per batch as in S-LoRA, arXiv:2311.03285.
     """
 
-    def __init__(self, linear: nn.Linear, routes: Routes) -> None:
+    def __init__(self, linear: nn.Linear | QuantizedLinear, routes: Routes) -> None:
         super().__init__()
-        self.weight = linear.weight  # (out, in)
+        self.weight: Weight = linear.weight  # (out, in)
         self.bias = linear.bias  # (out,) or None
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.pairs: dict[int, tuple[LowRank, ...]] = {}  # an adapter's own, behind its parents'
@@ -79,15 +80,15 @@ class LoraLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(…, in) to (…, out)."""
         if (mixed := self._routes.mixed) is not None:
-            out = F.linear(x, self.weight, self.bias)
+            out = frozen_linear(x, self.weight, self.bias)
             self._stacked(mixed.adapters).add_to(out.view(-1, self.out_features), x.view(-1, self.in_features), mixed)
             return out
         tokens = x.numel() // self.in_features
         routes = self._active(tokens)
         if not routes:
-            return F.linear(x, self.weight, self.bias)
+            return frozen_linear(x, self.weight, self.bias)
         if not torch.is_grad_enabled():
-            return _plain(F.linear(x, self.weight, self.bias), x, routes)
+            return _plain(frozen_linear(x, self.weight, self.bias), x, routes)
         stacks = [list(stack) for _, stack in groupby(routes, lambda route: (route.start, route.stop))]
         if size := _block_size(stacks, tokens):
             counts = [(stack[0].stop - stack[0].start) // size for stack in stacks]
@@ -138,24 +139,23 @@ class _RoutedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, routes: list[_Route]
+        ctx: Any, x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, routes: list[_Route]
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (token, in)
-        out = F.linear(flat, weight, bias)  # (token, out)
+        out = F.linear(flat, whole(weight), bias)  # (token, out)
         for route in routes:
             pair = route.pair
             route.hidden = flat[route.start : route.stop] @ pair.a.T  # (slice, rank)
             out[route.start : route.stop].addmm_(route.hidden, pair.b.T, alpha=pair.scale)
-        ctx.save_for_backward(flat, weight)
-        ctx.routes = routes
-        ctx.shape = x.shape
+        ctx.save_for_backward(flat)
+        ctx.weight, ctx.routes, ctx.shape = weight, routes, x.shape
         return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        flat, weight = ctx.saved_tensors
-        grad_out = grads[0].reshape(-1, weight.shape[0])  # (token, out)
-        grad_in = grad_out @ weight  # (token, in)
+        (flat,) = ctx.saved_tensors
+        grad_out = grads[0].reshape(-1, ctx.weight.shape[0])  # (token, out)
+        grad_in = grad_out @ whole(ctx.weight)  # (token, in)
         for route in ctx.routes:
             pair = route.pair
             part = grad_out[route.start : route.stop]
@@ -241,23 +241,21 @@ class _BlockedLinear(torch.autograd.Function):
     """_RoutedLinear for many adapters: as many products as one adapter needs, whatever their number."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, blocks: _Blocks
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: torch.Tensor, weight: Weight, bias: torch.Tensor | None, blocks: _Blocks) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (token, in)
-        out = F.linear(flat, weight, bias)  # (token, out)
+        out = F.linear(flat, whole(weight), bias)  # (token, out)
         hidden = blocks.cut(flat) @ blocks.a().transpose(1, 2)  # (block, token, rank)
         blocks.cut(out).baddbmm_(hidden, blocks.b().transpose(1, 2), alpha=blocks.scale)
-        ctx.save_for_backward(flat, weight, hidden)
-        ctx.blocks, ctx.shape = blocks, x.shape
+        ctx.save_for_backward(flat, hidden)
+        ctx.weight, ctx.blocks, ctx.shape = weight, blocks, x.shape
         return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        flat, weight, hidden = ctx.saved_tensors
+        flat, hidden = ctx.saved_tensors
         blocks: _Blocks = ctx.blocks
-        grad_out = grads[0].reshape(-1, weight.shape[0])  # (token, out)
-        grad_in = grad_out @ weight  # (token, in)
+        grad_out = grads[0].reshape(-1, ctx.weight.shape[0])  # (token, out)
+        grad_in = grad_out @ whole(ctx.weight)  # (token, in)
         parts = blocks.cut(grad_out)
         grad_hidden = (parts @ blocks.b()).mul_(blocks.scale)  # (block, token, rank)
         blocks.cut(grad_in).baddbmm_(grad_hidden, blocks.a())

@@ -6,24 +6,27 @@ from typing import Any
 from torch import nn
 
 from multitune.core.errors import ModelError, suggest
+from multitune.model.quantized import QuantizedLinear
+
+FrozenLinear = nn.Linear | QuantizedLinear
 
 # With fast kernels these read the weights of out_proj and dt_proj past the layer, so that an adapter there could do
 # nothing. Without the kernels both layers work, so no probe would find them; PEFT refuses the same model types.
 FUSED = ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")
 
 
-def linear_layers(model: Any) -> dict[str, nn.Linear]:
-    """Every plain linear layer that an adapter can act on, by its name in the model."""
+def linear_layers(model: Any) -> dict[str, FrozenLinear]:
+    """Every plain linear layer, quantized or not, that an adapter can act on, by its name in the model."""
     head = model.get_output_embeddings()
     unread = ("out_proj", "dt_proj") if model.config.model_type in FUSED else ()
     return {
         name: module
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and module is not head and not name.endswith(unread)
+        if type(module) in (nn.Linear, QuantizedLinear) and module is not head and not name.endswith(unread)
     }
 
 
-def select_targets(linears: Mapping[str, nn.Linear], targets: str | Sequence[str]) -> tuple[str, ...]:
+def select_targets(linears: Mapping[str, FrozenLinear], targets: str | Sequence[str]) -> tuple[str, ...]:
     """Names of the layers that `targets` means: all, attention, or endings of names.
 
     Raises:

@@ -186,4 +186,4 @@ def job_name(keys: Sequence[str]) -> str:
 
 def load_base(prepared: PreparedRun) -> Backbone:
     """The base of a run."""
-    return load_backbone(prepared.ref, prepared.config.device, prepared.config.dtype)
+    return load_backbone(prepared.ref, prepared.config.device, prepared.config.dtype, prepared.config.quantization)

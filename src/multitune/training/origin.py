@@ -28,7 +28,7 @@ def begin(run: PreparedRun, backbone: Backbone, folder: RunFolder, overwrite: bo
     if not overwrite:
         require_new(folder)  # again: another process may have been here since the caller looked
     folder.clear()
-    versions().write(folder.versions)
+    _versions(run).write(folder.versions)
     run.data_record().write(folder.data)
     _base_record(run, backbone).write(folder.base)
     if run.audit:
@@ -113,7 +113,7 @@ def note_changes(run: PreparedRun, backbone: Backbone, folder: RunFolder) -> Ite
                 f"began on {before.device} in {before.dtype}, goes on on {now.device} in {now.dtype}: the result may "
                 "differ in its last digits"
             )
-    old, new = Versions.read(folder.versions).packages, versions().packages
+    old, new = Versions.read(folder.versions).packages, _versions(run).packages
     moved = [f"{name} {old[name]} -> {new.get(name)}" for name in old if old[name] != new.get(name)]
     if moved:
         yield f"goes on with other versions ({', '.join(moved)}): the result may differ from that of one version"
@@ -137,7 +137,7 @@ def describe(run: PreparedRun, backbone: Backbone) -> dict[str, str]:
         "weights of the base": base.fingerprint,
         "finished adapters that it stacks on": "\n".join(sorted(base.parents.values())),
         "kind of device": f"{backbone.device.type} in {base.dtype}",
-        "packages": "\n".join(f"{name} {version}" for name, version in versions().packages.items()),
+        "packages": "\n".join(f"{name} {version}" for name, version in _versions(run).packages.items()),
     }
 
 
@@ -149,7 +149,13 @@ def _base_record(run: PreparedRun, backbone: Backbone) -> BaseRecord:
         parents=_parents(run),
         device=str(backbone.device),
         dtype=str(backbone.dtype).removeprefix("torch."),
+        quantization=run.config.quantization,
     )
+
+
+def _versions(run: PreparedRun) -> Versions:
+    """With the package that quantizes the base, if one does."""
+    return versions("bitsandbytes") if run.config.quantization else versions()
 
 
 def _parents(run: PreparedRun) -> dict[str, str]:

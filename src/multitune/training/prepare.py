@@ -8,6 +8,7 @@ from pathlib import Path
 from multitune.config.schema import RunConfig
 from multitune.core.bases import BaseRef, resolve_base
 from multitune.core.errors import DataError
+from multitune.core.extras import require_extra
 from multitune.core.paths import cache_folder
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.audit import Audit
@@ -78,6 +79,8 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     Raises:
         InputError: anything in the config or the data that does not fit, before a weight is loaded.
     """
+    if config.quantization:
+        require_extra("quantization", "quantize", "bitsandbytes")
     ref = resolve_base(config.base, Path.cwd())
     chat = ChatFormat(load_tokenizer(ref), config.system, config.control_tokens)
     encoded = partial(_encoded, config, chat, progress)

@@ -18,7 +18,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from multitune.core.errors import InputError, MultituneError, RankError, TrainingError
 from multitune.core.processes import HOW, LIMIT, local_rank, rank, time_limit, world_size
-from multitune.model.backbone import Device, pick_device
+from multitune.model.device import Device, pick_device
 from multitune.training.messages import (
     MESSAGE,
     AnswersMessage,

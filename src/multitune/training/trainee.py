@@ -151,7 +151,9 @@ class FullTrainee(Trainee):
 
 def open_bank(run: PreparedRun, backbone: Backbone | None = None) -> AdapterBank:
     """An empty bank on the base of a run, which is loaded if it is not given."""
-    bank = AdapterBank(backbone or load_backbone(run.ref, run.config.device, run.config.dtype))
+    bank = AdapterBank(
+        backbone or load_backbone(run.ref, run.config.device, run.config.dtype, run.config.quantization)
+    )
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
     return bank

@@ -50,6 +50,7 @@ class BaseRecord(Document):
     parents: dict[str, str] = Field(default_factory=dict[str, str])
     device: str
     dtype: str
+    quantization: str | None = None
 
 
 class Machine(Record):
@@ -161,6 +162,7 @@ class CheckReport(Document):
     method: str
     device: str
     dtype: str
+    quantization: str | None = None  # of the frozen base
     learning_rate: float
     batch_size: int
     schedule: str

@@ -31,6 +31,9 @@ class Verification(Document):
     form: Target
     by: Literal["answers", "weights"]
     tasks: tuple[VerifiedTask, ...] = ()  # empty where weights were compared
+    # Where a run quantized its base: mean |loss of its adapter on the base in all its bits − loss in the record|. The
+    # target is compared with the former then.
+    quantization: float | None = None
     weights: float | None = None  # relative difference of what the adapters add
     differs: tuple[str, ...] = ()  # what differs beyond what the compute type explains; empty where nothing does
 
@@ -58,4 +61,9 @@ class Verification(Document):
         known = [one for one in self.tasks if one.mean_loss is not None]
         mean = sum((one.mean_loss or 0.0) * one.rows for one in known) / max(sum(one.rows for one in known), 1)
         losses = f", losses {mean:.2g} nats apart" if known else ", likelihoods are not told by a server"
+        if self.quantization is not None:
+            return (
+                f"{self.target} answers as {self.adapter!r} of {self.run} does on the base in all its bits: {same} of "
+                f"{self.rows} rows{losses}; the record, of a quantized base, is {self.quantization:.2g} nats away"
+            )
         return f"{self.target} answers as {self.adapter!r} of {self.run} did: {same} of {self.rows} rows{losses}"
