@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitune.config.load import load_config, parse_config
-from multitune.config.schema import RunConfig
+from multitune.config.schema import RobustnessConfig, RunConfig
 from multitune.core.errors import RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
 from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.robustness import Robustness
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.scores import Scores
 from multitune.core.results.verification import Verification
@@ -87,6 +88,11 @@ class Run:
         from multitune.reporting.run_scores import read_run_scores
 
         return read_run_scores(self.folder)
+
+    @property
+    def robustness(self) -> Robustness | None:
+        """Scores by group, flips and scores on perturbed rows, as far as they were measured."""
+        return Robustness.read_if_made(self.folder.robustness)
 
     @property
     def routing(self) -> RoutingVersion | None:
@@ -162,6 +168,13 @@ class Run:
         with self._lent() as backbone:
             scores, _ = evaluate_folder(self.path, observe, split=split, limit=limit, name=name, backbone=backbone)
         return scores
+
+    def measure(self, *, slices: Sequence[str] = (), observe: Observe = unwatched) -> Robustness:
+        """Measure more of the answers to the run's own rows: scores by the values of columns."""
+        from multitune.pipeline import measure_folder
+
+        with self._lent() as backbone:
+            return measure_folder(self.path, RobustnessConfig(slices=tuple(slices)), observe, backbone)
 
     def compare(self, against: str, *, observe: Observe = unwatched, **how: Any) -> ModelComparison:
         """Compare the run with `openai:MODEL`, `local:BASE` or `adapter:FOLDER`; `how` as of `compare_folder`."""

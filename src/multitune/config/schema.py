@@ -126,7 +126,21 @@ class TrainConfig(Section):
     )
 
 
-class EvaluateConfig(Section):
+class RobustnessConfig(Section):
+    """What is measured of the answers beside their scores; nothing when absent."""
+
+    slices: tuple[str, ...] = Field(
+        default=(),
+        description="Columns of the rows by whose values each task's score is shown, with the gap between groups.",
+    )
+
+    @property
+    def asks_anything(self) -> bool:
+        """Whether anything is to be measured."""
+        return bool(self.slices)
+
+
+class EvaluateConfig(RobustnessConfig):
     """How the final table is made."""
 
     split: Literal["validation", "test"] = Field(default="test", description="Rows that the table is made from.")
