@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multitune.config.load import load_config
-from multitune.config.schema import RobustnessConfig, RunConfig
+from multitune.config.robustness import RobustnessConfig
+from multitune.config.schema import RunConfig
 from multitune.core.errors import ConfigError
 from multitune.core.events import Observe, unwatched
 from multitune.core.results.events import PhaseEvent
@@ -53,7 +54,7 @@ def run_experiment(
         if can_be_routed(config):
             deploy_run(open_run_models(run.folder, run.prepared, {}, bank=bank), run.log)
         if config.evaluate.asks_anything:
-            measure_robustness(run.folder, run.prepared)
+            measure_robustness(run.folder, run.prepared, run.subjects, run.log)
     bank.close()
     return FinishedRun(run.folder, bank.backbone)
 
@@ -106,7 +107,7 @@ def evaluate_folder(
         backbone = subjects[0].model.bank.backbone
         found = evaluate_run(written, prepared, subjects, observe)
         if written is folder and own.evaluate.asks_anything:
-            measure_robustness(folder, prepared)
+            measure_robustness(folder, prepared, subjects, observe)
         subjects[0].model.bank.close()
         scores = scores.joined_with(found) if scores else found
     assert scores is not None, "the run itself comes first"
@@ -136,7 +137,12 @@ def measure_folder(
     observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
     observe(PhaseEvent(name="evaluate"))
-    return measure_robustness(folder, prepared)
+    if not wanted.asks_models:
+        return measure_robustness(folder, prepared, ())
+    subjects = open_subjects(prepared, folder, backbone)
+    found = measure_robustness(folder, prepared, subjects, observe)
+    subjects[0].model.bank.close()
+    return found
 
 
 def _name(config: RunConfig) -> str:

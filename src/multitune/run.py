@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitune.config.load import load_config, parse_config
-from multitune.config.schema import RobustnessConfig, RunConfig
+from multitune.config.robustness import Perturbation, RobustnessConfig
+from multitune.config.schema import RunConfig
 from multitune.core.errors import RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
@@ -169,12 +170,22 @@ class Run:
             scores, _ = evaluate_folder(self.path, observe, split=split, limit=limit, name=name, backbone=backbone)
         return scores
 
-    def measure(self, *, slices: Sequence[str] = (), observe: Observe = unwatched) -> Robustness:
-        """Measure more of the answers to the run's own rows: scores by the values of columns."""
+    def measure(
+        self,
+        *,
+        slices: Sequence[str] = (),
+        flips: bool = False,
+        perturb: bool | Sequence[Perturbation] = False,
+        observe: Observe = unwatched,
+    ) -> Robustness:
+        """Measure more of the answers to the run's own rows, as `evaluate.slices`, `flips` and `perturb` do."""
         from multitune.pipeline import measure_folder
 
+        ways = perturb if isinstance(perturb, bool) else tuple(perturb)
+        wanted = RobustnessConfig(slices=tuple(slices), flips=flips, perturb=ways)
+
         with self._lent() as backbone:
-            return measure_folder(self.path, RobustnessConfig(slices=tuple(slices)), observe, backbone)
+            return measure_folder(self.path, wanted, observe, backbone)
 
     def compare(self, against: str, *, observe: Observe = unwatched, **how: Any) -> ModelComparison:
         """Compare the run with `openai:MODEL`, `local:BASE` or `adapter:FOLDER`; `how` as of `compare_folder`."""

@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
 from multitune.cli.main import app
+from multitune.config.robustness import Perturbation
 from multitune.core.errors import InputError
 from multitune.core.results.robustness import Robustness
 from multitune.core.run_folder import RunFolder
@@ -93,6 +94,33 @@ def test_a_finished_run_is_sliced_from_its_folder_and_what_was_measured_before_s
     (colours, shades) = answer["slices"][1]["tasks"]
     assert [group["value"] for group in colours["groups"]] == ["red", "blue"]
     assert shades["task"] == "shades"
+
+
+def test_changed_rows_of_a_finished_run_are_answered_from_its_folder(evaluated: Path) -> None:
+    answer = json.loads(call("eval", str(evaluated), "--flips", "--perturb", "--json").stdout)
+    assert answer["slices"], "what was measured before stays"
+    assert answer["flips"]["tasks"] == [] and answer["flips"]["left_out"].keys() == {"colours", "shades"}
+    found = {(one["task"], one["perturbation"]): one for one in answer["perturbed"]["tasks"]}
+    assert found.keys() == {(task, way) for task in ("colours", "shades") for way in get_args(Perturbation)} - {
+        (task, "typos")
+        for task in ("colours", "shades")  # `w12` has too few letters
+    } - {(task, "lower") for task in ("colours", "shades")}
+    assert {one["adapter"] for one in found.values()} <= {"shared", "base"}
+    for form in ("markdown", "card", "table"):
+        assert "label_words" in call("runs", "export", str(evaluated), "--as", form).stdout
+
+
+def test_check_says_how_many_rows_more_are_answered(evaluated: Path) -> None:
+    file = str(evaluated.parent.parent / "run.yaml")
+    printed = call("check", file, "--set", "evaluate.perturb=[upper, suffix]", "--set", "evaluate.flips=true").output
+    assert "perturb: 360 perturbed rows to answer, by what ships; 180 rows are evaluated" in printed
+    assert "flips: 0 rows with swapped terms to answer" in printed
+    assert "slices by channel: no row is answered more" in printed
+
+
+def test_an_unknown_perturbation_is_refused_with_those_that_there_are(evaluated: Path) -> None:
+    file = str(evaluated.parent.parent / "run.yaml")
+    assert "Did you mean 'typos'?" in refused("check", file, "--set", "evaluate.perturb=[typo]")
 
 
 def test_slices_stand_on_the_page_in_the_markdown_and_on_the_card(evaluated: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson, Run
 from multitune.cli.output import hush, open_console, print_json, results, write_own_report
-from multitune.config.schema import RobustnessConfig
+from multitune.config.robustness import RobustnessConfig
 from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -39,6 +39,13 @@ def evaluate(
             rich_help_panel=MORE,
         ),
     ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Answers that change with swapped groups of people.", rich_help_panel=MORE)
+    ] = False,
+    perturb: Annotated[
+        bool,
+        typer.Option("--perturb", help="Scores on rows with typos, other case, more text.", rich_help_panel=MORE),
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +95,7 @@ def evaluate(
     hush()
     if split not in (None, *SPLITS):
         raise ConfigError(f"--split {split}: {suggest(split, SPLITS)}")
-    wanted = RobustnessConfig(slices=tuple(slices or ()))
+    wanted = RobustnessConfig(slices=tuple(slices or ()), flips=flips, perturb=perturb)
     if wanted.asks_anything:
         _measure(run, wanted, {"split": split, "limit": limit, "name": name, "against": against}, as_json=as_json)
         return

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from multitune.config.audit import AuditConfig
 from multitune.config.registered import RouterKind, Schedule
+from multitune.config.robustness import RobustnessConfig
 from multitune.config.source import Fraction, Name, Section
 from multitune.config.task import TaskConfig
 from multitune.core.errors import suggest
@@ -124,20 +125,6 @@ class TrainConfig(Section):
     checkpoint_every: int | None = Field(
         default=None, ge=1, description="Steps between checkpoints; at validations if absent."
     )
-
-
-class RobustnessConfig(Section):
-    """What is measured of the answers beside their scores; nothing when absent."""
-
-    slices: tuple[str, ...] = Field(
-        default=(),
-        description="Columns of the rows by whose values each task's score is shown, with the gap between groups.",
-    )
-
-    @property
-    def asks_anything(self) -> bool:
-        """Whether anything is to be measured."""
-        return bool(self.slices)
 
 
 class EvaluateConfig(RobustnessConfig):

@@ -10,19 +10,16 @@ import numpy as np
 from multitune.core.bases import BASE
 from multitune.core.errors import ConfigError, suggest
 from multitune.core.multiplicity import holm
-from multitune.core.records import Split
 from multitune.core.results.robustness import SIDES, SliceGroup, Slices, TaskSlices, Tested
 from multitune.core.results.scores import Difference
 from multitune.core.text import printable
-from multitune.data.source_rows import source_rows
-from multitune.data.task_input import TaskInput
 from multitune.evaluation.groups import Answers, gap, group_score, rows_of
 from multitune.evaluation.resampling import corpus_score
 from multitune.evaluation.stats import BootstrapPlan
 from multitune.evaluation.transfer import side
-from multitune.inference.predict import rows_at
 from multitune.tasks.filters import is_missing
 from multitune.tasks.metrics import METRICS, Metric
+from multitune.tasks.row_templates import Row
 from multitune.tasks.task import Task
 
 LEAST_ROWS = 20  # of a group
@@ -35,31 +32,27 @@ OF_CLASSES = ("balanced_accuracy", "macro_f1", "matthews")
 Groups = Mapping[str, np.ndarray]  # value -> whether a row has it, bool (row,)
 
 
-def column_groups(
-    items: Mapping[str, TaskInput], split: Split, places: Mapping[str, Sequence[int]], columns: Sequence[str]
-) -> dict[str, dict[str, list[str] | str]]:
-    """Column -> task -> the value of each row that is answered, or why the task has no groups by it.
+def column_groups(rows: Mapping[str, Sequence[Row]], columns: Sequence[str]) -> dict[str, dict[str, list[str] | str]]:
+    """Column -> task -> the value of each row, or why the task has no groups by it.
 
     Args:
-        items: the tasks.
-        split: that is evaluated.
-        places: task -> its rows that are answered.
-        columns: of the source rows.
+        rows: task -> its evaluated rows, with all columns.
+        columns: of them.
 
     Raises:
         ConfigError: no task's rows can be grouped by a column; it says what is wrong with it.
-        DataError: rows cannot be read again.
     """
-    found: dict[str, dict[str, list[str] | str]] = {column: {} for column in columns}
-    names: set[str] = set()
-    for task, item in items.items() if columns else ():
-        rows = source_rows(item.data.task, split, rows_at(item, split, places[task]))
-        names.update(*rows)
-        for column in columns:
-            values = [row.get(column) for row in rows] if any(column in row for row in rows) else None
-            found[column][task] = f"its rows have no column {column!r}" if values is None else _grouped(values)
+    names = {name for of_task in rows.values() for row in of_task for name in row}
+    found: dict[str, dict[str, list[str] | str]] = {}
+    for column in columns:
+        found[column] = {
+            task: _grouped([row.get(column) for row in of_task])
+            if any(column in row for row in of_task)
+            else f"its rows have no column {column!r}"
+            for task, of_task in rows.items()
+        }
     for column, by_task in found.items():
-        if column not in names and names:
+        if column not in names:
             raise ConfigError(f"evaluate.slices: no task has a column {column!r}. {suggest(column, sorted(names))}")
         if all(isinstance(one, str) for one in by_task.values()):
             why = dict.fromkeys(f"{task}: {one}" for task, one in by_task.items() if "no column" not in str(one))
