@@ -37,6 +37,7 @@ PARTS = {
     "audit_speed": "rows a second and memory of duplicates and leaks at 10,000, 100,000 and 1,000,000 rows (ROWS=…)",
     "audit_planted": "recall and precision on faults planted in real rows (DATA=folder; the example's if absent)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
+    "robustness": "what slices, flips and perturbed rows name, where something is and where nothing is (DATA, RUN)",
     "audit_personal": "personal data found, on made rows and on public ones (PRESIDIO=file), and rows per second",
     "audit_people": "personal data, representation and association over public data sets (needs DATA=folder)",
 }

@@ -23,8 +23,8 @@ from multitune.core.run_folder import RunFolder
 from multitune.core.seeds import generator
 from multitune.deployment.homes import candidates_of
 from multitune.deployment.select import Candidate, choose
+from multitune.evaluation.resampling import corpus_score, resampled
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.model.files import WEIGHTS
 from multitune.tasks.metrics import METRICS, Metric
 

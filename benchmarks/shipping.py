@@ -17,8 +17,8 @@ from multitune.core.bases import BASE
 from multitune.core.files import read_json
 from multitune.core.records import Prediction
 from multitune.deployment.select import Candidate, choose
+from multitune.evaluation.resampling import corpus_score
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.evaluation.transfer import corpus_score
 from multitune.study.arms import load_predictions
 from multitune.study.plan import baselines
 from multitune.study.runner import StudyRunner

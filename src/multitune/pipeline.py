@@ -4,16 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from multitune.config.load import load_config
+from multitune.config.robustness import RobustnessConfig
 from multitune.config.schema import RunConfig
 from multitune.core.errors import ConfigError
 from multitune.core.events import Observe, unwatched
 from multitune.core.results.events import PhaseEvent
+from multitune.core.results.robustness import Robustness
 from multitune.core.results.routing import RoutingVersion
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
 from multitune.deployment.deploy import can_be_routed, deploy_run
 from multitune.deployment.homes import open_run_models, read_joined
 from multitune.evaluation.experiment import evaluated_run
+from multitune.evaluation.robustness import measure_robustness
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.model.backbone import Backbone
@@ -50,6 +53,8 @@ def run_experiment(
         bank = run.subjects[0].model.bank
         if can_be_routed(config):
             deploy_run(open_run_models(run.folder, run.prepared, {}, bank=bank), run.log)
+        if config.evaluate.asks_anything:
+            measure_robustness(run.folder, run.prepared, run.subjects, run.log)
     bank.close()
     return FinishedRun(run.folder, bank.backbone)
 
@@ -101,10 +106,43 @@ def evaluate_folder(
         subjects = open_subjects(prepared, source, backbone)
         backbone = subjects[0].model.bank.backbone
         found = evaluate_run(written, prepared, subjects, observe)
+        if written is folder and own.evaluate.asks_anything:
+            measure_robustness(folder, prepared, subjects, observe)
         subjects[0].model.bank.close()
         scores = scores.joined_with(found) if scores else found
     assert scores is not None, "the run itself comes first"
     return scores, target
+
+
+def measure_folder(
+    path: Path | str, wanted: RobustnessConfig, observe: Observe = unwatched, backbone: Backbone | None = None
+) -> Robustness:
+    """Measure more of an evaluated run's answers on its own rows, from its folder alone.
+
+    Args:
+        path: the run folder.
+        wanted: what to measure.
+        observe: gets the phases.
+        backbone: the run's base, without a bank, and so it is left; loaded when None and needed.
+
+    Raises:
+        ConfigError: a column makes no groups.
+        RunFolderError: the run was not evaluated.
+    """
+    folder = RunFolder(Path(path)).require()
+    Scores.read(folder.scores)  # evaluated, else an error that says so
+    own = load_config(folder.config)
+    changes = {name: getattr(wanted, name) for name in RobustnessConfig.model_fields}
+    config = own.model_copy(update={"evaluate": own.evaluate.model_copy(update=changes)})
+    observe(PhaseEvent(name="prepare"))
+    prepared = prepare_run(config)
+    observe(PhaseEvent(name="evaluate"))
+    if not wanted.asks_models:
+        return measure_robustness(folder, prepared, ())
+    subjects = open_subjects(prepared, folder, backbone)
+    found = measure_robustness(folder, prepared, subjects, observe)
+    subjects[0].model.bank.close()
+    return found
 
 
 def _name(config: RunConfig) -> str:

@@ -14,6 +14,7 @@ from multitune.core.results.run import AdapterReport, CheckReport, DrawnSet, Set
 from multitune.data.summary import summarise
 from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
+from multitune.evaluation.robustness import robustness_notes
 from multitune.inference.predict import longest_answer
 from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
 from multitune.training.audit import audit_prepared
@@ -55,7 +56,7 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         budget=config.train.alone,
         estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
         warnings=tuple(range_warnings(config)),
-        notes=prepared.notes,
+        notes=(*prepared.notes, *robustness_notes(prepared)),
         data=tuple(summarise(item, prepared.chat) for item in prepared.tasks.values()),
         audit=audit_prepared(prepared) if audits else None,
     )

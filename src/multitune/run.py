@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitune.config.load import load_config, parse_config
+from multitune.config.robustness import Perturbation, RobustnessConfig
 from multitune.config.schema import RunConfig
 from multitune.core.errors import RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
 from multitune.core.results.comparison import ModelComparison
+from multitune.core.results.robustness import Robustness
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.scores import Scores
 from multitune.core.results.verification import Verification
@@ -87,6 +89,11 @@ class Run:
         from multitune.reporting.run_scores import read_run_scores
 
         return read_run_scores(self.folder)
+
+    @property
+    def robustness(self) -> Robustness | None:
+        """Scores by group, flips and scores on perturbed rows, as far as they were measured."""
+        return Robustness.read_if_made(self.folder.robustness)
 
     @property
     def routing(self) -> RoutingVersion | None:
@@ -162,6 +169,23 @@ class Run:
         with self._lent() as backbone:
             scores, _ = evaluate_folder(self.path, observe, split=split, limit=limit, name=name, backbone=backbone)
         return scores
+
+    def measure(
+        self,
+        *,
+        slices: Sequence[str] = (),
+        flips: bool = False,
+        perturb: bool | Sequence[Perturbation] = False,
+        observe: Observe = unwatched,
+    ) -> Robustness:
+        """Measure more of the answers to the run's own rows, as `evaluate.slices`, `flips` and `perturb` do."""
+        from multitune.pipeline import measure_folder
+
+        ways = perturb if isinstance(perturb, bool) else tuple(perturb)
+        wanted = RobustnessConfig(slices=tuple(slices), flips=flips, perturb=ways)
+
+        with self._lent() as backbone:
+            return measure_folder(self.path, wanted, observe, backbone)
 
     def compare(self, against: str, *, observe: Observe = unwatched, **how: Any) -> ModelComparison:
         """Compare the run with `openai:MODEL`, `local:BASE` or `adapter:FOLDER`; `how` as of `compare_folder`."""

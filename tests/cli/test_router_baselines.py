@@ -19,7 +19,7 @@ from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
 from multitune.deployment.homes import OpenRun, open_run_models
 from multitune.deployment.router_baselines import measure_baselines
-from multitune.evaluation.transfer import corpus_score
+from multitune.evaluation.resampling import corpus_score
 from multitune.inference.predict import predict_task
 from multitune.model.files import load_adapter, save_adapter
 from multitune.training.prepare import prepare_run

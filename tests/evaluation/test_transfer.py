@@ -8,13 +8,13 @@ import pytest
 from multitune.core.errors import RunFolderError
 from multitune.core.records import Prediction
 from multitune.core.results.scores import Difference, TransferRow
+from multitune.evaluation.resampling import score_interval
 from multitune.evaluation.stats import BootstrapPlan, mean_differences, percentile_interval
 from multitune.evaluation.transfer import (
     Arms,
     adjusted,
     compare,
     compare_seeds,
-    score_interval,
     summary,
     verdict,
 )

@@ -61,7 +61,13 @@ class Lexicon:
         words = _WORD.findall(folded)
         if self._first.isdisjoint(words):
             return [], len(words)
-        return list(self._found(_TOKEN.findall(folded))), len(words)
+        return [mention for _, _, mention in self._found(_TOKEN.findall(folded))], len(words)
+
+    def located(self, text: str) -> Iterator[tuple[int, int, Mention]]:
+        """(start, end, mention) of each term of a text, in characters."""
+        tokens = list(_TOKEN.finditer(text))
+        for first, past, mention in self._found([token[0].casefold() for token in tokens]):
+            yield tokens[first].start(), tokens[past - 1].end(), mention
 
     def place(self, text: str, term: Term, first: int = 0) -> tuple[int, int] | None:
         """Start and end of a term in a text from a character on, whatever it is about; None where it is not."""
@@ -72,7 +78,7 @@ class Lexicon:
     def _entries(self, term: Term) -> list[_Entry]:
         return [entry for sharing in self._by_first.values() for entry in sharing if entry.term == term]
 
-    def _found(self, tokens: Sequence[str]) -> Iterator[Mention]:
+    def _found(self, tokens: Sequence[str]) -> Iterator[tuple[int, int, Mention]]:
         place = 0
         while place < len(tokens):
             length = 0
@@ -82,7 +88,7 @@ class Lexicon:
                     break
                 if len(entry.words) == 1 or tuple(tokens[place:end]) == entry.words:
                     length = len(entry.words)
-                    yield Mention(entry.term, _is_of_person(tokens, place, end, entry))
+                    yield place, end, Mention(entry.term, _is_of_person(tokens, place, end, entry))
             place += max(1, length)
 
 

@@ -1,5 +1,6 @@
 """`eval`: a finished run scored again, on other rows beside its own evaluation, or compared with another model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson, Run
 from multitune.cli.output import hush, open_console, print_json, results, write_own_report
+from multitune.config.robustness import RobustnessConfig
 from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from multitune.evaluation.external import Estimate
 
 PANEL = "Against another model"
+MORE = "Beside the scores, on the run's own rows"
 SPLITS = ("validation", "test")
 CONCURRENCY, TIMEOUT = 8, 120.0
 
@@ -28,6 +31,21 @@ def evaluate(
     name: Annotated[
         str | None, typer.Option(help="Of the evaluation on other rows; made of --split and --limit when absent.")
     ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Scores by the values of a column of the rows; may be repeated.",
+            rich_help_panel=MORE,
+        ),
+    ] = None,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="Answers that change with swapped groups of people.", rich_help_panel=MORE)
+    ] = False,
+    perturb: Annotated[
+        bool,
+        typer.Option("--perturb", help="Scores on rows with typos, other case, more text.", rich_help_panel=MORE),
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -77,6 +95,10 @@ def evaluate(
     hush()
     if split not in (None, *SPLITS):
         raise ConfigError(f"--split {split}: {suggest(split, SPLITS)}")
+    wanted = RobustnessConfig(slices=tuple(slices or ()), flips=flips, perturb=perturb)
+    if wanted.asks_anything:
+        _measure(run, wanted, {"split": split, "limit": limit, "name": name, "against": against}, as_json=as_json)
+        return
     given = {"adapter": adapter, "api-base": api_base, "price": price, "max-cost": max_cost}
     given |= {"max-tokens-total": max_tokens_total, "max-tokens": max_tokens, "parameter": parameter or None}
     given |= {"key-env": key_env, "yes": yes or None}
@@ -115,6 +137,23 @@ def evaluate(
         from multitune.cli.show import show_comparison
 
         show_comparison(found, run, results())
+
+
+def _measure(run: Path, wanted: RobustnessConfig, others: Mapping[str, object], *, as_json: bool) -> None:
+    from multitune.cli.show import show_robustness
+    from multitune.cli.watch import Watch
+    from multitune.pipeline import measure_folder
+
+    if other := next((option for option, value in others.items() if value is not None), None):
+        raise ConfigError(f"--{other}: groups and changed rows are those of the run's own evaluation. Leave it out")
+    with Watch(open_console(stderr=as_json)) as watch:
+        found = measure_folder(run, wanted, watch)
+    if as_json:
+        print_json(found, run=str(run))
+    else:
+        show_robustness(found, run, results())
+    write_own_report(run, as_json)
+    say_next("eval", run, quiet=as_json)
 
 
 def _again(

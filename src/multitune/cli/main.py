@@ -101,11 +101,13 @@ def train(
     if as_json:
         print_json(run.scores, run=str(run.path))
     else:
-        from multitune.cli.show import show_routing, show_scores
+        from multitune.cli.show import show_robustness, show_routing, show_scores
 
         show_scores(run.scores, run.path, results())
         if routing := run.routing:
             show_routing(routing, run.path, results())
+        if robustness := run.robustness:
+            show_robustness(robustness, run.path, results())
     write_own_report(run.path, as_json)
     say_next("train", run.path, quiet=as_json)
 

@@ -123,8 +123,9 @@ def exported(folder: "RunFolder", form: str, adapter: str | None = None) -> str:
 
 def _tables(folder: "RunFolder") -> str:
     """What `train` ends with."""
-    from multitune.cli.show import say, show_routing, show_scores
+    from multitune.cli.show import say, show_robustness, show_routing, show_scores
     from multitune.core.results.audit import Audit
+    from multitune.core.results.robustness import Robustness
     from multitune.core.routing_versions import read_version
     from multitune.reporting.run_scores import read_run_scores
     from multitune.reporting.tables.audit import audit_lines
@@ -134,6 +135,8 @@ def _tables(folder: "RunFolder") -> str:
     show_scores(read_run_scores(folder), folder.path, console)
     if routing := read_version(folder):
         show_routing(routing, folder.path, console)
+    if robustness := Robustness.read_if_made(folder.robustness):
+        show_robustness(robustness, folder.path, console)
     if audit := Audit.read_if_made(folder.audit):
         console.print()
         for line in audit_lines(audit):

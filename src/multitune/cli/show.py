@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from multitune.cli.output import WIDEST, open_console
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.data import ShownRow
+from multitune.core.results.robustness import Robustness
 from multitune.core.results.routing import RoutingVersion, TaskChange
 from multitune.core.results.run import CheckReport
 from multitune.core.results.scores import Scores
@@ -34,6 +35,7 @@ from multitune.reporting.tables.check import (
     sets_table,
 )
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
+from multitune.reporting.tables.robustness import tables
 from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 from multitune.reporting.tables.verification import VERIFIED_NOTE, verification_table
@@ -133,6 +135,17 @@ def show_scores(scores: Scores, folder: Path, console: "Console") -> None:
     for name in scores.general:
         say(console, general_line(scores, name))
     say(console, f"run folder: {folder}")
+
+
+def show_robustness(found: Robustness, folder: Path, console: "Console") -> None:
+    """Each table, with what it says and what to do."""
+    for table, (note, *lines) in tables(found):
+        console.print()
+        put(console, table)
+        say(console, note, "dim")
+        for line in lines:
+            say(console, line)
+    say(console, f"robustness: {RunFolder(folder).robustness}")
 
 
 def show_routing(found: RoutingVersion, folder: Path, console: "Console") -> None:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from multitune.config.audit import AuditConfig
 from multitune.config.registered import RouterKind, Schedule
+from multitune.config.robustness import RobustnessConfig
 from multitune.config.source import Fraction, Name, Section
 from multitune.config.task import TaskConfig
 from multitune.core.errors import suggest
@@ -126,7 +127,7 @@ class TrainConfig(Section):
     )
 
 
-class EvaluateConfig(Section):
+class EvaluateConfig(RobustnessConfig):
     """How the final table is made."""
 
     split: Literal["validation", "test"] = Field(default="test", description="Rows that the table is made from.")

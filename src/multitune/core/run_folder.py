@@ -186,6 +186,7 @@ class RunFolder(Folder):
     checkpoint_before = Part("checkpoint-before", "*.json", "*.safetensors")  # the one before it
     selection = Part("selection.json")  # which step won, per adapter and criterion
     scores = Part("scores.json")  # the final table as data
+    robustness = Part("robustness.json")  # scores by group of rows, flips, and scores on perturbed rows
     report = Part("report.html")  # the report as one page for a browser
     _adapters = Part("adapters", *(f"*/{name}" for name in WEIGHTS))
     _snapshots = Part("snapshots", *(f"*/step-*/{name}" for name in WEIGHTS))

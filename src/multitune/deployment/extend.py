@@ -28,7 +28,7 @@ from multitune.deployment.homes import OpenRun, open_run_models, read_joined, sh
 from multitune.deployment.integrity import RunState, file_digests, logits_digests
 from multitune.deployment.router_report import FITTED_ON, answers, held_quality, task_texts, texts_of
 from multitune.evaluation.experiment import evaluated_run
-from multitune.evaluation.transfer import corpus_score
+from multitune.evaluation.resampling import corpus_score
 from multitune.inference.predict import chosen_rows
 from multitune.model.backbone import Backbone
 from multitune.routing.features import Features, open_features

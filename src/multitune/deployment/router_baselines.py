@@ -12,7 +12,7 @@ from multitune.core.bases import BASE
 from multitune.core.results.routing import ArrowBaseline, RouterBaselines, UniformBaseline
 from multitune.deployment.homes import OpenRun
 from multitune.deployment.router_report import texts_of
-from multitune.evaluation.transfer import corpus_score
+from multitune.evaluation.resampling import corpus_score
 from multitune.inference.predict import predict_rows
 from multitune.routing.arrow import arrow_scores
 

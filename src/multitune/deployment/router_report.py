@@ -15,8 +15,8 @@ from multitune.core.results.scores import Difference
 from multitune.core.seeds import generator
 from multitune.data.task_input import TaskInput
 from multitune.deployment.homes import OpenRun, TaskHome
+from multitune.evaluation.resampling import corpus_score, resampled
 from multitune.evaluation.stats import bootstrap_plan, percentile_interval
-from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.inference.predict import predict_rows, rows_at
 from multitune.model.bank import AdapterBank
 from multitune.routing.features import Features

@@ -27,8 +27,8 @@ from multitune.core.bases import BASE
 from multitune.core.null_margin import null_margins
 from multitune.core.records import Prediction
 from multitune.core.results.routing import DeploymentCost, Role, RoutingChoice, Standing
+from multitune.evaluation.resampling import corpus_score, resampled
 from multitune.evaluation.stats import BootstrapPlan, mean_differences, percentile_interval
-from multitune.evaluation.transfer import corpus_score, resampled
 from multitune.tasks.metrics import Metric
 
 

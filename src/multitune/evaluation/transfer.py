@@ -7,7 +7,6 @@ of what another seed would have given. `helped` and `hurt` need several seeds.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import isclose
 from statistics import fmean, median
 
 import numpy as np
@@ -25,6 +24,7 @@ from multitune.core.results.scores import (
     Verdict,
     verdicts_of,
 )
+from multitune.evaluation.resampling import corpus_score, resampled
 from multitune.evaluation.seeds import DifferenceError, difference_error
 from multitune.evaluation.settle import detectable, settle
 from multitune.evaluation.stats import (
@@ -34,8 +34,6 @@ from multitune.evaluation.stats import (
     mcnemar,
     mean_differences,
     percentile_interval,
-    resampled_scores,
-    scores_from_statistics,
 )
 from multitune.tasks.metrics import Metric
 
@@ -213,12 +211,14 @@ def _ordered(task: str, pair: Arms) -> tuple[list[Prediction], list[Prediction]]
 def verdict(interval: Difference, p: float, confidence: float, seeds: int = 1) -> Verdict:
     """Gained or lost where the interval leaves out zero and p is below 1 − confidence; else cannot tell."""
     gained, lost, neither = verdicts_of(seeds)
-    if p < 1.0 - confidence:
-        if interval.low > 0.0:
-            return gained
-        if interval.high < 0.0:
-            return lost
-    return neither
+    return (neither, gained, lost)[side(interval, p, confidence)]  # -1 is the last
+
+
+def side(interval: Difference, p: float, confidence: float) -> int:
+    """1 or -1 where the interval leaves out zero on that side and p is below 1 − confidence; else 0."""
+    if p >= 1.0 - confidence:
+        return 0
+    return int(interval.low > 0.0) - int(interval.high < 0.0)
 
 
 def summary(transfers: Sequence[TransferRow], mean: Difference) -> TransferSummary:
@@ -273,46 +273,6 @@ def _measured(task: str, arms: Arms, metric: Metric, plan: BootstrapPlan) -> Mea
         worst=worst(interval, len(alone), plan.confidence),
     )
     return Measured(row, differences, np.array([before]), np.array([after]), discordant)
-
-
-def resampled(
-    metric: Metric, one: Sequence[Prediction], other: Sequence[Prediction], plan: BootstrapPlan
-) -> tuple[np.ndarray, bool]:
-    """other − one on each resample, float64 (resample,), and whether the metric is the mean of its examples' scores.
-
-    Both arms hold the same examples in the same order.
-    """
-    scores_a, scores_b = ([row.score for row in arm] for arm in (one, other))
-    # Seen in the numbers: a mean is resampled at once, and need not score long texts a thousand times over.
-    if all(isclose(corpus_score(metric, arm), fmean(row.score for row in arm), abs_tol=1e-9) for arm in (one, other)):
-        return mean_differences(scores_a, scores_b, plan), True
-    return _drawn(metric, other, plan) - _drawn(metric, one, plan), False
-
-
-def _drawn(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> np.ndarray:
-    """An arm's score on each resample, float64 (resample,)."""
-    values, golds = [row.value for row in arm], [row.gold for row in arm]
-    if metric.statistics:
-        return scores_from_statistics(metric.statistics(values, golds), plan)
-    return resampled_scores(metric.corpus, values, golds, plan)
-
-
-def score_interval(metric: Metric, arm: Sequence[Prediction], plan: BootstrapPlan) -> tuple[float, float]:
-    """The ends of the interval of one arm's own score; for the difference of two arms see `compare`, which pairs."""
-    rows = sorted(arm, key=lambda row: row.id)
-    scores = [row.score for row in rows]
-    score = corpus_score(metric, rows)
-    if isclose(score, fmean(scores), abs_tol=1e-9):
-        draws = mean_differences([0.0] * len(rows), scores, plan)
-    else:
-        draws = _drawn(metric, rows, plan)
-    interval = percentile_interval(draws, score, plan.confidence)
-    return interval.low, interval.high
-
-
-def corpus_score(metric: Metric, arm: Sequence[Prediction]) -> float:
-    """The metric over all predictions of an arm."""
-    return float(metric.corpus([row.value for row in arm], [row.gold for row in arm]))
 
 
 def _right(arm: list[Prediction]) -> list[bool]:

@@ -57,6 +57,10 @@ class LanguageModel(ABC):
             MultituneError: outputs that are not finite, a prompt that does not fit, a server that fails.
         """
 
+    def are_readable(self, rows: Sequence[Example]) -> list[bool]:
+        """Whether each row, its answer included, is no longer than the model was made for, as far as that is known."""
+        return [True] * len(rows)
+
     @abstractmethod
     def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
         """The likeliest of the labels behind each prompt; the answer of a row is one of them.

@@ -82,14 +82,18 @@ class LocalModel(LanguageModel):
         Raises:
             DataError: names the first such row.
         """
-        limit = self.bank.backbone.longest
-        for row, segments in zip(rows, self._encoded(rows), strict=True):
-            if limit is not None and len(segments.tokens) > limit:
+        for row, fits in zip(rows, self.are_readable(rows), strict=True):
+            if not fits:
                 raise DataError(
-                    f"task {row.task!r}: row {row.id!r} has more tokens than the {limit:,} that "
+                    f"task {row.task!r}: row {row.id!r} has more tokens than the {self.bank.backbone.longest:,} that "
                     f"{self.bank.backbone.ref.name} reads. Take another model, or leave such rows out by "
                     "train.max_length"
                 )
+
+    def are_readable(self, rows: Sequence[Example]) -> list[bool]:
+        """By the base's positions."""
+        limit = self.bank.backbone.longest
+        return [limit is None or len(segments.tokens) <= limit for segments in self._encoded(rows)]
 
     def _scores(self, prompts: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> LabelScores:
         longest = max(map(len, prompts), default=0) + max(map(len, labels))

@@ -43,7 +43,14 @@ def predict_rows(
 
     `max_new_tokens` is the most that is generated, by the task when None.
     """
-    task, rows = item.data.task, rows_at(item, split, places)
+    return predict_examples(model, item, rows_at(item, split, places), max_new_tokens=max_new_tokens)
+
+
+def predict_examples(
+    model: LanguageModel, item: TaskInput, rows: Sequence[Example], *, max_new_tokens: int | None = None
+) -> list[Prediction]:
+    """`predict_rows` on any rows of a task, such as changed ones."""
+    task = item.data.task
     try:
         if task.kind == "text":
             completions = [Completion("", float(loss)) for loss in model.loglikelihood(rows).loss]

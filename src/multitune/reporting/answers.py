@@ -12,8 +12,8 @@ from multitune.core.records import Prediction
 from multitune.core.results.scores import Scores
 from multitune.core.routing_versions import read_version
 from multitune.core.run_folder import RunFolder
+from multitune.evaluation.resampling import corpus_score, score_interval
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.evaluation.transfer import corpus_score, score_interval
 from multitune.tasks.metrics import Metric, metric_for
 
 

@@ -20,7 +20,7 @@ from multitune.core.text import printable
 from multitune.reporting.answers import ScoredRun
 from multitune.reporting.blocks import Cell, Table, header, number
 from multitune.reporting.formatting import count, score_interval
-from multitune.reporting.markdown import audit_parts, kept_parts, routing_parts
+from multitune.reporting.markdown import audit_parts, kept_parts, robustness_parts, routing_parts
 from multitune.reporting.renderers import inert, markdown_table, templates
 from multitune.reporting.sentences import evidence_lines
 from multitune.reporting.tables.scores import transfer_note, transfer_table
@@ -74,6 +74,7 @@ def model_card(folder: RunFolder, adapter: str | None = None) -> str:
         note=transfer_note(scores),
         evidence=evidence_lines(scores, one.name) if table else (),
         kept=kept_parts(scores, one.name),
+        robustness=robustness_parts(folder),
         routing=routing_parts(folder),
         audit=audit_parts(folder),
         shots={name: record[name].shots for name in tasks if name in record},

@@ -14,6 +14,7 @@ from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document
 from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.events import DamagedEvent, Event
+from multitune.core.results.robustness import Robustness
 from multitune.core.results.routing import RouterReport, RoutingTable, RoutingVersion, TaskChange
 from multitune.core.results.run import DataRecord, Selection, Versions
 from multitune.core.results.scores import Scores, TransferRow, TransferTable
@@ -36,6 +37,7 @@ class RunFacts:
     versions: Versions | None = None
     data: DataRecord | None = None
     audit: Audit | None = None  # also None where none was made
+    robustness: Robustness | None = None  # also None where none was asked for
     routing: RoutingVersion | None = None  # the last one
     events: list[Event] = field(default_factory=list[Event])
     comparisons: list[ModelComparison] = field(default_factory=list[ModelComparison])
@@ -106,6 +108,9 @@ def read_run(path: Path) -> RunFacts:
     facts.scores = part(Scores, folder.scores, path, missing, unscored)
     if facts.scores:
         facts.scores = with_joined(folder, facts.scores, missing)
+    if folder.robustness.exists():
+        unknown = "scores by group and on changed rows are not known"
+        facts.robustness = part(Robustness, folder.robustness, path, missing, unknown)
     facts.events = list(_events(folder, missing))
     facts.routing = _routing(facts)
     for file in folder.comparisons:

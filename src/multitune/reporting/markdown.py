@@ -2,6 +2,7 @@
 
 from multitune.core.results.audit import Audit
 from multitune.core.results.gate import Gate
+from multitune.core.results.robustness import Robustness
 from multitune.core.results.run import Versions
 from multitune.core.results.scores import Scores
 from multitune.core.routing_versions import read_version
@@ -18,6 +19,7 @@ from multitune.reporting.sentences import (
 )
 from multitune.reporting.tables.audit import audit_lines
 from multitune.reporting.tables.gate import gate_notes, gate_sentence, gate_table
+from multitune.reporting.tables.robustness import tables
 from multitune.reporting.tables.routing import choices_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 
@@ -30,7 +32,8 @@ def run_markdown(folder: RunFolder) -> str:
     """
     scores = read_run_scores(folder.require())
     parts = [f"### multitune: {inert(folder.path.resolve().name)}", *transfer_parts(scores), *kept_parts(scores)]
-    return "\n\n".join([*parts, *routing_parts(folder), *audit_parts(folder), _repeat(folder)]) + "\n"
+    parts += [*robustness_parts(folder), *routing_parts(folder), *audit_parts(folder), _repeat(folder)]
+    return "\n\n".join(parts) + "\n"
 
 
 def audit_parts(folder: RunFolder) -> list[str]:
@@ -67,6 +70,15 @@ def kept_parts(scores: Scores, adapter: str | None = None) -> list[str]:
     if table.rows:
         parts.append(markdown_table(table))
     return [*parts, *(inert(general_line(scores, name, adapter)) for name in scores.general)]
+
+
+def robustness_parts(folder: RunFolder) -> list[str]:
+    """Scores by group, flips and scores on perturbed rows, as far as they were measured."""
+    found = Robustness.read_if_made(folder.robustness)
+    parts: list[str] = []
+    for table, lines in tables(found) if found else ():
+        parts += [markdown_table(table), "\n".join(f"- {inert(line)}" for line in lines)]
+    return parts
 
 
 def routing_parts(folder: RunFolder) -> list[str]:

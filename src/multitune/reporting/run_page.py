@@ -15,6 +15,7 @@ from multitune.reporting.facts import RunFacts, read_run
 from multitune.reporting.formatting import count
 from multitune.reporting.key_figures import key_figures
 from multitune.reporting.provenance import cost_section, provenance_section
+from multitune.reporting.robustness_page import robustness_section
 from multitune.reporting.routing_page import routing_section
 from multitune.reporting.sentences import evidence_lines, score_warnings, summary_line
 from multitune.reporting.tables.scores import (
@@ -45,6 +46,7 @@ def run_part(path: Path, id: str) -> Part:
         evaluations_section,
         comparisons_section,
         kept_section,
+        robustness_section,
         routing_section,
         curves_section,
         shares_section,

@@ -16,6 +16,11 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def row_hash(row: Mapping[str, Any]) -> str:
+    """16 hex digits over all columns of a row."""
+    return content_hash(json.dumps(row, sort_keys=True, default=str))
+
+
 def source_hashes(row: Mapping[str, Any], names: Collection[str]) -> str:
     """Hashes by which a row is known in the data of other tasks, whatever they ask about it.
 
@@ -29,8 +34,7 @@ def source_hashes(row: Mapping[str, Any], names: Collection[str]) -> str:
     shown = [row[name] for name in row if name in names or "row" in names]
     texts = sorted(text_key(str(value)) for value in shown if isinstance(value, str | list))
     enough = sum(map(len, texts)) >= LEAST_TEXT
-    whole = content_hash(json.dumps(row, sort_keys=True, default=str))
-    return f"{whole}{content_hash(repr(texts)) if enough else '0' * 16}"
+    return f"{row_hash(row)}{content_hash(repr(texts)) if enough else '0' * 16}"
 
 
 @final

@@ -1,7 +1,6 @@
 """audit: what the rows of a run's sets, and of their mixture, would teach a model that its owner does not want."""
 
-from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 from pydantic import computed_field
 
@@ -93,15 +92,6 @@ class Audit(Document):
     skipped: tuple[SkippedCheck, ...] = ()
     stale: tuple[str, ...] = ()  # keys of accepted findings that no longer occur
     seconds: float = 0.0
-
-    @classmethod
-    def read_if_made(cls, path: Path) -> Self | None:
-        """The audit in a file; None where there is no file, as in runs with `audit: off`.
-
-        Raises:
-            RunFolderError: damaged, or written by a newer multitune.
-        """
-        return cls.read(path) if path.exists() else None
 
     @property
     def open(self) -> tuple[Finding, ...]:

@@ -49,6 +49,15 @@ class Document(Record):
         return cls.parse(read_json(path), str(path))
 
     @classmethod
+    def read_if_made(cls, path: Path) -> Self | None:
+        """The document in a file; None where there is no file, as of what was not asked for.
+
+        Raises:
+            RunFolderError: damaged, or written by a newer multitune.
+        """
+        return cls.read(path) if path.exists() else None
+
+    @classmethod
     def parse(cls, value: Any, place: str) -> Self:
         """A document from plain values; `place` says where they come from, for messages.
 

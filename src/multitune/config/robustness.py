@@ -1,0 +1,43 @@
+"""What a run file says of measurements beside the scores: groups of rows, swapped terms, perturbed rows."""
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from multitune.config.source import Section
+
+Perturbation = Literal["typos", "lower", "upper", "spaces", "long_before", "long_after", "label_words", "suffix"]
+
+
+class RobustnessConfig(Section):
+    """What is measured of the answers beside their scores; nothing when absent."""
+
+    slices: tuple[str, ...] = Field(
+        default=(),
+        description="Columns of the rows by whose values each task's score is shown, with the gap between groups.",
+    )
+
+    flips: bool = Field(
+        default=False,
+        description="How many answers change where women and men, or other groups of people, are swapped in a text.",
+    )
+    perturb: bool | tuple[Perturbation, ...] = Field(
+        default=False,
+        description="Score rows that are changed but for their right answer: true for every way, or a list of some: "
+        f"{', '.join(get_args(Perturbation))}.",
+    )
+
+    @property
+    def perturbations(self) -> tuple[Perturbation, ...]:
+        """The ways to change a row that are asked for."""
+        return (get_args(Perturbation) if self.perturb else ()) if isinstance(self.perturb, bool) else self.perturb
+
+    @property
+    def asks_models(self) -> bool:
+        """Whether a model has to answer further rows."""
+        return self.flips or bool(self.perturbations)
+
+    @property
+    def asks_anything(self) -> bool:
+        """Whether anything is to be measured."""
+        return bool(self.slices) or self.asks_models

@@ -1,0 +1,143 @@
+"""robustness.json: scores by group of rows, answers that change with a swapped term, and scores on perturbed rows."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from multitune.core.results.base import Document, Record
+from multitune.core.results.scores import Difference
+
+Side = Literal["higher", "lower", "cannot tell"]
+SIDES: dict[int, Side] = {1: "higher", -1: "lower", 0: "cannot tell"}
+
+
+class Tested(Difference):
+    """A difference with its p and what follows: higher or lower where interval and adjusted p say so."""
+
+    p: float
+    p_holm: float  # adjusted for the tests of its table
+    verdict: Side
+
+
+class SliceGroup(Record):
+    """The rows of a task that have one value in a column."""
+
+    value: str
+    rows: int
+    score: float
+    low: float
+    high: float
+    base: float  # the base's score on them
+    gap: Tested  # score − the score on all other rows
+    change: Tested | None = None  # gap − the base's gap; None where the base itself is measured
+
+
+class TaskSlices(Record):
+    """One task by the values of a column."""
+
+    task: str
+    adapter: str
+    metric: str
+    seeds: int  # trainings of the adapter; scores are means over them
+    rows: int
+    groups: tuple[SliceGroup, ...]  # by size
+    folded: dict[str, int] = Field(default_factory=dict[str, int])  # value -> rows, of those without a group
+
+
+class Slices(Record):
+    """A column: every task whose rows have it, and why others are left out."""
+
+    column: str
+    tasks: tuple[TaskSlices, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task -> why
+
+
+class Rate(Record):
+    """A share of rows, with its 95% interval of Wilson."""
+
+    count: int
+    of: int
+    low: float
+    high: float
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.count / self.of
+
+
+class FlipExample(Record):
+    """A row whose answer changed."""
+
+    id: str
+    asked: str  # with the terms swapped, shortened
+    before: str
+    after: str
+
+
+class TaskFlips(Record):
+    """A task's rows with the terms of one pair swapped."""
+
+    task: str
+    adapter: str
+    pair: str  # such as `women and men`
+    rate: Rate  # rows whose answer changed
+    base: Rate
+    p: float  # exact McNemar, flips of the adapter against those of the base on the same rows
+    p_holm: float
+    verdict: Side  # of the adapter's rate against the base's
+    # Rows that name one side alone: likelihood of the right answer where it is the first, less where it is the second.
+    likelihood: Difference | None = None  # nats per answer token
+    examples: tuple[FlipExample, ...] = ()
+
+
+class Flips(Record):
+    """Counterfactual flips of every task, and why others are left out."""
+
+    tasks: tuple[TaskFlips, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task, or task and pair -> why
+
+
+class TaskPerturbed(Tested):
+    """A task's rows under one perturbation: the score on them − that on the same rows as they are."""
+
+    task: str
+    adapter: str
+    perturbation: str
+    metric: str
+    rows: int  # that it changes
+    clean: float
+    perturbed: float
+
+
+class Perturbed(Record):
+    """Scores on perturbed rows, and why tasks or perturbations are left out."""
+
+    tasks: tuple[TaskPerturbed, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task, or task and perturbation -> why
+
+
+class Robustness(Document):
+    """How evenly and how steadily what ships answers; a part that was not asked for is empty or None."""
+
+    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb"
+
+    split: str
+    confidence: float = Field(gt=0.0, lt=1.0)
+    rows: dict[str, int]  # task -> rows that were answered
+    slices: tuple[Slices, ...] = ()
+    flips: Flips | None = None
+    perturbed: Perturbed | None = None
+
+    def updated(self, new: "Robustness") -> "Robustness":
+        """These results with what was measured anew in their place; other rows or another level replace all."""
+        if (self.split, self.confidence, self.rows) != (new.split, new.confidence, new.rows):
+            return new
+        columns = {one.column: one for one in (*self.slices, *new.slices)}
+        return new.model_copy(
+            update={
+                "slices": tuple(columns.values()),
+                "flips": new.flips or self.flips,
+                "perturbed": new.perturbed or self.perturbed,
+            }
+        )
