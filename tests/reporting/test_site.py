@@ -28,7 +28,7 @@ LOADING = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefe
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site as `make site` builds it: a warning of MkDocs, such as of a dead link, is an error."""
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, env=os.environ | {"NO_MKDOCS_2_WARNING": "1"}, capture_output=True)
     assert built.returncode == 0, built.stderr.decode()
     return folder
