@@ -41,7 +41,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         if not target.exists():
             return link[1]
         inside = HOME if target == README else _in_docs(target)
-        if inside and files.get_file_from_path(inside):
+        found = files.get_file_from_path(inside)
+        if found and not found.inclusion.is_excluded():
             return Path(os.path.relpath(DOCS / inside, beside)).as_posix()
         kind = "tree" if target.is_dir() else "blob"
         return f"{config.extra['repository']}/{kind}/main/{target.relative_to(ROOT).as_posix()}"

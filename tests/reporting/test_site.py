@@ -57,6 +57,17 @@ def pages(site: Path) -> Iterator[Links]:
     return (Links(page) for page in site.rglob("*.html"))
 
 
+def test_a_link_within_the_site_leads_to_a_file_of_it(site: Path) -> None:
+    places = {
+        (page.parent / link.partition("#")[0]).resolve()
+        for page in site.rglob("index.html")
+        for link in Links(page).leads
+        if link and not re.match(r"\w+:|/|#", link)
+    }
+    assert len(places) > 20
+    assert [place for place in places if not (place.is_file() or (place / "index.html").is_file())] == []
+
+
 def test_the_readme_is_the_home_page(site: Path) -> None:
     home = (site / "index.html").read_text("utf-8")
     lines = re.findall(r"^## (.+)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
