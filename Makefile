@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test coverage test-lowest check bench torture fuzz commands architecture constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench torture fuzz site commands architecture constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: three tasks together and alone, three times each, and the table that compares them
 	$(BIN)/multitune train examples/team/team.yaml --overwrite
@@ -41,6 +41,9 @@ torture: setup-dev  ## Hostile inputs; kill -9, full disks, limits and damaged f
 
 fuzz: setup-dev  ## Files of any content, tried for long and each time others
 	MULTITUNE_HYPOTHESIS=long $(BIN)/python -m pytest -q -o timeout=0 tests/test_fuzz.py
+
+site: $(VENV)/.installed-docs  ## The documentation as a site in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 commands: setup-dev  ## Rewrite docs/commands.md from the command line
 	$(BIN)/python -m scripts.commands
@@ -77,6 +80,10 @@ $(VENV)/.installed: $(VENV)/.created pyproject.toml $(CONSTRAINTS)
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install -c $(CONSTRAINTS) -e ".[dev]"
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install -c $(CONSTRAINTS) -e ".[docs]"
 	@touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed-dev

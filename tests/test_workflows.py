@@ -20,8 +20,8 @@ def runs(job: dict[str, Any]) -> str:
     return "\n".join(step.get("run", "") for step in job["steps"])
 
 
-def test_there_are_workflows_for_changes_and_for_releases() -> None:
-    assert [file.name for file in FILES] == ["ci.yml", "release.yml"]
+def test_there_are_workflows_for_changes_for_the_site_and_for_releases() -> None:
+    assert [file.name for file in FILES] == ["ci.yml", "docs.yml", "release.yml"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -65,7 +65,15 @@ def test_a_release_is_audited_listed_and_tested_before_it_is_built() -> None:
     assert uploaded == [{"name": "dist", "path": "dist/"}, {"name": "sbom", "path": "release/"}]
 
 
-def test_only_the_publishing_job_may_prove_who_it_is() -> None:
-    allowed = {name: job.get("permissions") for name, job in jobs("release.yml").items()}
-    assert allowed == {"build": None, "publish": {"id-token": "write"}}
-    assert all("run" not in step for step in jobs("release.yml")["publish"]["steps"])  # nothing of ours runs there
+@pytest.mark.parametrize(("name", "more"), [("release.yml", {}), ("docs.yml", {"pages": "write"})])
+def test_only_the_publishing_job_may_prove_who_it_is(name: str, more: dict[str, str]) -> None:
+    allowed = {job: fields.get("permissions") for job, fields in jobs(name).items()}
+    assert allowed == {"build": None, "publish": {"id-token": "write", **more}}
+    assert all("run" not in step for step in jobs(name)["publish"]["steps"])  # nothing of ours runs there
+
+
+def test_the_site_that_is_published_is_the_one_that_make_builds() -> None:
+    steps = jobs("docs.yml")["build"]["steps"]
+    config = yaml.safe_load((FOLDER.parents[1] / "mkdocs.yml").read_text("utf-8"))
+    assert runs(jobs("docs.yml")["build"]).strip() == "make site"
+    assert steps[-1]["with"] == {"path": config["site_dir"]}

@@ -6,13 +6,14 @@ model beside it.
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitune.config.load import load_config, parse_config
 from multitune.config.robustness import Perturbation, RobustnessConfig
 from multitune.config.schema import RunConfig
-from multitune.core.errors import RunFolderError, suggest
+from multitune.core.errors import InputError, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
 from multitune.core.predictions import read_predictions
 from multitune.core.results.comparison import ModelComparison
@@ -217,21 +218,38 @@ class Run:
         with self._lent() as backbone:
             return remove_task(self.folder, task, backbone)
 
-    def export(self, adapter: str, to: Path | str, form: str = "peft", *, verify: bool = True) -> str:
+    def export(
+        self, adapter: str, to: Path | str, form: str = "peft", *, verify: bool = True, public: bool = False
+    ) -> str:
         """Copy an adapter out: `peft` (also for vLLM), `gguf` for llama.cpp, or `merged`; returns how to load it.
 
         Unless `verify` is False, rows of the run's record are sent through it first, and one that differs is refused.
 
+        Args:
+            adapter: its name.
+            to: a new folder, or `hub:OWNER/NAME` to push it there.
+            form: which of the three.
+            verify: whether it must answer as the record says.
+            public: whether everybody may read what is pushed.
+
         Raises:
             VerificationError: it does not answer as the record says; nothing is left of it.
+            RefusedError: the hub does not take it.
         """
+        from multitune.core.hub_folders import is_on_hub
         from multitune.deployment.export import parse_form
+        from multitune.deployment.push import push
         from multitune.deployment.verify import export_verified
         from multitune.reporting.card import card_or_none
 
         card, wanted = card_or_none(self.folder, adapter), parse_form(form)
+        if public and not is_on_hub(to):
+            raise InputError(f"--public: {to} is a folder here. It is for --to hub:OWNER/NAME")
         with self._spare() as backbone:
-            return export_verified(self.folder, adapter, Path(to), wanted, card=card, verify=verify, backbone=backbone)
+            export = partial(export_verified, card=card, verify=verify, backbone=backbone)
+            if is_on_hub(to):
+                return push(self.folder, adapter, str(to), wanted, public=public, export=export)
+            return export(self.folder, adapter, Path(to), wanted)
 
     def verify(
         self,

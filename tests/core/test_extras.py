@@ -10,7 +10,7 @@ from multitune.core.errors import ModelError
 from multitune.core.extras import EXTRAS, missing_extra, missing_package
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
-FOR_DEVELOPERS = {"bench", "dev"}
+FOR_DEVELOPERS = {"bench", "dev", "docs"}
 
 
 def test_every_extra_that_a_user_may_lack_has_its_packages_named() -> None:

@@ -1,6 +1,5 @@
 """`export` and `verify`: an adapter leaves its run, and what left answers as the record of the run says."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,22 +11,24 @@ from multitune.cli.output import echo, hush, print_json, results
 def export(
     run: Run,
     adapter: Annotated[str, typer.Option(help="Name of the adapter, such as shared.")],
-    to: Annotated[Path, typer.Option(help="Folder to make.")],
+    to: Annotated[str, typer.Option(metavar="FOLDER|hub:OWNER/NAME", help="Folder to make, or where to push it.")],
     form: Annotated[
         str, typer.Option("--as", metavar="FORM", help="peft (also for vLLM), gguf for llama.cpp, or merged.")
     ] = "peft",
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Do not send rows of the run's record through it first.")
     ] = False,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody read what is pushed.")] = False,
 ) -> None:
-    """Copy an adapter out of a run, for PEFT and vLLM, for llama.cpp, or merged into its base.
+    """Copy an adapter out of a run, for PEFT and vLLM, for llama.cpp, or merged into its base; or push it to a hub.
 
-    Rows of the run's record are sent through it, and one that does not answer as the record says is refused.
+    Rows of the run's record are sent through it, and one that does not answer as the record says is refused. What is
+    pushed is private unless --public; the token is that of `hf auth login` or HF_TOKEN.
     """
     hush()
     from multitune.run import open_run
 
-    advice = open_run(run).export(adapter, to, form, verify=not no_verify)
+    advice = open_run(run).export(adapter, to, form, verify=not no_verify, public=public)
     echo(f"{adapter} as {form}: {to}")
     if advice:
         echo(advice)
@@ -35,7 +36,9 @@ def export(
 
 def verify(
     run: Run,
-    against: Annotated[str, typer.Option(metavar="FOLDER|URL", help="What was exported, or the address of a server.")],
+    against: Annotated[
+        str, typer.Option(metavar="FOLDER|URL", help="What was exported, hub:OWNER/NAME, or the address of a server.")
+    ],
     adapter: Annotated[
         str | None, typer.Option(help="That it is to answer as; the shared or only one when absent.")
     ] = None,

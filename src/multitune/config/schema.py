@@ -190,7 +190,9 @@ class RunConfig(Section):
         description="Trainings of every adapter, each with a seed of its own, side by side. With several, verdicts "
         "hold beyond one run; the first of them ships.",
     )
-    base: str = Field(default="smollm2-135m", description="Hub id, folder, .gguf file or a built-in alias.")
+    base: str = Field(
+        default="smollm2-135m", description="Hub id (also as hub:OWNER/NAME), folder, .gguf file or a built-in alias."
+    )
     system: str | None = Field(
         default=None, description="System message before every prompt; the template's own if absent."
     )

@@ -1,4 +1,4 @@
-"""What a base's name stands for: a built-in alias, a GGUF file, a folder, or a hub id."""
+"""What a base's name stands for: a built-in alias, a GGUF file, a folder, or a hub id, with `hub:` or without."""
 
 import importlib.util
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 from multitune.core.errors import ModelError, suggest
 from multitune.core.extras import missing_package
 from multitune.core.hub import names_a_path, nearest_path
+from multitune.core.hub_folders import PREFIX, is_on_hub, parse_hub_name
 
 # For from_pretrained: code that comes with a base is never run, nor is the user asked on stdin whether it may be.
 NO_CODE = {"trust_remote_code": False}
@@ -47,6 +48,8 @@ def public_name(name: str) -> str:
     """A base as others find it: the hub id of an alias, else the id, or the place of a folder or file."""
     if name in ALIASES:
         return ORIGINS.get(name, name)
+    if is_on_hub(name):
+        return name.removeprefix(PREFIX)
     path = Path(name).expanduser()
     return str(path.resolve()) if path.exists() else name
 
@@ -64,6 +67,8 @@ def resolve_base(name: str, folder: Path | None = None) -> BaseRef:
         if spec is None or spec.origin is None:
             raise missing_package(f"base: {name!r}", package, command)
         return BaseRef(name, str(Path(spec.origin).parent), file)
+    if is_on_hub(name):
+        return BaseRef(name, _on_hub(name))
     path = (folder or Path()) / Path(name).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -79,3 +84,13 @@ def resolve_base(name: str, folder: Path | None = None) -> BaseRef:
             f"base is {name!r}, no folder and no built-in alias. {suggest(name, ALIASES)}; or give a hub id"
         )
     return BaseRef(name, name)
+
+
+def _on_hub(name: str) -> str:
+    """The id in `hub:OWNER/NAME`, which transformers will ask the hub for."""
+    found = parse_hub_name(name, "base")
+    if found.revision:
+        raise ModelError(f"base: {name!r}: a base takes no revision. Run `hf download`, and name the folder it makes")
+    if Path(found.id).exists():
+        raise ModelError(f"base: {name!r}: a folder {found.id} is here as well, and would be read. Run it elsewhere")
+    return found.id

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from multitune.core.bases import BASE, BaseRef
 from multitune.core.errors import InputError, MultituneError, VerificationError
+from multitune.core.hub_folders import fetch, is_on_hub
 from multitune.core.records import Prediction
 from multitune.core.results.verification import Target
 from multitune.core.run_folder import RunFolder
@@ -36,16 +37,16 @@ class Server:
 
 
 def form_of(target: str, place: str = "--against") -> tuple[Target, Path]:
-    """What a target is, and its folder or file; nothing is loaded.
+    """What a target is, and its folder or file; one of the hub is fetched, and nothing is loaded.
 
     Args:
-        target: a folder, a file or an address.
+        target: a folder, a file, an address, or `hub:OWNER/NAME`.
         place: where the user named it, for messages.
 
     Raises:
         InputError: it is none of the forms.
     """
-    path = Path(target)
+    path = fetch(target, place) if is_on_hub(target) else Path(target)
     if target.startswith(("http://", "https://")):
         return "server", path
     if path.is_dir():
@@ -59,7 +60,7 @@ def form_of(target: str, place: str = "--against") -> tuple[Target, Path]:
         return ("gguf_lora" if _is_adapter(path, place) else "gguf"), path
     raise InputError(
         f"{place} {target}: is no PEFT folder (adapter_config.json), no model folder (config.json), no .gguf file "
-        "and no http:// address. Give what `multitune export` made, or the address of a server"
+        "no http:// address and no hub:OWNER/NAME. Give what `multitune export` made, or the address of a server"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from multitune.core.bases import BASE, resolve_base
 from multitune.core.errors import ConfigError, InputError, suggest
 from multitune.core.events import Observe, unwatched
+from multitune.core.hub_folders import fetch, is_on_hub
 from multitune.core.paths import cache_folder
 from multitune.core.records import Example, Prediction, Split
 from multitune.core.results.comparison import ApiUsage
@@ -125,10 +126,11 @@ def answers_of(model: LanguageModel, tasks: Sequence[ComparisonTask]) -> dict[st
 
 
 def _adapter(folder: str, run: PreparedRun) -> LocalModel:
-    if not Path(folder).is_dir():
+    path = fetch(folder, "--against adapter") if is_on_hub(folder) else Path(folder)
+    if not path.is_dir():
         raise ConfigError(f"--against adapter:{folder}: no such folder. Give one with adapter_config.json in it")
     bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype, run.config.quantization))
-    load_adapter(bank, Path(folder), "against")
+    load_adapter(bank, path, "against")
     return LocalModel(bank, "against", run.chat, run.config)
 
 

@@ -11,8 +11,9 @@ from multitune.config.adapters import expand_adapters
 from multitune.config.schema import AdapterConfig, RunConfig, TaskConfig
 from multitune.config.shorthand import read_template, template_notes
 from multitune.config.text import write_yaml
-from multitune.core.bases import ALIASES, BASE, ORIGINS
+from multitune.core.bases import ALIASES, BASE, ORIGINS, public_name
 from multitune.core.errors import ConfigError, InputError, suggest
+from multitune.core.hub_folders import is_on_hub
 from multitune.core.records import SPLITS, Split
 from multitune.core.results.run import DataRecord, SetRecord, Versions
 from multitune.core.run_folder import RunFolder
@@ -115,6 +116,8 @@ def _hub_base(config: RunConfig) -> str | None:
     name = config.base
     if name in ALIASES:
         return ORIGINS.get(name)
+    if is_on_hub(name):
+        return public_name(name)
     return name if HUB_ID.fullmatch(name) and not name.endswith(".gguf") and not Path(name).exists() else None
 
 
