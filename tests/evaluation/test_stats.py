@@ -130,7 +130,14 @@ def test_backward_transfer_is_the_mean_change_since_a_task_was_learned() -> None
 LABELS = st.sampled_from(["a", "b", "c"])
 ENTITIES = st.lists(st.tuples(st.sampled_from(["x", "y"]), st.just("ORG")), max_size=3)
 LABEL_SETS = st.lists(LABELS, max_size=3, unique=True).map(sorted).map(tuple)
-ADDS_UP = {"macro_f1": LABELS, "micro_f1": LABEL_SETS, "balanced_accuracy": LABELS, "entity_f1": ENTITIES}
+PATHS = st.sampled_from(["a", "a > b", "a > c", "b > c"])
+ADDS_UP = {
+    "macro_f1": LABELS,
+    "micro_f1": LABEL_SETS,
+    "balanced_accuracy": LABELS,
+    "hierarchical_f1": PATHS,
+    "entity_f1": ENTITIES,
+}
 
 
 def test_which_metrics_add_up() -> None:

@@ -199,3 +199,24 @@ def test_rouge_of_english_is_that_of_rouge_score() -> None:
 @pytest.mark.parametrize("metric", ["rouge_l", "bleu", "chrf", "exact_match"])
 def test_two_spellings_of_a_character_are_one(metric: str) -> None:
     assert METRICS[metric].example("cafe\u0301 au lait", "caf\u00e9 au lait") == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("said", "gold", "score"),
+    [
+        ("card > lost", "card > lost", 1.0),
+        ("card > stolen", "card > lost", 0.5),  # the parent is right: 1 of 2 on each side
+        ("card", "card > lost", 2 / 3),
+        ("card>lost>abroad", "card > lost", 4 / 5),
+        ("transfer > lost", "card > lost", 0.0),  # the same word below another parent is another label
+        (None, "card > lost", 0.0),
+    ],
+)
+def test_a_label_of_a_hierarchy_is_right_as_far_as_it_goes(said: str | None, gold: str, score: float) -> None:
+    metric = METRICS["hierarchical_f1"]
+    assert metric.corpus([said], [gold]) == metric.example(said, gold) == pytest.approx(score)
+
+
+def test_without_a_hierarchy_it_is_the_accuracy() -> None:
+    values, golds = ["a", "b", "a", None], ["a", "a", "b", "b"]
+    assert METRICS["hierarchical_f1"].corpus(values, golds) == pytest.approx(METRICS["accuracy"].corpus(values, golds))

@@ -148,7 +148,7 @@ def _compared(audited: Audited, part: _HeldOut, number: int, trained: Mapping[in
         sets=tuple(sorted({one.name, other.name})),
         subject=f"{part.split} of {one.name}",
         message=f"{found.sum()} of {of} {part.split} rows of {one.name} overlap with {where}: {runs}, or {LONG} words "
-        f"in a row, as of {int(long.sum())} rows",
+        f"in a row do, which {int(long.sum())} rows share",
         remedy="Take the training rows out, keep rows of one document in one split by `group`, or report scores on "
         "the other rows beside those on all.",
         rows=int(found.sum()),

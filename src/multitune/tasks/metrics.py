@@ -123,6 +123,14 @@ def _micro_f1(values: Values, golds: Values) -> float:
     return statistics.micro_f1(values, golds).score
 
 
+def _hierarchical_f1(values: Values, golds: Values) -> float:
+    return statistics.hierarchical_f1(values, golds).score
+
+
+def _paths_alike(value: str | None, gold: str) -> float:
+    return statistics.hierarchical_f1([value], [gold]).score
+
+
 def _jaccard(value: Sequence[str] | None, gold: Sequence[str]) -> float:
     """Labels in both over labels in either; two empty sets are alike."""
     either = len({*(value or ()), *gold})
@@ -246,6 +254,15 @@ METRICS: Mapping[str, Metric] = {
             _same,
             True,
             statistics.balanced,
+        ),
+        Metric(
+            "hierarchical_f1",
+            "F1 of labels such as `animal > dog` and all that they are below.",
+            _LABEL,
+            _hierarchical_f1,
+            _paths_alike,
+            False,
+            statistics.hierarchical_f1,
         ),
         Metric("matthews", "Correlation of labels, -1..1.", _LABEL, _matthews, _same, True),
         Metric("numeric_match", "Share of numbers within tolerance.", _AMOUNT, _mean_of(_close), _close, True),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 Values = Sequence[Any]
+BELOW = ">"  # between the parts of a label in a hierarchy
 _UNREADABLE = object()  # equal to nothing
 
 
@@ -74,6 +75,22 @@ def entities(values: Values, golds: Values) -> SufficientStatistics:
 def micro_f1(values: Values, golds: Values) -> SufficientStatistics:
     """F1 of labels over all rows, of sets of labels."""
     return _summed_f1(values, golds)
+
+
+def hierarchical_f1(values: Values, golds: Values) -> SufficientStatistics:
+    """F1 of labels such as `animal > dog` with all that they are below, over all rows.
+
+    Source: Kiritchenko et al. 2006, Learning and evaluation in the presence of class hierarchies.
+    """
+    return _summed_f1(
+        [None if value is None else _with_ancestors(value) for value in values], list(map(_with_ancestors, golds))
+    )
+
+
+def _with_ancestors(label: str) -> list[str]:
+    """`a`, `a > b` and `a > b > c` of `a > b > c`."""
+    parts = [part.strip() for part in label.split(BELOW)]
+    return [BELOW.join(parts[: depth + 1]) for depth in range(len(parts))]
 
 
 def _summed_f1(values: Values, golds: Values) -> SufficientStatistics:
