@@ -260,6 +260,15 @@ def test_a_plan_counts_the_tokens_that_training_then_draws(study: Study) -> None
     assert plan.combinations == 7
 
 
+def test_a_plan_without_a_budget_counts_what_the_search_then_trains(study: Study) -> None:
+    settings, run = study()
+    plan = plan_report(settings, run)
+    found = studied(settings, run)
+    (search,) = [part for part in plan.parts if part.what == "the search, at most"]
+    pairs = [arm["tokens"] for arm in found["arms"] if len(arm["tasks"]) == 2]
+    assert (search.arms, len(pairs)) == (3, 3) and search.tokens == pytest.approx(sum(pairs))
+
+
 def test_several_seeds_and_schedules_are_compared_on_test_rows(study: Study) -> None:
     settings, run = study(
         seeds=[3, 4], schedules=["proportional", "round_robin"], alone=["equal_passes", "equal_steps"]

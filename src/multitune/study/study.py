@@ -1,6 +1,7 @@
 """A study from its file to its findings: baselines, a search among combinations, the proof on test."""
 
 from collections.abc import Mapping
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from multitune.study.plan import (
     variants,
 )
 from multitune.study.runner import StudyRunner
-from multitune.study.search import Board, chosen_by, gains_over_alone, guided, look_again
+from multitune.study.search import Board, chosen_by, gains_over_alone, guided, largest_first, look_again
 from multitune.training.prepare import PreparedRun, prepare_run
 
 MOST_TASKS = 20  # whose combinations can all be kept in a table
@@ -156,10 +157,7 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
         rows.append(PlannedPart(what=name, arms=len(fresh), tokens=sum(planner.tokens(arm) for arm in fresh)))
     combinations = 2 ** len(planner.tasks) - 1
     if study.search == "guided":
-        tokens = left if np.isfinite(left) else None
-        most = most_arms(planner)
-        arms = int(most) if np.isfinite(most) else None
-        rows.insert(3, PlannedPart(what="the search, at most", arms=arms, tokens=tokens))
+        rows.insert(3, _planned_search(planner, left))
     return StudyPlan(
         study=study.name,
         tasks={task: planner.sizes[task].rows for task in planner.tasks},
@@ -168,6 +166,17 @@ def plan_report(study: StudyConfig, run: RunConfig) -> StudyPlan:
         combinations=combinations,
         everything_tokens=planner.everything(),
     )
+
+
+def _planned_search(planner: Planner, left: float) -> PlannedPart:
+    """What a guided search trains at most: tokens of its share, else of as many of the largest combinations."""
+    most, what = most_arms(planner), "the search, at most"
+    arms = int(most) if np.isfinite(most) else None
+    tokens = left if np.isfinite(left) else None
+    if arms is not None and tokens is None:
+        groups = chain.from_iterable(largest_first(planner.tasks, dict.fromkeys(planner.tasks, 0.0)))
+        tokens = sum(planner.tokens(planner.arm(group)) for group in islice(groups, arms))
+    return PlannedPart(what=what, arms=arms, tokens=tokens)
 
 
 def _without_what_a_study_sets(run: RunConfig) -> RunConfig:
