@@ -1,4 +1,4 @@
-"""The checks of duplicates, leaks, labels, texts and languages over public sets as they are published: what each finds, and when.
+"""Checks of duplicates, leaks, labels, texts and languages over public sets as published: what each finds, and when.
 
 DATA names a folder with one folder of JSONL files for each set; sets that it lacks are left out.
 """
