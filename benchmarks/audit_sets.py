@@ -1,4 +1,4 @@
-"""The checks of duplicates, leaks, labels and texts over public sets as they are published: what each finds, and when.
+"""Checks of duplicates, leaks, labels, texts and languages over public sets as published: what each finds, and when.
 
 DATA names a folder with one folder of JSONL files for each set; sets that it lacks are left out.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.record import record
-from multitune.audit import answer_shown, contradictions, duplicates, labels, leaks, texts
+from multitune.audit import answer_shown, contradictions, duplicates, labels, language, leaks, texts
 from multitune.audit.checks import Audited, AuditSet, Check, Mixture
 from multitune.config.schema import TaskConfig
 from multitune.core.records import Example, Split
@@ -25,6 +25,7 @@ CHECKS: tuple[Check, ...] = (
     *leaks.CHECKS,
     *contradictions.CHECKS,
     *texts.CHECKS,
+    *language.CHECKS,
     *labels.CHECKS,
     *answer_shown.CHECKS,
 )

@@ -7,7 +7,7 @@ from multitune.core.errors import MissingExtraError
 # extra of pyproject.toml -> the packages that it brings, as a reader knows them
 EXTRAS = {
     "api": "openai",
-    "audit": "vaderSentiment",
+    "audit": "py3langid and vaderSentiment",
     "peft": "PEFT",
     "quantize": "bitsandbytes",
     "ray": "Ray",
