@@ -14,10 +14,12 @@ from fastapi.routing import APIRoute
 
 from multitune.cli.main import app as command_line
 from multitune.core.run_folder import RunFolder
+from multitune.inference.chat import Endpoint
 from multitune.reporting.served_page import add_page
 from multitune.routing.router import Reason
-from multitune.serving import access, adapters, grammar_check, grammars, parity, protocol, server
+from multitune.serving import access, adapters, grammar_check, grammars, parity, protocol, server, upstream
 from multitune.serving.app import MAX_BYTES, create_app, decision_headers
+from multitune.serving.backend import UpstreamOptions
 from multitune.serving.decisions import CONVERSATION, NAMED, NO_ROUTER, LabelProbability
 from multitune.serving.engine import EngineOptions
 from multitune.serving.errors import KINDS, RETRY_AFTER
@@ -109,6 +111,9 @@ def test_limits_are_those_of_the_code() -> None:
         f"requests under way have {server.GRACE} seconds",
         f"no whole request in {server.REQUEST_WITHIN:.0f} seconds",
         f"likelier by {conversations.SWITCH}",
+        f"Every {upstream.LOOK_SECONDS:.0f} seconds the server looks again",
+        f"{UpstreamOptions(Endpoint('', '')).silence_seconds / 60:.0f} minutes without a byte",
+        f"the first {parity.FIRST_TOKENS} tokens must be",
     ):
         assert sentence in PAGE
     assert parity.ROWS == 4 and "up to four stored rows" in PAGE

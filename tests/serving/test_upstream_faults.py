@@ -53,6 +53,14 @@ def routed(run: Path, url: str, key_env: str | None = None, **how: Any) -> Gener
         thread.join()
 
 
+@pytest.fixture(scope="module")
+def run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of which nothing is recorded: a stock server of made-up answers could not agree with a record."""
+    copied = Path(shutil.copytree(finished, tmp_path_factory.mktemp("unrecorded") / "run"))
+    shutil.rmtree(copied / "predictions")
+    return copied
+
+
 def fine(to: Answering) -> None:
     to.json(completion())
 
@@ -64,8 +72,8 @@ def theirs() -> Generator[StockServer]:
 
 
 @pytest.fixture(scope="module")
-def ours(finished: Path, theirs: StockServer) -> Generator[str]:
-    with routed(finished, theirs.url) as (url, _):
+def ours(run: Path, theirs: StockServer) -> Generator[str]:
+    with routed(run, theirs.url) as (url, _):
         yield url
 
 
@@ -165,9 +173,9 @@ def silent(to: Answering) -> None:
     to.wait_for_the_end()
 
 
-def test_silence_is_504_and_is_not_asked_again(finished: Path, theirs: StockServer) -> None:
+def test_silence_is_504_and_is_not_asked_again(run: Path, theirs: StockServer) -> None:
     theirs.respond = silent
-    with routed(finished, theirs.url, silence_seconds=0.5) as (url, _):
+    with routed(run, theirs.url, silence_seconds=0.5) as (url, _):
         for stream in (False, True):
             theirs.asked.clear()
             found = httpx.post(url + CHAT, json={**ASKED, "stream": stream}, timeout=30)
@@ -241,7 +249,7 @@ def test_a_stream_that_never_begins_is_502(answer: Ask) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_ends_the_call_at_the_upstream(finished: Path, theirs: StockServer, stream: bool) -> None:
+def test_a_client_that_leaves_ends_the_call_at_the_upstream(run: Path, theirs: StockServer, stream: bool) -> None:
     begun, ended = threading.Event(), threading.Event()
 
     def respond(to: Answering) -> None:
@@ -252,7 +260,7 @@ def test_a_client_that_leaves_ends_the_call_at_the_upstream(finished: Path, thei
             ended.set()
 
     theirs.respond = respond
-    with routed(finished, theirs.url) as (url, served):
+    with routed(run, theirs.url) as (url, served):
         client = httpx.Client(timeout=30)
         if stream:
             with client.stream("POST", url + CHAT, json={**ASKED, "stream": True}) as found:
@@ -266,7 +274,7 @@ def test_a_client_that_leaves_ends_the_call_at_the_upstream(finished: Path, thei
             time.sleep(0.01)
 
 
-def test_answers_under_way_are_bounded(finished: Path, theirs: StockServer) -> None:
+def test_answers_under_way_are_bounded(run: Path, theirs: StockServer) -> None:
     free = threading.Event()
 
     def respond(to: Answering) -> None:
@@ -274,7 +282,7 @@ def test_answers_under_way_are_bounded(finished: Path, theirs: StockServer) -> N
         fine(to)
 
     theirs.respond = respond
-    with routed(finished, theirs.url, max_calls=1) as (url, served):
+    with routed(run, theirs.url, max_calls=1) as (url, served):
         first = threading.Thread(target=httpx.post, args=(url + CHAT,), kwargs={"json": ASKED, "timeout": 30})
         first.start()
         while not served.backend.stats.running.total():
@@ -286,13 +294,13 @@ def test_answers_under_way_are_bounded(finished: Path, theirs: StockServer) -> N
 
 
 def test_the_key_goes_to_the_upstream_alone(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("UPSTREAM_KEY", "secret-key")
     caplog.set_level("DEBUG")
     with stock(ADAPTERS, fine) as other, stock(ADAPTERS, fine) as first:
         first.respond = lambda to: to.json({}, 307, Location=f"{other.url}/chat/completions")
-        with routed(finished, first.url, "UPSTREAM_KEY") as (url, _):
+        with routed(run, first.url, "UPSTREAM_KEY") as (url, _):
             found = httpx.post(url + CHAT, json=ASKED, headers={"Authorization": "Bearer clients-own"})
             first.respond = lambda to: to.json({"error": {"message": "wrong: secret-key"}}, 400)
             refused = httpx.post(url + CHAT, json=ASKED)
@@ -319,11 +327,11 @@ def ready(url: str, wanted: bool) -> dict[str, Any]:
     return found.json()
 
 
-def test_missing_adapters_are_named_with_the_flags_of_vllm(finished: Path, quick_looks: None) -> None:
-    with stock(("shared",), fine) as theirs, routed(finished, theirs.url) as (url, _):
+def test_missing_adapters_are_named_with_the_flags_of_vllm(run: Path, quick_looks: None) -> None:
+    with stock(("shared",), fine) as theirs, routed(run, theirs.url) as (url, _):
         faults = ready(url, False)["faults"]
         assert set(faults) == {*ADAPTERS} - {"shared"}
-        folder = finished / "adapters" / "copy"
+        folder = run / "adapters" / "copy"
         assert "--enable-lora --max-lora-rank 8 --lora-modules" in faults["copy"]
         assert f"copy={folder}" in faults["copy"]
         refused = httpx.post(url + CHAT, json={**ASKED, "model": "adapter:copy"})
@@ -333,21 +341,21 @@ def test_missing_adapters_are_named_with_the_flags_of_vllm(finished: Path, quick
         assert ready(url, True)["faults"] == {}
 
 
-def test_missing_adapters_are_loaded_where_that_is_allowed(finished: Path, quick_looks: None) -> None:
+def test_missing_adapters_are_loaded_where_that_is_allowed(run: Path, quick_looks: None) -> None:
     with stock((), fine) as theirs:
         theirs.loads = True
-        with routed(finished, theirs.url) as (url, _):
+        with routed(run, theirs.url) as (url, _):
             ready(url, True)
             loaded = [one.body for one in theirs.asked if "lora" in one.path]
-            assert [one["lora_name"] for one in loaded] == list(RunFolder(finished).adapters)
-            assert loaded[-1]["lora_path"] == str(finished / "adapters" / "shared")
+            assert [one["lora_name"] for one in loaded] == list(RunFolder(run).adapters)
+            assert loaded[-1]["lora_path"] == str(run / "adapters" / "shared")
             theirs.adapters.clear()  # it was started anew
             while len(theirs.adapters) < len(ADAPTERS):
                 time.sleep(0.01)
 
 
-def test_an_upstream_that_goes_is_told_by_ready(finished: Path, quick_looks: None) -> None:
-    with stock(ADAPTERS, fine) as theirs, routed(finished, theirs.url) as (url, _):
+def test_an_upstream_that_goes_is_told_by_ready(run: Path, quick_looks: None) -> None:
+    with stock(ADAPTERS, fine) as theirs, routed(run, theirs.url) as (url, _):
         ready(url, True)
         theirs.up = False
         assert "the upstream does not answer" in ready(url, False)["faults"]["base"]
@@ -355,15 +363,14 @@ def test_an_upstream_that_goes_is_told_by_ready(finished: Path, quick_looks: Non
         ready(url, True)
 
 
-def test_the_runs_own_texts_come_with_a_call(finished: Path, theirs: StockServer, tmp_path: Path) -> None:
-    run = unseal(Path(shutil.copytree(finished, tmp_path / "run")))
-    config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+def test_the_runs_own_texts_come_with_a_call(run: Path, theirs: StockServer, tmp_path: Path) -> None:
+    changed = unseal(Path(shutil.copytree(run, tmp_path / "run")))
+    config = yaml.safe_load((changed / "config.yaml").read_text("utf-8"))
     config["system"] = "general"
     config["tasks"][1]["stop"] = ["w3"]
-    (run / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    (changed / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
     theirs.respond = fine
-    with routed(run, theirs.url) as (url, served):
-        served.parity.clear()
+    with routed(changed, theirs.url) as (url, _):
         theirs.asked.clear()
         httpx.post(url + CHAT, json={**ASKED, "model": "task:copy", "stop": ["w4"]})
     body = theirs.calls[0].body
@@ -371,12 +378,35 @@ def test_the_runs_own_texts_come_with_a_call(finished: Path, theirs: StockServer
     assert body["stop"] == ["w4", "w3"]
 
 
-def layer_run(finished: Path, to: Path) -> Path:
-    run = unseal(Path(shutil.copytree(finished, to)))
-    config = yaml.safe_load((run / "config.yaml").read_text("utf-8"))
+def test_a_version_that_the_upstream_does_not_take_replaces_nothing(run: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copytree(run, tmp_path / "run"))
+    other = shutil.copytree(changed / "adapters" / "copy", changed / "other")
+    with stock(ADAPTERS, fine) as theirs, routed(changed, theirs.url) as (url, served):
+        version = served.adapters.version("shared")
+        with pytest.raises(InputError, match="does not take it, and loads none"):
+            served.load("shared", str(other), replace=True)
+        with pytest.raises(InputError, match=r"--lora-modules new="):
+            served.load("new", str(other), replace=False)
+        assert served.adapters.version("shared") == version and "new" not in served.adapters.names
+        assert served.faults() == {} and httpx.post(url + CHAT, json=ASKED).status_code == 200
+
+
+def test_a_machine_that_only_routes_may_lack_the_device_of_the_run(
+    run: Path, theirs: StockServer, tmp_path: Path
+) -> None:
+    changed = unseal(Path(shutil.copytree(run, tmp_path / "run")))
+    config = yaml.safe_load((changed / "config.yaml").read_text("utf-8"))
+    (changed / "config.yaml").write_text(yaml.safe_dump({**config, "device": "mps"}), "utf-8")
+    with routed(changed, theirs.url) as (_, served):
+        assert served.router_fault == "" and served.route("say w1").reason != "router-unavailable"
+
+
+def layer_run(run: Path, to: Path) -> Path:
+    changed = unseal(Path(shutil.copytree(run, to)))
+    config = yaml.safe_load((changed / "config.yaml").read_text("utf-8"))
     config.setdefault("router", {})["features"] = "layer:1"
-    (run / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
-    return run
+    (changed / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    return changed
 
 
 def invoke(*arguments: str) -> Any:
@@ -384,11 +414,11 @@ def invoke(*arguments: str) -> Any:
 
 
 def test_what_cannot_be_served_so_is_refused_at_the_start(
-    finished: Path, theirs: StockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, theirs: StockServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InputError, match=r"layer:1.*which no upstream gives"):
         ServedRun(
-            RunFolder(layer_run(finished, tmp_path / "run")), UpstreamOptions(open_endpoint("base", theirs.url, None))
+            RunFolder(layer_run(run, tmp_path / "run")), UpstreamOptions(open_endpoint("base", theirs.url, None))
         )
     nobody = f"http://127.0.0.1:{free_port()}/v1"
     monkeypatch.setenv("KEY", "secret")
@@ -400,16 +430,27 @@ def test_what_cannot_be_served_so_is_refused_at_the_start(
     )
     for options, message in cases:
         with pytest.raises(InputError, match=re.escape(message)):
-            invoke(str(finished), *options)
+            invoke(str(run), *options)
 
 
-def test_which_model_is_the_base_must_be_clear(finished: Path) -> None:
+def test_which_model_is_the_base_must_be_clear(run: Path) -> None:
     with stock(ADAPTERS, fine) as theirs:
         options = UpstreamOptions(open_endpoint("base", theirs.url, None))
         theirs.bases = ["one", "other"]
         with pytest.raises(InputError, match=r"not clear \(one, other\).*--served-model-name"):
-            ServedRun(RunFolder(finished), options)
-        theirs.bases = ["one", load_config(RunFolder(finished).config).base]
-        served = ServedRun(RunFolder(finished), options)
+            ServedRun(RunFolder(run), options)
+        theirs.bases = ["one", load_config(RunFolder(run).config).base]
+        served = ServedRun(RunFolder(run), options)
         assert served.backend.longest == 256
         served.close()
+
+
+def test_other_first_words_than_recorded_are_named_where_likelihoods_are_not_told(
+    finished: Path, theirs: StockServer
+) -> None:
+    theirs.respond = fine  # always "yes", as no row was answered
+    with routed(finished, theirs.url) as (_, served):
+        faults = served.faults()
+        compared = {(row.adapter, row.task) for row in served.parity if row.rows}
+    assert set(faults) == {"base", "copy", "copy.residual", "shared"}
+    assert {task for _, task in compared} == {"copy"} and "another chat template" in faults["shared"]

@@ -262,10 +262,13 @@ class Answerer:
 
     @cached_property
     def _features(self) -> Features:
-        """What the router reads; the embeddings alone where no more of the base is needed, nor loaded already."""
-        name, config = self.config.router.features, self.config
+        """What the router reads; the embeddings alone where no more of the base is needed, nor loaded already.
+
+        They are looked up on the CPU: a machine that only routes may lack the device of the run.
+        """
+        name = self.config.router.features
         loaded = self._backbone is not None or "bank" in self.__dict__ or name.startswith("layer:")
-        base = self.bank.backbone if loaded else load_embedding_table(self._ref, config.device, config.dtype)
+        base = self.bank.backbone if loaded else load_embedding_table(self._ref, "cpu", self.config.dtype)
         return open_features(name, base, self.chat.tokenizer)
 
     @cached_property

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from multitune.core.records import Segments
+from multitune.core.records import Message, Segments
 from multitune.inference.chat import Endpoint
 from multitune.serving.calls import Call
 from multitune.serving.requests import EngineStats
@@ -100,6 +100,16 @@ class Backend(ABC):
         Args:
             version: of the adapter, or `base`.
             rows: prompts with the answers in question.
+        """
+
+    @abstractmethod
+    def beginnings(self, version: str, chats: Sequence[Sequence[Message]], tokens: int) -> list[str] | None:
+        """What is written to each chat first, greedily; None where it follows from the likelihoods.
+
+        Args:
+            version: of the adapter, or `base`.
+            chats: messages, the system text among them.
+            tokens: of each answer.
         """
 
     def run(self, job: Callable[[], T]) -> "Future[T]":

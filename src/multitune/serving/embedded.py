@@ -11,7 +11,7 @@ from typing import TypeVar, final
 import numpy as np
 
 from multitune.core.errors import InputError, MultituneError
-from multitune.core.records import Segments
+from multitune.core.records import Message, Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.labels import score_labels
 from multitune.model.bank import AdapterBank
@@ -200,6 +200,9 @@ class Embedded(Backend):
             float(-np.mean(found[-len(row.answer) :])) if len(found) >= len(row.answer) else float("nan")
             for found, row in zip(values, rows, strict=True)
         ]
+
+    def beginnings(self, version: str, chats: Sequence[Sequence[Message]], tokens: int) -> None:
+        """None: chats are read by the template that the rows were made with."""
 
     def refresh(self) -> None:
         """Nothing: what it holds does not change by itself."""

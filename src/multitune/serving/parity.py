@@ -1,4 +1,7 @@
-"""Parity at start: rows that a run has scored go through the engine, and must come out as they stand in its record."""
+"""Parity at start: rows that a run has scored go through the backend, and must come out as they stand in its record.
+
+An upstream writes the chat template itself, so the first words that it answers are compared as well.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +14,17 @@ from multitune.core.predictions import read_predictions
 from multitune.core.records import Example, Prediction
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
-from multitune.data.row_tokens import row_tokens
+from multitune.data.row_tokens import RowChat, row_tokens
+from multitune.data.tokenizer import ChatFormat
 from multitune.deployment.verify import EXPLAINED, SINGLE
 from multitune.serving.decisions import NAMED, Route
 from multitune.serving.responses import ParityRow
 from multitune.serving.served_run import ServedRun
 from multitune.tasks.output_parsing import label_text
+from multitune.tasks.task import CHOSEN
 
 ROWS = 4  # of each adapter and task: those that it answers least like the base
+FIRST_TOKENS = 16  # of an answer; further on, two tokens that are about equally likely may part two servers
 WITH_TEXT = (
     "classify",
     "choice",
@@ -32,6 +38,7 @@ class _Row:
     example: Example
     loss: float  # in the record
     base_loss: float  # its own where the base has none
+    output: str  # in the record
 
 
 def check_parity(served: ServedRun) -> list[ParityRow]:
@@ -74,7 +81,7 @@ def _telling(rows: dict[str, Prediction], base: dict[str, Prediction], prompts: 
         other = base[key].loss if key in base else None
         answer = row.gold if isinstance(row.gold, str) else label_text(row.gold)
         example = replace(prompts[key], answer=answer)
-        found.append(_Row(example, row.loss, row.loss if other is None else other))
+        found.append(_Row(example, row.loss, row.loss if other is None else other, row.output))
     return sorted(found, key=lambda row: -abs(row.loss - row.base_loss))[:ROWS]
 
 
@@ -84,15 +91,37 @@ def _check_rows(served: ServedRun, adapter: str, task: str, rows: Sequence[_Row]
     tokens = row_tokens([row.example for row in rows], chat)
     short = [len(one.tokens) <= longest for one in tokens]
     rows, tokens = list(compress(rows, short)), list(compress(tokens, short))
-    losses = served.backend.losses(served.adapters.version(adapter), tokens)
-    if losses is None:  # an upstream that tells none
-        rows, losses = [], []
-    pairs = list(zip(losses, rows, strict=True))
+    version = served.adapters.version(adapter)
+    losses = served.backend.losses(version, tokens)  # None of an upstream that tells none
+    pairs = list(zip(losses or [], rows if losses else [], strict=True))
     apart = [abs(loss - row.loss) for loss, row in pairs]
-    tolerance, fault = EXPLAINED[served.config.dtype][0], ""
-    if rows and not (fmean(apart) <= tolerance and max(apart) <= SINGLE * tolerance):  # nan is close to nothing
+    (tolerance, others), fault = EXPLAINED[served.config.dtype], ""
+    if pairs and not (fmean(apart) <= tolerance and max(apart) <= SINGLE * tolerance):  # nan is close to nothing
         fault = "its likelihoods are not those that the run recorded"
         if adapter != BASE and fmean(abs(loss - row.base_loss) for loss, row in pairs) <= tolerance:
             fault = "it is loaded and not applied: it answers as the base does"
-    version, difference = served.adapters.version(adapter), max(apart, default=0.0)
-    return ParityRow(adapter=adapter, version=version, task=task, rows=len(rows), difference=difference, fault=fault)
+    written = _written_alike(served, version, rows, chat) if served.tasks[task].kind not in CHOSEN else None
+    if not fault and written and written.count(False) > others * len(written):
+        fault = (
+            f"it begins {written.count(False)} of {len(written)} answers otherwise than recorded: the upstream may "
+            "have another chat template or tokenizer"
+        )
+    compared = len(pairs) or len(written or [])
+    return ParityRow(
+        adapter=adapter, version=version, task=task, rows=compared, difference=max(apart, default=0.0), fault=fault
+    )
+
+
+def _written_alike(served: ServedRun, version: str, rows: Sequence[_Row], chat: ChatFormat) -> list[bool] | None:
+    """Of each row that a chat can ask, whether its answer begins as recorded; None where that goes without saying."""
+    chats = [(RowChat.of(row.example), row.output.strip()) for row in rows if row.example.prompt]
+    asked = [
+        (chat.with_system(one.messages), output)
+        for one, output in chats
+        if not one.tools and not any(chat.encoder.holds(str(message["content"])) for message in one.messages)
+    ]
+    found = served.backend.beginnings(version, [messages for messages, _ in asked], FIRST_TOKENS)
+    if found is None:
+        return None
+    pairs = [(text.strip(), output) for text, (_, output) in zip(found, asked, strict=True)]
+    return [bool(text) is bool(output) and text.startswith(output[: len(text)]) for text, output in pairs]

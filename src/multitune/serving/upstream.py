@@ -16,12 +16,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from multitune.core.bases import BASE, public_name, resolve_base
 from multitune.core.errors import InputError, ModelError
-from multitune.core.records import Segments
+from multitune.core.records import Message, Segments
+from multitune.data.chat_template import OPTIONS
 from multitune.model.gguf import base_config
 from multitune.model.vllm import RANKS, check_vllm
 from multitune.serving.backend import Backend, UpstreamOptions
 from multitune.serving.calls import Call
-from multitune.serving.forwarding import COMPLETIONS, Relayed, forwarded, read_answer
+from multitune.serving.forwarding import CHAT, COMPLETIONS, Relayed, forwarded, read_answer
 from multitune.serving.requests import EngineStats, OverloadedError
 from multitune.serving.upstream_client import UpstreamClient, UpstreamError
 
@@ -218,16 +219,23 @@ class Upstream(Backend):
         return f"adapter:{name}" if self._ours else name
 
     def load(self, version: str, folder: Path) -> None:
-        """Let the upstream load it unless it is there; where it cannot, that is one of the `faults`."""
+        """Let the upstream load it unless it is there; where it cannot, that is one of the `faults`.
+
+        Raises:
+            InputError: it is to replace another version, which stays.
+        """
         name = version.partition("@")[0]
-        other = name in self._versions
+        before = self._versions.get(name, ""), self._folders.get(name, folder)
         self._versions[name], self._folders[name] = version, folder
         try:
             there = self._holds(name, self._models())
-            if other or not there:
+            if before[0] or not there:
                 self._put(name, replace=there)
         except UpstreamError as error:
             self._miss(name, f" ({error})")
+        if before[0] and name in self._faults:
+            self._versions[name], self._folders[name] = before
+            raise InputError(f"lora_name {name!r}: the upstream does not take it{self._faults.pop(name)}")
 
     def _holds(self, name: str, models: Sequence[UpstreamModel]) -> bool:
         if self._ours:
@@ -277,22 +285,37 @@ class Upstream(Backend):
             self._outage = f"the upstream does not answer ({error})"
 
     def losses(self, version: str, rows: Sequence[Segments]) -> list[float] | None:
-        """By the likelihoods of a prompt that is echoed; None of a server that does not tell them."""
+        """By the likelihoods of prompts that are echoed; None of a server that does not tell them."""
+        if not rows:
+            return []
+        how = {"max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+        prompts = [row.tokens.tolist() for row in rows]
+        status, body = self._client.ask("POST", COMPLETIONS, {"model": self._name(version), "prompt": prompts, **how})
+        if status != 200:
+            return None
         found: list[float] = []
-        for row in rows:
-            tokens = row.tokens.tolist()
-            how = {"max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
-            status, body = self._client.ask(
-                "POST", COMPLETIONS, {"model": self._name(version), "prompt": tokens, **how}
-            )
-            try:
-                values: Any = json.loads(body)["choices"][0]["logprobs"]["token_logprobs"] if status == 200 else []
-                known = [float(value) for value in values[len(row.prompt) : len(tokens)]]
-            except (ValueError, RecursionError, LookupError, TypeError):
-                return None
-            if len(values) < len(tokens) or not all(map(math.isfinite, known)):
-                return None
-            found.append(-sum(known) / len(known))
+        try:
+            choices: Any = sorted(json.loads(body)["choices"], key=lambda choice: choice["index"])
+            for row, choice in zip(rows, choices, strict=True):
+                values: Any = choice["logprobs"]["token_logprobs"]
+                answer = [float(value) for value in values[len(row.prompt) : len(row.tokens)]]
+                if len(answer) < len(row.answer) or not all(map(math.isfinite, answer)):
+                    return None
+                found.append(-sum(answer) / len(answer))
+        except (ValueError, RecursionError, LookupError, TypeError):
+            return None
+        return found
+
+    def beginnings(self, version: str, chats: Sequence[Sequence[Message]], tokens: int) -> list[str]:
+        """By its chat template, which may be another than that of the rows; empty where it refuses."""
+        found: list[str] = []
+        for messages in chats:
+            how = {"max_tokens": tokens, "temperature": 0, "chat_template_kwargs": OPTIONS}
+            body = {"model": self._name(version), "messages": [dict(one) for one in messages], **how}
+            status, answer = self._client.ask("POST", CHAT, body)
+            choices = read_answer(answer).choices if status == 200 else []
+            message: Any = choices[0].get("message") if choices else None
+            found.append(str(message.get("content") or "") if isinstance(message, dict) else "")
         return found
 
     async def disconnect(self) -> None:
