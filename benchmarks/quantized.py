@@ -26,6 +26,7 @@ from multitune.core.records import PackRow
 from multitune.core.results.events import StepEvent, ValidationEvent
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
+from multitune.core.versions import installed
 from multitune.deployment.export import export_adapter
 from multitune.deployment.recorded_rows import recorded_rows
 from multitune.deployment.verify import verify_target
@@ -50,7 +51,8 @@ def main() -> None:
     speed = child("speed", "all")
     runs = {kind: _run(kind) for kind in KINDS}
     exports = {kind: _merged(kind) for kind in KINDS if kind != "bfloat16"}
-    figures = {"runs": runs, "memory": memory, "speed": speed, "merged_exports": exports}
+    figures: dict[str, Any] = {"runs": runs, "memory": memory, "speed": speed, "merged_exports": exports}
+    figures["bitsandbytes"] = installed("bitsandbytes")
     print(json.dumps(figures, indent=2))
     record("quantized", COMMAND, figures)
 
