@@ -31,6 +31,7 @@ PARTS = {
     "studies": "a recorded study, NAME=finance, student or related (needs its data: DATA=folder, or internet)",
     "shipping": "what ships on validation against the best on test, NAME=finance, after PART=studies",
     "guided": "a guided search against the exhaustive study of the same six tasks, NAME=related, after PART=studies",
+    "quantized": "a base in 4 and 8 bits beside bfloat16: losses, scores, memory, and time side by side",
     "report_page": "size and loading time of reports over 100,000 predictions and 220 arms (RUN=folder adds a run)",
     "audit_label_errors": "labels exchanged in real sets, and those the audit names (DATA=folder; tweets if absent)",
     "audit_sets": "what the audit finds in public sets as they are published (needs their data: DATA=folder)",

@@ -59,6 +59,7 @@ def test_its_record_says_how_the_base_was_held(run: Path) -> None:
 def test_peft_loads_the_adapter_on_the_base_in_all_its_bits(run: Path, base_folder: Path, tmp_path: Path) -> None:
     done = invoke("export", str(run), "--adapter", "shared", "--to", str(tmp_path / "out"))
     assert "verified: " in done.output and "the base in all its bits" in done.output
+    assert "The base was held in" in (tmp_path / "out" / "README.md").read_text("utf-8")
     settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text("utf-8"))
     assert settings["base_model_name_or_path"] == str(base_folder)
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_folder), tmp_path / "out")

@@ -1,5 +1,6 @@
 """Laws of quantized bases: what they compute has the bits of a plain base with the weights that they stand for."""
 
+import copy
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,9 @@ from torch import nn
 from multitune.core.bases import BaseRef
 from multitune.core.errors import MissingExtraError, ModelError
 from multitune.model import quantized_loading
-from multitune.model.backbone import Backbone, load_backbone
+from multitune.model.backbone import Backbone, load_backbone, wrap_model
 from multitune.model.bank import AdapterBank
+from multitune.model.fingerprint import FIRST_VALUES
 from multitune.model.lora import LoraLinear, Routes
 from multitune.model.low_rank import LowRank
 from multitune.model.quantized import BYTES, QuantizedLinear, quantize, quantized_weights
@@ -78,6 +80,11 @@ def test_a_weight_comes_back_as_near_as_its_bits_allow(kind, dtype):
 def test_a_weight_takes_the_bytes_that_the_estimate_counts(kind):
     weight = quantize(torch.randn(512, 512), kind)
     assert weight.stored == pytest.approx(512 * 512 * BYTES[kind], rel=0.01)
+
+
+def test_nothing_of_the_whole_weight_stays_in_memory():
+    weight = torch.randn(512, 512).to(torch.bfloat16)
+    assert quantize(weight, "nf4").first_values.untyped_storage().nbytes() == 2 * FIRST_VALUES
 
 
 def test_a_weight_of_zeros_stays_one():
@@ -203,6 +210,21 @@ def test_a_base_that_was_quantized_before_is_refused(tiny, tmp_path, kind):
     model.config.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"was saved quantized \(bitsandbytes\), .* Give the base that"):
         load_backbone(BaseRef("quantized", str(tmp_path)), "cpu", "float32", kind)
+
+
+def test_a_model_that_reads_weights_past_its_layers_is_refused(load):
+    backbone = load(kind="nf4")
+    backbone.model.model.layers[0].mlp.up_proj.register_forward_hook(lambda layer, _, out: out + layer.weight.T.sum())
+    with pytest.raises(ModelError, match=r"quantization: LlamaForCausalLM cannot compute .* 'T'.* Remove"):
+        wrap_model(backbone.model, backbone.ref)
+
+
+def test_a_copy_computes_the_same(load, draw_rows):
+    backbone = load(kind="nf4")
+    copied = Backbone(copy.deepcopy(backbone.model), backbone.ref, backbone.device, backbone.dtype)
+    (pack,) = backbone.pack(draw_rows((0, 1)), 4096)
+    with torch.no_grad():
+        assert torch.equal(backbone.logits(pack)[0], copied.logits(pack)[0])
 
 
 def test_why_a_weight_could_not_be_quantized_is_told(load, monkeypatch):

@@ -256,13 +256,21 @@ def wrap_model(model: Any, ref: BaseRef) -> Backbone:
     """A Backbone around a loaded model, with prefix sharing switched on if this model proves it exact.
 
     Raises:
-        ModelError: a token sees the tokens behind it.
+        ModelError: a token sees the tokens behind it, or quantized layers are not read as layers.
     """
     model.requires_grad_(False)
     model.eval()  # dropout would make a shared prefix mean another thing in every row
     backbone = Backbone(model, ref, model.device, model.dtype)
     native = model.config._attn_implementation
-    expected = _native_logits(backbone)
+    try:
+        expected = _native_logits(backbone)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        if not quantized_weights(model):
+            raise
+        raise ModelError(
+            f"quantization: {type(model).__name__} cannot compute with quantized layers ({error}); it may read their "
+            "weights past them. Remove `quantization`"
+        ) from error
     install_norms(model)
     _compact_head_input(model)
     ahead = _disagreement(expected[1:, :STEM], expected[:1, :STEM].expand(2, -1, -1))

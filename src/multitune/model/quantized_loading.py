@@ -28,6 +28,9 @@ class OnLoad(QuantizationConfigMixin):
         self.device = device
         self.fault: Exception | None = None  # why a weight could not be quantized, which transformers words away
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OnLoad":
+        return self  # transformers copies its arguments, and the fault must come back
+
 
 class _Quantizer(HfQuantizer):
     @property
