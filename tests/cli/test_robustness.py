@@ -1,6 +1,7 @@
 """What is measured beside the scores: in the run file and for a finished run, on the page, in JSON, and refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any, get_args
 
@@ -151,3 +152,16 @@ def test_a_column_that_makes_no_groups_is_refused_before_training(evaluated: Pat
 
 def test_slices_are_those_of_the_runs_own_rows(evaluated: Path) -> None:
     assert "--limit" in refused("eval", str(evaluated), "--slices", "channel", "--limit", "3")
+
+
+def test_a_task_joins_a_run_whose_slices_it_has_no_column_for(evaluated: Path, tmp_path: Path) -> None:
+    run, rows_file = tmp_path / "grouped", tmp_path / "joining.jsonl"
+    shutil.copytree(evaluated, run)
+    rows_file.write_text(
+        "".join(json.dumps({"q": f"w{i} w{i + 1}", "a": f"w{i % 2}"}) + "\n" for i in range(60)), "utf-8"
+    )
+    task = {"name": "joining", "data": str(rows_file), "kind": "classify", "prompt": "{{ q }}", "answer": "{{ a }}"}
+    file = tmp_path / "joining.yaml"
+    file.write_text(yaml.safe_dump({"tasks": [task], "train": {"max_steps": 1}}), "utf-8")
+    assert call("add", str(file), "--to", str(run)).exit_code == 0
+    assert call("eval", str(run), "--slices", "channel").exit_code == 0

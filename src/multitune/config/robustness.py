@@ -1,6 +1,6 @@
 """What a run file says of measurements beside the scores: groups of rows, swapped terms, perturbed rows."""
 
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 from pydantic import Field
 
@@ -26,6 +26,10 @@ class RobustnessConfig(Section):
         description="Score rows that are changed but for their right answer: true for every way, or a list of some: "
         f"{', '.join(get_args(Perturbation))}.",
     )
+
+    def without_robustness(self) -> Self:
+        """The same, with nothing of it asked for."""
+        return self.model_copy(update={name: one.default for name, one in RobustnessConfig.model_fields.items()})
 
     @property
     def perturbations(self) -> tuple[Perturbation, ...]:

@@ -161,6 +161,7 @@ def _joining(before: _RoutedRun, new: RunConfig, alone: bool) -> RunConfig:
     parent = None if alone or shared is None else str(folder.adapter(shared).resolve())
     adapter = AdapterConfig(name=name, tasks=(name,), general=bool(new.general), stack_on=parent)
     kept = {key: _inherited(getattr(old, key), getattr(new, key), key in new.model_fields_set) for key in INHERITED}
+    kept["evaluate"] = kept["evaluate"].without_robustness()  # of which nothing is looked at in tasks that join
     output = str((folder.path / "added").resolve())
     config = new.model_copy(update={**kept, "name": name, "output": output, "adapters": (adapter,), "seeds": 1})
     if faults := adapter_faults(config):

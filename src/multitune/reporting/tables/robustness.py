@@ -33,8 +33,8 @@ SHOWN = 3  # folded values that are named
 
 def tables(found: Robustness, *, id: str = "") -> Iterator[tuple[Table, list[str]]]:
     """Each table with the lines below it: how it is to be read, what it shows, and what is left out."""
-    for one in found.slices:
-        yield slices_table(one, id=id), slices_lines(one, found.confidence)
+    for place, one in enumerate(found.slices, start=1):
+        yield slices_table(one, id=f"{id}{place}-"), slices_lines(one, found.confidence)
     if found.flips:
         yield flips_table(found.flips, id=id), flips_lines(found.flips)
     if found.perturbed:
@@ -59,7 +59,7 @@ def slices_table(found: Slices, *, id: str = "") -> Table:
     ]
     numbers = ["n", "base", "score", "gap", "p"], ["change of the gap", "p "]
     columns = header("task", found.column, "ships with", numbers[0], "against others", numbers[1], "against base")
-    return Table(f"{id}slices-{found.column}", f"Scores by {found.column}", columns, rows)
+    return Table(f"{id}slices", f"Scores by {found.column}", columns, rows)
 
 
 def _tested(tested: Tested | None, tones: Mapping[Side, Tone]) -> list[Cell]:
