@@ -22,6 +22,10 @@ TOOLS: Mapping[str, Callable[[Given, Path, Path], Draft]] = {
     "TRL": trl.convert,
 }
 WIDTH = 119
+ORDER = (  # of the fields of a run file
+    *("name", "base", "system", "seed", "tasks", "mixture"),
+    *("method", "lora", "train", "dtype", "quantization", "track"),
+)
 GENERATED = (
     "every task is of kind generate, scored by rouge_l. Where answers are labels or numbers, set kind and metric"
 )
@@ -126,8 +130,7 @@ def _finished(draft: Draft, given: Given, output: Path) -> Tree:
     draft.notes += [GENERATED, *given.rest()]
     stem = Path(given.place).stem if output.stem == "multitune" else output.stem
     named = {"name": unique_name(stem, ()), **fields}
-    order = "name base system seed tasks mixture method lora train dtype quantization track".split()
-    return {key: named[key] for key in order if key in named}
+    return {key: named[key] for key in ORDER if key in named}
 
 
 def _head(source: str, tool: str, output: Path, notes: list[str]) -> str:

@@ -7,6 +7,7 @@ for llama.cpp is read back, and its weights are compared.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
@@ -69,7 +70,8 @@ def verify_target(
         return found.model_copy(update={"by": "weights", "weights": weights, "differs": tuple(faults)})
     if run.config.quantization and form != "peft":
         recorded, tasks = tasks, _on_whole_base(folder, adapter, tasks)
-        moved = fmean(sum((_losses_apart(a.ours, b.ours) for a, b in zip(recorded, tasks, strict=True)), []))
+        pairs = zip(recorded, tasks, strict=True)
+        moved = fmean(chain.from_iterable(_losses_apart(before.ours, after.ours) for before, after in pairs))
     if form == "server":
         theirs = ask_server(server or Server(against, adapter), tasks)
         tasks = _as_written(folder, adapter, tasks)
