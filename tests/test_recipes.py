@@ -23,7 +23,7 @@ from scripts import commands
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 BASES = Path(__file__).parent / "bases"
-FILES = sorted(path for path in EXAMPLES.glob("*/*.yaml") if path.parent.name != "launch")
+FILES = sorted(path for path in EXAMPLES.glob("*/*.yaml") if path.parent.name not in ("launch", "serving"))
 STUDIES = [path for path in FILES if "search" in yaml.safe_load(path.read_text("utf-8"))]
 ROOT = EXAMPLES.parent
 PAGES = sorted([*EXAMPLES.glob("*/README.md"), *EXAMPLES.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "README.md"])
