@@ -47,11 +47,10 @@ def identifier() -> Callable[[str], tuple[str, float]]:
 def _texts(one: AuditSet) -> Iterator[Place]:
     """What rows show, and answers where these are free text; long enough to tell a language."""
     for split in SPLITS:
-        texts = [one.shown(split), *([one.texts(split, "answer")] if one.kind == "generate" else [])]
-        for part in texts:
-            yield from (
-                (split, n, text) for n, text in enumerate(part) if sum(map(str.isalpha, text)) >= LEAST_LETTERS
-            )
+        for part in (one.shown(split), *([one.texts(split, "answer")] if one.kind == "generate" else [])):
+            for place, text in enumerate(part):
+                if sum(map(str.isalpha, text)) >= LEAST_LETTERS:
+                    yield split, place, text
 
 
 def _drawn(one: AuditSet, seed: int) -> list[Place]:
