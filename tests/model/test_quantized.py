@@ -234,5 +234,5 @@ def test_why_a_weight_could_not_be_quantized_is_told(load, monkeypatch):
         raise torch.OutOfMemoryError("the card has no room left")
 
     monkeypatch.setattr(quantized_loading, "quantize", full)
-    with pytest.raises(ModelError, match="could not be loaded .*: the card has no room left"):
+    with pytest.raises(ModelError, match=r"could not be loaded .*: the card has no room left"):
         load(kind="nf4")

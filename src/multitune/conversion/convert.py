@@ -126,7 +126,8 @@ def _finished(draft: Draft, given: Given, output: Path) -> Tree:
     draft.notes += [GENERATED, *given.rest()]
     stem = Path(given.place).stem if output.stem == "multitune" else output.stem
     named = {"name": unique_name(stem, ()), **fields}
-    order = "name base system seed tasks mixture method lora train dtype quantization track".split()
+    order = ["name", "base", "system", "seed", "tasks", "mixture", "method", "lora", "train", "dtype"]
+    order += ["quantization", "track"]
     return {key: named[key] for key in order if key in named}
 
 

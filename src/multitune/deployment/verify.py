@@ -69,7 +69,8 @@ def verify_target(
         return found.model_copy(update={"by": "weights", "weights": weights, "differs": tuple(faults)})
     if run.config.quantization and form != "peft":
         recorded, tasks = tasks, _on_whole_base(folder, adapter, tasks)
-        moved = fmean(sum((_losses_apart(a.ours, b.ours) for a, b in zip(recorded, tasks, strict=True)), []))
+        pairs = zip(recorded, tasks, strict=True)
+        moved = fmean(apart for before, now in pairs for apart in _losses_apart(before.ours, now.ours))
     if form == "server":
         theirs = ask_server(server or Server(against, adapter), tasks)
         tasks = _as_written(folder, adapter, tasks)
