@@ -19,8 +19,8 @@ def test_every_extra_that_a_user_may_lack_has_its_packages_named() -> None:
 
 def test_a_missing_extra_is_told_with_both_ways_to_install_it() -> None:
     assert str(missing_extra("serve", "serve")) == (
-        "serve: needs FastAPI, httpx2, llguidance, prometheus-client and uvicorn, not installed here. Run: pip install "
-        "'multitune[serve]'; from a checkout: pip install -e '.[serve]'"
+        "serve: needs FastAPI, httpx2, llguidance, prometheus-client and uvicorn, not installed here. Run: pip "
+        "install 'multitune[serve]'; from a checkout: pip install -e '.[serve]'"
     )
 
 

@@ -7,7 +7,6 @@ for llama.cpp is read back, and its weights are compared.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
@@ -71,7 +70,7 @@ def verify_target(
     if run.config.quantization and form != "peft":
         recorded, tasks = tasks, _on_whole_base(folder, adapter, tasks)
         pairs = zip(recorded, tasks, strict=True)
-        moved = fmean(chain.from_iterable(_losses_apart(before.ours, after.ours) for before, after in pairs))
+        moved = fmean(apart for before, now in pairs for apart in _losses_apart(before.ours, now.ours))
     if form == "server":
         theirs = ask_server(server or Server(against, adapter), tasks)
         tasks = _as_written(folder, adapter, tasks)
