@@ -158,8 +158,9 @@ def sentences(data: Path, kind: str, part: str) -> list[dict[str, Any]]:
 
 
 def shown(found: Robustness) -> dict[str, Any]:
-    """The figures of a result."""
-    return found.model_dump(mode="json", exclude={"schema_version"})
+    """The figures of a result, without rows."""
+    rows = {"tasks": {"__all__": {"examples"}}}
+    return found.model_dump(mode="json", exclude={"schema_version": True, "flips": rows})
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_few_rows_and_tasks_that_copy_the_text_are_left_out_with_the_reason() ->
     )
     assert not planned
     assert left_out == {
-        "few, women and men": "10 rows name one of them; 20 are needed",
+        "few, women and men": "rows that name one of them: 10; 20 are needed",
         "none": left_out["none"],
         "said": "answers of kind generate may name the group, and then have to change",
     }

@@ -48,7 +48,7 @@ def plan_flips(tasks: Mapping[str, TaskRows]) -> tuple[dict[tuple[str, str], lis
             if len(rows) >= LEAST_ROWS:
                 planned[name, pair] = rows
             elif rows:
-                left_out[f"{name}, {pair}"] = f"{len(rows)} rows name one of them; {LEAST_ROWS} are needed"
+                left_out[f"{name}, {pair}"] = f"rows that name one of them: {len(rows)}; {LEAST_ROWS} are needed"
         if not any(key.split(", ")[0] == name for key in left_out) and not any(task == name for task, _ in planned):
             left_out[name] = f"no row names {', '.join(PAIRS[:-1])} or {PAIRS[-1]}"
     return planned, left_out
