@@ -8,6 +8,7 @@ PARTS = {
     "repeating_shapes": "speed and memory of packs filled up to repeating shapes, against packs as they come",
     "training": "speed of training against TRL and PEFT (needs DATA=folder or internet, and `make setup-bench`)",
     "answering": "speed of label scoring and generation against lm-evaluation-harness and transformers (as above)",
+    "harness": "lm-evaluation-harness on a served run: its scores against the run's own (needs `make setup-bench`)",
     "many_processes": "one training on 1, 2 and 4 processes: losses and adapters against those of one",
     "many_adapters": "nine adapters in one job against nine jobs",
     "busy_machine": "training with all cores and with one thread, quiet and with a neighbour on each core",
