@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from multitune.reporting import svg
 from multitune.reporting.blocks import Chart
-from multitune.reporting.charts import Line, against, forest_chart, loss_curves, share_lines
+from multitune.reporting.charts import Line, forest_chart, loss_curves, share_lines
 from multitune.reporting.training_curves import Curve, Shares
 
 ODD = "$x_1$ <b>&amp;</b> 日本"
@@ -62,10 +62,6 @@ def test_lines_are_labelled_where_they_end_and_the_kept_checkpoint_is_ringed() -
 def test_a_curve_of_one_point_and_shares_of_one_step_are_drawn() -> None:
     assert "only" in texts(loss_curves("a", [Curve("x", "a", [(1, 8, 2.0)])], {"x": "only"}, "p"))
     assert "asked" in texts(share_lines(Shares("x", "a", [(1, 0.5)], [(1, 0.4)]), "p"))
-
-
-def test_points_that_are_all_zero_are_drawn() -> None:
-    assert "predicted" in texts(against([(0.0, 0.0)], ("predicted", "measured"), "p"))
 
 
 def test_words_say_what_a_forest_plot_shows() -> None:

@@ -9,12 +9,12 @@ import typer
 from multitune.cli.next_steps import say_next
 from multitune.cli.options import AsJson, Run
 from multitune.cli.output import hush, open_console, print_json, results, write_own_report
-from multitune.config.robustness import RobustnessConfig
 from multitune.core.errors import ConfigError, suggest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from multitune.config.robustness import RobustnessConfig
     from multitune.evaluation.external import Estimate
 
 PANEL = "Against another model"
@@ -95,6 +95,8 @@ def evaluate(
     hush()
     if split not in (None, *SPLITS):
         raise ConfigError(f"--split {split}: {suggest(split, SPLITS)}")
+    from multitune.config.robustness import RobustnessConfig  # here, so that `--help` need not wait for pydantic
+
     wanted = RobustnessConfig(slices=tuple(slices or ()), flips=flips, perturb=perturb)
     if wanted.asks_anything:
         _measure(run, wanted, {"split": split, "limit": limit, "name": name, "against": against}, as_json=as_json)
@@ -139,7 +141,7 @@ def evaluate(
         show_comparison(found, run, results())
 
 
-def _measure(run: Path, wanted: RobustnessConfig, others: Mapping[str, object], *, as_json: bool) -> None:
+def _measure(run: Path, wanted: "RobustnessConfig", others: Mapping[str, object], *, as_json: bool) -> None:
     from multitune.cli.show import show_robustness
     from multitune.cli.watch import Watch
     from multitune.pipeline import measure_folder
