@@ -72,7 +72,7 @@ def intents(folder: Path, names: Collection[str]) -> dict[str, list[Row]]:
         ]
         for name in ("train", "test")
     }
-    train = balanced(of_file["train"], "intent", 18)
+    train = balanced(of_file["train"], "intent", 22)
     held = balanced(train, "intent", 4)
     return {
         "train": [row for row in train if row not in held],
@@ -91,7 +91,7 @@ def analysis(folder: Path) -> dict[str, list[Row]]:
                 of_split[split].append({"text": row["question"].strip(), "needs": NEEDS[row["answer_type"]]})
     seen = {row["text"] for row in of_split["train"]}
     return {
-        "train": balanced(of_split["train"], "needs", 56),
+        "train": balanced(of_split["train"], "needs", 70),
         "validation": balanced((row for row in of_split["validation"] if row["text"] not in seen), "needs", 16),
         "test": balanced((row for row in of_split["test"] if row["text"] not in seen), "needs", 50),
     }
