@@ -55,3 +55,10 @@ def test_without_the_package_the_command_that_installs_it_is_told(monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "py3langid.langid", None)
     with pytest.raises(MissingExtraError, match=r"multitune\[audit\]"):
         list(CHECK.find(audited(CHECK, audit_set("tweets", TWEETS[:30]))))
+
+
+def test_of_a_large_set_so_many_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multitune.audit.language.MOST_ROWS", 60)
+    held = {"train": TWEETS[:300], "test": [said(f"{GERMAN} Vorgang {n}.") for n in range(15)]}
+    (found,) = findings(CHECK, audit_set("tweets", held), main=0.5)
+    assert 0 < found.rows < 15 and found.of <= 60

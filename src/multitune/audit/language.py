@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 
+import numpy as np
+
 from multitune.audit.checks import Audited, AuditSet, Check, Found, Threshold
 from multitune.audit.rows import shortened
 from multitune.core.extras import missing_extra
@@ -20,7 +22,7 @@ KNOWN = (
 LEAST_LETTERS = 40  # in a shorter text a name decides what language it is taken for
 SURE = 0.99  # probability from which on a text is believed to be out of place
 LEAST_TEXTS = 20  # by which one sees what language a set is in
-MOST_TEXTS = 20_000  # of a set; the identifier reads one or two thousand a second
+MOST_ROWS = 20_000  # of a set; the identifier reads one or two thousand a second
 SHOWN = 5  # examples of a finding
 
 Place = tuple[Split, int, str]  # of a row, and its text
@@ -44,27 +46,25 @@ def identifier() -> Callable[[str], tuple[str, float]]:
     return found.classify
 
 
-def _texts(one: AuditSet) -> Iterator[Place]:
-    """What rows show, and answers where these are free text; long enough to tell a language."""
+def _texts(one: AuditSet, seed: int) -> Iterator[Place]:
+    """What rows show, and answers where these are free text; of at most `MOST_ROWS` rows, which are drawn."""
+    of = sum(one.sizes().values())
+    drawn = np.ones(of, dtype=bool)
+    if of > MOST_ROWS:
+        drawn[generator(seed, LANGUAGE, one.name).permutation(of)[MOST_ROWS:]] = False
+    before = 0
     for split in SPLITS:
         for part in (one.shown(split), *([one.texts(split, "answer")] if one.kind == "generate" else [])):
             for place, text in enumerate(part):
-                if sum(map(str.isalpha, text)) >= LEAST_LETTERS:
+                if drawn[before + place] and sum(map(str.isalpha, text)) >= LEAST_LETTERS:
                     yield split, place, text
-
-
-def _drawn(one: AuditSet, seed: int) -> list[Place]:
-    """At most `MOST_TEXTS` of them."""
-    texts = list(_texts(one))
-    if len(texts) <= MOST_TEXTS:
-        return texts
-    return [texts[n] for n in generator(seed, LANGUAGE, one.name).choice(len(texts), MOST_TEXTS, replace=False)]
+        before += len(one.rows(split))
 
 
 def _language(audited: Audited) -> Iterator[Found]:
     classify = identifier()
     for one in audited.sets:
-        read = [(*classify(place[2]), place) for place in _drawn(one, audited.seed)]
+        read = [(*classify(place[2]), place) for place in _texts(one, audited.seed)]
         audited.advance(sum(one.sizes().values()))
         if len(read) < LEAST_TEXTS:
             continue
