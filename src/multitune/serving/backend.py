@@ -112,9 +112,13 @@ class Backend(ABC):
             tokens: of each answer.
         """
 
+    @abstractmethod
     def run(self, job: Callable[[], T]) -> "Future[T]":
-        """Do something with the layers of the base, where it is safe; for a router that reads them."""
-        raise NotImplementedError("no layers here: a router that reads them is refused at the start")
+        """Do something with the layers of the base, where it is safe; for a router that reads them.
+
+        Raises:
+            InputError: it holds no layers.
+        """
 
     @abstractmethod
     def refresh(self) -> None:

@@ -6,7 +6,8 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from multitune.core.records import Message, Segments
 from multitune.data.chat_template import OPTIONS
 from multitune.model.gguf import base_config
 from multitune.model.vllm import RANKS, check_vllm
-from multitune.serving.backend import Backend, UpstreamOptions
+from multitune.serving.backend import Backend, T, UpstreamOptions
 from multitune.serving.calls import Call
 from multitune.serving.forwarding import CHAT, COMPLETIONS, Relayed, forwarded, read_answer
 from multitune.serving.requests import EngineStats, OverloadedError
@@ -267,6 +268,10 @@ class Upstream(Backend):
                 self._client.ask("POST", UNLOAD, {"lora_name": name})
             except UpstreamError as error:
                 _log.warning("adapter %s stays at the upstream: %s", name, error)
+
+    def run(self, job: Callable[[], T]) -> "Future[T]":
+        """Not here, where no layer is; a router that reads them was refused at the start."""
+        raise InputError(f"{self._place}: the router reads layers of the base, which are not here. Serve without it")
 
     def refresh(self) -> None:
         """Look every few seconds which adapters the upstream holds; one that it lost, as by a restart, is loaded."""
