@@ -84,7 +84,7 @@ def ours(text: str) -> Iterable[tuple[int, int, str]]:
 
 def made_rows() -> list[Row]:
     """Rows of Faker, the same every time."""
-    from faker import Faker
+    from faker import Faker  # pyright: ignore[reportMissingImports]
 
     rng = random.Random(17)
     fakers = [Faker(locale) for locale in LOCALES]
@@ -224,7 +224,7 @@ def _scores(right: int, wrong: int, missed: int) -> dict[str, float]:
 def presidio() -> Finder | None:
     """The pattern recognizers of presidio-analyzer for the same kinds, without a language model; None without it."""
     try:
-        from presidio_analyzer import predefined_recognizers as known
+        from presidio_analyzer import predefined_recognizers as known  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     logging.getLogger("presidio-analyzer").setLevel(logging.CRITICAL)

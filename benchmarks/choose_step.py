@@ -1,14 +1,14 @@
 """Which rule of choosing an adapter's step is best on test: every look of a run is answered on validation and on test.
 
-`make bench PART=choose_step`: the demo's single-task adapters (SEEDS=17,18,19, six LOOKS each), then each rule on the
-same looks. A rule sees validation rows alone; what it chose is measured on test rows. RAW=file keeps the looks, and
-takes them from there when it exists.
+`make bench PART=choose_step`: the team example for EPOCHS=4 passes, one adapter per task and one for all (six LOOKS
+each, SEEDS=17,18,19), then each rule on the same looks. A rule sees validation rows alone; what it chose is measured
+on test rows. RAW=file keeps the looks, and takes them from there when it exists.
 """
 
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -25,30 +25,32 @@ from multitune.inference.local import LocalModel
 from multitune.inference.predict import predict_task
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
-from multitune.training.job import Job, _learner  # pyright: ignore[reportPrivateUsage]
+from multitune.training.compute import LocalCompute
+from multitune.training.job import Job, new_learner
 from multitune.training.learner import Learner
 from multitune.training.prepare import prepare_run
 
 COMMAND = "make bench PART=choose_step"
-DEMO = Path(__file__).parent.parent / "examples" / "finance" / "demo.yaml"
+TEAM = Path(__file__).parent.parent / "examples" / "team" / "team.yaml"
+EPOCHS = os.environ.get("EPOCHS", "4")  # past the best step, if there is one: the example itself trains for one pass
 SEEDS = [int(seed) for seed in os.environ.get("SEEDS", "17,18,19").split(",")]
 LOOKS = int(os.environ.get("LOOKS", "6"))
-TASKS = ("tweets", "entities", "intents")  # reports costs as much as all others, and learns nothing at this length
 RESAMPLES = 1000
 Look = dict[str, dict[str, Any]]  # task -> validation scores and losses by row, and the test score
+Looks = dict[str, Look]  # step -> what was seen there
 
 
 @dataclass(slots=True)
 class _LookingJob(Job):
     """A job that answers validation and test rows at every look, and keeps no snapshot."""
 
-    looks: dict[str, dict[int, Look]] = field(default_factory=dict[str, dict[int, Look]])
+    looks: dict[str, Looks] = field(default_factory=dict[str, Looks])
 
     def validate(self, learner: Learner) -> None:
         if not learner.trained_steps:
             learner.track.start = dict.fromkeys(learner.spec.tasks, 1.0)
             return  # untrained
-        model = LocalModel(self.bank, learner.name, self.run.chat, self.run.config)
+        model = LocalModel(self.compute.bank, learner.name, self.run.chat, self.run.config)
         look: Look = {}
         for task in learner.spec.tasks:
             item, seed = self.run.tasks[task], self.run.config.seed
@@ -59,8 +61,13 @@ class _LookingJob(Job):
                 "losses": [row.loss for row in held],
                 "test": item.data.task.score(test).value,
             }
-        self.looks.setdefault(learner.name, {})[learner.trained_steps] = look
-        print(learner.name, learner.trained_steps, {task: round(one["test"], 3) for task, one in look.items()})
+        self.looks.setdefault(learner.name, {})[str(learner.trained_steps)] = look
+        print(
+            learner.name,
+            learner.trained_steps,
+            {task: round(one["test"], 3) for task, one in look.items()},
+            flush=True,
+        )
 
     def checkpoint(self, step: int) -> None:
         pass
@@ -69,44 +76,70 @@ class _LookingJob(Job):
 def main() -> None:
     """Look, choose, measure, record."""
     raw = Path(os.environ.get("RAW", "looks.json"))
-    runs = json.loads(raw.read_text("utf-8")) if raw.is_file() else {}
+    runs: dict[str, dict[str, Looks]] = json.loads(raw.read_text("utf-8")) if raw.is_file() else {}
     for seed in SEEDS:
         if str(seed) not in runs:
             runs[str(seed)] = looks_of(seed)
             raw.write_text(json.dumps(runs), "utf-8")
-    cases = [case for run in runs.values() for case in run.values()]
-    figures: dict[str, Any] = {"seeds": sorted(map(int, runs)), "looks": LOOKS, "adapters": len(cases), "rules": {}}
-    for name, rule in RULES.items():
-        chosen = [(looks, rule(looks)) for looks in cases]
-        test = [fmean(one["test"] for one in looks[step].values()) for looks, step in chosen]
-        best = [max(fmean(one["test"] for one in look.values()) for look in looks.values()) for looks, _ in chosen]
-        last = sum(step == max(looks, key=int) for looks, step in chosen)
-        figures["rules"][name] = {
-            "test": round(fmean(test), 4),
-            "behind_best": round(fmean(best) - fmean(test), 4),
-            "worst_regret": round(max(b - t for b, t in zip(best, test, strict=True)), 4),
-            "last_step": last,
-        }
+    adapters = [looks for run in runs.values() for looks in run.values()]
+    shared = [looks for looks in adapters if len(_tasks(looks)) > 1]
+    figures = {
+        "seeds": sorted(map(int, runs)),
+        "epochs": int(EPOCHS),
+        "looks": LOOKS,
+        "adapters of one task": by_rule([looks for looks in adapters if len(_tasks(looks)) == 1]),
+        "the shared adapter": by_rule(shared),
+        "the shared adapter, a step for each task": by_rule([_of(x, task) for x in shared for task in _tasks(x)]),
+    }
     print(json.dumps(figures, indent=2))
     record("choose_step", COMMAND, figures)
 
 
-def looks_of(seed: int) -> dict[str, dict[str, Look]]:
+def by_rule(cases: Sequence[Looks]) -> dict[str, dict[str, float]]:
+    """What each rule keeps of each case: its mean score on test, and how far that is behind the best look."""
+    found: dict[str, dict[str, float]] = {}
+    for name, rule in RULES.items():
+        steps = [rule(looks) for looks in cases]
+        test = [_test(looks[step]) for looks, step in zip(cases, steps, strict=True)]
+        behind = [max(map(_test, looks.values())) - score for looks, score in zip(cases, test, strict=True)]
+        found[name] = {
+            "cases": len(cases),
+            "test": round(fmean(test), 4),
+            "behind_best": round(fmean(behind), 4),
+            "worst_regret": round(max(behind), 4),
+            "last_step": sum(step == _last(looks) for looks, step in zip(cases, steps, strict=True)),
+        }
+    return found
+
+
+def _test(look: Look) -> float:
+    return fmean(one["test"] for one in look.values())
+
+
+def _tasks(looks: Looks) -> list[str]:
+    return list(looks[_last(looks)])
+
+
+def _of(looks: Looks, task: str) -> Looks:
+    return {step: {task: look[task]} for step, look in looks.items()}
+
+
+def looks_of(seed: int) -> dict[str, Looks]:
     """Adapter -> step -> what it answered there."""
     with tempfile.TemporaryDirectory() as folder:
-        config = load_config(DEMO, [f"output={folder}", f"seed={seed}"])
-        tasks = tuple(task for task in config.tasks if task.name in TASKS)
-        plain = prepare_run(config.model_copy(update={"tasks": tasks, "adapters": "per_task"}))
+        plain = prepare_run(
+            load_config(TEAM, [f"output={folder}", f"seed={seed}", "seeds=1", f"train.epochs={EPOCHS}"])
+        )
         run = RunFolder(Path(folder) / "looks")
         run.path.mkdir()
         bank = AdapterBank(load_backbone(plain.ref, plain.config.device, plain.config.dtype))
-        learners = [_spread(_learner(bank, plain, plan)) for plan in plain.plans]
+        learners = [_spread(new_learner(bank, plain, plan)) for plan in plain.plans]
         log = EventLog(run.events, unwatched)
         log.open(keep=0)
-        job = _LookingJob(plain, run, unwatched, bank, learners, log)
+        job = _LookingJob(plain, run, unwatched, LocalCompute(bank, plain), learners, log)
         job.run_phases()
         log.close()
-    return {name: {str(step): look for step, look in looks.items()} for name, looks in job.looks.items()}
+    return job.looks
 
 
 def _spread(learner: Learner) -> Learner:

@@ -64,7 +64,7 @@ def by_chance(arms: RecordedArms, several: list[int], budget: float, seed: int) 
     trained = [arms.board.row(arms.board.tasks)]
     for row in np.random.default_rng(seed).permutation([row for row in several if row not in trained]):
         if arms.tokens[row] <= budget:
-            budget -= arms.tokens[row]
+            budget -= float(arms.tokens[row])
             trained.append(int(row))
     return arms.recommended(trained)
 

@@ -73,7 +73,7 @@ def rows_of(prepared: PreparedRun, task: str) -> Sequence[Example]:
 
 def write_tasks(folder: Path, prepared: PreparedRun) -> None:
     """Two files per task for the harness, and its rows; labels end as the run's do, with the base's end of turn."""
-    end = prepared.chat.tokenizer.decode(prepared.chat.stop_ids[:1])
+    end = str(prepared.chat.tokenizer.decode(list(prepared.chat.stop_ids[:1])))
     for name in TASKS:
         labels = list(prepared.tasks[name].data.task.labels)
         rows = [

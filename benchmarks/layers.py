@@ -5,6 +5,7 @@
 
 import json
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
@@ -16,7 +17,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.record import record
 from multitune.config.load import load_config
-from multitune.core.records import PackRow
+from multitune.core.records import Pack, PackRow
 from multitune.model.backbone import load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.device import pick_dtype
@@ -37,6 +38,13 @@ WIDTHS = (
     (1536, 576),
 )  # q k v o gate up down
 TOKENS, RANK, ROUNDS = 2048, 16, 15
+
+
+def _pass(bank: AdapterBank, packs: Sequence[Pack]) -> float:
+    started = time.perf_counter()
+    for pack in packs:
+        pack_loss(bank, pack).total.backward()
+    return time.perf_counter() - started
 
 
 def main() -> None:
@@ -83,12 +91,9 @@ def step_profile() -> dict[str, Any]:
     tokens = run.tasks["tweets"].tokens["train"]
     rows = [PackRow(tokens[i], adapter=0, task=0) for i in range(64)]
     packs = bank.backbone.pack(rows, run.config.train.pack_tokens)
-    for _ in range(2):  # the first time compiles kernels
-        with profile(activities=[ProfilerActivity.CPU]) as watched:
-            started = time.perf_counter()
-            for pack in packs:
-                pack_loss(bank, pack).total.backward()
-            seconds = time.perf_counter() - started
+    _pass(bank, packs)  # compiles kernels
+    with profile(activities=[ProfilerActivity.CPU]) as watched:
+        seconds = _pass(bank, packs)
     found = sorted(watched.key_averages(), key=lambda event: -event.self_cpu_time_total)
     total = sum(event.self_cpu_time_total for event in found)
     share = {event.key: round(event.self_cpu_time_total / total, 3) for event in found[:12]}

@@ -32,7 +32,7 @@ TEXTS = (
 
 def main() -> None:
     """Measure, print and record."""
-    import llama_cpp
+    import llama_cpp  # pyright: ignore[reportMissingImports]
 
     ref = resolve_base("smollm2-135m")
     bank, tokenizer = AdapterBank(load_backbone(ref, "cpu", "float32")), load_tokenizer(ref)
@@ -81,7 +81,7 @@ def here(bank: AdapterBank, name: str, row: list[int]) -> np.ndarray:
 
 def there(base: Path, adapter: Path | None, rows: list[list[int]]) -> np.ndarray:
     """llama.cpp's logits (token, vocab)."""
-    from llama_cpp import GGML_TYPE_F32, Llama
+    from llama_cpp import GGML_TYPE_F32, Llama  # pyright: ignore[reportMissingImports]
 
     exact = {"type_k": GGML_TYPE_F32, "type_v": GGML_TYPE_F32}  # keys and values are kept in float16 otherwise
     lora = str(adapter) if adapter else None

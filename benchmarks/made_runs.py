@@ -1,6 +1,7 @@
 """Run and study folders that nobody trained: files in their real form with drawn contents, to test pages with."""
 
 import json
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -236,7 +237,7 @@ def made_study(path: Path, tasks: int = 4, arms: int = 20, seed: int = 1) -> Pat
     return path
 
 
-def _arm(place: int, members: list[str], names: tuple[str, ...], rng: np.random.Generator) -> Facts:
+def _arm(place: int, members: Sequence[str], names: tuple[str, ...], rng: np.random.Generator) -> Facts:
     def measured(rows: int) -> Facts:
         return {
             name: {"score": float(rng.uniform(0.2, 0.8)), "loss": float(rng.uniform(0.3, 2.0)), "examples": rows}

@@ -21,7 +21,9 @@ def declared() -> dict[str, str]:
     waiting = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     found: dict[str, str] = {}
     while waiting:
-        name, extras, versions = re.fullmatch(r"([\w.-]+)(?:\[([\w,]+)\])?(.*)", waiting.pop()).groups("")
+        parts = re.fullmatch(r"([\w.-]+)(?:\[([\w,]+)\])?(.*)", waiting.pop())
+        assert parts is not None
+        name, extras, versions = parts.groups("")
         if name == PROJECT:
             waiting += [line for extra in extras.split(",") for line in project["optional-dependencies"][extra]]
         else:

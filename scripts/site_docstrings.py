@@ -5,6 +5,7 @@ comments beside them, which griffe does not read: they are shown as they stand i
 """
 
 import re
+from pathlib import Path
 from typing import Any
 
 from griffe import Attribute, Class, Extension, Module, Object
@@ -45,6 +46,7 @@ def _fold(owner: Class | Module, attributes: list[Attribute]) -> None:
 
 def _source(attribute: Attribute) -> str:
     """The lines of an attribute, with the comment above it."""
+    assert isinstance(attribute.filepath, Path)  # a list of them for namespace packages alone
     lines: list[str] = attribute.lines_collection[attribute.filepath]
     first, last = attribute.lineno or 1, attribute.endlineno or 1
     while lines[first - 2].lstrip().startswith("#"):

@@ -74,7 +74,7 @@ def choices(name: str, rows: int) -> dict[str, Any]:
 
 def _harness(model: Any, run: PreparedRun, rows: Sequence[Segments], labels: Sequence[np.ndarray]) -> list[int]:
     """lm-evaluation-harness: every label behind every prompt, in its own batching."""
-    from lm_eval.models.huggingface import HFLM
+    from lm_eval.models.huggingface import HFLM  # pyright: ignore[reportMissingImports]
 
     harness = HFLM(pretrained=model, tokenizer=run.chat.tokenizer, batch_size=16, max_length=2048)
     requests = [(("", ""), row.prompt.tolist(), label.tolist()) for row in rows for label in labels]
@@ -142,5 +142,5 @@ def _models(run: PreparedRun) -> tuple[AdapterBank, Any]:
     folder = Path(mkdtemp(), "adapter")
     save_adapter(adapter, folder, bank, {})
     location = dequantized_folder(run.ref) if run.ref.gguf else run.ref.location
-    base = AutoModelForCausalLM.from_pretrained(location, dtype=bank.backbone.dtype).to(bank.backbone.device)
-    return bank, PeftModel.from_pretrained(base, folder).eval()
+    base: Any = AutoModelForCausalLM.from_pretrained(location, dtype=bank.backbone.dtype)
+    return bank, PeftModel.from_pretrained(base.to(bank.backbone.device), folder).eval()

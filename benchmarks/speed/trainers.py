@@ -63,7 +63,7 @@ def trl(workload: str, steps: int, **options: Any) -> Timeline:
     """TRL's SFTTrainer with the options of one of its setups."""
     from datasets import Dataset
     from transformers import TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # pyright: ignore[reportMissingImports]
 
     run, rows = prepared(workload, steps), batches(workload, steps)
     config = run.config.train
@@ -167,10 +167,9 @@ def _peer_model(workload: str, steps: int) -> Any:
     folder = Path(mkdtemp(), "adapter")
     adapter = bank.create("shared", run.config.lora.rank, run.config.lora.alpha, "all", run.config.seed)
     save_adapter(adapter, folder, bank, {})
-    base = AutoModelForCausalLM.from_pretrained(
-        dequantized_folder(run.ref) if run.ref.gguf else run.ref.location, dtype=bank.backbone.dtype
-    ).to(bank.backbone.device)
-    return PeftModel.from_pretrained(base, folder, is_trainable=True)
+    location = dequantized_folder(run.ref) if run.ref.gguf else run.ref.location
+    base: Any = AutoModelForCausalLM.from_pretrained(location, dtype=bank.backbone.dtype)
+    return PeftModel.from_pretrained(base.to(bank.backbone.device), folder, is_trainable=True)
 
 
 # name -> (trainer, its options). bf16 is autocast on top of a bf16 model: it casts PEFT's float32 weights.

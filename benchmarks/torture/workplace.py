@@ -59,7 +59,12 @@ class Workplace:
         for name, rows in (("colours", colours), ("copies", copies), ("joins", joins)):
             (self.root / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
         task = {"prompt": "say {{ text }}", "answer": "{{ label }}", "kind": "classify"}
-        copy = {"name": "copy", "prompt": "copy {{ text }}", "answer": "{{ text }}", "kind": "generate"}
+        copy: dict[str, Any] = {
+            "name": "copy",
+            "prompt": "copy {{ text }}",
+            "answer": "{{ text }}",
+            "kind": "generate",
+        }
         copy["max_new_tokens"] = 3
         general = {**copy, "name": "chat", "prompt": "general {{ text }}", "share": 0.2}
         fields: dict[str, Any] = {

@@ -47,7 +47,8 @@ class MixtureCallback(TrainerCallback):
     def __init__(self, sampler: MixtureSampler) -> None:
         self.sampler = sampler
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        metrics: dict[str, float] = kwargs["metrics"]
         losses = {name: metrics.get(f"eval_{name}_loss") for name in self.sampler.shares(0)}
         self.sampler.feedback({name: loss for name, loss in losses.items() if loss is not None})
 

@@ -25,6 +25,9 @@ _READ_ONLY = {  # what makes the session read-only, whatever a query says
     "cockroachdb": "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
 }
 
+# It runs in this process: without this its queries read any file and address.
+_DUCKDB = {"read_only": True, "config": {"enable_external_access": "false"}}
+
 
 def sql_readers(
     url: str, queries: Mapping[Split, str], place: str
@@ -85,7 +88,7 @@ def _engine(url: str, place: str) -> Any:
                 raise DataNotFoundError(f"{place}: no database {file}. Check the path in data.sql")
             query = {**address.query, "mode": "ro", "uri": "true"}
             address = address.set(database=f"file:{quote(file)}", query=query)
-        options = {"read_only": True} if backend == "duckdb" else {}
+        options = _DUCKDB if backend == "duckdb" else {}
         engine = sqlalchemy.create_engine(address, connect_args=options)
     except ImportError as error:
         raise missing_package(f"{place}: data.sql", f"{error.name}") from error

@@ -264,7 +264,7 @@ def train_run(
         observe(PhaseEvent(name="load"))
         compute = _compute(run, backbone, leader)
         try:
-            learners = [_learner(compute.bank, run, plan) for plan in run.plans]
+            learners = [new_learner(compute.bank, run, plan) for plan in run.plans]
             if resume:
                 notes += note_changes(run, compute.bank.backbone, folder)
             else:  # only now, when nothing of the user's can be wrong any more
@@ -326,7 +326,8 @@ def _finish(run: PreparedRun, folder: RunFolder, trained: Selection, observe: Ob
             log(NoteEvent(text=f"{folder.events.name} had lost lines of the training, which is complete"))
 
 
-def _learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
+def new_learner(bank: AdapterBank, run: PreparedRun, plan: AdapterPlan) -> Learner:
+    """A new adapter in the bank, with its stream of examples, its optimizer and its budget."""
     train, spec = run.config.train, plan.spec
     trainee = new_trainee(bank, run, spec)
     to_convergence = train.alone == "convergence"
