@@ -117,7 +117,8 @@ def _tokenised(
         rows = row_tokens(batch, chat)
         sizes = np.array([(len(row.prompt), len(row.answer)) for row in rows])  # (row, 2)
         fits = np.flatnonzero(sizes.sum(1) <= max_length)
-        tokens = np.concatenate([np.empty(0, np.int32), *(rows[i].tokens for i in fits)])
+        parts = [part for i in fits.tolist() for part in (rows[i].prompt, rows[i].answer)]
+        tokens = np.concatenate([np.empty(0, np.int32), *parts])
         ends = np.concatenate([[0], np.cumsum(sizes[fits].sum(1))]).astype(np.int32)
         lists = pyarrow.ListArray.from_arrays(pyarrow.array(ends), pyarrow.array(tokens))
         held = [chat.encoder.holds(row.prompt) or chat.encoder.holds(row.answer) for row in batch]
