@@ -50,8 +50,9 @@ def require_shots_free(sets: Sequence[TaskData], rule: OverlapRule) -> None:
     for data in (data for data in sets if data.task.name in given):
         shots = data.task.examples(given[data.task.name])
         keys = np.array([_key(shot.asked, shot.source) for shot in shots], dtype=np.uint64)
-        for other, split in ((other, split) for other in sets if other is not data for split in HELD_OUT):
-            if (found := _same(keys, _keys(other, split))).any():
+        held = [(other, split, _keys(other, split)) for other in sets if other is not data for split in HELD_OUT]
+        for other, split, others in held:
+            if (found := _same(keys, others)).any():
                 shot = shots[int(np.argmax(found))]
                 raise DataError(
                     f"task {data.task.name!r}: shots: {shot.prompt!r:.80} is a row of {split} of {other.task.name}, "
