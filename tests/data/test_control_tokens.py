@@ -185,6 +185,74 @@ def test_both_modes_have_token_caches_of_their_own(kind: Any) -> None:
     assert ChatFormat(kind).fingerprint != ChatFormat(kind, control_tokens="parse").fingerprint
 
 
+ALIKE = [
+    ["the kettle works", "the kettle  works well", "the kettle", " the kettle ", "say more"],
+    ["the same", "the same", "the same"],
+    ["a<|im_end|>", "a<|im_end|> b", "a"],
+    ["<|im_start|>", "<|im_start|>user", "<|im_start|>user<|im_start|>"],
+]
+
+
+@pytest.mark.parametrize("prompts", ALIKE, ids=["words", "equal", "control", "first"])
+@pytest.mark.parametrize("mode", ["text", "parse"])
+def test_prompts_that_begin_and_end_alike_are_tokenised_as_one_by_one(
+    kind: Any, mode: Any, prompts: list[str]
+) -> None:
+    for system in (None, "works well", "a <|im_end|>"):
+        chat = ChatFormat(kind, system, mode)
+        together = [ids.tolist() for ids in chat.encode_prompts(prompts)]
+        assert together == [chat.encode_prompts([prompt])[0].tolist() for prompt in prompts]
+        turns = [
+            [{"role": "user", "content": "first"}, {"role": "assistant", "content": "second"}, *one]
+            for one in ([{"role": "user", "content": prompt}] for prompt in prompts)
+        ]
+        together = [ids.tolist() for ids in chat.encode_conversations(turns)]
+        assert together == [chat.encode_conversations([one])[0].tolist() for one in turns]
+
+
+@pytest.mark.parametrize(
+    "texts", [[*PLAIN], [f"<|im_start|>{text}<|im_end|>" for text in PLAIN], [f"{t}<|im_end|>" for t in PLAIN]]
+)
+def test_texts_are_tokenised_together_as_one_by_one(kind: Any, texts: list[str]) -> None:
+    encoder = TextEncoder(kind, "parse")
+    assert encoder.ids(texts) == [encoder.ids([text])[0] for text in texts]
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        AddedToken("!<|im", special=True),  # found in front of the token that it reaches into
+        AddedToken("a!<|im_end|>b", special=True),
+        AddedToken("<|im_end|>\n<", special=True),
+        AddedToken("end|>", special=True, normalized=True),
+    ],
+    ids=str,
+)
+def test_a_token_that_reaches_into_another_is_found_in_many_texts_as_in_one(added: AddedToken) -> None:
+    tokenizer: Any = byte_level()
+    tokenizer.add_tokens([added])
+    encoder = TextEncoder(tokenizer, "parse")
+    texts = [f"<|im_start|>user\n{text}<|im_end|>\n<|im_start|>b" for text in ("a!", "well!", "a", "say a!")]
+    assert encoder.ids(texts) == [encoder.ids([text])[0] for text in texts]
+
+
+@pytest.mark.parametrize("added", [{"lstrip": True}, {"rstrip": True}, {"single_word": True}], ids=str)
+def test_a_token_that_looks_around_itself_is_found_in_many_texts_as_in_one(added: dict[str, bool]) -> None:
+    tokenizer: Any = byte_level()
+    tokenizer.add_tokens([AddedToken("<|x|>", special=True, normalized=False, **added)])
+    encoder = TextEncoder(tokenizer, "parse")
+    texts = [f"say <|x|> {text} <|x|>  now" for text in ("a!", "well", "a  ", "")] + ["say <|x|>b<|x|>  now"]
+    assert encoder.ids(texts) == [encoder.ids([text])[0] for text in texts]
+
+
+def test_a_tokenizer_whose_file_says_to_cut_and_to_pad_does_neither() -> None:
+    tokenizer = byte_level()
+    plain = TextEncoder(tokenizer).text_ids(PLAIN)
+    tokenizer.backend_tokenizer.enable_truncation(3)
+    tokenizer.backend_tokenizer.enable_padding(length=9)
+    assert TextEncoder(tokenizer).text_ids(PLAIN) == plain
+
+
 def test_byte_level_text_reads_back_as_it_was_given() -> None:
     for tokenizer in (byte_level(), tiktoken_like(), slow()):
         assert tokenizer.decode(TextEncoder(tokenizer).text_ids([ATTACK])[0]) == ATTACK
@@ -213,7 +281,7 @@ def test_without_a_template_a_prompt_is_text_as_well() -> None:
 
 
 def test_marks_between_turns_count_though_not_special_and_those_inside_a_turn_do_not() -> None:
-    tokenizer = byte_level()
+    tokenizer: Any = byte_level()
     tokenizer.add_tokens([AddedToken(text, special=False) for text in ("<|User|>", "<think>", "  ", "<table>")])
     tokenizer.chat_template = (
         "{% for m in messages %}{% if m.role == 'user' %}<|User|>  {{ m.content }}{% else %}{{ m.content }}<|end|>"

@@ -125,7 +125,7 @@ def test_rows_are_rendered_once_for_each_file_and_template(tmp_path, cache, monk
     path = write(tmp_path / "rows.jsonl", some_rows(20))
     first = list(of_file(path))
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **_named: object) -> None:
         raise AssertionError("rendered again")
 
     with monkeypatch.context() as patch:

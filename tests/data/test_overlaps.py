@@ -116,3 +116,23 @@ def test_another_spelling_of_a_row_is_the_same_row(prepare: Prepare) -> None:
     second = {**first, "train": cafe("Cafe\u0301", range(9)), "test": cafe("c", range(4))}
     run = prepare({"a": (first, {}), "b": (second, {})})
     assert size(run, "b") == 5
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"prompt": "copy {{ text }}"}, {"share": 0.2}],
+    ids=["same prompt", "other prompt", "general set"],
+)
+@pytest.mark.parametrize("held", [22, 30], ids=["validation", "test"])
+def test_a_shot_that_is_given_is_no_row_that_another_set_holds_out(
+    prepare: Prepare, settings: dict[str, Any], held: int
+) -> None:
+    def run(shot: int, **fields: Any) -> PreparedRun:
+        second = splits(range(40, 60), range(60, 64), range(64, 74))
+        return prepare({"first": (FIRST, {}), "second": (second, {**settings, "shots": [row(shot)]})}, **fields)
+
+    split = "validation" if held == 22 else "test"
+    with pytest.raises(DataError, match=rf"task 'second': shots: .*w{held} .* is a row of {split} of first"):
+        run(held)
+    for free in (run(3), run(held, cross_task_duplicates="allow")):
+        assert len(free.tasks["second"].data.task.shots) == 1

@@ -95,6 +95,14 @@ def test_tokens_from_the_cache_are_read_from_their_file_and_not_held(chat: ChatF
         assert all(not part.flags.owndata for part in tokens.parts)
 
 
+def test_a_row_is_found_behind_a_part_whose_every_row_is_left_out(chat: ChatFormat) -> None:
+    rows = [example(i, prompt="word " * 200 if 1000 <= i < 2000 else "") for i in range(2500)]
+    tokens = encode(rows, chat, 100)
+    assert [len(part) > 0 for part in tokens.parts] == [True, False, True] and len(tokens) == 1500
+    for row in (999, 1000, 1499):
+        assert tokens[row].answer.tolist() == chat.answer_ids(f"number {tokens.kept[row]}")
+
+
 def test_the_digest_is_that_of_all_tokens_laid_end_to_end(chat: ChatFormat, tmp_path: Path) -> None:
     rows = [example(i, prompt="word " * 200 if i == 1200 else "") for i in range(2500)]
     tokens = encode(rows, chat, 100, tmp_path)

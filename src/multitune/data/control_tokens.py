@@ -1,6 +1,7 @@
 """Text to tokens: a control token that a row or a user wrote stays text; the chat template alone writes real ones."""
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Sequence
@@ -63,6 +64,9 @@ class TextEncoder:
         self._secret = secrets.token_hex(8)
         self._given = re.compile(rf"<{self._secret}-(\d+)>")
         self._replaced = re.compile(f"{self._given.pattern}|{self._found.pattern}")
+        if tokenizer.is_fast:  # its file may say to cut or to pad every text
+            self._library.no_truncation()
+            self._library.no_padding()
 
     def holds(self, text: str) -> bool:
         """Whether the tokenizer would read a control token in this text."""
@@ -85,10 +89,8 @@ class TextEncoder:
         careful = [at for at, text in enumerate(texts) if self._secret in text] if self.control else []
         if not careful:
             return self._parsed(texts)
-        found = self._parsed(["" if self._secret in text else text for text in texts])
-        for at in careful:
-            found[at] = self._unparsed(texts[at])
-        return found
+        parsed = iter(self._parsed([text for text in texts if self._secret not in text]))
+        return [self._unparsed(text) if self._secret in text else next(parsed) for text in texts]
 
     def text_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Tokens of texts that were given as a whole."""
@@ -98,10 +100,49 @@ class TextEncoder:
         if not texts:
             return []
         if self._tokenizer.is_fast:  # straight to the library below, which else also makes masks that nobody reads
-            return [found.ids for found in self._library.encode_batch_fast(list(texts), add_special_tokens=False)]
+            head, tail = self._shared(texts)
+            parts = [head, tail, *(text[len(head) : len(text) - len(tail)] for text in texts)]
+            before, behind, *between = (
+                found.ids for found in self._library.encode_batch_fast(parts, add_special_tokens=False)
+            )
+            return [before + ids + behind for ids in between] if head or tail else between
         # `verbose` would warn of long rows, which are reported elsewhere.
         ids: Any = self._tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
         return ids
+
+    def _shared(self, texts: Sequence[str]) -> tuple[str, str]:
+        """What the texts begin and end with, up to an added token each: tokenised once, it is the same in all of them.
+
+        A tokenizer finds added tokens first, and reads what stands between two of them by itself. As what follows the
+        beginning still starts with a token, it is not read as a first text either.
+        """
+        if len(texts) == 1:
+            return "", ""
+        head = os.path.commonprefix(texts)  # noqa: RUF071 (characters are meant)
+        head = head[: max(self._borders(head), default=0)]
+        room = min(map(len, texts)) - len(head)
+        tail = os.path.commonprefix([text[len(text) - room :][::-1] for text in texts])[::-1]  # noqa: RUF071
+        return head, tail[min(self._borders(tail), default=len(tail)) :]
+
+    def _borders(self, text: str) -> list[int]:
+        """Where tokens of `_added` begin in a text."""
+        found = [token for token in self._added if token in text and self._stands_alone(token)]
+        return [match.start() for token in found for match in re.finditer(re.escape(token), text)]
+
+    @cached_property
+    def _added(self) -> dict[str, bool | None]:
+        """Added tokens that are found whatever stands around them; `_stands_alone` notes its findings."""
+        added = self._library.get_added_tokens_decoder().values()
+        return {str(one): None for one in added if not (one.normalized or one.lstrip or one.single_word)}
+
+    def _stands_alone(self, token: str) -> bool:
+        """Whether no added token could reach into this one from in front, and be found in its place."""
+        if (known := self._added[token]) is None:
+            others = [str(one) for one in self._library.get_added_tokens_decoder().values()]
+            starts = tuple(token[:end] for end in range(1, len(token)))
+            known = not any(token in other[1:] or other[1:].endswith(starts) for other in others)
+            self._added[token] = known
+        return known
 
     def _unparsed(self, text: str) -> list[int]:
         if not self._tokenizer.is_fast:

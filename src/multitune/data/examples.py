@@ -3,8 +3,8 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import numpy as np
@@ -14,7 +14,6 @@ from multitune.core.paths import cache_folder
 from multitune.core.records import Example
 from multitune.core.versions import versions
 from multitune.data.cache import Batches, cached_table
-from multitune.data.formats import Row
 from multitune.data.sources import Table
 from multitune.tasks.shots import shot_chat
 from multitune.tasks.task import Task
@@ -87,7 +86,7 @@ class Examples(Sequence[Example]):
         return len(self._rows)
 
     def __iter__(self) -> Iterator[Example]:
-        return (self._example(*texts) for texts in self._texts(*COLUMNS))
+        return map(self._example, self._texts(*COLUMNS))
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -97,16 +96,18 @@ class Examples(Sequence[Example]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = self._table[int(self._rows[index])]
-        return self._example(*(row[column] for column in COLUMNS))
+        return self._example([row[column] for column in COLUMNS])
 
-    def _example(self, id_: str, prompt: str, answer: str, *others: str) -> Example:
-        named: dict[str, str] = dict(zip(COLUMNS[3:], others, strict=True))
-        options: list[str] = json.loads(named.pop("options") or "[]")
-        if self._trained:
-            prompt = named["variant"] or prompt
-        named["chat"] = named["chat"] or shot_chat(self._task.shots, prompt)
-        gold = self._task.gold(answer)
-        return replace(Example(self._task.name, id_, prompt, answer, gold, options=tuple(options)), **named)
+    def _example(self, texts: Sequence[str]) -> Example:
+        """One of `COLUMNS`."""
+        id_, prompt, answer, group, ending, source, chat, listed, variant = texts
+        task = self._task
+        options = tuple(json.loads(listed)) if listed else ()
+        prompt = variant or prompt if self._trained else prompt
+        chat = chat or shot_chat(task.shots, prompt)
+        return Example(
+            task.name, id_, prompt, answer, task.gold(answer), group, ending, source, chat, options, variant
+        )
 
 
 def render(task: Task, table: Table) -> tuple[Examples, str]:
@@ -143,16 +144,11 @@ def _rendered(task: Task, table: Table) -> Batches:
     import pyarrow
 
     digest = hashlib.sha256()
-
-    def rows() -> Iterator[Row]:
-        for row in table:
-            digest.update(json.dumps(row, default=str, sort_keys=True).encode() + b"\n")
-            yield row
-
+    cells = attrgetter(*COLUMNS)
     try:
-        for batch in batches(task.render(rows())):
-            columns = {column: [getattr(example, column) for example in batch] for column in COLUMNS}
-            columns["options"] = [json.dumps(one.options) if one.options else "" for one in batch]
+        for batch in batches(task.render(table, seen=lambda text: digest.update(f"{text}\n".encode()))):
+            columns: dict[str, Any] = dict(zip(COLUMNS, zip(*map(cells, batch), strict=True), strict=True))
+            columns["options"] = [json.dumps(options) if options else "" for options in columns["options"]]
             yield pyarrow.RecordBatch.from_pydict(columns)
     except TaskError as error:
         raise TaskError(f"{error} (in {table.origin})") from error

@@ -34,16 +34,48 @@ def without_held_out(sets: Sequence[TaskData], rule: OverlapRule) -> list[TaskDa
     return [_kept(data, {o.task.name: held[i] for i, o in enumerate(sets) if o is not data}, rule) for data in sets]
 
 
+def require_shots_free(sets: Sequence[TaskData], rule: OverlapRule) -> None:
+    """Refuse shots of a run file that another set holds out: what is shown with its answer is no test any more.
+
+    Args:
+        sets: tasks and general sets of one run.
+        rule: `allow` lets them through.
+
+    Raises:
+        DataError: there is one.
+    """
+    given = {data.task.name: data.task.config.shots for data in sets if isinstance(data.task.config.shots, tuple)}
+    if rule == "allow" or not given or len(sets) < 2:
+        return
+    for data in (data for data in sets if data.task.name in given):
+        shots = data.task.examples(given[data.task.name])
+        keys = np.array([_key(shot.asked, shot.source) for shot in shots], dtype=np.uint64)
+        held = [(other, split, _keys(other, split)) for other in sets if other is not data for split in HELD_OUT]
+        for other, split, others in held:
+            if (found := _same(keys, others)).any():
+                shot = shots[int(np.argmax(found))]
+                raise DataError(
+                    f"task {data.task.name!r}: shots: {shot.prompt!r:.80} is a row of {split} of {other.task.name}, "
+                    "which would be asked of a model that was shown its answer. Give other rows, a number to draw "
+                    "from training rows, or set cross_task_duplicates: allow"
+                )
+
+
 def _keys(data: TaskData, split: Split) -> np.ndarray:
-    """uint64 (row, 3): hashes of prompt, columns and shown text, each 0 where there is none."""
+    """uint64 (row, 3): the `_key` of each row."""
     examples = data.examples[split]
     if not isinstance(examples, Examples):
         return np.zeros((0, 3), dtype=np.uint64)
     keys = np.zeros((len(examples), 3), dtype=np.uint64)
     for row, (asked, source) in enumerate(zip(examples.asked(), examples.texts("source"), strict=True)):
-        shown = int(source[16:], 16)
-        keys[row] = text_hash(text_key(asked), 0), int(source[:16], 16) if shown else 0, shown
+        keys[row] = _key(asked, source)
     return keys
+
+
+def _key(asked: str, source: str) -> tuple[int, int, int]:
+    """Hashes of prompt, columns and shown text, each 0 where there is none."""
+    shown = int(source[16:], 16)
+    return text_hash(text_key(asked), 0), int(source[:16], 16) if shown else 0, shown
 
 
 def _kept(data: TaskData, held: Mapping[str, Mapping[Split, np.ndarray]], rule: OverlapRule) -> TaskData:

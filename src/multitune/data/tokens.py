@@ -30,7 +30,6 @@ class TokenSet(Sequence[Segments]):
     """
 
     parts: Sequence[np.ndarray]  # int32 (token,) each, read-only: the tokens of some rows laid end to end
-    part_of: np.ndarray  # int64 (row,) where its tokens are
     starts: np.ndarray  # int64 (part,) tokens of all parts before
     offsets: np.ndarray  # int64 (2 * row + 1,): where each prompt and each answer begins, all parts laid end to end
     kept: np.ndarray  # int64 (row,)
@@ -49,9 +48,9 @@ class TokenSet(Sequence[Segments]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         row = range(len(self))[index]  # negative ones count from the end; beyond either end is an IndexError
-        part = self.part_of.item(row)
-        tokens, before = self.parts[part], self.starts.item(part)
         start, middle, end = self.offsets[2 * row : 2 * row + 3].tolist()
+        part = int(self.starts.searchsorted(start, "right")) - 1
+        tokens, before = self.parts[part], self.starts.item(part)
         return Segments(tokens[start - before : middle - before], tokens[middle - before : end - before])
 
     @property
@@ -115,15 +114,16 @@ def _tokenised(
     done = 0
     for batch in batches(examples):
         rows = row_tokens(batch, chat)
-        sizes = np.array([(len(row.prompt), len(row.answer)) for row in rows])  # (row, 2)
+        sizes = np.array([(len(row.prompt), len(row.answer)) for row in rows], dtype=np.int32)  # (row, 2)
         fits = np.flatnonzero(sizes.sum(1) <= max_length)
-        tokens = np.concatenate([np.empty(0, np.int32), *(rows[i].tokens for i in fits)])
+        parts = [part for i in fits.tolist() for part in (rows[i].prompt, rows[i].answer)]
+        tokens = np.concatenate([np.empty(0, np.int32), *parts])
         ends = np.concatenate([[0], np.cumsum(sizes[fits].sum(1))]).astype(np.int32)
         lists = pyarrow.ListArray.from_arrays(pyarrow.array(ends), pyarrow.array(tokens))
         held = [chat.encoder.holds(row.prompt) or chat.encoder.holds(row.answer) for row in batch]
         columns = {
             "row": done + fits,
-            "prompt": sizes[fits, 0],
+            "prompt": sizes[fits, 0].astype(np.int64),
             "tokens": lists,
             "control": np.array(held)[fits],
         }
@@ -134,7 +134,8 @@ def _tokenised(
         done += len(batch)
         if progress:
             progress(done)
-    digest.update(_offsets(lengths).tobytes() + np.concatenate([[], *kept]).astype(np.int64).tobytes())
+    digest.update(_offsets(lengths).data)
+    digest.update(np.concatenate([np.empty(0, np.int64), *kept]).data)
     return digest.hexdigest()
 
 
@@ -152,15 +153,15 @@ def _token_set(examples: Sequence[Example], table: "Dataset", digest: str) -> To
         control.append(kept[-1][batch.column("control").to_numpy(zero_copy_only=False)])
     rows = np.concatenate([np.empty(0, np.int64), *kept])
     sizes = np.array([len(part) for part in parts], dtype=np.int64)
-    part_of = np.repeat(np.arange(len(parts)), [len(some) for some in kept])
-    left_out = np.setdiff1d(np.arange(len(examples)), rows)
+    left_out = np.setdiff1d(np.arange(len(examples)), rows) if len(rows) < len(examples) else rows[:0]
     too_long = [examples[i].id for i in left_out.tolist()]
     marked = np.concatenate([np.empty(0, np.int64), *control])
-    return TokenSet(parts, part_of, np.cumsum(sizes) - sizes, _offsets(lengths), rows, too_long, marked, digest)
+    return TokenSet(parts, np.cumsum(sizes) - sizes, _offsets(lengths), rows, too_long, marked, digest)
 
 
 def _offsets(lengths: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([[0], np.cumsum(np.concatenate([[], *lengths]))]).astype(np.int64)
+    ends = np.concatenate([np.zeros(1, np.int64), *lengths])
+    return np.cumsum(ends, out=ends)
 
 
 def _key(examples: Sequence[Example], chat: ChatFormat, max_length: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any, final
 
 from multitune.core.text import text_key
 
+_JSON = json.JSONEncoder(sort_keys=True, default=str)
 LEAST_TEXT = 24  # characters by which a row is known; two tasks may well ask about the same number or word
 
 
@@ -16,16 +17,22 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def row_text(row: Mapping[str, Any]) -> str:
+    """All columns of a row as JSON, in one order."""
+    return _JSON.encode(row)
+
+
 def row_hash(row: Mapping[str, Any]) -> str:
     """16 hex digits over all columns of a row."""
-    return content_hash(json.dumps(row, sort_keys=True, default=str))
+    return content_hash(row_text(row))
 
 
-def source_hashes(row: Mapping[str, Any], names: Collection[str]) -> str:
+def source_hashes(row: Mapping[str, Any], text: str, names: Collection[str]) -> str:
     """Hashes by which a row is known in the data of other tasks, whatever they ask about it.
 
     Args:
         row: with its columns.
+        text: `row_text` of it.
         names: the columns that a prompt shows; `row` for all of them.
 
     Returns:
@@ -34,7 +41,7 @@ def source_hashes(row: Mapping[str, Any], names: Collection[str]) -> str:
     shown = [row[name] for name in row if name in names or "row" in names]
     texts = sorted(text_key(str(value)) for value in shown if isinstance(value, str | list))
     enough = sum(map(len, texts)) >= LEAST_TEXT
-    return f"{row_hash(row)}{content_hash(repr(texts)) if enough else '0' * 16}"
+    return f"{content_hash(text)}{content_hash(repr(texts)) if enough else '0' * 16}"
 
 
 @final

@@ -1,7 +1,7 @@
 """A task: rows become prompts and answers, outputs become values, and values become a score."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -9,7 +9,7 @@ from multitune.config.task import Kind, TaskConfig
 from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score, Shot
 from multitune.core.text import normal_form
-from multitune.tasks.identity import Ids, content_hash, source_hashes
+from multitune.tasks.identity import Ids, content_hash, row_text, source_hashes
 from multitune.tasks.metrics import METRICS, metric_for
 from multitune.tasks.output_parsing import (
     NO_LABEL,
@@ -122,12 +122,15 @@ class Task:
         """`render` as a list."""
         return list(self.render(rows, first))
 
-    def render(self, rows: Iterable[Row], first: int = 0) -> Iterator[Example]:
+    def render(
+        self, rows: Iterable[Row], first: int = 0, seen: Callable[[str], None] | None = None
+    ) -> Iterator[Example]:
         """Render the rows of one split, one after the other.
 
         Args:
             rows: one mapping from column to value per row.
             first: rows that came before these; only the numbers in messages depend on it.
+            seen: called with the `row_text` of each row.
 
         Returns:
             One example per row, and of a conversation one per turn that is learned. A second one with the same id,
@@ -147,7 +150,10 @@ class Task:
         remaining = noted()
         try:
             for number, row in enumerate(remaining, start=first + 1):
-                yield from self._of_row(row, f"row {number}", ids)
+                text = row_text(row)
+                if seen is not None:
+                    seen(text)
+                yield from self._of_row(row, text, f"row {number}", ids)
         except TaskError:
             for _ in remaining:  # that a column stands in no row says more than that this one lacks it
                 pass
@@ -231,13 +237,13 @@ class Task:
             case "classify" | "choice" | "generate" | "text":
                 return answer
 
-    def _of_row(self, row: Row, number: str, ids: Ids) -> Iterator[Example]:
-        """The example of a row, or those of its conversation."""
+    def _of_row(self, row: Row, text: str, number: str, ids: Ids) -> Iterator[Example]:
+        """The example of a row, or those of its conversation; `text` is the row's as of `row_text`."""
         config = self.config
         given = self._templates.cell(row, config.id, number) if config.id else ""
         where = f"{number} (id {given!r})" if given else number
         group = self._templates.cell(row, config.group, where) if config.group else ""
-        source = source_hashes(row, self.shows[0])
+        source = source_hashes(row, text, self.shows[0])
         for pair in self._templates.pairs(row, where):
             answer, ending = self._without_end(pair.answer, where)
             gold = self._checked_gold(answer, where)

@@ -15,7 +15,7 @@ from multitune.core.results.audit import Audit
 from multitune.core.results.run import DataRecord, SetRecord
 from multitune.core.text import text_key
 from multitune.data.examples import Examples
-from multitune.data.overlaps import without_held_out
+from multitune.data.overlaps import require_shots_free, without_held_out
 from multitune.data.run_sets import Progress, RunSets, read_sets
 from multitune.data.shots import with_shots
 from multitune.data.summary import label_counts
@@ -87,6 +87,7 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     sets = read_sets(config, chat.ends, progress)
     config = sets.stated(config)
     members = without_held_out([*sets.tasks, *sets.general], config.cross_task_duplicates)
+    require_shots_free(members, config.cross_task_duplicates)
     members = [with_shots(data, config.seed) for data in members]
     general = {task.name for task in config.general}
     tasks = {data.task.name: encoded(data, data.task.name in general) for data in members}
