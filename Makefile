@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test coverage test-lowest check bench torture fuzz site commands architecture constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench torture soak fuzz site commands architecture constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: three tasks together and alone, three times each, and the table that compares them
 	$(BIN)/multitune train examples/team/team.yaml --overwrite
@@ -39,8 +39,11 @@ bench: setup-bench  ## The measurements behind the figures in docs/LOG.md: make 
 torture: setup-dev  ## Hostile inputs; kill -9, full disks, limits and damaged files at random: SEED=1 MINUTES=10
 	$(BIN)/python -m benchmarks.torture --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)
 
-fuzz: setup-dev  ## Files of any content, tried for long and each time others
-	MULTITUNE_HYPOTHESIS=long $(BIN)/python -m pytest -q -o timeout=0 tests/test_fuzz.py
+soak: setup-dev  ## A server above its capacity for MINUTES=10, adapters coming and going; then kill -9, and again
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),10)
+
+fuzz: setup-dev  ## Files of any content, and requests to a server, tried for long and each time others
+	MULTITUNE_HYPOTHESIS=long $(BIN)/python -m pytest -q -o timeout=0 tests/test_fuzz.py tests/serving/test_openapi.py
 
 site: $(VENV)/.installed-docs  ## The documentation as a site in build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

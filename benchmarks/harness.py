@@ -11,8 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import yaml
 
 import multitune
 from benchmarks.record import record
+from benchmarks.served import served
 from multitune.config.load import load_config
 from multitune.core.bases import BASE
 from multitune.core.records import Example
@@ -44,26 +44,14 @@ def main() -> None:
         given = os.environ.get("RUN")
         run = multitune.open_run(given) if given else multitune.train(TEAM, [*SMALL, f"output={folder}"])
         prepared = prepare_run(load_config(run.folder.config))
-        with served(run) as url:
+        with served(run.path) as server:
             write_tasks(Path(folder), prepared)
             prepared.chat.tokenizer.save_pretrained(Path(folder, TOKENIZER))
-            named = score(Path(folder), url, "local-completions", "shared", "likelihood")
-            routed = score(Path(folder), url, "local-chat-completions", "auto", "choice")
+            named = score(Path(folder), server.url, "local-completions", "shared", "likelihood")
+            routed = score(Path(folder), server.url, "local-chat-completions", "auto", "choice")
         figures = {task: compared(run, prepared, task, named, routed) for task in TASKS}
     print(json.dumps(figures, indent=2))
     record("harness", COMMAND, figures)
-
-
-@contextmanager
-def served(run: Run) -> Generator[str]:
-    """The address of the run, served by a process of its own."""
-    command = [sys.executable, "-m", "multitune", "serve", str(run.path), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        try:
-            yield server.stdout.readline().split(" at ")[1].split("/v1")[0]
-        finally:
-            server.terminate()
 
 
 def rows_of(prepared: PreparedRun, task: str) -> Sequence[Example]:

@@ -26,6 +26,7 @@ PARTS = {
     "batch_invariance": "answers and losses that move with the rows beside them, and what it costs that none does",
     "adapter_memory": "memory of 64 adapters that answer, against the base and their own weights",
     "first_token": "what routing adds to the time to first token, on short and long prompts",
+    "serving": "routed against named, 8 adapters against one and PEFT, many clients against transformers serve",
     "adding": "a task that joins a run of 2, 8 and 32 tasks: seconds, and what it moved",
     "forgetting": "the demo's tasks with 0, 5, 10 and 20% of general data: what is learnt and what is kept",
     "planning": "time and memory of estimating a million combinations of twenty tasks",

@@ -86,8 +86,8 @@ def engine(bank: AdapterBank, chat: ChatFormat) -> Generator[Engine]:
 
 
 @contextmanager
-def serving(run: Path, *options: str) -> Generator[str]:
-    """The address of a run that another process serves."""
+def serving(run: Path, *options: str, says: str = "") -> Generator[str]:
+    """The address of a run that another process serves; on stderr it says this, or nothing."""
     command = [sys.executable, "-m", "multitune.cli.main", "serve", str(run), "--port", "0", *options]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
@@ -100,7 +100,7 @@ def serving(run: Path, *options: str) -> Generator[str]:
         finally:
             server.send_signal(signal.SIGTERM)
             _, errors = server.communicate(timeout=60)
-        assert (server.returncode, errors) == (0, "")
+        assert server.returncode == 0 and says in errors and bool(says) == bool(errors), errors
 
 
 @pytest.fixture(scope="session")

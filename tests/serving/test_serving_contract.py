@@ -189,3 +189,11 @@ def test_the_examples_of_the_page_run_one_after_the_other(
     assert names["answer"].choices[0].message.content == labels[0]["label"]
     assert {one["label"] for one in labels} == {"red", "blue"}
     assert "prompt_tokens=" in capsys.readouterr().out
+
+
+def test_every_test_of_the_page_on_faults_is_there() -> None:
+    page = (Path(__file__).parent.parent.parent / "docs" / "serving-faults.md").read_text("utf-8")
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", page)
+    assert len(named) == page.count("\n| ") - 1 > 20
+    for file, name in named:
+        assert f"\ndef {name}(" in (Path(__file__).parent / file).read_text("utf-8"), name

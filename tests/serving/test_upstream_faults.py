@@ -425,6 +425,7 @@ def test_what_cannot_be_served_so_is_refused_at_the_start(
     cases: Sequence[tuple[tuple[str, ...], str]] = (
         (("--upstream", nobody), f"--upstream {nobody}: /v1/models: "),
         (("--upstream", "nowhere"), "--upstream nowhere: not an address"),
+        (("--upstream", nobody, "--max-loras", "2"), "--max-loras: is for the upstream to say"),
         (("--upstream", "http://example.org/v1", "--key-env", "KEY"), "unencrypted"),
         (("--key-env", "KEY"), "--key-env: names the key of an upstream"),
     )

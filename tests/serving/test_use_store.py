@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,23 @@ def test_a_client_gives_so_much_feedback_and_another_is_not_held_up(store: UseSt
     with pytest.raises(FeedbackLimitError):
         store.add_feedback(request(2).id, "one", "a", 2)
     assert store.add_feedback(request(2).id, "two", "a", 2) == 3
+
+
+@pytest.mark.parametrize("jump", [-1e6, 1e6])
+def test_a_clock_that_jumps_locks_no_client_out_and_loses_nothing(
+    store: UseStore, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    for number in range(6):
+        store.keep(request(number))
+    for number in range(2):
+        store.add_feedback(request(number).id, "one", "a", 2)
+    now = time.time() + jump
+    monkeypatch.setattr(time, "time", lambda: now)
+    for number in range(2, 4):
+        store.add_feedback(request(number).id, "one", "a", 2)
+    with pytest.raises(FeedbackLimitError):
+        store.add_feedback(request(4).id, "one", "a", 2)
+    assert store.counts() == (6, 4)
 
 
 def test_every_row_is_either_learned_from_or_held_back(store: UseStore) -> None:

@@ -28,6 +28,10 @@ def serve(
         str | None, typer.Option(envvar="MULTITUNE_ADMIN_KEY", help="Key for loading and unloading adapters.")
     ] = None,
     cache_tokens: Annotated[int, typer.Option(min=256, help="Tokens of the key-value store.")] = 16384,
+    max_loras: Annotated[
+        int | None,
+        typer.Option(min=1, help="Adapters in memory; the least recently used leaves, and is read again when asked."),
+    ] = None,
     upstream: Annotated[
         str | None,
         typer.Option(
@@ -59,8 +63,10 @@ def serve(
     from multitune.serving.server import serve as serve_run
 
     engine: EngineOptions | UpstreamOptions
-    engine = EngineOptions(max_running=max_running, max_waiting=max_waiting, cache_tokens=cache_tokens)
+    engine = EngineOptions(max_running, max_waiting, cache_tokens=cache_tokens, max_loras=max_loras)
     if upstream is not None:
+        if max_loras is not None:
+            raise InputError("--max-loras: is for the upstream to say. Give it there, and leave it out here")
         endpoint = open_endpoint(BASE, upstream, key_env, "--upstream")
         engine = UpstreamOptions(endpoint, max_calls=max_running + max_waiting)
     elif key_env is not None:

@@ -42,7 +42,11 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """An ASGI middleware: 401 and 403 without the right key, 413 for a body of too many bytes."""
+    """An ASGI middleware: 401 and 403 without the right key, 413 for a body of too many bytes.
+
+    Routes are matched by regular expressions whose `$` lets a line break at the end pass, which `Keys` would take for
+    another path. So no path with a control character gets through.
+    """
 
     app: ASGIApp
     keys: Keys
@@ -53,14 +57,21 @@ class Access:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if not scope["path"].isprintable():
+            await error_response(404, "no route has control characters in its path")(scope, receive, send)
+            return
         headers = Headers(scope=scope)
         status = self.keys.status(scope["path"], headers.get("authorization", ""))
         if status != 200:
             text = "give the server's key as Authorization: Bearer KEY" if status == 401 else "needs the admin key"
             await error_response(status, text)(scope, receive, send)
             return
+        if "transfer-encoding" in headers and "content-length" in headers:
+            text = "a request gives its length or comes in chunks"  # a proxy may read it otherwise, and see two
+            await error_response(400, text, headers={"Connection": "close"})(scope, receive, send)
+            return
         length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > self.max_bytes:
+        if not length.isdecimal() or int(length) > self.max_bytes:
             await error_response(413, self._too_large)(scope, receive, send)
             return
         size = 0

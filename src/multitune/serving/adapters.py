@@ -73,7 +73,7 @@ class ServedAdapters:
         if not NAME.fullmatch(name) or name in (BASE, "auto"):
             raise InputError(f"lora_name {name!r}: give letters, digits, '.', '_' and '-', at most 128 of them")
         folder = self._contained(path)
-        version = f"{name}@{_digest(folder)}"
+        version = f"{name}@{digest_of(folder)}"
         with self._changing:
             old = self._versions.get(name)
             if old and not replace:
@@ -115,7 +115,8 @@ class ServedAdapters:
         return folder
 
 
-def _digest(folder: Path) -> str:
+def digest_of(folder: Path) -> str:
+    """Of an adapter's settings and weights, by which its versions are called."""
     digest = hashlib.sha256()
     for name in (CONFIG, WEIGHTS):
         file = folder / name

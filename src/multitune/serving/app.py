@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from multitune.core.bases import BASE
 from multitune.core.errors import InputError, MultituneError
+from multitune.core.results.base import Record
 from multitune.deployment.answering import checked_conversation
 from multitune.serving.access import Access, Keys
 from multitune.serving.calls import Call
@@ -40,6 +41,7 @@ from multitune.serving.protocol import (
 )
 from multitune.serving.reception import Reception
 from multitune.serving.responses import (
+    Completion,
     DetokenizeAnswer,
     ModelCard,
     ModelList,
@@ -57,6 +59,18 @@ NO_KEYS = Keys()
 CLOSED = 499  # the client has gone; nobody reads it
 FAULTS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorBody} for code in (400, 401, 403, 404, 409, 413, 429, 500, 502, 503, 504)
+}
+
+
+def _documented(kind: str, model: type[Record] | None = None) -> dict[int | str, dict[str, Any]]:
+    """What the OpenAPI file says of an answer that is no JSON, or not always; faults are JSON wherever they are."""
+    return {**FAULTS, 200: {"model": model, "content": {kind: {}}}}
+
+
+GENERATIONS, TEXTS = _documented("text/event-stream", Completion), _documented("text/plain")
+DOCUMENTED = {
+    **dict.fromkeys(("/v1/chat/completions", "/v1/completions"), GENERATIONS),
+    **dict.fromkeys(("/metrics", "/v1/load_lora_adapter", "/v1/unload_lora_adapter"), TEXTS),
 }
 
 
@@ -207,10 +221,11 @@ def create_app(
         "/ready": api.ready,
         "/metrics": api.metrics,
     }
-    for path, answer in posts.items():
-        app.add_api_route(path, answer, methods=["POST"], responses=FAULTS)
-    for path, answer in gets.items():
-        app.add_api_route(path, answer, methods=["GET"], responses=FAULTS)
+    for method, routes in (("POST", posts), ("GET", gets)):
+        for path, answer in routes.items():
+            kind = Response if path in DOCUMENTED else JSONResponse
+            responses = DOCUMENTED.get(path, FAULTS)
+            app.add_api_route(path, answer, methods=[method], responses=responses, response_class=kind)
     if page:
         page(app, api)
     app.include_router(learning_routes(api.reception, FAULTS))

@@ -48,6 +48,11 @@ class Backend(ABC):
         return NO_FAULTS
 
     @property
+    def max_loras(self) -> int | None:
+        """How many adapters lie in memory at a time; None for all, or where it is not known."""
+        return None
+
+    @property
     def outage(self) -> str:
         """Why nothing can be answered at the moment; empty where all is well."""
         return ""

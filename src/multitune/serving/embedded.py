@@ -5,17 +5,19 @@ import queue
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, final
 
 import numpy as np
 
-from multitune.core.errors import InputError, MultituneError
+from multitune.core.errors import AdapterError, InputError, MultituneError
 from multitune.core.records import Message, Segments
 from multitune.data.tokenizer import ChatFormat
 from multitune.inference.labels import score_labels
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter
+from multitune.serving.adapters import digest_of
 from multitune.serving.answers import completion, message, part, usage, whole_choice
 from multitune.serving.backend import Backend
 from multitune.serving.calls import Call
@@ -23,7 +25,7 @@ from multitune.serving.decisions import LabelProbability
 from multitune.serving.engine import Engine, EngineOptions
 from multitune.serving.grammars import Grammar, Grammars
 from multitune.serving.protocol import Decision
-from multitune.serving.requests import Delta, EngineStats, GenerationRequest
+from multitune.serving.requests import AdapterUnavailableError, Delta, EngineStats, GenerationRequest
 from multitune.serving.responses import Collected
 from multitune.serving.sampling import SamplingOptions
 from multitune.serving.tickets import Ticket
@@ -65,13 +67,22 @@ class Embedded(Backend):
         """Those of the engine."""
         return self.engine.stats
 
+    @property
+    def max_loras(self) -> int | None:
+        """As the engine's options say."""
+        return self.engine.options.max_loras
+
     def require_room(self, requests: int = 1) -> None:
         """Of the engine's queue."""
         self.engine.require_room(requests)
 
     def load(self, version: str, folder: Path) -> None:
-        """Check the folder, and load it between two steps."""
-        self.engine.load(version, lambda bank: load_adapter(bank, folder, version)).result()
+        """Check the folder, and load it between two steps; with `max_loras` again whenever it is needed."""
+        try:
+            self.engine.load(version, partial(_load, folder, version)).result()
+        except MultituneError:
+            self.retire(version)
+            raise
 
     def retire(self, version: str) -> None:
         """Between two steps, once nobody needs it."""
@@ -144,6 +155,8 @@ class Embedded(Backend):
             async for index, delta in deltas:
                 if delta.refused:
                     raise InputError(delta.error)
+                if delta.unavailable:
+                    raise AdapterUnavailableError(delta.error)
                 if delta.finish in ("error", "cancelled"):
                     raise EngineFailedError(delta.error or "the server ends")
                 yield index, delta
@@ -155,8 +168,11 @@ class Embedded(Backend):
             raise InputError(
                 f"this model's maximum context length is {self.longest:,} tokens, and the prompt has {len(prompt):,}"
             )
-        job = self.engine.run(lambda: self._probabilities(call, prompt, list(texts)))
-        found = await asyncio.wrap_future(job)
+        job = self.engine.run(lambda: self._probabilities(call, prompt, list(texts)), call.version)
+        try:
+            found = await asyncio.wrap_future(job)
+        except AdapterError as error:
+            raise AdapterUnavailableError(str(error)) from error
         call.decision = Decision.of(call.route, tuple(found))
         return Collected(found[0].label, generated=len(call.chat.answer_ids(found[0].label)), finish="stop")
 
@@ -214,3 +230,14 @@ class Embedded(Backend):
         """End the engine."""
         self.engine.close()
         self._grammars.close()
+
+
+def _load(folder: Path, version: str, bank: AdapterBank) -> None:
+    """Put a version into the bank.
+
+    Raises:
+        AdapterError: the folder is not as it must be, or no longer what the version was made of.
+    """
+    if digest_of(folder) != version.rpartition("@")[2]:
+        raise AdapterError(f"{folder}: is no longer what was loaded as {version!r}. Load it again, with load_inplace")
+    load_adapter(bank, folder, version)

@@ -18,7 +18,15 @@ from multitune.model.slot_cache import SCRATCH, SlotCache
 from multitune.serving.batch import Running, next_logits, parts_of, read_prompts
 from multitune.serving.blocks import BLOCK, BlockPool, places, prefix_keys
 from multitune.serving.grammars import GrammarLimitError
-from multitune.serving.requests import Delta, EngineStats, FinishReason, GenerationRequest, OverloadedError
+from multitune.serving.requests import (
+    Delta,
+    EngineJob,
+    EngineStats,
+    FinishReason,
+    GenerationRequest,
+    OverloadedError,
+)
+from multitune.serving.residency import ResidentAdapters
 from multitune.serving.sampling import logprobs_of, pick
 from multitune.serving.text_stream import TextStream
 
@@ -36,6 +44,7 @@ class EngineOptions:
     max_waiting_tokens: int = 65536  # of prompts in the queue
     cache_tokens: int = 16384  # of the key-value store
     step_tokens: int = 512  # of prompts that one step reads; more delay the requests that run
+    max_loras: int | None = None  # adapters in memory; None for all that are served
 
 
 class Engine:
@@ -62,7 +71,8 @@ class Engine:
         self._waiting: deque[GenerationRequest] = deque()
         self._running: list[Running] = []
         self._cancelled: set[GenerationRequest] = set()
-        self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._jobs: deque[EngineJob] = deque()
+        self._adapters = ResidentAdapters(bank, options.max_loras)
         self._retired: set[str] = set()  # adapters that go when their last request has ended
         self._stats = EngineStats()
         self._cached_tokens = self._steps = 0
@@ -82,6 +92,7 @@ class Engine:
         """A copy of the figures of this moment."""
         with self._wake:
             found = replace(self._stats, cached_tokens=self._cached_tokens, steps=self._steps)
+            found.adapter_loads = self._adapters.loads
             found.running = Counter(one.request.adapter for one in self._running)
             found.waiting = Counter(one.adapter for one in self._waiting)
             found.cache_usage = self._pool.used
@@ -129,23 +140,28 @@ class Engine:
                 self._cancelled.add(request)
             self._wake.notify()
 
-    def run(self, job: Callable[[], T]) -> "Future[T]":
-        """Let the engine's thread do something with the model between two steps."""
+    def run(self, job: Callable[[], T], adapter: str = BASE) -> "Future[T]":
+        """Let the engine's thread do something with the model between two steps, once an adapter lies in memory."""
         future: Future[T] = Future()
         with self._wake:
-            self._jobs.append((job, future))
+            self._jobs.append(EngineJob(job, future, adapter))
             self._wake.notify()
         return future
 
     def load(self, name: str, into: Callable[[AdapterBank], Any]) -> "Future[None]":
-        """Put an adapter into the bank between two steps; one that was to go under this name stays."""
+        """Put an adapter into the bank as soon as there is room; one that was to go under this name stays.
 
-        def job() -> None:
+        Args:
+            name: of the adapter.
+            into: puts it there, now and whenever it is needed again.
+        """
+
+        def known() -> None:
             self._retired.discard(name)
-            if name not in self.bank.names:
-                into(self.bank)
+            self._adapters.know(name, into)
 
-        return self.run(job)
+        self.run(known)
+        return self.run(lambda: None, name)
 
     def retire(self, name: str) -> "Future[None]":
         """Take an adapter out of the bank when no request needs it any more."""
@@ -166,25 +182,45 @@ class Engine:
                     self._wake.wait()
                 closing, jobs = self._closing, list(self._jobs)
                 self._jobs.clear()
-            for job, future in jobs:
-                _answer(job, future)
+            held = [job for job in jobs if not self._done(job)]
+            with self._wake:
+                self._jobs.extendleft(reversed(held))
             if closing:
                 break
-            self._step()
+            self._step(admits=not held)
             self._drain()
         for one in [*self._running]:
             self._finish(one, "cancelled")
         with self._wake:
             while self._waiting:
                 self._waiting.popleft().deliver(Delta(finish="cancelled"))
+            while self._jobs:
+                self._jobs.popleft().future.cancel()
 
-    def _step(self) -> None:
+    def _done(self, job: EngineJob) -> bool:
+        """Do a job; False if it waits for room for its adapter."""
+        try:
+            if not self._adapters.bring(job.adapter, self._used):
+                return False
+        except Exception as error:
+            job.fail(error)
+        else:
+            job.do()
+        return True
+
+    @property
+    def _used(self) -> set[str]:
+        """Adapters of the requests that run."""
+        return {one.request.adapter for one in self._running}
+
+    def _step(self, admits: bool) -> None:
         with self._wake:
             gone = [one for one in self._running if one.request in self._cancelled]
             self._cancelled.clear()
             for one in gone:
                 self._finish(one, "cancelled")
-            self._admit()
+        while admits and (missing := self._admit()):
+            admits = self._brought(missing)
         batch = list(self._running)
         try:
             self._read(batch)
@@ -198,39 +234,49 @@ class Engine:
 
     def _drain(self) -> None:
         with self._wake:
-            used = {one.request.adapter for one in self._running} | {one.adapter for one in self._waiting}
+            used = self._used | {one.adapter for one in self._waiting}
         for name in self._retired - used:
-            self.bank.remove(name)
+            self._adapters.forget(name)
             self._retired.remove(name)
 
-    def _admit(self) -> None:
-        """Let requests in, in the order they came, as far as there is room."""
-        reading = {key for one in self._running if one.unread for key in one.keys[one.read // BLOCK :]}
-        there = {BASE, *self.bank.names}
-        for request in list(self._waiting):
-            if request.adapter not in there:  # it went between the look-up of its name and now
+    def _brought(self, adapter: str) -> bool:
+        """Read the adapter that requests wait for, or fail them; False if there is no room until others have ended."""
+        try:
+            return self._adapters.bring(adapter, self._used)
+        except Exception as error:  # its files are damaged, or it went after its name was looked up
+            with self._wake:
+                for request in [one for one in self._waiting if one.adapter == adapter]:
+                    self._waiting.remove(request)
+                    request.deliver(Delta(finish="error", error=str(error), unavailable=True))
+            return True
+
+    def _admit(self) -> str | None:
+        """Let requests in, in the order they came, as far as there is room; the adapter that the next one lacks."""
+        with self._wake:
+            reading = {key for one in self._running if one.unread for key in one.keys[one.read // BLOCK :]}
+            for request in list(self._waiting):
+                if len(self._running) >= self.options.max_running:
+                    return None
+                if not self._adapters.has(request.adapter):
+                    return request.adapter
+                keys = prefix_keys(request.adapter, request.prompt)
+                cached = self._pool.cached(keys) if request.prompt_logprobs is None else []
+                if reading.intersection(keys[len(cached) : len(cached) + 1]) and request.prompt_logprobs is None:
+                    continue  # another request reads the same now, and this one need not
+                blocks = self._pool.take(cached, request.tokens)
+                if blocks is None:
+                    return None
                 self._waiting.remove(request)
-                request.deliver(Delta(finish="error", error=f"adapter {request.adapter!r} is loaded no longer"))
-                continue
-            if len(self._running) >= self.options.max_running:
-                return
-            keys = prefix_keys(request.adapter, request.prompt)
-            cached = self._pool.cached(keys) if request.prompt_logprobs is None else []
-            if reading.intersection(keys[len(cached) : len(cached) + 1]) and request.prompt_logprobs is None:
-                continue  # another request reads the same now, and this one need not
-            blocks = self._pool.take(cached, request.tokens)
-            if blocks is None:
-                return
-            self._waiting.remove(request)
-            reading.update(keys)
-            stream = TextStream(self._tokenizer, request.stop)
-            seed = request.sampling.seed
-            random = generator(secrets.randbits(63) if seed is None else seed, "sampling")
-            where, read = places(blocks, request.tokens), len(cached) * BLOCK
-            mask = request.grammar.begin() if request.grammar else None
-            self._running.append(Running(request, blocks, keys, where, stream, random, read, mask))
-            self._stats.prompt_tokens += len(request.prompt)
-            self._cached_tokens += read
+                reading.update(keys)
+                stream = TextStream(self._tokenizer, request.stop)
+                seed = request.sampling.seed
+                random = generator(secrets.randbits(63) if seed is None else seed, "sampling")
+                where, read = places(blocks, request.tokens), len(cached) * BLOCK
+                mask = request.grammar.begin() if request.grammar else None
+                self._running.append(Running(request, blocks, keys, where, stream, random, read, mask))
+                self._stats.prompt_tokens += len(request.prompt)
+                self._cached_tokens += read
+            return None
 
     def _read(self, batch: Sequence[Running]) -> None:
         """Read parts of prompts; a prompt that is read to its end gives the first token."""
@@ -294,12 +340,3 @@ class Engine:
         self._running.remove(one)
         self._pool.give_back(one.blocks)
         one.request.deliver(replace(last, finish=reason))
-
-
-def _answer(job: Callable[[], Any], future: "Future[Any]") -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(job())
-    except BaseException as error:
-        future.set_exception(error)

@@ -14,7 +14,7 @@ from multitune.serving.grammars import GrammarError
 from multitune.serving.learning.store import FeedbackLimitError, FeedbackTwiceError, UnknownRequestError
 from multitune.serving.protocol import ErrorBody, ErrorDetail
 from multitune.serving.reception import FaultyAdapterError
-from multitune.serving.requests import OverloadedError
+from multitune.serving.requests import AdapterUnavailableError, OverloadedError
 from multitune.serving.served_run import UnknownModelError
 from multitune.serving.upstream_client import UpstreamError, UpstreamRefusalError, UpstreamTimeoutError
 
@@ -56,7 +56,7 @@ def status_of(error: Exception) -> int:
         return 409
     if isinstance(error, UnknownModelError | UnknownAdapterError | UnknownRequestError):
         return 404
-    if isinstance(error, FaultyAdapterError | StorageError):
+    if isinstance(error, FaultyAdapterError | AdapterUnavailableError | StorageError):
         return 503
     if isinstance(error, UpstreamError):
         return 504 if isinstance(error, UpstreamTimeoutError) else 502
@@ -69,7 +69,7 @@ async def answer_product_error(_: Request, error: Exception) -> JSONResponse:
     """What multitune raised."""
     assert isinstance(error, MultituneError)
     status = status_of(error)
-    headers = {"Retry-After": str(RETRY_AFTER)} if status == 429 else {}
+    headers = {"Retry-After": str(RETRY_AFTER)} if status in (429, 503) else {}
     if isinstance(error, UnknownModelError):
         return error_response(404, str(error), "model", "model_not_found")
     if isinstance(error, UpstreamRefusalError):

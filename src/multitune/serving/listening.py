@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -30,6 +31,17 @@ def listen(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: cannot be listened on ({error}). Choose another port, or 0 for any that is "
             "free"
         ) from error
+
+
+def allow_connections() -> None:
+    """Let this process hold as many connections as the system lets it: the usual soft limit is 1,024 open files."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # where the hard limit is none, macOS refuses it as the soft one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def address(host: str, listener: socket.socket) -> str:

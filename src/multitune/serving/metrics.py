@@ -65,13 +65,15 @@ class EngineCollector(Collector):
             "When it was read; labels name the adapters of requests that run and wait.",
             labels=["max_lora", "running_lora_adapters", "waiting_lora_adapters"],
         )
-        info.add_metric([str(len(names)), _listed(stats.running), _listed(stats.waiting)], time.time())
+        most = min(self._served.backend.max_loras or len(names), len(names))
+        info.add_metric([str(most), _listed(stats.running), _listed(stats.waiting)], time.time())
         yield info
         counters = {
             "prompt_tokens": ("Tokens of prompts.", stats.prompt_tokens),
             "prompt_tokens_cached": ("Tokens of prompts that were not read again.", stats.cached_tokens),
             "generation_tokens": ("Tokens generated.", stats.generation_tokens),
             "engine_steps": ("Steps of the engine.", stats.steps),
+            "adapter_loads": ("Adapters read from disk, the first time and after they had left.", stats.adapter_loads),
         }
         for name, (text, value) in counters.items():
             if value is not None:

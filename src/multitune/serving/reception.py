@@ -50,7 +50,7 @@ class Reception:
         messages = checked_conversation([message.plain() for message in body.messages])
         text = "\n\n".join(m["content"] for m in messages if m["role"] == "user")
         name = uuid.uuid4().hex
-        route = await self._route(body, text, name, self.conversations.earlier(messages, conversation))
+        route = await self._route(body, lambda: text, name, self.conversations.earlier(messages, conversation))
         if route.task and route.reason in (ROUTED, CONVERSATION):
             self.conversations.remember(messages, conversation, EarlierRoute(route.task, route.adapter))
         task = self.served.task_of(route)
@@ -68,16 +68,17 @@ class Reception:
         first = body.prompts[0] if body.prompts else ""
         if body.model == AUTO and len(body.prompts) > 1:
             raise InputError("model: auto finds the adapter of one prompt at a time. Name a task, or send one prompt")
-        tokenizer = self.served.chat.tokenizer
         name = uuid.uuid4().hex
-        route = await self._route(body, first if isinstance(first, str) else str(tokenizer.decode(first)), name)
+        route = await self._route(body, lambda: self._text(first), name)
         tokenise = partial(list, map(self._tokens, body.prompts))
         return await self._call(body, name, route, messages=(), tokenise=tokenise)
 
-    async def _route(self, body: Generation, text: str, name: str, earlier: EarlierRoute | None = None) -> Route:
+    async def _route(
+        self, body: Generation, text: Callable[[], str], name: str, earlier: EarlierRoute | None = None
+    ) -> Route:
         route = self.served.named(body.model)
         if route is None:
-            route = await self.off_loop(lambda: self.served.route(text, name, earlier))
+            route = await self.off_loop(lambda: self.served.route(text(), name, earlier))
         if body.multitune.labels:
             task = self.served.tasks.get(route.task or "")
             if task is not None and task.kind == "labels":
@@ -125,6 +126,14 @@ class Reception:
         if call.texts is not None and len(prompts) > 1:
             raise InputError("prompt: a choice is made for one prompt at a time. Send each in a request of its own")
         return call
+
+    def _text(self, prompt: str | list[int]) -> str:
+        """A prompt's text, as the router reads it.
+
+        Raises:
+            InputError: a token is none of the vocabulary.
+        """
+        return prompt if isinstance(prompt, str) else str(self.served.chat.tokenizer.decode(self._tokens(prompt)))
 
     def _tokens(self, prompt: str | list[int]) -> np.ndarray:
         """A prompt's tokens.

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +19,10 @@ class OverloadedError(MultituneError):
     """The queue is full; the same request may be sent again later."""
 
 
+class AdapterUnavailableError(MultituneError):
+    """An adapter went while a request to it waited, or its files are no longer those that it was loaded from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Delta:
     """What one step adds to an answer."""
@@ -28,6 +33,7 @@ class Delta:
     finish: FinishReason | None = None
     error: str = ""
     refused: bool = False  # the error lies in what was asked
+    unavailable: bool = False  # the error lies in the adapter
 
 
 @dataclass(slots=True)
@@ -41,6 +47,7 @@ class EngineStats:
     cache_usage: float | None = None  # share of the key-value store that requests hold
     cached_tokens: int | None = None  # of prompts, that were not read again
     steps: int | None = None
+    adapter_loads: int | None = None  # adapters that were read from disk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,3 +67,26 @@ class GenerationRequest:
     def tokens(self) -> int:
         """Tokens that it may come to."""
         return len(self.prompt) + self.max_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class EngineJob:
+    """Something else for the engine's thread to do with the model between two steps."""
+
+    work: Callable[[], Any]
+    future: "Future[Any]"
+    adapter: str  # that must lie in memory
+
+    def do(self) -> None:
+        """Do it, unless nobody waits for it any more."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self.work())
+        except BaseException as error:
+            self.future.set_exception(error)
+
+    def fail(self, error: Exception) -> None:
+        """It cannot be done."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)

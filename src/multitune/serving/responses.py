@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 from multitune.core.results.base import Record
 from multitune.serving.protocol import Decision, Usage
 from multitune.serving.requests import Delta, FinishReason
 from multitune.serving.sampling import TokenLogprob
+from multitune.serving.token_text import TokenText
 
 
 class ModelCard(Record):
@@ -169,8 +171,8 @@ def chat_logprobs(tokenizer: Any, tokens: Sequence[TokenLogprob]) -> ChatLogprob
     """Tokens with their texts."""
 
     def written(token: int, logprob: float) -> TopLogprob:
-        text = str(tokenizer.decode([token]))
-        return TopLogprob(token=text, logprob=logprob, bytes=tuple(text.encode()))
+        one = TokenText.of(tokenizer, token)
+        return TopLogprob(token=one.text, logprob=logprob, bytes=tuple(one.bytes))
 
     found: list[ChatTokenLogprob] = []
     for one in tokens:
@@ -183,14 +185,18 @@ def completion_logprobs(
     tokenizer: Any, tokens: Sequence[TokenLogprob], first: int | None = None
 ) -> CompletionLogprobs:
     """Tokens with their texts; before them the first of a prompt, of which nothing is known, if it is given."""
-    texts = [str(tokenizer.decode([one.token])) for one in tokens]
+    found = [TokenText.of(tokenizer, one.token) for one in tokens]
     values: list[float | None] = [one.logprob for one in tokens]
     tops: list[dict[str, float] | None] = []
-    for one, text in zip(tokens, texts, strict=True):
-        tops.append({str(tokenizer.decode([token])): value for token, value in one.top} | {text: one.logprob})
+    for one, chosen in zip(tokens, found, strict=True):
+        others = {TokenText.of(tokenizer, token).name: value for token, value in reversed(one.top)}
+        tops.append(others | {chosen.name: one.logprob})  # of tokens with one name the likeliest stays
     if first is not None:
-        texts, values, tops = [str(tokenizer.decode([first])), *texts], [None, *values], [None, *tops]
-    starts = [sum(map(len, texts[:place])) for place in range(len(texts))]
+        found, values, tops = [TokenText.of(tokenizer, first), *found], [None, *values], [None, *tops]
+    ends = list(accumulate(len(one.text) for one in found))
     return CompletionLogprobs(
-        tokens=tuple(texts), token_logprobs=tuple(values), top_logprobs=tuple(tops), text_offset=tuple(starts)
+        tokens=tuple(one.name for one in found),
+        token_logprobs=tuple(values),
+        top_logprobs=tuple(tops),
+        text_offset=(0, *ends[:-1]) if ends else (),
     )

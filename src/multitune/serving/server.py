@@ -1,7 +1,7 @@
 """A run served until Ctrl-C or SIGTERM."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,11 @@ from multitune.core.run_folder import RunFolder
 from multitune.serving.backend import UpstreamOptions
 from multitune.serving.engine import EngineOptions
 from multitune.serving.learning.learner import LearningOptions
-from multitune.serving.listening import KnownHosts, address, is_local, listen, names_of, protocol
+from multitune.serving.listening import KnownHosts, address, allow_connections, is_local, listen, names_of, protocol
 
 if TYPE_CHECKING:
     from multitune.serving.app import AddPage
+    from multitune.serving.served_run import ServedRun
 
 REQUEST_WITHIN = 30.0  # seconds that a client has for a request, its body included
 GRACE = 30  # seconds that requests under way have at the end
@@ -62,17 +63,12 @@ def serve(
     from multitune.serving.parity import check_parity
     from multitune.serving.served_run import ServedRun
 
+    allow_connections()
     with listen(options.host, options.port) as listener:
         served = ServedRun(folder, options.engine, options.learning)
-        for fault in dict.fromkeys(served.backend.faults.values()):
-            names = ", ".join(repr(name) for name, why in served.backend.faults.items() if why == fault)
-            warn(f"adapter {names}: {fault}")
         served.parity = check_parity(served)
-        for row in served.parity:
-            if row.fault:
-                warn(f"adapter {row.adapter!r} on {row.task!r}: {row.fault}")
-        if served.router_fault:
-            warn(f"model auto is answered by the base: {served.router_fault}")
+        for text in _faults(served):
+            warn(text)
         keys = Keys(*(hashed(key) if key else None for key in (options.api_key, options.admin_key)))
         app = create_app(served, keys, page=page)
         if is_local(options.host):  # elsewhere it may be asked under names that it cannot know
@@ -92,3 +88,15 @@ def serve(
             uvicorn.Server(config).run(sockets=[listener])
         except KeyboardInterrupt:  # the way to end it
             return
+
+
+def _faults(served: "ServedRun") -> Iterator[str]:
+    """What was found wrong at the start."""
+    for fault in dict.fromkeys(served.backend.faults.values()):
+        names = ", ".join(repr(name) for name, why in served.backend.faults.items() if why == fault)
+        yield f"adapter {names}: {fault}"
+    for row in served.parity:
+        if row.fault:
+            yield f"adapter {row.adapter!r} on {row.task!r}: {row.fault}"
+    if served.router_fault:
+        yield f"model auto is answered by the base: {served.router_fault}"

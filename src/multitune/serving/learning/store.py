@@ -141,15 +141,16 @@ class UseStore:
                     f"request_id {request!r}: no request of this id was routed lately. Give the `id` of an answer to "
                     "model auto"
                 )
+            now = time.time()  # a clock that was put back leaves rows ahead of it, which count for nothing
             given = self._one(
-                "select count(*) from feedback where client = ? and at > ?", client, time.time() - WINDOW
+                "select count(*) from feedback where client = ? and at between ? and ?", client, now - WINDOW, now
             )
             if given[0] >= most:
                 raise FeedbackLimitError(f"a client may give feedback {most} times in an hour")
             try:
                 self._file.execute(
                     "insert into feedback (id, at, client, task, was, features) values (?,?,?,?,?,?)",
-                    (request, time.time(), client, task, row[0], row[1]),
+                    (request, now, client, task, row[0], row[1]),
                 )
             except sqlite3.IntegrityError as error:
                 raise FeedbackTwiceError(f"request_id {request!r}: has feedback already") from error
