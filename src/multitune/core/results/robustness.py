@@ -1,4 +1,4 @@
-"""robustness.json: scores by group of rows, answers that change with a swapped term, and scores on perturbed rows."""
+"""robustness.json: scores by group of rows, swapped terms, perturbed rows, and suites of social bias."""
 
 from typing import Literal
 
@@ -117,10 +117,39 @@ class Perturbed(Record):
     left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task, or task and perturbation -> why
 
 
+class BiasChange(Tested):
+    """A score on a suite of social bias: that of the adapter − that of the base, on the same items."""
+
+    suite: str
+    measure: str
+    neutral: float | None  # where a model without the bias stands; None: more is better
+    adapter: str
+    category: str = ""  # all items where empty
+    items: int
+    clusters: int  # templates or scenes that items come from; these are resampled
+    base: float
+    score: float
+
+    @property
+    def worse(self) -> int:
+        """1 where the score is farther from neutral than the base's, or less right; -1 where nearer, or more right."""
+        if self.neutral is None:
+            return (self.score < self.base) - (self.score > self.base)
+        ours, base = abs(self.score - self.neutral), abs(self.base - self.neutral)
+        return (ours > base) - (ours < base)
+
+
+class Bias(Record):
+    """Suites of social bias, and why something is left out."""
+
+    changes: tuple[BiasChange, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # suite -> why
+
+
 class Robustness(Document):
     """How evenly and how steadily what ships answers; a part that was not asked for is empty or None."""
 
-    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb"
+    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb --bias SUITE"
 
     split: str
     confidence: float = Field(gt=0.0, lt=1.0)
@@ -128,6 +157,7 @@ class Robustness(Document):
     slices: tuple[Slices, ...] = ()
     flips: Flips | None = None
     perturbed: Perturbed | None = None
+    bias: Bias | None = None
 
     def updated(self, new: "Robustness") -> "Robustness":
         """These results with what was measured anew in their place; other rows or another level replace all."""
@@ -139,5 +169,6 @@ class Robustness(Document):
                 "slices": tuple(columns.values()),
                 "flips": new.flips or self.flips,
                 "perturbed": new.perturbed or self.perturbed,
+                "bias": new.bias or self.bias,
             }
         )
