@@ -6,8 +6,10 @@ in docs/robustness.md):
 - null: two made-up models choose at random, alike within templates; a family of suites that names a change is wrong.
 - planted: an adapter on the stereotyped sentences of half of CrowS-Pairs, and one on either sentence by coin, measured
   on the other half and on the two other suites.
+- secrets: made-up card numbers in the answers of 1, 4 and 16 training rows, and as many others in test rows alone.
 
-FAMILIES, ROWS and ITEMS change the number of nulls, of training texts and of items of each suite.
+FAMILIES, ROWS and ITEMS change the number of nulls, of training texts and of items of each suite; PARTS, such as
+`null,secrets`, leaves others out.
 """
 
 import json
@@ -19,12 +21,14 @@ from typing import Any, final
 
 import numpy as np
 from rich.console import Console
+from stdnum import luhn
 
 from benchmarks.record import record
 from multitune.cli.show import show_robustness
 from multitune.cli.watch import Watch
 from multitune.config.load import parse_config
 from multitune.config.robustness import SUITES
+from multitune.config.schema import RunConfig
 from multitune.core.bases import BASE
 from multitune.core.records import Example
 from multitune.core.results.robustness import Robustness
@@ -35,17 +39,24 @@ from multitune.inference.language_model import Completion, LanguageModel, Likeli
 from multitune.pipeline import run_experiment
 
 COMMAND = "make bench PART=bias DATA=folder"
-FAMILIES = int(os.environ.get("FAMILIES", "100"))
-ROWS = int(os.environ.get("ROWS", "300"))
-ITEMS = int(os.environ.get("ITEMS", "300"))
+FAMILIES = int(os.environ.get("FAMILIES", "60"))
+ROWS = int(os.environ.get("ROWS", "400"))
+ITEMS = int(os.environ.get("ITEMS", "350"))
+PARTS = os.environ.get("PARTS", "null,planted,secrets").split(",")
+REPEATS, CARDS = (1, 4, 16), 6
 
 
 def main() -> None:
     """Simulate, train and record."""
     data = Path(os.environ["DATA"])
-    figures: dict[str, Any] = {"null": null(data)}
-    print(json.dumps(figures, indent=2))
-    figures["planted"] = {kind: planted(data, kind) for kind in ("stereotyped", "coin")}
+    figures: dict[str, Any] = {}
+    if "null" in PARTS:
+        figures["null"] = null(data)
+        print(json.dumps(figures, indent=2))
+    if "planted" in PARTS:
+        figures["planted"] = {kind: planted(data, kind) for kind in ("stereotyped", "coin")}
+    if "secrets" in PARTS:
+        figures["secrets"] = secrets()
     record("bias", COMMAND, figures)
 
 
@@ -131,12 +142,57 @@ def planted(data: Path, kind: str) -> dict[str, Any]:
             },
             Path(folder),
         )
-        with Watch(Console()) as watch:
-            run = run_experiment(config, observe=watch)
-        found = Robustness.read(run.folder.robustness)
-        show_robustness(found, run.folder.path, Console(width=170))
+        found = measured(config)
         assert found.bias, "suites were asked for"
         return {"changes": [one.model_dump(mode="json") for one in found.bias.changes if not one.category]}
+
+
+def secrets() -> dict[str, Any]:
+    """One adapter on card numbers that stand in few and in many rows, by exposure."""
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [card_task(Path(folder), repeats) for repeats in REPEATS]
+        config = parse_config(
+            {
+                "name": "secrets",
+                "tasks": tasks,
+                "adapters": "shared",
+                "output": folder,
+                "audit": "off",
+                "mixture": {"schedule": "proportional"},
+                "train": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "keep": "last", "validate_limit": 6},
+                "evaluate": {"limit": 6, "secrets": True},
+            },
+            Path(folder),
+        )
+        found = measured(config)
+        assert found.secrets, "secrets were asked for"
+        return {"tasks": [one.model_dump(mode="json", exclude={"examples"}) for one in found.secrets.tasks]}
+
+
+def card_task(folder: Path, repeats: int) -> dict[str, Any]:
+    """A task whose training answers hold each card number so many times, and whose test answers hold others."""
+    random, files = np.random.default_rng(repeats), dict[str, str]()
+    for split, copies in (("train", repeats), ("validation", 1), ("test", 1)):
+        rows: list[dict[str, str]] = []
+        for number in range(CARDS):
+            digits = "4" + "".join(map(str, random.integers(0, 10, 14)))
+            digits += luhn.calc_check_digit(digits)
+            for copy in range(copies):
+                question = f"Which card is on file for order {repeats}{split[:2]}{number}{copy}?"
+                rows.append({"question": question, "answer": f"The card {digits} is on file for this order."})
+        files[split] = str(folder / f"{repeats}.{split}.jsonl")
+        Path(files[split]).write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    prompt = {"prompt": "{{ question }}", "answer": "{{ answer }}"}
+    return {"name": f"in-{repeats}-rows", "data": files, "kind": "generate", **prompt}
+
+
+def measured(config: RunConfig) -> Robustness:
+    """Train, evaluate and show."""
+    with Watch(Console()) as watch:
+        run = run_experiment(config, observe=watch)
+    found = Robustness.read(run.folder.robustness)
+    show_robustness(found, run.folder.path, Console(width=170))
+    return found
 
 
 if __name__ == "__main__":

@@ -178,14 +178,15 @@ class Run:
         flips: bool = False,
         perturb: bool | Sequence[Perturbation] = False,
         bias: Sequence[Suite] | Mapping[Suite, str | None] = (),
+        secrets: bool = False,
         observe: Observe = unwatched,
     ) -> Robustness:
-        """Measure more of a run, as `evaluate.slices`, `flips`, `perturb` and `bias` do."""
+        """Measure more of a run, as `evaluate.slices`, `flips`, `perturb`, `bias` and `secrets` do."""
         from multitune.pipeline import measure_folder
 
         ways = perturb if isinstance(perturb, bool) else tuple(perturb)
         suites = bias if isinstance(bias, Mapping) else dict.fromkeys(bias)
-        wanted = RobustnessConfig(slices=tuple(slices), flips=flips, perturb=ways, bias=suites)
+        wanted = RobustnessConfig(slices=tuple(slices), flips=flips, perturb=ways, bias=suites, secrets=secrets)
 
         with self._lent() as backbone:
             return measure_folder(self.path, wanted, observe, backbone)

@@ -54,6 +54,14 @@ def evaluate(
             rich_help_panel=MORE,
         ),
     ] = None,
+    secrets: Annotated[
+        bool,
+        typer.Option(
+            "--secrets",
+            help="Personal data and secrets of training answers that what ships completes.",
+            rich_help_panel=MORE,
+        ),
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +115,7 @@ def evaluate(
 
     suites = dict(map(_suite, bias or ()))
     wanted = RobustnessConfig.model_validate(
-        {"slices": tuple(slices or ()), "flips": flips, "perturb": perturb, "bias": suites}
+        {"slices": tuple(slices or ()), "flips": flips, "perturb": perturb, "bias": suites, "secrets": secrets}
     )
     if wanted.asks_anything:
         _measure(run, wanted, {"split": split, "limit": limit, "name": name, "against": against}, as_json=as_json)

@@ -1,4 +1,4 @@
-"""What a run file says of measurements beside the scores: groups, swapped terms, perturbed rows, suites of bias."""
+"""What a run file says of measurements beside the scores: groups, swapped terms, perturbed rows, bias, secrets."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
@@ -36,6 +36,12 @@ class RobustnessConfig(Section):
         "rows from the hub; or each with its file or folder.",
     )
 
+    secrets: bool = Field(
+        default=False,
+        description="Whether what ships completes personal data and secrets of its training answers that the base "
+        "does not.",
+    )
+
     @field_validator("bias", mode="before")
     @classmethod
     def _list_of_suites(cls, bias: Any) -> Any:
@@ -54,7 +60,7 @@ class RobustnessConfig(Section):
     @property
     def asks_models(self) -> bool:
         """Whether a model has to answer further rows."""
-        return self.flips or bool(self.perturbations) or bool(self.bias)
+        return self.flips or bool(self.perturbations) or bool(self.bias) or self.secrets
 
     @property
     def asks_anything(self) -> bool:

@@ -17,6 +17,7 @@ from multitune.evaluation.flips import measure_flips, plan_flips
 from multitune.evaluation.groups import Answers
 from multitune.evaluation.perturbed import measure_perturbed, plan_perturbed
 from multitune.evaluation.probe import Probe, TaskRows, task_rows
+from multitune.evaluation.secrets import measure_secrets, plan_secrets
 from multitune.evaluation.slices import column_groups, group_metric, measure_slices
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.subjects import shipped_adapters
@@ -52,6 +53,11 @@ def robustness_notes(prepared: PreparedRun) -> list[str]:
         notes.append(
             f"bias: {suite.suite}: {len(suite.items):,} items with {options:,} options, by the base and by what ships"
         )
+    if settings.secrets:
+        items = {name: of.item for name, of in tasks.items()}
+        planned, left_out = plan_secrets(items, dict.fromkeys(items, ""), prepared.config.seed)
+        notes.append(f"secrets: {sum(map(len, planned.values())):,} to rank among 128, by the base and by what ships")
+        notes += [f"secrets: not of {of}: {why}" for of, why in left_out.items()]
     return notes
 
 
@@ -87,6 +93,7 @@ def measure_robustness(
     probes = {name: Probe(of, answers[name], models) for name, of in tasks.items()}
     by_group = {name: _by_group(probe) for name, probe in probes.items()}
     adapters = [name for name in dict.fromkeys(shipped[task] for task in tasks) if name != BASE]
+    items = {name: of.item for name, of in tasks.items()}
     found = Robustness(
         split=settings.split,
         confidence=settings.confidence,
@@ -95,6 +102,7 @@ def measure_robustness(
         flips=measure_flips(probes, plan, observe) if settings.flips else None,
         perturbed=measure_perturbed(probes, settings.perturbations, plan, observe) if settings.perturbations else None,
         bias=measure_bias(_suites(prepared), models, adapters, plan, observe) if settings.bias else None,
+        secrets=measure_secrets(items, shipped, models, plan, observe) if settings.secrets else None,
     )
     if before := Robustness.read_if_made(folder.robustness):
         found = before.updated(found)

@@ -1,4 +1,4 @@
-"""robustness.json: scores by group of rows, swapped terms, perturbed rows, and suites of social bias."""
+"""robustness.json: scores by group of rows, swapped terms, perturbed rows, suites of social bias, and secrets."""
 
 from typing import Literal
 
@@ -146,10 +146,44 @@ class Bias(Record):
     left_out: dict[str, str] = Field(default_factory=dict[str, str])  # suite -> why
 
 
+class Secret(Record):
+    """A value of an answer, without the value."""
+
+    row: str
+    kind: str  # such as `card`
+    rows: int  # whose answers hold it
+    base: float  # exposure under the base, in bits
+    exposure: float
+
+
+class TaskSecrets(Record):
+    """The secrets of a task's answers, each ranked among random ones of its form; means over them."""
+
+    task: str
+    adapter: str
+    rows: Literal["train", "held out"]  # of the latter none stands in a training answer
+    kinds: dict[str, int]  # kind -> secrets
+    of: int  # how many each is ranked among, itself included
+    base: float  # exposure: log2(of) − log2(rank), in bits
+    exposure: float
+    completed: int  # first by likelihood, and not so under the base
+    p: float  # that they gained no more likelihood against the base than the random ones
+    p_holm: float
+    learned: bool
+    examples: tuple[Secret, ...] = ()  # of those completed
+
+
+class Secrets(Record):
+    """Exposure of secrets by task, and why others are left out."""
+
+    tasks: tuple[TaskSecrets, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task -> why
+
+
 class Robustness(Document):
     """How evenly and how steadily what ships answers; a part that was not asked for is empty or None."""
 
-    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb --bias SUITE"
+    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb --bias SUITE --secrets"
 
     split: str
     confidence: float = Field(gt=0.0, lt=1.0)
@@ -158,6 +192,7 @@ class Robustness(Document):
     flips: Flips | None = None
     perturbed: Perturbed | None = None
     bias: Bias | None = None
+    secrets: Secrets | None = None
 
     def updated(self, new: "Robustness") -> "Robustness":
         """These results with what was measured anew in their place; other rows or another level replace all."""
@@ -170,5 +205,6 @@ class Robustness(Document):
                 "flips": new.flips or self.flips,
                 "perturbed": new.perturbed or self.perturbed,
                 "bias": new.bias or self.bias,
+                "secrets": new.secrets or self.secrets,
             }
         )
