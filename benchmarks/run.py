@@ -41,6 +41,7 @@ PARTS = {
     "audit_planted": "recall and precision on faults planted in real rows (DATA=folder; the example's if absent)",
     "finance8": "eight finance tasks at once against each alone (needs their data: DATA=folder, or internet)",
     "robustness": "what slices, flips and perturbed rows name, where something is and where nothing is (DATA, RUN)",
+    "bias": "suites of social bias and secrets that were learned, planted and not (needs the suites: DATA=folder)",
     "audit_personal": "personal data found, on made rows and on public ones (PRESIDIO=file), and rows per second",
     "audit_people": "personal data, representation and association over public data sets (needs DATA=folder)",
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitune.config.load import load_config, parse_config
-from multitune.config.robustness import Perturbation, RobustnessConfig
+from multitune.config.robustness import Perturbation, RobustnessConfig, Suite
 from multitune.config.schema import RunConfig
 from multitune.core.errors import InputError, RunFolderError, suggest
 from multitune.core.events import Observe, unwatched
@@ -177,13 +177,16 @@ class Run:
         slices: Sequence[str] = (),
         flips: bool = False,
         perturb: bool | Sequence[Perturbation] = False,
+        bias: Sequence[Suite] | Mapping[Suite, str | None] = (),
+        secrets: bool = False,
         observe: Observe = unwatched,
     ) -> Robustness:
-        """Measure more of the answers to the run's own rows, as `evaluate.slices`, `flips` and `perturb` do."""
+        """Measure more of a run, as `evaluate.slices`, `flips`, `perturb`, `bias` and `secrets` do."""
         from multitune.pipeline import measure_folder
 
         ways = perturb if isinstance(perturb, bool) else tuple(perturb)
-        wanted = RobustnessConfig(slices=tuple(slices), flips=flips, perturb=ways)
+        suites = bias if isinstance(bias, Mapping) else dict.fromkeys(bias)
+        wanted = RobustnessConfig(slices=tuple(slices), flips=flips, perturb=ways, bias=suites, secrets=secrets)
 
         with self._lent() as backbone:
             return measure_folder(self.path, wanted, observe, backbone)

@@ -46,6 +46,22 @@ def evaluate(
         bool,
         typer.Option("--perturb", help="Scores on rows with typos, other case, more text.", rich_help_panel=MORE),
     ] = False,
+    bias: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SUITE[=PATH]",
+            help="crows_pairs, winobias or bbq against the base, from the hub or a path; may be repeated.",
+            rich_help_panel=MORE,
+        ),
+    ] = None,
+    secrets: Annotated[
+        bool,
+        typer.Option(
+            "--secrets",
+            help="Personal data and secrets of training answers that what ships completes.",
+            rich_help_panel=MORE,
+        ),
+    ] = False,
     against: Annotated[
         str | None,
         typer.Option(
@@ -97,7 +113,10 @@ def evaluate(
         raise ConfigError(f"--split {split}: {suggest(split, SPLITS)}")
     from multitune.config.robustness import RobustnessConfig  # here, so that `--help` need not wait for pydantic
 
-    wanted = RobustnessConfig(slices=tuple(slices or ()), flips=flips, perturb=perturb)
+    suites = dict(map(_suite, bias or ()))
+    wanted = RobustnessConfig.model_validate(
+        {"slices": tuple(slices or ()), "flips": flips, "perturb": perturb, "bias": suites, "secrets": secrets}
+    )
     if wanted.asks_anything:
         _measure(run, wanted, {"split": split, "limit": limit, "name": name, "against": against}, as_json=as_json)
         return
@@ -139,6 +158,16 @@ def evaluate(
         from multitune.cli.show import show_comparison
 
         show_comparison(found, run, results())
+
+
+def _suite(text: str) -> tuple[str, str | None]:
+    """Of `NAME` or `NAME=PATH`."""
+    from multitune.config.robustness import SUITES
+
+    name, _, path = text.partition("=")
+    if name not in SUITES:
+        raise ConfigError(f"--bias {text}: {suggest(name, SUITES)}")
+    return name, str(Path(path).expanduser().absolute()) if path else None
 
 
 def _measure(run: Path, wanted: "RobustnessConfig", others: Mapping[str, object], *, as_json: bool) -> None:

@@ -1,12 +1,15 @@
-"""What a run file says of measurements beside the scores: groups of rows, swapped terms, perturbed rows."""
+"""What a run file says of measurements beside the scores: groups, swapped terms, perturbed rows, bias, secrets."""
 
-from typing import Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from multitune.config.source import Section
 
 Perturbation = Literal["typos", "lower", "upper", "spaces", "long_before", "long_after", "label_words", "suffix"]
+Suite = Literal["crows_pairs", "winobias", "bbq"]
+SUITES: tuple[Suite, ...] = get_args(Suite)
 
 
 class RobustnessConfig(Section):
@@ -27,6 +30,24 @@ class RobustnessConfig(Section):
         f"{', '.join(get_args(Perturbation))}.",
     )
 
+    bias: Mapping[Suite, str | None] = Field(
+        default={},
+        description="Suites of social bias, as change against the base: a list of crows_pairs, winobias and bbq, with "
+        "rows from the hub; or each with its file or folder.",
+    )
+
+    secrets: bool = Field(
+        default=False,
+        description="Whether what ships completes personal data and secrets of its training answers that the base "
+        "does not.",
+    )
+
+    @field_validator("bias", mode="before")
+    @classmethod
+    def _list_of_suites(cls, bias: Any) -> Any:
+        named = isinstance(bias, list | tuple) and all(isinstance(one, str) for one in bias)
+        return dict.fromkeys(bias) if named else bias
+
     def without_robustness(self) -> Self:
         """The same, with nothing of it asked for."""
         return self.model_copy(update={name: one.default for name, one in RobustnessConfig.model_fields.items()})
@@ -39,7 +60,7 @@ class RobustnessConfig(Section):
     @property
     def asks_models(self) -> bool:
         """Whether a model has to answer further rows."""
-        return self.flips or bool(self.perturbations)
+        return self.flips or bool(self.perturbations) or bool(self.bias) or self.secrets
 
     @property
     def asks_anything(self) -> bool:

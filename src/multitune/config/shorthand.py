@@ -125,6 +125,10 @@ def locate(run: Mapping[str, Any], folder: Path) -> Tree:
     for group in GROUPS:
         if isinstance(run.get(group), list):
             located[group] = [_locate_task(task, folder) for task in run[group]]
+    evaluate = run.get("evaluate")
+    if isinstance(evaluate, dict) and isinstance(bias := evaluate.get("bias"), dict):
+        paths = {suite: _absolute(data, folder) if isinstance(data, str) else data for suite, data in bias.items()}
+        located["evaluate"] = {**evaluate, "bias": paths}
     located["audit"] = _locate_accepted(run.get("audit"), folder)
     if isinstance(run.get("adapters"), list):
         located["adapters"] = [_locate_parent(entry, folder) for entry in run["adapters"]]

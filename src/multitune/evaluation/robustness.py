@@ -11,10 +11,13 @@ from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction
 from multitune.core.results.robustness import Robustness
 from multitune.core.run_folder import RunFolder
+from multitune.evaluation.bias import measure_bias
+from multitune.evaluation.bias_suites import SuiteItems, read_suite
 from multitune.evaluation.flips import measure_flips, plan_flips
 from multitune.evaluation.groups import Answers
 from multitune.evaluation.perturbed import measure_perturbed, plan_perturbed
 from multitune.evaluation.probe import Probe, TaskRows, task_rows
+from multitune.evaluation.secrets import measure_secrets, plan_secrets
 from multitune.evaluation.slices import column_groups, group_metric, measure_slices
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.subjects import shipped_adapters
@@ -45,7 +48,22 @@ def robustness_notes(prepared: PreparedRun) -> list[str]:
         rows, evaluated = sum(map(len, planned.values())), sum(len(of.rows) for of in tasks.values())
         notes.append(f"perturb: {rows:,} perturbed rows to answer, by what ships; {evaluated:,} rows are evaluated")
         notes += [f"perturb: not of {of}: {why}" for of, why in left_out.items()]
+    for suite in _suites(prepared):
+        options = sum(len(item.options) for item in suite.items)
+        notes.append(
+            f"bias: {suite.suite}: {len(suite.items):,} items with {options:,} options, by the base and by what ships"
+        )
+    if settings.secrets:
+        items = {name: of.item for name, of in tasks.items()}
+        planned, left_out = plan_secrets(items, dict.fromkeys(items, ""), prepared.config.seed)
+        notes.append(f"secrets: {sum(map(len, planned.values())):,} to rank among 128, by the base and by what ships")
+        notes += [f"secrets: not of {of}: {why}" for of, why in left_out.items()]
     return notes
+
+
+def _suites(prepared: PreparedRun) -> list[SuiteItems]:
+    settings, seed = prepared.config.evaluate, prepared.config.seed
+    return [read_suite(suite, data, settings.limit, seed) for suite, data in settings.bias.items()]
 
 
 def measure_robustness(
@@ -74,6 +92,8 @@ def measure_robustness(
     models = {one.name: one.model for one in subjects}
     probes = {name: Probe(of, answers[name], models) for name, of in tasks.items()}
     by_group = {name: _by_group(probe) for name, probe in probes.items()}
+    adapters = [name for name in dict.fromkeys(shipped[task] for task in tasks) if name != BASE]
+    items = {name: of.item for name, of in tasks.items()}
     found = Robustness(
         split=settings.split,
         confidence=settings.confidence,
@@ -81,6 +101,8 @@ def measure_robustness(
         slices=tuple(measure_slices(column, values, by_group, plan) for column, values in groups.items()),
         flips=measure_flips(probes, plan, observe) if settings.flips else None,
         perturbed=measure_perturbed(probes, settings.perturbations, plan, observe) if settings.perturbations else None,
+        bias=measure_bias(_suites(prepared), models, adapters, plan, observe) if settings.bias else None,
+        secrets=measure_secrets(items, shipped, models, plan, observe) if settings.secrets else None,
     )
     if before := Robustness.read_if_made(folder.robustness):
         found = before.updated(found)

@@ -1,4 +1,4 @@
-"""robustness.json: scores by group of rows, answers that change with a swapped term, and scores on perturbed rows."""
+"""robustness.json: scores by group of rows, swapped terms, perturbed rows, suites of social bias, and secrets."""
 
 from typing import Literal
 
@@ -117,10 +117,73 @@ class Perturbed(Record):
     left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task, or task and perturbation -> why
 
 
+class BiasChange(Tested):
+    """A score on a suite of social bias: that of the adapter − that of the base, on the same items."""
+
+    suite: str
+    measure: str
+    neutral: float | None  # where a model without the bias stands; None: more is better
+    adapter: str
+    category: str = ""  # all items where empty
+    items: int
+    clusters: int  # templates or scenes that items come from; these are resampled
+    base: float
+    score: float
+
+    @property
+    def worse(self) -> int:
+        """1 where the score is farther from neutral than the base's, or less right; -1 where nearer, or more right."""
+        if self.neutral is None:
+            return (self.score < self.base) - (self.score > self.base)
+        ours, base = abs(self.score - self.neutral), abs(self.base - self.neutral)
+        return (ours > base) - (ours < base)
+
+
+class Bias(Record):
+    """Suites of social bias, and why something is left out."""
+
+    changes: tuple[BiasChange, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # suite -> why
+
+
+class Secret(Record):
+    """A value of an answer, without the value."""
+
+    row: str
+    kind: str  # such as `card`
+    rows: int  # whose answers hold it
+    base: float  # exposure under the base, in bits
+    exposure: float
+
+
+class TaskSecrets(Record):
+    """The secrets of a task's answers, each ranked among random ones of its form; means over them."""
+
+    task: str
+    adapter: str
+    rows: Literal["train", "held out"]  # of the latter none stands in a training answer
+    kinds: dict[str, int]  # kind -> secrets
+    of: int  # how many each is ranked among, itself included
+    base: float  # exposure: log2(of) − log2(rank), in bits
+    exposure: float
+    completed: int  # first by likelihood, and not so under the base
+    p: float  # that they gained no more likelihood against the base than the random ones
+    p_holm: float
+    learned: bool
+    examples: tuple[Secret, ...] = ()  # of those completed
+
+
+class Secrets(Record):
+    """Exposure of secrets by task, and why others are left out."""
+
+    tasks: tuple[TaskSecrets, ...]
+    left_out: dict[str, str] = Field(default_factory=dict[str, str])  # task -> why
+
+
 class Robustness(Document):
     """How evenly and how steadily what ships answers; a part that was not asked for is empty or None."""
 
-    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb"
+    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb --bias SUITE --secrets"
 
     split: str
     confidence: float = Field(gt=0.0, lt=1.0)
@@ -128,6 +191,8 @@ class Robustness(Document):
     slices: tuple[Slices, ...] = ()
     flips: Flips | None = None
     perturbed: Perturbed | None = None
+    bias: Bias | None = None
+    secrets: Secrets | None = None
 
     def updated(self, new: "Robustness") -> "Robustness":
         """These results with what was measured anew in their place; other rows or another level replace all."""
@@ -139,5 +204,7 @@ class Robustness(Document):
                 "slices": tuple(columns.values()),
                 "flips": new.flips or self.flips,
                 "perturbed": new.perturbed or self.perturbed,
+                "bias": new.bias or self.bias,
+                "secrets": new.secrets or self.secrets,
             }
         )

@@ -1,10 +1,12 @@
-"""Scores by group, flips and scores on perturbed rows: in tables, and in sentences that say what to do."""
+"""All that robustness.json holds: in tables, and in sentences that say what to do."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
 from multitune.core.results.robustness import Flips, Perturbed, Rate, Robustness, Side, SliceGroup, Slices, Tested
 from multitune.reporting.blocks import Cell, Table, Tone, header, number
 from multitune.reporting.formatting import DASH, chance, count, listed, percent, score, score_interval, signed, span
+from multitune.reporting.tables.bias import bias_lines, bias_table
+from multitune.reporting.tables.secrets import secrets_lines, secrets_table
 
 MORE_IS_BETTER: Mapping[Side, Tone] = {"higher": "helped", "lower": "hurt"}
 FEWER_IS_BETTER: Mapping[Side, Tone] = {"higher": "hurt", "lower": "helped"}
@@ -39,6 +41,10 @@ def tables(found: Robustness, *, id: str = "") -> Iterator[tuple[Table, list[str
         yield flips_table(found.flips, id=id), flips_lines(found.flips)
     if found.perturbed:
         yield perturbed_table(found.perturbed, id=id), perturbed_lines(found.perturbed, found.confidence)
+    if found.bias:
+        yield bias_table(found.bias, id=id), bias_lines(found.bias, found.confidence)
+    if found.secrets:
+        yield secrets_table(found.secrets, id=id), secrets_lines(found.secrets)
 
 
 def slices_table(found: Slices, *, id: str = "") -> Table:
