@@ -9,7 +9,7 @@ from typer import Context
 from typer.main import get_command
 
 from multitune.cli.main import app
-from multitune.cli.next_steps import STEPS
+from multitune.cli.next_steps import PURPOSES, STEPS
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
 HEAD = """# Commands
@@ -18,11 +18,7 @@ Every verb, in the order of a first run. Generated from the code by `make comman
 same in a terminal. Exit codes: 0 done, 1 a fault of multitune or a verdict (`gate`, `audit --strict`, `verify`), 2 a
 fault in what was given, 3 cannot tell (`gate`), 130 stopped by Ctrl-C.
 """
-# The guided path first, then what stands beside it.
-ORDER = (
-    *("init", "import", "check", "audit", "train", "watch", "report", "select", "add", "remove", "eval", "generate"),
-    *("serve", "export", "verify", "compare-predictions", "gate", "study", "tune", "runs"),
-)
+ORDER = [verb for verbs in PURPOSES.values() for verb in verbs]
 TAKES_FILE = re.compile(r"multitune (?:check|audit|train) ")
 MORE = {  # verb -> the page that goes on
     "audit": "audit.md",
@@ -37,7 +33,7 @@ MORE = {  # verb -> the page that goes on
 def verbs() -> Iterator[tuple[str, Any]]:
     """(words to type behind `multitune`, command) of every verb, those of a group one by one."""
     commands: dict[str, Any] = dict(get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
-    for name in sorted(commands, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name)):
+    for name in sorted(commands, key=ORDER.index):
         parts: dict[str, Any] = getattr(commands[name], "commands", {})
         if not parts:
             yield name, commands[name]

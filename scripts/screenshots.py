@@ -20,6 +20,7 @@ from multitune.reporting.page import write_report
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 RECORDED = IMAGES.parent.parent / "studies" / "finance"
 COLOURS = 64  # the pages have few
+SECTIONS = {"labels": 700, "ship": 640, "answers": 620}  # section of a run's page -> most lines of its picture
 
 
 def main(run: Path | None, study: Path) -> None:
@@ -34,6 +35,8 @@ def main(run: Path | None, study: Path) -> None:
         photograph(browser, pages["run"], "report-dark.png", (1280, 1180), "dark")
         photograph(browser, pages["run"], "report-phone.png", (390, 1500))
         photograph(browser, pages["study"], "report-study.png", (1280, 1900))
+        for section, lines in SECTIONS.items():
+            photograph_section(browser, pages["run"], section, lines)
         browser.close()
 
 
@@ -43,6 +46,19 @@ def photograph(browser: Any, page: Path, name: str, size: tuple[int, int], schem
     window.goto(page.as_uri())
     picture = Image.open(io.BytesIO(window.screenshot()))
     picture.convert("RGB").quantize(COLOURS).save(IMAGES / name, optimize=True)
+    window.close()
+
+
+def photograph_section(browser: Any, page: Path, section: str, lines: int) -> None:
+    """The beginning of one section, with the first thing in it that opens opened."""
+    window = browser.new_page(viewport={"width": 960, "height": 1200})
+    window.goto(page.as_uri())
+    place = window.locator(f"section[id$='-{section}']")
+    if (folded := place.locator("details > summary")).count() and section != "ship":
+        folded.first.click()
+    picture = Image.open(io.BytesIO(place.screenshot()))
+    picture = picture.convert("RGB").crop((0, 0, picture.width, min(lines, picture.height)))
+    picture.quantize(COLOURS // 2).save(IMAGES / f"report-{section}.png", optimize=True)
     window.close()
 
 

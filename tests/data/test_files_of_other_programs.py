@@ -73,7 +73,7 @@ def test_a_file_loads_as_its_owner_expects(tmp_path: Path, name: str, content: s
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("sheet.xlsx", b"PK\x03\x04", "is an Excel or OpenDocument workbook. Save the sheet as CSV UTF-8"),
+        ("sheet.ods", b"PK\x03\x04", "OpenDocument or Numbers workbook. Save it as .xlsx"),
         ("renamed sheet.csv", b"PK\x03\x04\x14\x00\n", "is a zip archive or a workbook of Excel"),
         ("old sheet.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\n", "is an old workbook of Excel"),
         ("unicode text of excel.csv", "text\tlabel\na\tx\n".encode("utf-16"), "is UTF-16 text. Save it again"),

@@ -53,7 +53,8 @@ def proposed(tmp_path: Path, base_folder: Path) -> Propose:
     ) -> tuple[RunConfig, Proposal]:
         output = tmp_path / "multitune.yaml"
         columns = Columns(text or {}, answer or {})
-        found = propose(paths, output, str(base_folder), hardware, columns=columns, ask=ask, overwrite=output.exists())
+        again = output.exists()
+        found = propose(paths, output, str(base_folder), lambda: hardware, columns=columns, ask=ask, overwrite=again)
         return load_config(output), found
 
     return make

@@ -55,6 +55,21 @@ def test_every_score_on_the_page_is_the_run_folders(page: Page, run: RunFolder) 
     ]
 
 
+def test_means_over_trainings_stand_beside_nothing_of_one_training(run: RunFolder) -> None:
+    scores = read_json(run.scores)
+    for row in scores["transfer"]["shared"]["tasks"]:
+        row["seeds"] = 3
+    write_json(run.scores, scores)
+    page = page_of(run.path)
+    assert "routed" not in page.table("Every task's score on test rows")[0]
+    assert "Scores per label in the first training" in page.text
+
+
+def test_how_to_read_the_table_is_a_list_below_it(page: Page) -> None:
+    _, title, below = page.text.partition("How to read the table")
+    assert title and "p adjusted by Holm" in below
+
+
 def test_the_data_behind_a_table_and_a_chart_are_exact(page: Page, run: RunFolder) -> None:
     rows = read_json(run.scores)["transfer"]["shared"]["tasks"]
     saved = sheet(page, "p1-scores")
@@ -67,7 +82,7 @@ def test_the_data_behind_a_table_and_a_chart_are_exact(page: Page, run: RunFolde
 def test_the_verdict_counts_and_names_what_the_scores_say(page: Page) -> None:
     sentence = "In this run one model is not enough: behind on entities, ahead on tweets, undecided on reports."
     assert sentence in page.text
-    assert "Ship shared for tweets and reports; its own adapter for entities." in page.text
+    assert "Chosen so far: shared for tweets and reports; its own adapter for entities." in page.text
 
 
 def test_a_model_behind_an_api_stands_beside_the_others_and_in_a_table_of_its_own(run: RunFolder) -> None:

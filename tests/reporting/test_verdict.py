@@ -54,7 +54,7 @@ def test_one_sentence_says_whether_one_model_is_enough(run: RunFolder, outcome: 
 def test_of_several_seeds_the_sentence_says_helped_and_hurt(run: RunFolder) -> None:
     facts = with_rows(run, verdict="helped", seeds=3)
     assert verdict(facts) == "One model against 3: helped tweets, entities and reports, hurt none."
-    assert figures(facts)["What did it gain?"].line.endswith("helped tweets, entities and reports")
+    assert figures(facts)["What did it gain?"].line.partition("; +")[0].endswith("helped tweets, entities and reports")
 
 
 def test_one_model_is_enough_only_where_a_loss_is_ruled_out_on_every_task(run: RunFolder) -> None:
@@ -85,15 +85,21 @@ def test_a_mean_beyond_chance_is_told_where_no_single_task_is(run: RunFolder) ->
 
     sure, open, lost = gain(1.0), gain(-1.0), gain(-9.0, -1.0)
     assert (sure.value, sure.tone) == ("+5.0 points", "helped")
-    assert sure.line == ("mean of 3 tasks against alone [+1.0, +9.0]; no single task beyond chance, but their mean")
-    assert open.tone == "unsure" and open.line.endswith("no single task beyond chance")
+    beyond, _, over_base = sure.line.rpartition("; ")
+    assert beyond == "mean of 3 tasks against alone [+1.0, +9.0]; no single task beyond chance, but their mean"
+    assert over_base == "+14.8 against the base"
+    assert open.tone == "unsure" and open.line.endswith(f"no single task beyond chance; {over_base}")
     assert lost.tone == "hurt"
 
 
 def test_a_run_of_before_without_an_interval_of_the_mean_can_still_be_read(run: RunFolder) -> None:
     facts = read_run(run.path)
     changed(facts, points_low=None, points_high=None)
-    assert figures(facts)["What did it gain?"].line == "mean of 3 tasks against alone; ahead on tweets"
+    assert figures(facts)["What did it gain?"].line.startswith("mean of 3 tasks against alone; ahead on tweets; ")
+
+
+def test_a_base_that_was_not_measured_is_not_compared_with(run: RunFolder) -> None:
+    assert "against the base" not in figures(with_rows(run, base=None))["What did it gain?"].line
 
 
 def test_what_was_lost_is_counted_and_named(run: RunFolder) -> None:
@@ -117,7 +123,9 @@ def test_what_ships_is_the_routing_table(run: RunFolder) -> None:
 
 def test_too_few_test_rows_to_ship_on_are_told_of_each_task(run: RunFolder) -> None:
     facts = with_rows(run, examples=12)
-    assert shipping(facts).endswith("Too few rows to ship on.")
+    assert shipping(facts) == (
+        "Too few rows to ship on yet. Chosen so far: shared for tweets and reports; its own adapter for entities."
+    )
     notes = {one.task: one.notes for one in task_bars(facts)}
     assert "too few rows to ship on (12 test)" in notes["tweets"]
     assert "too few rows to ship on (30 validation, 12 test)" in notes["entities"]

@@ -51,8 +51,12 @@ def audit(
         for one in cleaned:
             kept = f"{one.rows:,} rows, without {one.removed:,} that were removed; {one.redacted:,} redacted"
             echo(f"cleaned copy of {one.name}: {kept}")
-        if found.open or fix is not None:
-            echo(_next(found, config, file, fix, strict))
+        if fix is not None:
+            echo(f"what went and why: {fix / 'removed.jsonl'}")
+            say_next("audit --fix", fix / "run.yaml")
+        elif found.open:
+            echo(_accepting(found, config, file, strict))
+            say_next("audit --strict" if code else "audit with findings", file)
         else:
             say_next("audit", file)
     raise typer.Exit(code)
@@ -109,17 +113,14 @@ def _show_finding(one: "Finding", console: "Console") -> None:
         say(console, f"    {line}", "dim")
 
 
-def _next(found: "Audit", config: "RunConfig", file: Path, fix: Path | None, strict: bool) -> str:
-    """What to do now."""
-    if fix is not None:
-        return f"what went and why: {fix / 'removed.jsonl'}. Audit the copies: multitune audit {fix / 'run.yaml'}"
+def _accepting(found: "Audit", config: "RunConfig", file: Path, strict: bool) -> str:
+    """How to accept a finding that is no fault, by the first one as an example."""
     from multitune.audit.accepted import accept_entry
     from multitune.config.audit import ACCEPTED
 
     accept = config.audit.accept or file.parent / ACCEPTED
-    remedy = f"correct the rows (--fix DIR writes cleaned copies), or accept what is no fault in {accept}:"
     entry = accept_entry(found.open[0]).rstrip()
+    how = f"A finding that is no fault is accepted in {accept}, with a reason:\n{entry}"
     if found.blocking and strict:
-        keys = ", ".join(one.key for one in found.blocking)
-        return f"strict: exit code 1 because of {keys}. To pass, {remedy}\n{entry}"
-    return f"next: {remedy}\n{entry}"
+        return f"strict: exit code 1 because of {', '.join(one.key for one in found.blocking)}\n{how}"
+    return how

@@ -123,7 +123,7 @@ def _opened(output: Path | None) -> Generator[TextIO]:
         yield sys.stdout
         return
     if output.exists():
-        raise InputError(f"--output {output}: there is something already. Choose another name, or remove it")
+        raise InputError(f"--output {output}: already exists. Choose another name, or remove it")
     part = output.with_name(f"{output.name}.part")
     try:
         with part.open("w", encoding="utf-8") as stream:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from multitune.core.results.proposal import Proposal
+    from multitune.proposal.bases import Hardware
     from multitune.proposal.columns import Question
 
 EACH = "of one set, as NAME=COLUMN; may be repeated."
@@ -24,7 +25,9 @@ EACH = "of one set, as NAME=COLUMN; may be repeated."
 def init(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE…", help="Data files, or folders of them: JSON lines, JSON, CSV, TSV, Parquet."),
+        typer.Argument(
+            metavar="FILE…", help="Data files, or folders of them: JSON lines, JSON, CSV, TSV, Parquet, Excel."
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The run file to write.")] = Path(
         "multitune.yaml"
@@ -44,25 +47,29 @@ def init(
 ) -> None:
     """Propose a run file for data files: tasks, prompts, labels, metrics, splits and sizes, each with its reason."""
     hush()
-    from multitune.model.device import pick_device
-    from multitune.model.estimate import memory_bytes
-    from multitune.proposal.bases import Hardware
     from multitune.proposal.columns import Columns
     from multitune.proposal.propose import propose
 
-    device = pick_device("auto")
     quiet = yes or as_json or not (sys.stdin.isatty() and sys.stdout.isatty())
     found = propose(
         files,
         output,
         base,
-        Hardware(device.type != "cpu", memory_bytes(device)),
+        _hardware,
         columns=Columns(_by_name(text or (), "--text"), _by_name(answer or (), "--answer")),
         ask=_nobody if quiet else _ask,
         overwrite=overwrite,
     )
     print_json(found) if as_json else show_proposal(found, results())
-    say_next("init", found.file, quiet=as_json)
+    say_next("init", found.file, first=found.install, quiet=as_json)
+
+
+def _hardware() -> "Hardware":
+    from multitune.model.device import memory_bytes, pick_device
+    from multitune.proposal.bases import Hardware
+
+    device = pick_device("auto")
+    return Hardware(device.type != "cpu", memory_bytes(device))
 
 
 def show_proposal(found: "Proposal", console: "Console") -> None:

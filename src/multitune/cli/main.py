@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from multitune.cli.audit import audit
 from multitune.cli.compare_predictions import compare_predictions
@@ -17,7 +18,7 @@ from multitune.cli.gate import gate
 from multitune.cli.generate import generate
 from multitune.cli.import_config import import_
 from multitune.cli.init import init
-from multitune.cli.next_steps import be_quiet, say_next
+from multitune.cli.next_steps import PURPOSES, be_quiet, say_next
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
 from multitune.cli.runs import app as runs
@@ -35,7 +36,7 @@ app = typer.Typer(
     name="multitune",
     help="Teach one language model several tasks at once, and see task by task what that gained or cost.",
     no_args_is_help=True,
-    add_completion=False,
+    epilog="First run: multitune init FILES…; the last line of each command says what comes next.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -92,7 +93,7 @@ def train(
         from multitune.training.member import work
 
         raise typer.Exit(work(lambda: _load(file, overrides)))
-    config = _load(file, overrides)  # a fault in it is reported before torch is loaded
+    config = _load_run(file, overrides)
     from multitune.cli.watch import Watch
     from multitune.functions import train as train_run
 
@@ -116,7 +117,7 @@ def train(
 def check(file: RunFile, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Show what a run would do, without loading the weights: data, mixture, steps, memory and time."""
     hush()
-    config = _load(file, overrides)
+    config = _load_run(file, overrides)
     from multitune.cli.show import show_check
     from multitune.cli.watch import reading
     from multitune.planning import check_run
@@ -222,7 +223,7 @@ def watch(
     from multitune.cli.live import serve_report, watch_run
 
     if browser and once:
-        raise InputError("--once: a page goes on. Leave out --once or --browser")
+        raise InputError("--once: ends at once, and --browser follows the run. Leave out one of them")
     if browser:
         serve_report(run, host, port)
     else:
@@ -243,6 +244,23 @@ def version() -> None:
     from multitune import __version__
 
     echo(__version__)
+
+
+def _arrange() -> None:
+    """Help lists the verbs by purpose, in the order of a first run."""
+    for heading, verbs in PURPOSES.items():
+        for one in (*app.registered_commands, *app.registered_groups):
+            if _name(one) in verbs:
+                one.rich_help_panel = heading
+    order = [verb for verbs in PURPOSES.values() for verb in verbs]
+    app.registered_commands.sort(key=lambda one: order.index(_name(one)))
+
+
+def _name(one: CommandInfo | TyperInfo) -> str:
+    return one.name or getattr(one.callback, "__name__", "").replace("_", "-")
+
+
+_arrange()
 
 
 def run() -> None:
@@ -269,6 +287,15 @@ def _failed(message: str, code: int = 1) -> int:
     with suppress(OSError):  # a log on the disk that is full: the exit code is what remains to say it with
         echo(f"multitune: {message}", err=True)
     return code
+
+
+def _load_run(file: Path, overrides: Sequence[str] | None) -> "RunConfig":
+    """A run file whose base is there: what is missing is said before torch is loaded."""
+    from multitune.core.bases import resolve_base
+
+    config = _load(file, overrides)
+    resolve_base(config.base)
+    return config
 
 
 def _load(file: Path, overrides: Sequence[str] | None) -> "RunConfig":

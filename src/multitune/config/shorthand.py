@@ -17,7 +17,7 @@ from multitune.core.records import SPLITS
 LIBRARY = Path(__file__).parent.parent / "tasks" / "library"
 GROUPS = ("tasks", "general", "retention")  # fields of a run that list tasks
 TEMPLATE_NOTES = ("title", "home", "licence", "citation")  # for readers, not for the run
-DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".gz")
+DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".xlsx", ".gz")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _SQLITE_FILE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!:memory:|file:|/)(.+)")

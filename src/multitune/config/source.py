@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 
-from multitune.core.text import without_password
+from multitune.core.text import is_ascii_based, without_password
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -28,6 +28,19 @@ class SourceConfig(Section):
     sql: str | None = Field(
         default=None, description="SQLAlchemy URL, with ${NAME} of the environment; splits are queries."
     )
+
+    encoding: str = Field(default="utf-8", description="Of text files, such as `windows-1252`.")
+    sheet: str | None = Field(default=None, description="Sheet of a workbook that has several.")
+    required: tuple[str, ...] = Field(
+        default=(), description="Columns that a row must fill; rows that do not are left out, and counted."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_ascii_based(cls, encoding: str) -> str:
+        if not is_ascii_based(encoding):
+            raise ValueError(f"{encoding!r} is unknown, or no encoding of which ASCII is a part. Save it as UTF-8")
+        return encoding
 
     @field_serializer("sql", when_used="json")  # whatever is written or sent: run folders, reports, trackers
     def _without_password(self, sql: str | None) -> str | None:

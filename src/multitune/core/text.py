@@ -50,6 +50,15 @@ def without_invisible(text: str) -> str:
     return "".join(char for char in text if unicodedata.category(char) != "Cf" and char not in "\ufe0e\ufe0f")
 
 
+def is_ascii_based(encoding: str) -> bool:
+    """Whether Python knows an encoding of text, and ASCII is a part of it, so that a line ends at the same byte."""
+    plain = bytes(range(9, 127))
+    try:
+        return plain.decode(encoding).encode() == plain
+    except (LookupError, UnicodeError):
+        return False
+
+
 def written_list(text: str) -> list[Any] | None:
     """The list that a text is, as JSON or Python writes it; None where it is none."""
     bare = text.strip()

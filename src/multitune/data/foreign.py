@@ -5,11 +5,11 @@ from pathlib import Path
 
 from multitune.core.errors import DataError
 
-_SHEET = "an Excel or OpenDocument workbook. Save the sheet as CSV UTF-8"
+_SHEET = "an old Excel, OpenDocument or Numbers workbook. Save it as .xlsx, or the sheet as CSV UTF-8"
 _PACKED = "packed. Unpack it, or pack it with gzip"
 _TEXT = "of no format with columns. Write it as JSON lines or CSV"
 BY_SUFFIX: Mapping[str, str] = {
-    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"), _SHEET),
+    **dict.fromkeys((".xls", ".ods", ".numbers"), _SHEET),
     **dict.fromkeys((".zip", ".7z", ".rar", ".tar", ".tgz", ".zst", ".bz2", ".xz"), _PACKED),
     **dict.fromkeys((".txt", ".md", ".xml", ".html", ".pdf", ".docx"), _TEXT),
     **dict.fromkeys((".arrow", ".feather", ".pkl", ".pickle"), "of a library's own. Write it with `to_parquet`"),
@@ -19,7 +19,7 @@ BY_START: Mapping[bytes, str] = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file itself. Fetch it with `git lfs pull`",
     b"<!doctype html": "a web page, as a link behind a login gives it. Download the file itself",
     b"<html": "a web page, as a link behind a login gives it. Download the file itself",
-    b"PK\x03\x04": "a zip archive or a workbook of Excel. Unpack it, or save the sheet as CSV UTF-8",
+    b"PK\x03\x04": "a zip archive or a workbook of Excel. Unpack it, or name it .xlsx",
     b"\xd0\xcf\x11\xe0": "an old workbook of Excel. Save the sheet as CSV UTF-8",
     b"\x1f\x8b": "packed with gzip. Put .gz behind its name",
     b"PAR1\x15": "a Parquet file. Name it .parquet",

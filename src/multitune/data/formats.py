@@ -1,4 +1,4 @@
-"""One data file as rows: JSON lines, JSON, CSV, TSV or Parquet, each also gzipped; a fault names file and line."""
+"""One data file as rows: JSON lines, JSON, CSV, TSV, Parquet or .xlsx, also gzipped; a fault names file and line."""
 
 import errno
 import gzip
@@ -6,6 +6,8 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -16,26 +18,41 @@ from multitune.data.arrow_rows import arrow_rows
 from multitune.data.foreign import BY_SUFFIX, require_rows
 from multitune.data.json_rows import json_rows
 from multitune.data.table_rows import table_rows
+from multitune.data.workbook import Workbook
 
 Row = dict[str, Any]
 GROWS_FREELY = 64 << 20  # bytes that any compressed file may hold
 PARQUET_ROWS = 1000  # read at a time
+WESTERN = "windows-1252"  # what Excel writes in western Europe and America where it is not asked for UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class FileOptions:
+    """What a file does not say of itself."""
+
+    encoding: str = "utf-8"  # of text files; one of which ASCII is a part
+    sheet: str | None = None  # of a workbook
+
+
+AS_WRITTEN = FileOptions()
 
 
 def is_data_file(path: Path) -> bool:
     """Whether the name ends like a format that `read_rows` knows."""
-    return _suffix(path) in READERS
+    return suffix_of(path) in READERS
 
 
-def read_rows(path: Path, place: str) -> Iterator[Row]:
+def read_rows(path: Path, place: str, options: FileOptions = AS_WRITTEN) -> Iterator[Row]:
     """The rows of one file, each read when it is asked for; only a JSON list is held in memory.
 
     Args:
         path: an existing file; its suffix tells the format, a `.gz` behind it is taken off first.
         place: whose data it is, for messages.
+        options: its encoding and its sheet.
 
     Raises:
-        DataError: unknown suffix, damaged content, another encoding than UTF-8, or no rows.
+        DataError: unknown suffix, damaged content, text in another encoding, or no rows.
+        MissingExtraError: a workbook without openpyxl.
     """
     where = f"{place}: {path}"
     if not is_data_file(path):
@@ -45,7 +62,7 @@ def read_rows(path: Path, place: str) -> Iterator[Row]:
         raise DataError(f"{where} has no known suffix. Known: {known}, and each with .gz behind it. Rename the file")
     empty = True
     try:
-        for row in READERS[_suffix(path)](path, where):
+        for row in READERS[suffix_of(path)](path, where, options):
             empty = False
             yield row
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -58,7 +75,8 @@ def read_rows(path: Path, place: str) -> Iterator[Row]:
         raise DataError(f"{where} holds no rows. Fill it or take it out")
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
+    """The suffix that tells the format, in lower case, without `.gz` behind it."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
@@ -94,7 +112,7 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-def text_lines(path: Path, where: str) -> Iterator[str]:
+def text_lines(path: Path, where: str, encoding: str = "utf-8") -> Iterator[str]:
     """A text file line by line, each with its end; U+2028 and its like stand inside JSON strings and end no line."""
     start = 0  # of the line, in bytes
     most = bound("ROW_BYTES")
@@ -108,17 +126,23 @@ def text_lines(path: Path, where: str) -> Iterator[str]:
                 nul = f"byte {start + at} is NUL"
                 raise DataError(f"{where} is not text: {nul}. Give a text file, or the suffix of its true format")
             try:
-                text = line.decode()
+                text = line.decode(encoding)
             except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{where} is not UTF-8: byte {start + error.start} is 0x{line[error.start]:02x} (line {number}). "
-                    "Save it again as UTF-8"
-                ) from error
+                at = f"byte {start + error.start} is 0x{line[error.start]:02x} (line {number})"
+                raise DataError(f"{where} is not {encoding.upper()}: {at}. {_as_western(line, error)}") from error
             start += len(line)
             yield text.removeprefix("\ufeff")  # also where files with one were put together
 
 
-def _parquet(path: Path, where: str) -> Iterator[Row]:
+def _as_western(line: bytes, error: UnicodeDecodeError) -> str:
+    """What to do with a line that is in another encoding, and how it would read in the usual one."""
+    with suppress(UnicodeDecodeError):
+        around = line[max(0, error.start - 20) : error.start + 20].decode(WESTERN).strip()
+        return f"Save it again as UTF-8; or, if {around!r} reads right, write beside data.train: encoding: {WESTERN}"
+    return "Save it again as UTF-8, or write its encoding: data.encoding"
+
+
+def _parquet(path: Path, where: str, options: FileOptions) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
@@ -137,20 +161,38 @@ def _parquet(path: Path, where: str) -> Iterator[Row]:
             raise DataError(f"{where} is not a whole Parquet file ({error}). Make or download it again") from error
 
 
-def _json(path: Path, where: str) -> Iterator[Row]:
-    return json_rows(lambda: text_lines(path, where), where, lines=False)
+def _json(path: Path, where: str, options: FileOptions) -> Iterator[Row]:
+    return json_rows(lambda: text_lines(path, where, options.encoding), where, lines=False)
 
 
-def _json_lines(path: Path, where: str) -> Iterator[Row]:
-    return json_rows(lambda: text_lines(path, where), where, lines=True)
+def _json_lines(path: Path, where: str, options: FileOptions) -> Iterator[Row]:
+    return json_rows(lambda: text_lines(path, where, options.encoding), where, lines=True)
 
 
-def _csv(path: Path, where: str) -> Iterator[Row]:
-    return table_rows(lambda: text_lines(path, where), where, ",")
+def _csv(path: Path, where: str, options: FileOptions) -> Iterator[Row]:
+    return table_rows(lambda: text_lines(path, where, options.encoding), where, ",")
 
 
-def _tsv(path: Path, where: str) -> Iterator[Row]:
-    return table_rows(lambda: text_lines(path, where), where, "\t")
+def _tsv(path: Path, where: str, options: FileOptions) -> Iterator[Row]:
+    return table_rows(lambda: text_lines(path, where, options.encoding), where, "\t")
+
+
+def _xlsx(path: Path, where: str, options: FileOptions) -> Iterator[Row]:
+    with _opened(path) as stream:
+        return Workbook(stream, where).rows(options.sheet)
+
+
+def sheet_names(path: Path, place: str) -> list[str]:
+    """The sheets of a workbook that have rows; none of any other file.
+
+    Raises:
+        MissingExtraError: a workbook without openpyxl.
+        DataError: it is no workbook.
+    """
+    if suffix_of(path) not in WORKBOOKS:
+        return []
+    with _opened(path) as stream:
+        return Workbook(stream, f"{place}: {path}").sheets()
 
 
 def _require_sane(about: Any, path: Path, where: str) -> None:
@@ -161,11 +203,14 @@ def _require_sane(about: Any, path: Path, where: str) -> None:
         raise DataError(f"{where} grows to more than {most} bytes or rows; {raised_by('EXPANSION')}")
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+WORKBOOKS = (".xlsx", ".xlsm")
+TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+READERS: dict[str, Callable[[Path, str, FileOptions], Iterator[Row]]] = {
     ".jsonl": _json_lines,
     ".ndjson": _json_lines,
     ".json": _json,
     ".csv": _csv,
     ".tsv": _tsv,
     ".parquet": _parquet,
+    **dict.fromkeys(WORKBOOKS, _xlsx),
 }

@@ -4,7 +4,7 @@ import glob
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,9 @@ from multitune.core.records import SPLITS, Split
 from multitune.core.untrusted import open_regular
 from multitune.data.arrow_rows import arrow_rows
 from multitune.data.foreign import require_own_rows
-from multitune.data.formats import READERS, Row, is_data_file, read_rows
+from multitune.data.formats import READERS, FileOptions, Row, is_data_file, read_rows
 from multitune.data.sql import sql_readers
+from multitune.tasks.filters import is_missing
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 HUB_ROWS = 1000  # taken from Arrow at a time
@@ -46,19 +47,30 @@ class Table:
     place: str  # whose data it is, for messages
     # Names of the classes of columns that hold their numbers, where the source tells them.
     class_names: Callable[[], ClassNames] = dict
+    required: Sequence[str] = ()  # columns that a row must fill
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows, in order.
+        """The rows that fill all required columns, in order.
 
         Raises:
             DataError: a row cannot be read, or there is none.
         """
-        rows = self.read()
+        rows = (row for row in self.read() if self._is_complete(row)) if self.required else self.read()
         first = next(rows, None)
+        if first is None and self.required:
+            listed = ", ".join(self.required)
+            raise DataError(f"{self.place}: no row of {self.origin} fills data.required: {listed}. Check the names")
         if first is None:
             raise DataError(f"{self.place}: {self.origin} holds no rows. Check the split or the query")
         yield first
         yield from rows
+
+    def incomplete(self) -> int:
+        """Rows that leave a required column empty, which takes a pass over all of them."""
+        return sum(not self._is_complete(row) for row in self.read()) if self.required else 0
+
+    def _is_complete(self, row: Row) -> bool:
+        return not any(is_missing(row.get(name)) or str(row[name]).isspace() for name in self.required)
 
 
 def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
@@ -73,6 +85,17 @@ def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
         DataError: a source without train, a file or a hub set that cannot be read, or a wrong database address.
         MissingExtraError: SQL without SQLAlchemy or the database's driver.
     """
+    tables = _tables(source, place)
+    if not source.required:
+        return tables
+    named = f" required {' '.join(map(repr, source.required))}"
+    return {
+        split: replace(table, required=source.required, key=table.key and table.key + named)
+        for split, table in tables.items()
+    }
+
+
+def _tables(source: SourceConfig, place: str) -> dict[Split, Table]:
     wanted: dict[Split, str] = {split: value for split in SPLITS if (value := getattr(source, split))}
     if source.hub:
         named: dict[Split, str] = {"train": "train", **wanted}
@@ -81,7 +104,9 @@ def load_rows(source: SourceConfig, place: str) -> dict[Split, Table]:
         raise DataError(f"{place}: data.train is missing. Give a file, a folder, a glob, a hub id or an SQL query")
     if source.sql:
         return _sql_tables(source.sql, wanted, place)
-    return {split: _file_table(paths, place) for split, paths in _source_files(source, wanted, place).items()}
+    options = FileOptions(source.encoding, source.sheet)
+    files = _source_files(source, wanted, place)
+    return {split: _file_table(paths, place, options) for split, paths in files.items()}
 
 
 def _source_files(source: SourceConfig, wanted: Mapping[Split, str], place: str) -> dict[Split, list[Path]]:
@@ -126,9 +151,9 @@ def _by_name(paths: Sequence[Path]) -> dict[Split, list[Path]]:
     return named or {"train": list(paths)}
 
 
-def _file_table(paths: Sequence[Path], place: str) -> Table:
+def _file_table(paths: Sequence[Path], place: str, options: FileOptions) -> Table:
     """Keyed by what the files hold, so that a copy or a touched file is the same rows."""
-    key = hashlib.sha256()
+    key = hashlib.sha256(b"" if options == FileOptions() else repr(options).encode())
     for path in paths:
         try:
             with open_regular(path) as file:
@@ -139,7 +164,7 @@ def _file_table(paths: Sequence[Path], place: str) -> Table:
             ) from error
 
     def read() -> Iterator[Row]:
-        return chain.from_iterable(read_rows(path, place) for path in paths)
+        return chain.from_iterable(read_rows(path, place, options) for path in paths)
 
     return Table(read, key.hexdigest(), ", ".join(map(str, paths)), place, partial(_names_in_file, paths[0]))
 

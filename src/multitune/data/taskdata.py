@@ -13,7 +13,7 @@ from multitune.core.seeds import generator
 from multitune.core.text import text_key
 from multitune.data.examples import Examples, render
 from multitune.data.recognition import recognise
-from multitune.data.sources import load_rows
+from multitune.data.sources import Table, load_rows
 from multitune.data.splits import carve, drop_cross_split_duplicates, text_hash
 from multitune.tasks.output_parsing import has_decimal_comma, holds_one_number, read_number
 from multitune.tasks.task import LABELLED, Task
@@ -50,6 +50,7 @@ def prepare_task(config: TaskConfig, seed: int, ends: Collection[str] = (), by_r
     tables = load_rows(config.data, place)
     config, notes = recognise(config, tables["train"])
     task = Task(config, ends, seed)
+    notes += _incomplete(tables)
     named: dict[Split, Examples] = {}
     digests: dict[Split, str] = {}
     for split, table in tables.items():
@@ -89,6 +90,7 @@ def prepare_retention(config: TaskConfig, split: Split, seed: int, ends: Collect
     """
     tables = load_rows(config.data, f"task {config.name!r}")
     config, notes = recognise(config, tables["train"])
+    notes += _incomplete(tables)
     task = Task(config, ends, seed)
     rows, digest = render(task, tables.get(split, tables["train"]))
     task.fit_labels(rows.texts("answer"))
@@ -97,6 +99,15 @@ def prepare_retention(config: TaskConfig, split: Split, seed: int, ends: Collect
     if len(limited) < len(rows):
         notes.append(f"as limit says, rows drawn: {len(limited)} of {len(rows)}")
     return TaskData(task, {s: limited if s == split else [] for s in SPLITS}, {split: digest}, notes)
+
+
+def _incomplete(tables: Mapping[Split, Table]) -> list[str]:
+    """How many rows were left out for a required column that they do not fill."""
+    return [
+        f"{split}: {count} rows left out, as they have nothing in {' or '.join(table.required)}"
+        for split, table in tables.items()
+        if (count := table.incomplete())
+    ]
 
 
 def _ended(sets: Collection[Examples]) -> list[str]:

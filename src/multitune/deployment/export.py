@@ -52,7 +52,7 @@ def export_adapter(folder: RunFolder, name: str, target: Path, form: Form, card:
         )
         raise InputError(f"--adapter {name}: no such adapter in {folder.path}. {remedy}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"--to {target}: there is something already. Choose another folder, or remove it")
+        raise InputError(f"--to {target}: already exists. Choose another folder, or remove it")
     if config.method == "full" and form != "merged":
         raise InputError(f"--as {form}: {folder.path} trained the whole model (method: full). Use --as merged")
     source = adapters[name]

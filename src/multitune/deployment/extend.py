@@ -150,7 +150,7 @@ def _open(
 def _joining(before: _RoutedRun, new: RunConfig, alone: bool) -> RunConfig:
     """The run file of a task that joins: its own, with the older run's settings where it says nothing."""
     if len(new.tasks) != 1:
-        raise ConfigError(f"tasks: {len(new.tasks)} tasks; one joins at a time. Give each a file of its own")
+        raise ConfigError(f"tasks: {len(new.tasks)} of them; `add` takes one at a time. Give each a file of its own")
     name, old, folder = new.tasks[0].name, before.run.config, before.run.folder
     taken = {BASE, *before.table.tasks, *(plan.spec.name for plan in before.run.main.plans)}
     if name in taken | {task.name for task in (*old.tasks, *old.general, *old.retention)}:

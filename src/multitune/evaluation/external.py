@@ -169,7 +169,7 @@ def _ask_server(name: str, tasks: Sequence[ComparisonTask], options: RemoteOptio
     model.book_known(requests)
     estimate = _estimate(endpoint, requests, model, options.prices)
     if estimate.stored < estimate.questions and not options.consent(estimate):
-        raise InputError("nothing was sent. Say yes, or give --yes, to ask")
+        raise InputError("nothing was sent. Answer y at the question, or give --yes")
     predictions: dict[str, list[Prediction]] = {}
     for task in tasks:
         length = most[task.item.name]

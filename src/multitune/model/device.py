@@ -34,3 +34,12 @@ def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():  # pyright: ignore[reportPrivateUsage]
         return torch.bfloat16
     return torch.float32
+
+
+def memory_bytes(device: torch.device) -> int:
+    """Memory of an accelerator, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    import psutil
+
+    return psutil.virtual_memory().total

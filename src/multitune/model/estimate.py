@@ -160,15 +160,6 @@ def measure_machine(device: Device, dtype: Dtype, widest: tuple[int, int]) -> Ma
     return Machine(where, compute, 2.0 * x.numel() * outputs / fastest)
 
 
-def memory_bytes(device: torch.device) -> int:
-    """Memory of an accelerator, or of the machine."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[1]
-    import psutil
-
-    return psutil.virtual_memory().total
-
-
 def _finish(result: torch.Tensor) -> None:
     """Wait for an accelerator, which computes asynchronously."""
     result[0, 0].item()

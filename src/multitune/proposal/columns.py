@@ -128,10 +128,11 @@ def _named(column: str | None, option: str, sample: Sample, name: str) -> str | 
 def _answered(question: Question, ask: Ask, sample: Sample, refusal: DataError | None) -> str:
     if sample.columns and question.options and (answer := ask(question)):
         return answer
-    reason = f"{refusal} " if refusal else f"task {question.of!r}: "
-    listed = ", ".join(question.options)
+    if not question.options and refusal:
+        raise refusal
+    listed = ", ".join(question.options) or "none, as all are alike or number the rows"
     raise DataError(
-        f"{reason.rstrip('. ')}. {question.asks} Give {question.option} {question.of}=COLUMN, one of: {listed}"
+        f"task {question.of!r}: {question.asks} Give {question.option} {question.of}=COLUMN, one of: {listed}"
     )
 
 
@@ -142,7 +143,7 @@ def _rest(sample: Sample, taken: str | None) -> list[str]:
 def _texts(sample: Sample) -> list[str]:
     """Columns of texts that differ from row to row, the longest first."""
     named = [name for name in sample.columns if name.lower() not in ABOUT - {"title"} and sample.holds(name, is_text)]
-    found = [name for name in named if not sample.holds(name, _is_number)]
+    found = [name for name in named if any(map(_holds_words, sample.values(name)))]
     found = [name for name in found if 2 * _different(sample, name) > len(sample.values(name)) or len(found) == 1]
     return sorted(found, key=lambda name: -fmean(len(value) for value in sample.values(name)))
 
@@ -187,6 +188,11 @@ def _kind(sample: Sample, answer: str) -> tuple[Kind, str]:
     if all(map(_is_number, values)):
         return "number", "the answer is a whole number, seldom the same"
     return "generate", f"{different} different answers in the first {len(values)} rows, up to {longest} characters"
+
+
+def _holds_words(text: str) -> bool:
+    """Whether there is a letter, as in no number, date or phone number; T and Z stand in dates of ISO 8601."""
+    return any(char.isalpha() for char in text if char not in "TZ")
 
 
 def _is_number(text: str) -> bool:

@@ -8,9 +8,11 @@ from pathlib import Path
 from multitune.conversion.given import unique_name
 from multitune.core.errors import DataError, DataNotFoundError, suggest
 from multitune.core.records import SPLITS, Split
+from multitune.data.foreign import BY_SUFFIX
 from multitune.data.formats import READERS, is_data_file
 from multitune.data.sources import SPLIT_NAME, SPLIT_WORDS
 
+SUFFIXES = f"({'|'.join(map(re.escape, (*READERS, '.gz')))})+$"
 MOST_SETS = 64  # a folder with more is something else than the tasks of one model
 
 
@@ -73,6 +75,8 @@ def _files(path: Path) -> list[Path]:
             f"{path}: no such file or folder. {suggest(path.name, beside) if beside else 'Check it'}"
         )
     if not is_data_file(path):
+        if looks := BY_SUFFIX.get(path.suffix.lower()):
+            raise DataError(f"{path}: is {looks}")
         raise DataError(
             f"{path}: no known suffix. Known: {', '.join(READERS)}, each also .gz. Save it as one of these"
         )
@@ -95,7 +99,7 @@ def _split_of(file: Path) -> tuple[str, Split, bool]:
     """
     match = SPLIT_NAME.fullmatch(file.name)
     bare = file.name[: match.start(1)] if match else file.name
-    stem = re.sub(r"(\.(jsonl?|ndjson|csv|tsv|parquet|gz))+$", "", bare, flags=re.IGNORECASE)
+    stem = re.sub(SUFFIXES, "", bare, flags=re.IGNORECASE)
     return stem.strip("-_. "), SPLIT_WORDS[match[1].lower()] if match else "train", bool(match)
 
 

@@ -2,17 +2,16 @@
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from multitune.config.load import parse_config
-from multitune.config.source import SourceConfig
 from multitune.config.task import TaskConfig
 from multitune.config.text import Tree
 from multitune.conversion.given import unique_name
-from multitune.core.bases import resolve_base
-from multitune.core.errors import ConfigError, MissingExtraError
+from multitune.core.bases import install_command, resolve_base
+from multitune.core.errors import ConfigError, DataError, InputError, MissingExtraError
 from multitune.core.files import write_text
 from multitune.core.results.proposal import Choice, Proposal
 from multitune.data.shapes import LISTED_LABELS
@@ -23,9 +22,11 @@ from multitune.data.tokenizer import ChatFormat, load_tokenizer
 from multitune.proposal.bases import Hardware, fitting
 from multitune.proposal.columns import Ask, Columns, group_column, read_columns
 from multitune.proposal.files import FoundSet, find_sets
+from multitune.proposal.repairs import columns_to_fill, describe_source, merge_spellings
 from multitune.proposal.sizes import held_out, limits, longest_row, max_length, small_sets, unlike_sets
 from multitune.proposal.writing import run_file_text
 from multitune.tasks.metrics import metric_for
+from multitune.tasks.task import Task
 
 SEED = 17
 BATCH_SIZE = 16
@@ -47,7 +48,7 @@ def propose(
     paths: Sequence[Path],
     output: Path,
     base: str,
-    hardware: Hardware,
+    find_hardware: Callable[[], Hardware],
     *,
     columns: Columns,
     ask: Ask,
@@ -59,7 +60,7 @@ def propose(
         paths: data files and folders.
         output: the run file to write; paths in it start at its folder.
         base: of the run.
-        hardware: that the run will have.
+        find_hardware: what the run will have, found out once all files are read, as it takes seconds.
         columns: named by hand.
         ask: is asked for columns that neither names nor values show.
         overwrite: replace a file that is there.
@@ -69,49 +70,86 @@ def propose(
     """
     if output.exists() and not overwrite:
         raise ConfigError(f"-o {output}: exists. Name another file, or give --overwrite")
-    draft = draft_run(find_sets(paths), output, base, hardware, columns=columns, ask=ask)
+    sets = read_sets(find_sets(paths), columns, ask)
+    hardware = find_hardware()
+    draft = draft_run(sets, output, base, hardware)
     folder = output.absolute().parent
     parse_config(draft.fields, folder, place=f"{output}, as proposed")
     write_text(output, run_file_text(draft.fields, draft.choices, draft.warnings, fitting(hardware), hardware))
     tasks = tuple(task["name"] for task in draft.fields["tasks"])
-    return Proposal(file=str(output), tasks=tasks, choices=tuple(draft.choices), warnings=tuple(draft.warnings))
+    return Proposal(
+        file=str(output),
+        tasks=tasks,
+        choices=tuple(draft.choices),
+        warnings=tuple(draft.warnings),
+        install=install_command(base),
+    )
 
 
-def draft_run(
-    found: Sequence[FoundSet], output: Path, base: str, hardware: Hardware, *, columns: Columns, ask: Ask
-) -> Draft:
+def read_sets(found: Sequence[FoundSet], columns: Columns, ask: Ask) -> list["ReadSet"]:
+    """Every set, read and divided as the run will; arguments as of `propose`.
+
+    Raises:
+        InputError: sets that cannot be read or show no task, all of them in one message.
+    """
+    sets: list[ReadSet] = []
+    faults: list[InputError] = []
+    for one in found:
+        try:
+            sets.append(_read_set(one, columns, ask))
+        except InputError as error:
+            faults.append(error)
+    if len(faults) == 1:
+        raise faults[0]
+    if faults:
+        raise DataError("\n".join([f"{len(faults)} of {len(found)} sets are not clear yet:", *map(str, faults)]))
+    return sets
+
+
+def draft_run(read: Sequence["ReadSet"], output: Path, base: str, hardware: Hardware) -> Draft:
     """The fields of the run file, with reasons and warnings; arguments as of `propose`."""
     folder = output.absolute().parent
-    sets: list[TaskData] = []
+    sets = [one.data for one in read]
     tasks: list[Tree] = []
     choices: list[Choice] = []
-    unread: list[str] = []
-    for one in found:
-        data, reasons, left = _read_set(one, columns, ask)
-        unread += left
+    unread = [warning for one in read for warning in one.warnings]
+    for one in read:
+        data, reasons = one.data, list(one.reasons)
         limit = limits(data, hardware.accelerator).model_dump(exclude_none=True)
         if limit:
             shown = ", ".join(f"{split} {rows}" for split, rows in limit.items())
             reasons.append(
-                Choice(of=one.name, field="limit", value=shown, because="on a CPU; without it all rows count")
+                Choice(of=data.task.name, field="limit", value=shown, because="on a CPU; without it all rows count")
             )
-        sets.append(data)
         choices += reasons
-        tasks.append(_task_fields(data.task.config, one, folder, limit))
+        tasks.append(_task_fields(data.task.config, one.found, folder, limit))
     small, unlike = small_sets(sets), unlike_sets(sets)
     settings, reasons, warnings = _settings(sets, output, base, hardware)
     fields = {**settings, "tasks": tasks}
     return Draft(fields, [*choices, *reasons], [*warnings, *unread, *small, *unlike])
 
 
-def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> tuple[TaskData, list[Choice], list[str]]:
-    """One set, read and divided as the run will, why so, and a warning where texts are not read."""
-    place = f"task {one.name!r}"
-    source = SourceConfig(**{split: str(path) for split, path in one.files.items()})
-    tables = load_rows(source, place)
+@dataclass(frozen=True, slots=True)
+class ReadSet:
+    """A set, read and divided as the run will."""
+
+    found: FoundSet
+    data: TaskData
+    reasons: Sequence[Choice]
+    warnings: Sequence[str]  # of texts that are not read
+
+
+def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> ReadSet:
+    source, reasons = describe_source(one)
+    tables = load_rows(source, f"task {one.name!r}")
     reading = read_columns(TaskConfig(name=one.name, data=source), tables["train"], columns, ask)
-    config, reasons = reading.config, [_reason(one.name, "kind", reading.config.known_kind, reading.because)]
+    config = reading.config
+    reasons.append(_reason(one.name, "kind", config.known_kind, reading.because))
     update: dict[str, object] = {}
+    if empty := columns_to_fill(Task(config), tables.values()):
+        update["data"] = source = source.model_copy(update={"required": tuple(empty)})
+        shown = " and ".join(f"{count} rows without {name}" for name, count in empty.items())
+        reasons.append(_reason(one.name, "data.required", ", ".join(empty), f"leaves out {shown}"))
     if not config.messages and (group := group_column(tables["train"])):
         update["group"] = group[0]
         reasons.append(_reason(one.name, "group", *group))
@@ -125,6 +163,9 @@ def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> tuple[TaskData, list
     else:
         reasons.append(_reason(one.name, "data", ", ".join(path.name for path in one.files.values()), one.because))
     data = prepare_task(config.model_copy(update=update), SEED)
+    if merged := merge_spellings(data.task):
+        reasons.append(_reason(one.name, "answer", merged.answer, "one label is written in several ways"))
+        data = prepare_task(merged, SEED)
     if data.task.kind == "classify":
         listed = _with_labels(data.task.config, data.task.labels)
         data = prepare_task(listed, SEED)  # its prompts are other ones
@@ -134,7 +175,7 @@ def _read_set(one: FoundSet, columns: Columns, ask: Ask) -> tuple[TaskData, list
     if metric == "macro_f1":
         why = "every label counts the same, however rare; `metric: accuracy` counts every row the same"
     reasons.append(_reason(one.name, "metric", metric, why))
-    return data, reasons, _unread(one.name, reading.unread)
+    return ReadSet(one, data, reasons, _unread(one.name, reading.unread))
 
 
 def _unread(of: str, columns: Sequence[str]) -> list[str]:
@@ -157,8 +198,10 @@ def _labels_reason(of: str, labels: Sequence[str]) -> Choice:
 
 def _task_fields(config: TaskConfig, one: FoundSet, folder: Path, limit: Mapping[str, int]) -> Tree:
     """What a run file says of a task, in its order."""
-    files = {split: Path(os.path.relpath(path, folder)).as_posix() for split, path in one.files.items()}
-    fields: Tree = {"name": config.name, "data": files if len(files) > 1 else files["train"]}
+    files: Tree = {split: Path(os.path.relpath(path, folder)).as_posix() for split, path in one.files.items()}
+    source = config.data.model_dump(include={"encoding", "sheet", "required"}, exclude_defaults=True)
+    data = {**files, **{key: list(value) if key == "required" else value for key, value in source.items()}}
+    fields: Tree = {"name": config.name, "data": data if len(data) > 1 else files["train"]}
     for name in ("kind", "messages", "turns", "tools", "prompt", "answer", "options", "labels", "group"):
         value = getattr(config, name)
         if value and (name != "turns" or config.messages):

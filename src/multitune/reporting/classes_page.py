@@ -26,6 +26,8 @@ def classes_section(facts: RunFacts, id: str) -> Section | None:
         if facts.scores and row.task in facts.scores.tasks and facts.scores.tasks[row.task].kind == "classify":
             blocks += _of_task(facts, adapter, row, id)
     lead = "Scores per label, counted from the same answers as the table above. Rare labels move a macro F1 most."
+    if any(row.seeds > 1 for _, row in facts.rows()):
+        lead = "Scores per label in the first training; the table above has means. Rare labels move a macro F1 most."
     return Section(f"{id}-labels", "Label by label", lead, blocks) if blocks else None
 
 

@@ -61,7 +61,7 @@ def compare_predictions(
         RunFolderError: the sides answered different rows.
     """
     if len(paths) < 2:
-        raise InputError("compare-predictions: one side alone compares with nothing. Give two or more")
+        raise InputError("compare-predictions: needs two runs or folders of predictions, or more")
     sides = [_Side(Path(path)) for path in paths]
     names = _common(sides, tasks)
     run = next((side.run for side in sides if side.run), None)

@@ -26,7 +26,7 @@ def compare_runs(folders: Sequence[RunFolder], tasks: Sequence[str] = (), adapte
         RunFolderError: a run was not evaluated, or the runs answered different rows of a task.
     """
     if len(folders) < 2:
-        raise InputError("runs compare: one run alone compares with nothing. Give two or more")
+        raise InputError("runs compare: needs two runs or more")
     runs = [ScoredRun(folder) for folder in folders]
     known = [(str(run.folder.path), run.tasks) for run in runs]
     answers = {task: [run.answers(task, adapter) for run in runs] for task in shared_tasks(known, tasks)}

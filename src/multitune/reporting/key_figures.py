@@ -25,8 +25,16 @@ def _gain(facts: RunFacts, rows: Sequence[TransferRow]) -> KeyFigure:
     if not gained and len(rows) > 1:
         beyond = low is not None and low > 0.0
         whom = "; no single task beyond chance" + (", but their mean" if beyond else "")
-    line = minus(f"{over} {interval(low, high, 1)}".rstrip()) + whom
+    line = minus(f"{over} {interval(low, high, 1)}".rstrip()) + whom + _over_base(rows, reference)
     return KeyFigure("What did it gain?", minus(f"{signed(points, 1)} points"), line, TONES[side(low, high)])
+
+
+def _over_base(rows: Sequence[TransferRow], reference: str) -> str:
+    """How far it is ahead of the base, where the figure is about the adapters trained alone."""
+    known = [row.together - row.base for row in rows if row.base is not None]
+    if reference != "alone" or len(known) < len(rows):
+        return ""
+    return minus(f"; {signed(100 * sum(known) / len(known), 1)} against the base")
 
 
 def _mean_points(facts: RunFacts) -> tuple[float, float | None, float | None]:

@@ -7,7 +7,7 @@ from multitune.core.bases import BASE
 from multitune.core.results.scores import Scores, TransferRow
 from multitune.reporting import charts
 from multitune.reporting.audit_page import audit_section
-from multitune.reporting.blocks import Block, Cell, Charts, Part, Section, Table, header, number
+from multitune.reporting.blocks import Block, Cell, Charts, Lines, Part, Section, Table, header, number
 from multitune.reporting.classes_page import classes_section
 from multitune.reporting.comparison_page import comparisons_section
 from multitune.reporting.examples_page import answers_section
@@ -89,16 +89,17 @@ def scores_section(facts: RunFacts, id: str) -> Section | None:
         what, title = f"Differences of {name} with intervals", f"{name} against {against}"
         key, sheet = f"{id} {name}", f"differences-{name}"
         blocks.append(Charts([charts.forest_chart(title, lines, axis, key, what=what, sheet=sheet)]))
-    note = transfer_note(scores)
     lead = (
-        f"Scores on {scores.split} rows that neither training nor any choice has seen. {note[:1].upper()}{note[1:]}. "
-        "A filled point is a verdict, a hollow one may be chance."
+        f"Scores on {scores.split} rows that neither training nor any choice has seen. A filled point is a verdict, a "
+        "hollow one may be chance."
     )
-    for name in scores.transfer:
-        evidence = "; ".join(evidence_lines(scores, name))
-        lead += f" {name}: {evidence}." if evidence else ""
     if warnings := score_warnings(scores):
-        lead += f" Mind: {'; '.join(warnings)}."
+        blocks.append(Lines("Before these scores are believed", warnings))
+    for name in scores.transfer:
+        if evidence := evidence_lines(scores, name):
+            about = "" if len(scores.transfer) == 1 else f" of {name}"
+            blocks.append(Lines(f"What the verdicts{about} leave open", evidence))
+    blocks.append(Lines("How to read the table", transfer_note(scores).split("; ")))
     return Section(f"{id}-scores", "Task by task", lead, blocks)
 
 
@@ -106,7 +107,8 @@ def _more_columns(facts: RunFacts, scores: Scores) -> dict[str, Callable[[Transf
     """Scores that stand beside those of the table: under the router, and by other models on the same rows."""
     columns: dict[str, Callable[[TransferRow], float | None]] = {}
     report = facts.routing.report if facts.routing else None
-    if report:
+    # Of several trainings the router serves the first one: beside their mean its scores would mislead.
+    if report and not any(row.seeds > 1 for table in scores.transfer.values() for row in table.tasks):
         routed = {task: row.scores["routed"] for task, row in report.tasks.items()}
         columns["routed"] = lambda row: routed.get(row.task)
     for found in facts.comparisons:

@@ -93,8 +93,11 @@ def shares_section(facts: RunFacts, id: str) -> Section | None:
     blocks: list[Block] = []
     for adapter, group in groupby(found, key=lambda line: line.adapter):
         lines = list(group)
-        blocks.append(_totals(facts, adapter, lines, id))
-        blocks.append(Folded(f"{adapter}: shares along the run", [Charts([_share(line, id) for line in lines])]))
+        totals, along = _totals(facts, adapter, lines, id), Charts([_share(line, id) for line in lines])
+        if blocks:  # the others draw alike, as further seeds do
+            blocks.append(Folded(f"{adapter}: over the whole run, and along it", [totals, along]))
+        else:
+            blocks += [totals, Folded(f"{adapter}: shares along the run", [along])]
     lead = f"The mixture follows the {facts.config.mixture.schedule} schedule. " if facts.config else ""
     lead += "In the pictures, dashed: the share asked for; solid: the share of rows drawn, in windows along the run."
     return Section(f"{id}-shares", "What it was fed", lead, blocks) if blocks else None

@@ -88,8 +88,9 @@ def shipping(facts: RunFacts) -> str:
     parts = [f"{adapter} for {listed(tasks, 4)}" for adapter, tasks in sorted(by.items(), key=lambda x: -len(x[1]))]
     what = f"{next(iter(by))} for every task" if len(by) == 1 else "; ".join(parts)
     few = [task for task in facts.routing.table.tasks if too_few(facts, task)]
-    whose = "" if len(few) == len(facts.routing.table.tasks) else f": {listed(few)}"
-    return f"Ship {what}." + (f" Too few rows to ship on{whose}." if few else "")
+    if len(few) == len(facts.routing.table.tasks):
+        return f"Too few rows to ship on yet. Chosen so far: {what}."
+    return f"Ship {what}." + (f" Too few rows to ship on: {listed(few)}." if few else "")
 
 
 def too_few(facts: RunFacts, task: str) -> str:

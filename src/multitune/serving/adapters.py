@@ -94,7 +94,7 @@ class ServedAdapters:
         """
         with self._changing:
             if name == BASE:
-                raise InputError("lora_name 'base': is the base, which stays")
+                raise InputError("lora_name 'base': names the base model, which cannot be replaced or unloaded")
             self.backend.retire(self.version(name))
             del self._versions[name], self.paths[name]
 

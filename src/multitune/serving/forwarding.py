@@ -51,7 +51,7 @@ class Relayed(BaseModel):
         try:
             return json.dumps(found, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
-            raise UpstreamError(f"the upstream server's answer is none ({error})") from error
+            raise UpstreamError(f"the upstream server's answer cannot be read ({error})") from error
 
 
 def read_answer(text: bytes) -> Relayed:
@@ -65,7 +65,7 @@ def read_answer(text: bytes) -> Relayed:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "body"
-        raise UpstreamError(f"the upstream server's answer is none ({place}: {first['msg']})") from error
+        raise UpstreamError(f"the upstream server's answer cannot be read ({place}: {first['msg']})") from error
     if found.error is not None:
         reason = found.error.get("message") if isinstance(found.error, dict) else found.error
         raise UpstreamError(f"the upstream server failed: {' '.join(str(reason).split())[:500]}")

@@ -54,6 +54,11 @@ class RowTemplates:
         }
 
     @property
+    def columns(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Columns that the prompt and the answer name; none of a conversation."""
+        return self._prompt.columns, self._answer.columns
+
+    @property
     def shows(self) -> tuple[frozenset[str], frozenset[str]]:
         """Names that the prompt and the answer read of a row."""
         if "messages" in self._lists:
@@ -139,12 +144,12 @@ class RowTemplates:
         kept = template is self._answer and self._config.kind in ("generate", "text")
         text = free_text(text) if kept else text.strip()
         part = "answer" if template is self._answer else "prompt"
+        skip = f"Correct the row, or leave out all such rows: data.required: [{_listed(template.columns)}]"
         if not text:
-            raise TaskError(f"{self._place}: {where} gives an empty {part}. Correct or remove the row")
+            raise TaskError(f"{self._place}: {where} gives an empty {part}. {skip}")
         if empty := template.lacks(row):
             raise TaskError(
-                f"{self._place}: {where} has nothing in {', '.join(empty)}, which is all that the {part} shows. "
-                "Correct or remove the row"
+                f"{self._place}: {where} has nothing in {', '.join(empty)}, which is all that the {part} shows. {skip}"
             )
         return text
 

@@ -68,6 +68,11 @@ class Task:
         self.shots: tuple[Shot, ...] = ()
 
     @property
+    def columns(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Columns that the prompt and the answer name; none of a conversation."""
+        return self._templates.columns
+
+    @property
     def shows(self) -> tuple[frozenset[str], frozenset[str]]:
         """Names that the prompt and the answer read of a row."""
         return self._templates.shows

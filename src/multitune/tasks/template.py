@@ -94,6 +94,13 @@ def list_template(source: str, place: str) -> "Template":
     return Template(f"{{{{ ({bare}) | tojson }}}}", place)
 
 
+def _subscripts(tree: nodes.Template) -> Iterator[str]:
+    """The columns that are read as `row["Tweet text"]`."""
+    for item in tree.find_all(nodes.Getitem):
+        if isinstance(item.node, nodes.Name) and item.node.name == "row" and isinstance(item.arg, nodes.Const):
+            yield str(item.arg.value)
+
+
 @final
 class Template:
     """One Jinja source over the columns of a row; `row` is the whole row, for names such as `row["Tweet text"]`."""
@@ -120,6 +127,7 @@ class Template:
             raise TaskError(f"{place}: nested too deeply. Write it out flat") from error
         self.names = frozenset(meta.find_undeclared_variables(tree))  # of columns that it may read, and `row`
         self.needed = frozenset((self.names - {"row"}).intersection(_required(tree)))
+        self.columns = (self.names - {"row"}) | set(_subscripts(tree))
         self._parts = _columns_and_text(tree)
 
     def __reduce__(self) -> tuple[type["Template"], tuple[str, str]]:

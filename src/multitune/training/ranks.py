@@ -202,7 +202,7 @@ class Leader(Ranks):
             MultituneError: always.
         """
         self._raise_fault()
-        raise TrainingError("a rank failed without a word; the last checkpoint is intact")
+        raise TrainingError("a rank ended without an error message (killed?); the last checkpoint is intact")
 
     def _raise_fault(self) -> None:
         for other in range(1, self.size):

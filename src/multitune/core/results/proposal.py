@@ -19,3 +19,4 @@ class Proposal(Record):
     tasks: tuple[str, ...]
     choices: tuple[Choice, ...]
     warnings: tuple[str, ...]
+    install: str = ""  # the command that installs the base, where it is missing

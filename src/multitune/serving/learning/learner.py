@@ -264,7 +264,7 @@ class Learner:
             known = {one.number: one for one in store.versions() if one.routing == live.opened.version}
             if version not in {0, *known}:
                 raise InputError(
-                    f"version {version}: there is none of this routing. {suggest(version, map(str, known))}"
+                    f"version {version}: no such version of the routing. {suggest(version, map(str, known))}"
                 )
             store.set_live(version, since=store.last_feedback)
             self._shadow = None
