@@ -191,7 +191,9 @@ def _router(names: tuple[str, ...], rows: int) -> Facts:
     confusion = [[rows - 2 if a == b else 1 for b in range(len(names))] for a in range(len(names))]
     quality = {"accuracy": 0.95, "same_adapter": 0.97, "abstained": 0.02, "calibration_error": 0.031}
     scores = {"base": 0.2, "oracle": 0.6, "routed": 0.59, "routed_body": 0.55}
+    gone = {"rejected": 0.05, "rejected_cost": 0.021, "unsure": 0.1, "unsure_cost": 0.004}
     task = {"metric": "accuracy", "examples": rows, "scores": scores, "routed": even, "routed_body": even}
+    task |= {"rejections": {"prompt": {**gone, "rejected": 0.0, "rejected_cost": 0.0}, "body": gone}}
     return {
         "schema_version": 2,
         "router": "discriminant",

@@ -42,8 +42,8 @@ def main() -> None:
     for name, score in SCORES.items():
         figures["scores"][name] = by_score(score, rows, test, dolly)
         print(name, json.dumps(figures["scores"][name]))
-    ours = {"now": fit_router("discriminant", "", rows, NOW)}
-    ours["now, no general texts"] = fit_router("discriminant", "", RouterRows(rows.train, rows.held, {}), NOW)
+    ours = {"now": fit_router("discriminant", "", rows)}
+    ours["now, no general texts"] = fit_router("discriminant", "", RouterRows(rows.train, rows.held, {}))
     figures["routers"]["before"] = before(rows, test, dolly, table)
     for name, router in ours.items():
         known = rows if name == "now" else RouterRows(rows.train, rows.held, {})

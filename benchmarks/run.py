@@ -19,6 +19,7 @@ PARTS = {
     "mixture10": "ten tasks, every kind of adapter, and the router (needs their data: DATA=folder)",
     "sequence": "tasks that join one after another: what older ones keep, and what joining costs (as above)",
     "out_of_distribution": "texts of no task: how many are rejected, by rule and by score (data as of mixture10)",
+    "abstention": "rejections by share and by cost: own rows, texts of no task, scores (data as above; RUN=folder)",
     "routing_feedback": "what a router learns from feedback on shifted streams, honest and poisoned (data as above)",
     "choose_step": "which rule of choosing an adapter's step is best on test: every look answered on both splits",
     "null_verdicts": "how often verdicts are wrong where nothing differs, and right where something does",

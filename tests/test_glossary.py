@@ -35,7 +35,7 @@ STILL_KNOWN = {
     "src/multitune/config/retired.py": {"turned away"},  # run files of older versions
     "src/multitune/core/results/routing.py": {"turned away", "rivals"},  # report.json of older versions
     "src/multitune/core/run_folder.py": {"waves"},  # study folders of older versions
-    "src/multitune/routing/router.py": {"turned away", "strangers", "unfamiliar"},  # router.json of older versions
+    "src/multitune/routing/router.py": {"strangers", "unfamiliar"},  # router.json of older versions
     "tests/config/test_retired.py": {"turned away"},
     "tests/core/test_results.py": {"turned away", "rivals"},
 }

@@ -130,6 +130,20 @@ def test_the_router_is_shown_task_by_task_with_its_rows(page: Page, run: RunFold
         assert (row["n"], row["by whole prompt"]) == (str(sum(counts)), percent(counts[place] / sum(counts), 1))
 
 
+def test_rejections_are_shown_with_the_score_that_they_cost(page: Page, run: RunFolder) -> None:
+    path = run.routing_versions[-1] / "report.json"
+    report = read_json(path)
+    for row in page.table("Of test rows, those that the base (out-of-distribution) or the shared adapter"):
+        found = report["tasks"][row["task"]]["rejections"]["body"]
+        assert row["by body: out-of-distribution"] == percent(found["rejected"], 1)
+        assert row["by body: unsure"] == percent(found["unsure"], 1)
+        assert row["by body: costs"] == score(found["rejected_cost"])
+    for task in report["tasks"].values():
+        del task["rejections"]  # as older versions wrote it
+    write_json(path, report)
+    assert "or the shared adapter (unsure) answered" not in page_of(run.path).text
+
+
 def test_where_one_adapter_ships_it_is_not_called_found(run: RunFolder) -> None:
     path = run.routing_versions[-1] / "table.json"
     table = read_json(path)

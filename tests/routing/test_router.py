@@ -16,7 +16,7 @@ from multitune.core.seals import unsealed
 from multitune.routing.classifiers import KINDS
 from multitune.routing.discriminant import SHRINKAGE, Discriminant
 from multitune.routing.quality import calibration_error, left_out, outside, quality
-from multitune.routing.router import OLDER_NAMES, Router, RouterRows, fit_router, load_router, operating_point
+from multitune.routing.router import OLDER_NAMES, Router, RouterRows, fit_router, load_router
 
 TABLE = {"a": "one", "b": "two", "c": "three"}
 RouterOf = Callable[..., Router]
@@ -169,37 +169,6 @@ def test_a_row_between_all_tasks_is_out_of_distribution_though_no_general_text_i
     assert {decision.adapter for decision in router_of().decide(between, TABLE)} == {"base"}
 
 
-@pytest.mark.parametrize("with_general", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("most", [0.0, 0.05, 0.2])
-def test_no_more_held_out_rows_of_a_view_are_rejected_than_may_be(kind: str, most: float, with_general: bool):
-    general = {"chat": views("a", 40, seed=5)["a"]["body"]} if with_general else {}  # as like a task as can be
-    held = views("abc", 40, seed=1)
-    router = fit_router(kind, "points", RouterRows(views("abc"), held, general), most)
-    for view in ("prompt", "body"):
-        kept = {task: router.held.rows_of(task, view) for task in held}
-        assert quality(router, kept, TABLE).abstained <= most + 1e-9
-
-
-def test_the_operating_point_costs_no_more_than_any_other_that_is_allowed():
-    random = np.random.default_rng(4)
-    own, others = random.normal(1.0, 1.0, 300), random.normal(-1.0, 1.0, 100)
-
-    def cost(point: float) -> float:
-        return float((own < point).mean() + (others >= point).mean())
-
-    for share in (0.01, 0.05, 0.3):
-        most = float(np.quantile(own, share))
-        point = operating_point(own, others, most)
-        assert point <= most
-        assert cost(point) <= min(cost(p) for p in np.linspace(-4, most, 500)) + 1e-9
-
-
-def test_where_other_texts_are_far_the_operating_point_leaves_room_on_both_sides():
-    assert operating_point(np.array([5.0, 6.0, 7.0]), np.array([1.0, 2.0]), 6.0) == pytest.approx(3.5)
-    assert operating_point(np.array([5.0, 6.0]), np.zeros(0), 5.5) == 5.5
-
-
 def test_a_classifier_without_a_task_is_one_that_forgot_it(router_of: RouterOf):
     router, asked = router_of(), cloud(0, 1, 9, seed=3)
     before = router.classifier.read(asked)
@@ -252,16 +221,22 @@ def test_a_router_is_the_same_after_a_trip_to_the_disk(kind: str, router_of: Rou
     assert [d.adapter for d in ours] == [d.adapter for d in theirs]
 
 
-def test_a_router_of_an_older_version_is_read_under_its_older_names(router_of: RouterOf, tmp_path: Path):
+def test_a_router_of_an_older_version_keeps_its_thresholds_and_is_never_unsure(router_of: RouterOf, tmp_path: Path):
     router = router_of()
     save(router, tmp_path / "r")
     older = {now: before for before, now in OLDER_NAMES.items()}
     facts, arrays = tmp_path / "r" / "router.json", tmp_path / "r" / "router.safetensors"
-    facts.write_text(json.dumps(renamed(unsealed(json.loads(facts.read_text())), older)))
+    found = renamed(unsealed(json.loads(facts.read_text())), older)
+    del found["costs"]
+    facts.write_text(json.dumps({**found, "max_abstained": 0.05}))
     save_file(renamed(load_file(arrays), older), arrays)
     again = load_router(tmp_path / "r")
-    assert (again.threshold, again.max_abstained) == (router.threshold, router.max_abstained)
+    assert (again.threshold, again.lowest) == (router.threshold, router.lowest)
     assert np.array_equal(again.outside, router.outside)
+    asked = np.concatenate([cloud(1, 0, 30, seed=6), others(30)])
+    reasons = [[one.reason for one in found.decide(asked, TABLE)] for found in (again, router)]
+    assert reasons[0] == reasons[1] and set(reasons[0]) == {"routed", "out-of-distribution"}
+    assert again.costs.shared is None
 
 
 def test_a_router_for_other_features_is_refused(router_of: RouterOf, tmp_path: Path):
@@ -270,7 +245,7 @@ def test_a_router_for_other_features_is_refused(router_of: RouterOf, tmp_path: P
         load_router(tmp_path / "r", "layer 3")
 
 
-@pytest.mark.parametrize("harm", ["gone", "text", "kind", "names", "nan", "changed", "flipped"])
+@pytest.mark.parametrize("harm", ["gone", "text", "kind", "names", "costs", "nan", "changed", "flipped"])
 def test_a_damaged_router_is_refused_in_one_line(harm: str, router_of: RouterOf, tmp_path: Path):
     router = router_of()
     if harm == "nan":
@@ -287,6 +262,8 @@ def test_a_damaged_router_is_refused_in_one_line(harm: str, router_of: RouterOf,
             file.write_text(json.dumps({**facts, "kind": "oracle"}))
         case "names":
             file.write_text(json.dumps({**facts, "names": facts["names"][:-1]}))
+        case "costs":
+            file.write_text(json.dumps({**facts, "costs": {"outside": 0.1, "shared": 3, "tasks": {}}}))
         case "changed":
             file.write_text(file.read_text().replace('"threshold": ', '"threshold": 1'))
         case "flipped":

@@ -66,8 +66,9 @@ def use_of(tmp_path: Path, router_of: RouterOf) -> Generator[UseOf]:
     def use(mode: Mode = "apply", routing: str = "v0001", **options: bool | int) -> Use:
         for one in made:
             one.learner.close()
+        router = router_of(with_general=True)
         made[:] = [
-            Use(tmp_path, OpenRouter(routing, router_of(), Written()), LearningOptions(mode, **options))  # type: ignore[arg-type]
+            Use(tmp_path, OpenRouter(routing, router, Written()), LearningOptions(mode, **options))  # type: ignore[arg-type]
         ]
         return made[0]
 

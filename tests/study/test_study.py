@@ -208,7 +208,7 @@ def test_a_job_that_another_version_began_is_begun_again(study: Study, study_fol
     job = jobs.StudyJob({runner.key(arm): arm}, runner.folder.jobs / jobs.job_name([runner.key(arm)]))
     jobs.train_job(runner.prepared, job)
     config = unseal(job.folder) / "config.yaml"
-    config.write_text(config.read_text().replace("max_abstained: 0.05", "max_abstained: 0.07"))
+    config.write_text(config.read_text().replace("outside_cost: 0.1", "outside_cost: 0.2"))
     runner.train([arm])
     before = next(one for one in whole["arms"] if one["key"] == runner.key(arm))
     assert runner.record(arm).plain()["validation"] == before["validation"]

@@ -190,9 +190,12 @@ def _measure(run: Path, wanted: "RobustnessConfig", others: Mapping[str, object]
 def _again(
     run: Path, split: str | None, limit: int | None, name: str | None, console: "Console", *, as_json: bool
 ) -> None:
-    from multitune.cli.show import show_scores
+    from multitune.cli.show import show_rejections, show_scores
     from multitune.cli.watch import Watch
+    from multitune.core.routing_versions import read_version
+    from multitune.core.run_folder import RunFolder
     from multitune.pipeline import evaluate_folder
+    from multitune.reporting.facts import attempt
 
     with Watch(console) as watch:
         scores, folder = evaluate_folder(run, watch, split=split, limit=limit, name=name)
@@ -200,6 +203,8 @@ def _again(
         print_json(scores, run=str(folder.path))
     else:
         show_scores(scores, folder.path, results())
+        routing = attempt(lambda: read_version(RunFolder(run)), run, run, [], "")  # the report says what is damaged
+        show_rejections(routing, results())
     write_own_report(run, as_json)
     say_next("eval", run, quiet=as_json)
 

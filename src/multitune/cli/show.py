@@ -36,7 +36,7 @@ from multitune.reporting.tables.check import (
 )
 from multitune.reporting.tables.comparison import PARSING, model_note, model_table
 from multitune.reporting.tables.robustness import tables
-from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, routed_table
+from multitune.reporting.tables.routing import ROUTED_NOTE, change_table, choices_table, rejections_table, routed_table
 from multitune.reporting.tables.scores import general_line, retention_table, transfer_note, transfer_table
 from multitune.reporting.tables.verification import VERIFIED_NOTE, verification_table
 
@@ -161,12 +161,21 @@ def show_routing(found: RoutingVersion, folder: Path, console: "Console") -> Non
         console.print()
         put(console, routed_table(found.report))
         say(console, f"{ROUTED_NOTE}; {found.report.rows} rows", "dim")
+        show_rejections(found, console)
         for line in quality_lines(found.report):
             say(console, line)
     elif found.change:
         for line in view_lines(found.change.views):
             say(console, line)
     say(console, f"routing version: {folder / 'routing' / found.version}")
+
+
+def show_rejections(found: RoutingVersion | None, console: "Console") -> None:
+    """What rejections cost, task by task, where the routing version says."""
+    table = rejections_table(found.report) if found and found.report else None
+    if table:
+        console.print()
+        put(console, table)
 
 
 def show_change(change: TaskChange, folder: Path, console: "Console") -> None:

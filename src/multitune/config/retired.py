@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from multitune.config.faults import section_in
-from multitune.config.schema import AdapterConfig, RouterConfig, RunConfig, Section
+from multitune.config.schema import AdapterConfig, RunConfig, Section
 from multitune.config.text import Tree
 from multitune.core.errors import ConfigError
 
@@ -14,9 +14,13 @@ _log = logging.getLogger(__name__)
 # section -> field -> its name now
 RENAMED: Mapping[type[Section], Mapping[str, str]] = {
     AdapterConfig: {"on": "stack_on", "joint": "train_parent"},
-    RouterConfig: {"turned_away": "max_abstained"},
 }
 # (section, field) -> (the value that changes nothing, why any other is refused)
+# (section, field) -> (the value that older versions wrote by themselves, what holds in its stead)
+REPLACED = {
+    ("router", name): (0.05, "no longer holds: rejections are decided by what they cost (router.outside_cost)")
+    for name in ("max_abstained", "turned_away")
+}
 RETIRED = {
     ("train", "balance"): (
         "sum",
@@ -32,7 +36,7 @@ def without_retired(tree: Mapping[str, Any], place: str) -> Tree:
     Raises:
         ConfigError: one of them asks for what is no longer there.
     """
-    kept = dict(tree)
+    kept = _without_replaced(tree, place)
     for (section, field), (harmless, why) in RETIRED.items():
         fields = kept.get(section)
         if not isinstance(fields, dict) or field not in fields:
@@ -42,6 +46,18 @@ def without_retired(tree: Mapping[str, Any], place: str) -> Tree:
         kept[section] = {name: value for name, value in fields.items() if name != field}
         _log.info("%s: %s.%s is no longer a field, and says what holds anyway", place, section, field)
     return _renamed(kept, RunConfig, place)
+
+
+def _without_replaced(tree: Mapping[str, Any], place: str) -> Tree:
+    """A run file without fields that other settings replace; a warning where somebody had chosen their value."""
+    kept = dict(tree)
+    for (section, field), (default, why) in REPLACED.items():
+        fields = kept.get(section)
+        if isinstance(fields, dict) and field in fields:
+            level = logging.INFO if fields[field] == default else logging.WARNING
+            _log.log(level, "%s: %s.%s %s", place, section, field, why)
+            kept[section] = {name: value for name, value in fields.items() if name != field}
+    return kept
 
 
 def name_now(section: type[Section], field: str) -> str:

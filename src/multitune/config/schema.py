@@ -157,12 +157,13 @@ class RouterConfig(Section):
         pattern=r"^(embedding|layer:\d+|encoder:.+)$",
         description="What it sees of a text: embedding (the table alone), layer:N, or encoder: and a hub id.",
     )
-    max_abstained: float = Field(
-        default=0.05,
+    outside_cost: float = Field(
+        default=0.1,
         ge=0.0,
-        le=0.5,
-        description="Most of the tasks' own rows that may go to the base so that out-of-distribution texts do; on "
-        "validation.",
+        le=1.0,
+        description="What it costs, in points of score, that an adapter answers a text of no task, against what a "
+        "task's own request loses where the base answers it. 0.1: an answer is worth 1, and one in ten requests is "
+        "such a text; 0 rejects nothing.",
     )
     compare: tuple[Literal["uniform", "arrow"], ...] = Field(
         default=(),

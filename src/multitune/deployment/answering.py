@@ -4,6 +4,7 @@ Nothing but the run folder and the base is read: a run goes on answering where i
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -258,7 +259,10 @@ class Answerer:
                 f"{self._folder.path}: has no router yet. Make one: multitune select {self._folder.path}"
             )
         version = self._folder.routing_versions[-1]
-        return OpenRouter(version.name, load_router(version, self._features.key), self._features)
+        router = load_router(version, self._features.key)
+        if router.costs.shared not in self._folder.adapters:  # somebody dropped it, as nothing ships with it
+            router.costs = replace(router.costs, shared=None)
+        return OpenRouter(version.name, router, self._features)
 
     @cached_property
     def _features(self) -> Features:

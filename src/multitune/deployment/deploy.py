@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from multitune.config.schema import RunConfig
+from multitune.core.bases import BASE
 from multitune.core.errors import RouterError
 from multitune.core.events import Observe
 from multitune.core.files import json_text, recover_tree, write_folder
@@ -23,7 +24,9 @@ from multitune.deployment.select import Candidate, choose, costs
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.inference.predict import chosen_rows, predict_rows
 from multitune.model.bank import AdapterBank
+from multitune.routing.costs import LEAST_LOST, RouteCosts, TaskCost
 from multitune.routing.features import Features, open_features
+from multitune.routing.general_texts import general_vectors
 from multitune.routing.router import Router, RouterRows, fit_router, vectors
 
 
@@ -52,7 +55,7 @@ def deploy_run(run: OpenRun, observe: Observe) -> RoutingVersion:
     settings = run.config.router
     features = open_features(settings.features, run.bank.backbone, run.main.chat.tokenizer)
     rows = _router_rows(run, features)
-    router = fit_router(settings.kind, features.key, rows, settings.max_abstained)
+    router = fit_router(settings.kind, features.key, rows, route_costs(choices, run.shared, settings.outside_cost))
     baselines = measure_baselines(run, table.adapters)
     report = measure_routing(run, table.adapters, router=router, features=features, rows=rows)
     report = report.model_copy(update={"baselines": baselines})
@@ -76,6 +79,23 @@ def table_of(choices: Mapping[str, RoutingChoice], candidates: Sequence[Candidat
     return RoutingTable(tasks=dict(choices), cost=costs(bank.backbone.parameters, candidates, shipped))
 
 
+def route_costs(choices: Mapping[str, RoutingChoice], shared: str | None, outside: float) -> RouteCosts:
+    """What wrong routes cost, by the scores on validation that the choices were made by."""
+    return RouteCosts(outside, shared, {task: task_cost(choice, shared) for task, choice in choices.items()})
+
+
+def task_cost(choice: RoutingChoice, shared: str | None) -> TaskCost:
+    """What a row of a task loses where the base, or the shared adapter, answers in the place of what ships."""
+
+    def lost(other: str) -> float:
+        if other == choice.adapter:
+            return 0.0
+        return max(LEAST_LOST, choice.standings[choice.adapter].score - choice.standings[other].score)
+
+    base = lost(BASE)
+    return TaskCost(base, lost(shared) if shared in choice.standings else base)
+
+
 def _router_rows(run: OpenRun, features: Features) -> RouterRows:
     """What the router of a run is fitted on."""
     train, held = (
@@ -84,7 +104,7 @@ def _router_rows(run: OpenRun, features: Features) -> RouterRows:
     )
     general = [name for name, item in run.main.tasks.items() if item.general]
     outside = {name: features.of(task_texts(run.main, name, "train")["prompt"]) for name in general}
-    return RouterRows(train, held, outside)
+    return RouterRows(train, held, {**outside, **general_vectors(features)})
 
 
 def write_version(folder: RunFolder, table: RoutingTable, router: Router, about: RouterReport | TaskChange) -> Path:

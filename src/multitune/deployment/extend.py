@@ -23,7 +23,7 @@ from multitune.core.predictions import read_predictions
 from multitune.core.results.routing import RoutingChoice, RoutingTable, TaskChange
 from multitune.core.routing_versions import require_table
 from multitune.core.run_folder import RunFolder
-from multitune.deployment.deploy import elect, table_of, write_version
+from multitune.deployment.deploy import elect, table_of, task_cost, write_version
 from multitune.deployment.homes import OpenRun, open_run_models, read_joined, shared_adapter
 from multitune.deployment.integrity import RunState, file_digests, logits_digests
 from multitune.deployment.router_report import FITTED_ON, answers, held_quality, task_texts, texts_of
@@ -100,7 +100,7 @@ def add_task(
     choice = elect(home, now.run.candidates(name), now.run.bank)
     router = deepcopy(now.router)
     train, held = (vectors(now.features, {name: task_texts(home.prepared, name, s)})[name] for s in FITTED_ON)
-    router.add(name, train, held)
+    router.add(name, train, held, task_cost(choice, router.costs.shared))
     choices = {**now.table.tasks, name: choice}
     change = _write(now, router, choices, state, added=name)
     now.run.bank.close()

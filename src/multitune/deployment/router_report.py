@@ -10,7 +10,7 @@ import numpy as np
 
 from multitune.core.predictions import read_predictions
 from multitune.core.records import Prediction, Split
-from multitune.core.results.routing import RoutedTask, RouterQuality, RouterReport, View
+from multitune.core.results.routing import Rejections, RoutedTask, RouterQuality, RouterReport, View
 from multitune.core.results.scores import Difference
 from multitune.core.seeds import generator
 from multitune.data.task_input import TaskInput
@@ -21,7 +21,8 @@ from multitune.inference.predict import predict_rows, rows_at
 from multitune.model.bank import AdapterBank
 from multitune.routing.features import Features
 from multitune.routing.quality import accuracy_by_kind, left_out, outside, quality
-from multitune.routing.router import Router, RouterRows, vectors
+from multitune.routing.router import Decision, Reason, Router, RouterRows, vectors
+from multitune.tasks.metrics import Metric
 from multitune.training.prepare import PreparedRun
 
 VIEWS: tuple[View, ...] = ("prompt", "body")
@@ -116,9 +117,11 @@ def _routed_task(
     scores = {name: corpus_score(metric, answered([name] * len(places))) for name in known}
     scores["oracle"] = corpus_score(metric, oracle)
     changes: dict[str, Difference] = {}
-    for view, label in (("prompt", "routed"), ("body", "routed_body")):
+    rejections: dict[View, Rejections] = {}
+    for view, label in zip(VIEWS, ("routed", "routed_body"), strict=True):
         decisions = router.decide(views.get(view, views["prompt"]), adapters)
         chosen = answered([decision.adapter for decision in decisions])
+        rejections[view] = _rejections(metric, decisions, oracle, chosen)
         scores[label] = corpus_score(metric, chosen)
         differences, _ = resampled(metric, oracle, chosen, plan)
         found = percentile_interval(differences, scores[label] - scores["oracle"], plan.confidence)
@@ -129,7 +132,23 @@ def _routed_task(
         scores=scores,
         routed=changes["routed"],
         routed_body=changes["routed_body"],
+        rejections=rejections,
     )
+
+
+def _rejections(
+    metric: Metric, decisions: Sequence[Decision], oracle: Sequence[Prediction], routed: Sequence[Prediction]
+) -> Rejections:
+    """What it cost, beside perfect routing, that some rows went to the base and others to the shared adapter."""
+    best = corpus_score(metric, oracle)
+
+    def of(reason: Reason) -> tuple[float, float]:
+        rows = [decision.reason == reason for decision in decisions]
+        mixed = [other if gone else own for gone, own, other in zip(rows, oracle, routed, strict=True)]
+        return float(np.mean(rows)), best - corpus_score(metric, mixed)
+
+    (rejected, rejected_cost), (unsure, unsure_cost) = of("out-of-distribution"), of("unsure")
+    return Rejections(rejected=rejected, rejected_cost=rejected_cost, unsure=unsure, unsure_cost=unsure_cost)
 
 
 def answers(

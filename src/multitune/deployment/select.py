@@ -179,6 +179,8 @@ def costs(base_parameters: int, candidates: Sequence[Candidate], shipped: Mappin
         shipped: task -> candidate.
     """
     used = [c for c in candidates if c.name in set(shipped.values()) and c.role != "base"]
+    if used:  # the shared adapter answers what may be of several tasks, whatever they ship with
+        used = [c for c in candidates if c in used or c.role == "shared"]
     adapters = sum(candidate.parameters for candidate in used)
     separate = len(shipped) * base_parameters
     return DeploymentCost(

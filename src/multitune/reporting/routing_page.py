@@ -11,6 +11,7 @@ from multitune.reporting.tables.routing import (
     choices_table,
     confusion_table,
     found_table,
+    rejections_table,
     routed_table,
 )
 
@@ -24,6 +25,8 @@ def routing_section(facts: RunFacts, id: str) -> Section | None:
     if routing.report:
         found = found_table(routing.report, id=f"{id}-")
         blocks += [*([found] if found else []), routed_table(routing.report, id=f"{id}-")]
+        rejections = rejections_table(routing.report, id=f"{id}-")
+        blocks += [rejections] if rejections else []
         blocks.append(Facts(_quality(routing, routing.report)))
         tables = [confusion_table(routing.report, view, id=f"{id}-") for view in routing.report.views]
         if confused := [table for table in tables if table]:
@@ -47,7 +50,8 @@ def _quality(routing: RoutingVersion, report: RouterReport) -> list[tuple[str, s
 
     facts = [("How to read the table", f"{ROUTED_NOTE}.")]
     for view, found in report.views.items():
-        right = f"right task {percent(found.accuracy, 1)}, {adapter(found)}abstained {percent(found.abstained, 1)}"
+        gone = f"abstained {percent(found.abstained, 1)}, unsure {percent(found.unsure, 1)}"
+        right = f"right task {percent(found.accuracy, 1)}, {adapter(found)}{gone}"
         calibration = f"expected calibration error {score(found.calibration_error)}"
         what = f"{right}; {calibration} (0 is a probability that means what it says)"
         facts.append((f"By {'the whole prompt' if view == 'prompt' else 'its body alone'}", what))

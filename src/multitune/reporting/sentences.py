@@ -116,7 +116,7 @@ def view_lines(views: Mapping[View, RouterQuality]) -> list[str]:
     """How often the router finds the right task and adapter, a line per view."""
     return [
         f"router by {view}: right task {found.accuracy:.1%}, right adapter {found.same_adapter:.1%}, abstained "
-        f"{found.abstained:.1%}, calibration error {found.calibration_error:.3f}"
+        f"{found.abstained:.1%}, unsure {found.unsure:.1%}, calibration error {found.calibration_error:.3f}"
         for view, found in views.items()
     ]
 

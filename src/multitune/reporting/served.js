@@ -7,8 +7,8 @@ const WHY = {
   routed: "routed",
   named: "named by the request",
   conversation: "as earlier in the conversation",
-  unsure: "unsure among tasks",
-  "out-of-distribution": "fits no task",
+  unsure: "unsure among tasks: the shared adapter",
+  "out-of-distribution": "out of distribution: the base",
   "router-unavailable": "no router",
 };
 const find = (id) => document.getElementById(id);

@@ -49,7 +49,7 @@ def moved_router(router: Router, claims: Claims) -> Router:
     found = router
     if len(outside) and len(router.outside):
         more = np.concatenate([router.outside, outside.features.astype(np.float16)])
-        found = _calibrated(replace(router, outside=more, _floors={}))
+        found = _calibrated(replace(router, outside=more))
     if not len(own):
         return found
     start = router.require_growing().discriminant
@@ -60,7 +60,7 @@ def moved_router(router: Router, claims: Claims) -> Router:
     for _ in range(ROUNDS):
         weights = right_claims(found, own.features, places)
         classifier = DiscriminantClassifier(start.moved(names, own.features, gain * weights))
-        found = _calibrated(replace(found, classifier=classifier, _floors={}))
+        found = _calibrated(replace(found, classifier=classifier))
     return found
 
 

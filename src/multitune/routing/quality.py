@@ -1,12 +1,12 @@
 """How good a router is: accuracy, confusions, calibration, and OOD detection."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from multitune.core.results.routing import OutOfDistribution, RouterQuality
 from multitune.routing.classifiers import KINDS, Views, fit_classifier
-from multitune.routing.router import Router, RouterRows, fit_router
+from multitune.routing.router import Decision, Reason, Router, RouterRows, fit_router
 
 BINS = 10
 
@@ -21,14 +21,20 @@ def quality(router: Router, rows: Mapping[str, np.ndarray], table: Mapping[str, 
     confusion = np.zeros((len(tasks), len(tasks)), dtype=np.int64)
     np.add.at(confusion, (owners, likeliest), 1)
     right = likeliest == owners
+    decisions = router.decide(features, table)
     same = [table[tasks[a]] == table[tasks[b]] for a, b in zip(owners, likeliest, strict=True)]
     return RouterQuality(
         accuracy=float(right.mean()),
         same_adapter=float(np.mean(same)),
-        abstained=float(np.mean([d.reason != "routed" for d in router.decide(features, table)])),
+        abstained=_share("out-of-distribution", decisions),
+        unsure=_share("unsure", decisions),
         calibration_error=calibration_error(probabilities.max(1), right),
         confusion=confusion.tolist(),
     )
+
+
+def _share(reason: Reason, decisions: Sequence[Decision]) -> float:
+    return float(np.mean([decision.reason == reason for decision in decisions]))
 
 
 def calibration_error(probabilities: np.ndarray, right: np.ndarray) -> float:
@@ -47,8 +53,7 @@ def outside(router: Router, inside: np.ndarray, others: np.ndarray, table: Mappi
 
     known = np.concatenate([np.ones(len(inside)), np.zeros(len(others))])
     familiar = router.classifier.read(np.concatenate([inside, others])).familiarity
-    decisions = router.decide(others, table)
-    routed = float(np.mean([decision.reason == "routed" for decision in decisions]))
+    routed = 1.0 - _share("out-of-distribution", router.decide(others, table))
     return OutOfDistribution(auroc=float(roc_auc_score(known, familiar)), routed=routed)
 
 
@@ -58,7 +63,7 @@ def left_out(router: Router, rows: RouterRows, test: Views, table: Mapping[str, 
     for task in rows.train if len(rows.train) > 2 else ():
         others = [name for name in rows.train if name != task]
         train, held = ({name: views[name] for name in others} for views in (rows.train, rows.held))
-        other = fit_router(router.classifier.kind, "", RouterRows(train, held, rows.general), router.max_abstained)
+        other = fit_router(router.classifier.kind, "", RouterRows(train, held, rows.general), router.costs)
         inside = np.concatenate([rows for name in others for rows in test[name].values()])
         found[task] = outside(other, inside, np.concatenate(list(test[task].values())), table)
     return found

@@ -1,5 +1,6 @@
-"""Which adapter answers a text: features, a classifier, calibrated probabilities, and abstention where none fits."""
+"""Which adapter answers a text: features, a classifier, calibrated probabilities, and what a wrong route costs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from multitune.core.bases import BASE
 from multitune.core.errors import RouterError
 from multitune.core.files import json_text
 from multitune.core.results.base import renamed
@@ -20,31 +22,47 @@ from multitune.routing.classifiers import (
     fit_classifier,
     open_classifier,
 )
+from multitune.routing.costs import RouteCosts, TaskCost, cheapest_threshold
 from multitune.routing.features import Features
+from multitune.routing.general_texts import drawn_together
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_ABSTAINED = 0.05  # most of the tasks' own held-out rows, in each view, that may go to the base
-UNSURE = 0.2  # part of them that may be rejected as unsure; the rest as out-of-distribution
-SURE = 0.5  # a probability that is always enough
+NO_COSTS = RouteCosts()  # nothing is known of scores: every wrong route loses all
 DIGITS = 9  # of a probability, before anything is decided by it: those behind depend on the other rows
 HELD_BACK = 4  # every fourth text of a general set is not fitted on, but shows how familiar outside look
+FEW = 12  # texts of a general set whose mean counts half
 CONFIG, ARRAYS = "router.json", "router.safetensors"
 # What older versions called parts of these files -> the name now.
-OLDER_NAMES = {"turned_away": "max_abstained", "unfamiliar": "threshold", "strangers": "outside"}
+OLDER_NAMES = {"unfamiliar": "threshold", "strangers": "outside"}
 Reason = Literal["routed", "out-of-distribution", "unsure"]
 Texts = Mapping[str, Mapping[str, Sequence[str]]]  # task -> view -> texts
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Where one text goes. `adapter` is `base` unless the reason is `routed`."""
+    """Where one text goes: to the likeliest adapter, or for another reason.
+
+    `unsure` is the shared adapter, where a row may be of several tasks and less is lost so on average;
+    `out-of-distribution` is the base.
+    """
 
     task: str  # the likeliest
     adapter: str
-    probability: float  # of the adapter: that of all tasks it serves
+    probability: float  # of the likeliest adapter: that of all tasks it serves
     reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a table offers to decide between."""
+
+    table: Mapping[str, str]
+    adapters: list[str]
+    serves: np.ndarray  # bool (task, adapter)
+    lost: np.ndarray  # by a row of each task whose adapter is another, (task,)
+    by_shared: np.ndarray  # by one that the shared adapter answers, (task,)
 
 
 @dataclass(slots=True)
@@ -69,11 +87,11 @@ class Router:
     classifier: Classifier
     held: Held
     outside: np.ndarray  # float16 (row, width): texts of no task that the classifier did not see; none is fine
-    max_abstained: float = MAX_ABSTAINED
+    costs: RouteCosts = NO_COSTS
     temperature: float = 1.0
     threshold: float = -np.inf  # below this familiarity a row is out-of-distribution
     lowest: float = -np.inf  # nor is it where no task's score reaches this, which every held-out row's does
-    _floors: dict[bytes, float] = field(default_factory=dict[bytes, float])  # by which task has which adapter
+    _options: _Options | None = field(default=None, init=False, repr=False, compare=False)  # of the last table
 
     def probabilities(self, features: np.ndarray) -> np.ndarray:
         """Calibrated probability of each task, float64 (row, task)."""
@@ -104,39 +122,47 @@ class Router:
         if not len(features):
             return [], np.zeros((0, len(self.classifier.tasks)))
         scores, familiarity = self.classifier.read(features)
-        probabilities = self._calibrated(scores)
-        adapters, serves = self._served(table)
-        tasks, by_adapter = probabilities.argmax(1), (probabilities @ serves).round(DIGITS)
+        probabilities, options, shared = self._calibrated(scores), self._offered(table), self.costs.shared
+        tasks, by_adapter = probabilities.argmax(1), (probabilities @ options.serves).round(DIGITS)
         known = (familiarity >= self.threshold) & (scores.max(1) >= self.lowest)
-        least = self._floor(serves)
+        by_shared = (probabilities @ options.by_shared).round(DIGITS)
         decisions: list[Decision] = []
-        for task, row, familiar in zip(tasks, by_adapter, known, strict=True):
-            best = int(row.argmax())
-            reason: Reason = "out-of-distribution" if not familiar else "routed" if row[best] >= least else "unsure"
-            adapter = adapters[best] if reason == "routed" else "base"
-            decisions.append(Decision(self.classifier.tasks[task], adapter, float(row[best]), reason))
+        for row, task in enumerate(tasks):
+            best = int(by_adapter[row].argmax())
+            adapter, reason = options.adapters[best], "routed"
+            lost = round(float(probabilities[row] @ (options.lost * ~options.serves[:, best])), DIGITS)
+            if not known[row]:
+                adapter, reason = BASE, "out-of-distribution"
+            elif shared and by_shared[row] < lost:
+                adapter, reason = shared, "unsure"
+            decisions.append(Decision(self.classifier.tasks[task], adapter, float(by_adapter[row, best]), reason))
         return decisions, probabilities
 
-    def _served(self, table: Mapping[str, str]) -> tuple[list[str], np.ndarray]:
-        """The table's adapters, and which tasks each serves, bool (task, adapter)."""
-        missing = [task for task in self.classifier.tasks if task not in table]
+    def _offered(self, table: Mapping[str, str]) -> _Options:
+        """What the table offers; found once per table.
+
+        Raises:
+            RouterError: a task of the router has no row in the table.
+        """
+        if self._options and self._options.table == table:
+            return self._options
+        tasks = self.classifier.tasks
+        missing = [task for task in tasks if task not in table]
         if missing:
             raise RouterError(f"the routing table has no row for task {missing[0]!r}, which the router knows")
-        adapters = list(dict.fromkeys(table[task] for task in self.classifier.tasks))
-        return adapters, np.array([[table[task] == adapter for adapter in adapters] for task in self.classifier.tasks])
-
-    def _floor(self, serves: np.ndarray) -> float:
-        """The probability below which a row is unsure: few held-out rows are. Found once per table."""
-        key = serves.tobytes()  # its height, the number of tasks, is fixed
-        if key not in self._floors:
-            best = (self.probabilities(self.held.features.astype(np.float32)) @ serves).max(1)
-            self._floors[key] = min(SURE, self._least(best, UNSURE * self.max_abstained))
-        return self._floors[key]
+        adapters = list(dict.fromkeys(table[task] for task in tasks))
+        serves = np.array([[table[task] == adapter for adapter in adapters] for task in tasks])
+        costs = [self.costs.of(task) for task in tasks]
+        by_shared = [0.0 if table[task] == self.costs.shared else self.costs.of(task).shared for task in tasks]
+        self._options = _Options(dict(table), adapters, serves, np.array([c.base for c in costs]), np.array(by_shared))
+        return self._options
 
     def calibrate(self) -> None:
-        """Choose the temperature by likelihood, and the threshold of familiarity by held-out rows and outside ones.
+        """Choose the temperature by likelihood, and the threshold of familiarity by what it costs.
 
-        Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599.
+        Every task and view counts alike, however many held-out rows it has.
+
+        Sources: temperature scaling, Guo et al. 2017, arXiv:1706.04599; rejection by its cost, Chow 1970.
         """
         from scipy.optimize import minimize_scalar
 
@@ -149,17 +175,16 @@ class Router:
             return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(owners)), owners]).mean())
 
         self.temperature = float(np.exp(minimize_scalar(loss, bounds=(-3.0, 8.0), method="bounded").x))
-        most = self._least(familiarity, (1.0 - UNSURE) * self.max_abstained)
-        self.threshold = operating_point(familiarity, self._outside_familiarity(features), most)
-        self.lowest = float(scores.max(1).min())
-        self._floors.clear()
+        kinds = list(zip(self.held.tasks, self.held.views, strict=True))
+        rows = Counter(kinds)
+        lost = np.array([self.costs.of(task).base / rows[task, view] for task, view in kinds]) / len(rows)
+        outside = self.outside_familiarity(features)
+        self.threshold = cheapest_threshold(familiarity, lost, outside, self.costs.outside)
+        # Where nothing is rejected for its cost, nothing is for being far from all rows either.
+        self.lowest = float(scores.max(1).min()) if self.costs.outside > 0 else -np.inf
+        self._options = None
 
-    def _least(self, values: np.ndarray, share: float) -> float:
-        """The highest threshold on values of the held-out rows that rejects at most a share of each view."""
-        views = np.array(self.held.views)
-        return min(float(np.quantile(values[views == view], share, method="lower")) for view in set(self.held.views))
-
-    def _outside_familiarity(self, features: np.ndarray) -> np.ndarray:
+    def outside_familiarity(self, features: np.ndarray) -> np.ndarray:
         """How familiar texts of no task look: general ones, or without those each task's own to all the others."""
         if len(self.outside):
             return self.classifier.read(self.outside.astype(np.float32)).familiarity
@@ -169,8 +194,14 @@ class Router:
         found = [self.classifier.without(task).read(features[owners == task]).familiarity for task in tasks]
         return np.concatenate(found)
 
-    def add(self, task: str, train: Mapping[str, np.ndarray], held: Mapping[str, np.ndarray]) -> None:
-        """One more task: its prototypes, its held-out rows, and the calibration anew.
+    def add(
+        self,
+        task: str,
+        train: Mapping[str, np.ndarray],
+        held: Mapping[str, np.ndarray],
+        cost: TaskCost | None = None,
+    ) -> None:
+        """One more task: its prototypes, its held-out rows, what a wrong route costs it, and the calibration anew.
 
         Raises:
             RouterError: the task is known already, or this kind of router must be fitted as a whole.
@@ -179,6 +210,7 @@ class Router:
             raise RouterError(f"the router knows task {task!r} already")
         self.require_growing().add(task, train)
         self.held = joined(self.held, held_rows({task: held}))
+        self.costs = self.costs.knowing(task, cost)
         self.calibrate()
 
     def remove(self, task: str) -> None:
@@ -195,6 +227,7 @@ class Router:
         kept = [i for i, owner in enumerate(self.held.tasks) if owner != task]
         tasks, views = [self.held.tasks[i] for i in kept], [self.held.views[i] for i in kept]
         self.held = Held(self.held.features[kept], tasks, views)
+        self.costs = self.costs.knowing(task, None)
         self.calibrate()
 
     def require_growing(self) -> DiscriminantClassifier:
@@ -220,9 +253,10 @@ class Router:
             "tasks": self.classifier.tasks,
             "names": self.classifier.names(),
             "temperature": self.temperature,
-            "max_abstained": self.max_abstained,
-            "threshold": self.threshold,
-            "lowest": self.lowest,
+            "costs": self.costs.plain(),
+            # JSON has no infinity; null is no threshold.
+            "threshold": self.threshold if np.isfinite(self.threshold) else None,
+            "lowest": self.lowest if np.isfinite(self.lowest) else None,
             "held": {"tasks": self.held.tasks, "views": self.held.views},
         }
         arrays = {**self.classifier.state(), "held": self.held.features, "outside": self.outside}
@@ -239,36 +273,16 @@ class RouterRows:
     general: General  # texts of no task
 
 
-def fit_router(kind: str, features_key: str, rows: RouterRows, max_abstained: float = MAX_ABSTAINED) -> Router:
-    """A calibrated router of the tasks in `rows`, which sends at most a share of their held-out rows to the base."""
+def fit_router(kind: str, features_key: str, rows: RouterRows, costs: RouteCosts = NO_COSTS) -> Router:
+    """A calibrated router of the tasks in `rows`, whose thresholds cost least."""
     seen = {name: np.delete(texts, np.s_[::HELD_BACK], axis=0) for name, texts in rows.general.items()}
-    seen = {name: texts for name, texts in seen.items() if len(texts)}
+    seen = drawn_together({name: texts for name, texts in seen.items() if len(texts)}, FEW)
     held = held_rows(rows.held)
     unseen = [texts[::HELD_BACK].astype(np.float16) for texts in rows.general.values()]
     outside = np.concatenate([held.features[:0], *unseen])
-    router = Router(features_key, fit_classifier(kind, rows.train, seen), held, outside, max_abstained)
+    router = Router(features_key, fit_classifier(kind, rows.train, seen), held, outside, costs)
     router.calibrate()
     return router
-
-
-def operating_point(own: np.ndarray, outside: np.ndarray, most: float) -> float:
-    """The familiarity below which a text is rejected: fewest own rejected and outside let in, as shares.
-
-    Args:
-        own: familiarity of held-out rows of the tasks, (row,).
-        outside: of texts of no task, (row,); without any, as many are rejected as may be.
-        most: the highest threshold allowed.
-    """
-    if not len(outside):
-        return most
-    own, outside = np.sort(own), np.sort(outside)
-    points = np.append(own[own < most], most)
-    away = np.searchsorted(own, points) / len(own)
-    let_in = 1.0 - np.searchsorted(outside, points) / len(outside)
-    point = float(points[(away + let_in).argmin()])
-    below = outside[outside < point]
-    # No own row lies between the two, or that one would have been better: leave room on both sides.
-    return (point + float(below[-1])) / 2 if len(below) else point
 
 
 def vectors(features: Features, texts: Texts) -> Views:
@@ -308,8 +322,12 @@ def load_router(folder: Path, features_key: str | None = None) -> Router:
         held, outside = Held(arrays.pop("held"), facts["held"]["tasks"], facts["held"]["views"]), arrays.pop("outside")
         classifier = open_classifier(facts["kind"], facts["names"], arrays)
         router = Router(facts["features"], classifier, held, outside)
-        router.max_abstained, router.temperature = float(facts["max_abstained"]), float(facts["temperature"])
-        router.threshold, router.lowest = float(facts["threshold"]), float(facts["lowest"])
+        router.temperature = float(facts["temperature"])
+        # Routers of older versions have a share of rejections here; their thresholds hold until they are fitted again.
+        router.costs = RouteCosts.parsed(facts["costs"]) if "costs" in facts else NO_COSTS
+        router.threshold, router.lowest = (
+            -np.inf if facts[name] is None else float(facts[name]) for name in ("threshold", "lowest")
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RouterError(
             f"{folder}: no router could be read from {CONFIG} and {ARRAYS} ({error}). Fit it again: multitune select"

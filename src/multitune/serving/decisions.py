@@ -14,7 +14,9 @@ class Route(Record):
     task: str | None  # the one it ships for, or the likeliest; None where the request named an adapter
     adapter: str  # or `base`
     probability: float | None = None  # where the router chose
-    reason: str  # named, routed, conversation, unsure, out-of-distribution or router-unavailable
+    reason: (
+        str  # named, routed, conversation, unsure (shared), out-of-distribution (base) or router-unavailable (base)
+    )
 
 
 class LabelProbability(Record):

@@ -61,7 +61,8 @@ class RouterQuality(Record):
 
     accuracy: float  # of the likeliest task
     same_adapter: float  # share whose likeliest task has the right adapter
-    abstained: float  # share that went to the base
+    abstained: float  # share that went to the base, as out-of-distribution
+    unsure: float = 0.0  # share that went to the shared adapter, as it may be of several tasks
     calibration_error: float  # expected; of the likeliest task's probability (Naeini et al. 2015)
     confusion: list[list[int]] = Field(default_factory=list[list[int]])  # true task by likeliest task
 
@@ -73,6 +74,15 @@ class OutOfDistribution(Record):
     routed: float  # share that went to an adapter all the same
 
 
+class Rejections(Record):
+    """Rows of a task that did not go to the likeliest adapter, seen in one view, and the score that this cost."""
+
+    rejected: float  # share that went to the base, as out-of-distribution
+    rejected_cost: float  # score of `oracle` less what it is with these rows answered by the base
+    unsure: float  # share that went to the shared adapter
+    unsure_cost: float  # likewise, with these rows answered by the shared adapter
+
+
 class RoutedTask(Record):
     """One task's scores under the router; differences are to `oracle`, the table's adapter."""
 
@@ -81,6 +91,7 @@ class RoutedTask(Record):
     scores: dict[str, float]  # subject, `oracle`, `routed` (by the whole prompt) and `routed_body`
     routed: Difference
     routed_body: Difference
+    rejections: dict[View, Rejections] = Field(default_factory=dict[View, Rejections])  # none in older reports
 
     @model_validator(mode="after")
     def _scores_are_whole(self) -> Self:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import get_args
 
 from multitune.core.bases import BASE
 from multitune.core.results.routing import RouterReport, RoutingTable, TaskChange, View
@@ -38,6 +39,27 @@ def routed_table(report: RouterReport, *, id: str = "") -> Table:
     columns = header("task", "metric", ["n", *first, "difference", "by body", "difference"])
     caption = f"Scores under the router on {report.rows} rows, against always the right adapter (oracle)"
     return Table(f"{id}routed", caption, columns, rows)
+
+
+def rejections_table(report: RouterReport, *, id: str = "") -> Table | None:
+    """What it cost that rows went to the base or to the shared adapter; None in a report that does not say."""
+    views = [view for view in get_args(View) if all(view in row.rejections for row in report.tasks.values())]
+    if not views:
+        return None
+    titles: list[str] = []
+    for view in views:
+        by = "by prompt" if view == "prompt" else "by body"
+        titles += [f"{by}: out-of-distribution", f"{by}: costs", f"{by}: unsure", f"{by}: costs so"]
+    rows: list[list[Cell]] = []
+    for task, row in report.tasks.items():
+        cells = [Cell(task), number(row.examples, count)]
+        for found in (row.rejections[view] for view in views):
+            cells += [number(found.rejected, percent, 1), number(found.rejected_cost)]
+            cells += [number(found.unsure, percent, 1), number(found.unsure_cost)]
+        rows.append(cells)
+    who = "the base (out-of-distribution) or the shared adapter (unsure)"
+    caption = f"Of {report.rows} rows, those that {who} answered, and the score that this cost against oracle"
+    return Table(f"{id}rejections", caption, header("task", ["n", *titles]), rows)
 
 
 ROUTED_NOTE = (
