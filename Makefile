@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test coverage test-lowest check bench torture soak fuzz site commands architecture constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench torture soak fuzz site commands architecture cards constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: three tasks together and alone, three times each, and the table that compares them
 	$(BIN)/multitune train examples/team/team.yaml --overwrite
@@ -53,6 +53,9 @@ commands: setup-dev  ## Rewrite docs/commands.md from the command line
 
 architecture: setup-dev  ## Rewrite the list of files in ARCHITECTURE.md from their docstrings
 	$(BIN)/python -m scripts.architecture
+
+cards: setup-dev  ## Rewrite the table of bases and cards in docs/memory.md from the estimate
+	$(BIN)/python -m scripts.cards
 
 constraints: setup-dev  ## Rewrite constraints.txt from what is installed
 	$(BIN)/python -m scripts.constraints exact > constraints.tmp

@@ -10,6 +10,7 @@ PARTS = {
     "answering": "speed of label scoring and generation against lm-evaluation-harness and transformers (as above)",
     "harness": "lm-evaluation-harness on a served run: its scores against the run's own (needs `make setup-bench`)",
     "many_processes": "one training on 1, 2 and 4 processes: losses and adapters against those of one",
+    "memory": "memory of training as `check` tells it, against the peak that is measured, for seven shapes",
     "many_adapters": "nine adapters in one job against nine jobs",
     "busy_machine": "training with all cores and with one thread, quiet and with a neighbour on each core",
     "layers": "the layer with one adapter and with eight, and the profile of a training step",

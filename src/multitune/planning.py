@@ -1,8 +1,8 @@
 """What a run would do, found out without loading a weight: data, mixture, steps, size and time."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,19 +10,28 @@ from multitune.audit.run import require_settings
 from multitune.config.ranges import learning_rate, range_warnings
 from multitune.config.schema import RunConfig
 from multitune.core.records import SPLITS, PackRow, Split
-from multitune.core.results.run import AdapterReport, CheckReport, DrawnSet, SetReport, SizeEstimate
+from multitune.core.results.run import (
+    AdapterReport,
+    CheckReport,
+    DrawnSet,
+    Recomputed,
+    SetReport,
+    SizeEstimate,
+)
 from multitune.data.summary import summarise
 from multitune.data.task_input import TaskInput
 from multitune.deployment.deploy import can_be_routed
-from multitune.evaluation.robustness import robustness_notes
+from multitune.evaluation.robustness import planned_robustness
 from multitune.inference.predict import longest_answer
-from multitune.model.estimate import Demand, RowCost, estimate, measure_machine, model_shape, row_cost
+from multitune.model.demand import RowCost, Work, row_cost
+from multitune.model.estimate import Machine, estimate, measure_machine
+from multitune.model.shape import model_shape
 from multitune.training.audit import audit_prepared
+from multitune.training.memory import memory_demand, recomputed_layers, step_costs
 from multitune.training.plan import AdapterPlan, looks
 from multitune.training.prepare import PreparedRun, prepare_run
 from multitune.training.track import require_trackers
 
-SAMPLED_STEPS = 12  # spread over the run: the mixture, and with it the cost of a step, moves
 SAMPLED_ROWS = 200  # of a split that is scored
 DECODE_TOKENS = 64  # a step of decoding takes as long as a forward pass over so many tokens, whatever the batch
 
@@ -38,8 +47,8 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         require_settings(config.audit)
     require_trackers(config.track)
     prepared = prepare_run(config, progress)
-    shape = model_shape(prepared.ref, config.lora.targets, config.quantization)
-    machine = measure_machine(config.device, config.dtype, shape.widest)
+    robustness = planned_robustness(prepared)
+    machine, size = _size(prepared, robustness.answers)
     return CheckReport(
         name=config.name,
         base=config.base,
@@ -54,11 +63,36 @@ def check_run(config: RunConfig, progress: Callable[[str, int, int], None] | Non
         adapters=tuple(_adapter_report(plan) for plan in prepared.adapters),
         seeds=config.seeds,
         budget=config.train.alone,
-        estimate=SizeEstimate(**asdict(estimate(shape, demand(prepared), machine))),
+        estimate=size,
         warnings=tuple(range_warnings(config)),
-        notes=(*prepared.notes, *robustness_notes(prepared)),
+        notes=(*prepared.notes, *robustness.notes),
         data=tuple(summarise(item, prepared.chat) for item in prepared.tasks.values()),
         audit=audit_prepared(prepared) if audits else None,
+    )
+
+
+def _size(prepared: PreparedRun, more: Mapping[str, int]) -> tuple[Machine, SizeEstimate]:
+    """Where the run would compute, and what it would take there.
+
+    Raises:
+        ConfigError: more than `memory`.
+    """
+    config = prepared.config
+    shape = model_shape(prepared.ref, config.lora.targets, config.quantization)
+    machine = measure_machine(config.device, config.dtype, shape.widest, config.quantization)
+    costs = step_costs(prepared, config.train.pack_tokens)
+    demand = memory_demand(prepared, costs)
+    recomputed = recomputed_layers(prepared, shape, demand)
+    need = estimate(shape, demand, work(prepared, costs, more), machine, recomputed)
+    return machine, SizeEstimate(
+        parameters=need.parameters,
+        trainable_parameters=need.trainable_parameters,
+        executed_tokens=need.executed_tokens,
+        memory_bytes=need.memory.total,
+        seconds=need.seconds,
+        memory=need.memory,
+        memory_budget=config.memory,
+        recomputed=Recomputed(layers=recomputed, of=shape.layers, slowdown=need.slowdown) if recomputed else None,
     )
 
 
@@ -87,40 +121,42 @@ def _adapter_report(plan: AdapterPlan) -> AdapterReport:
     return AdapterReport(name=spec.name, steps=spec.steps, learning_rate=spec.learning_rate, sets=tuple(sets))
 
 
-def demand(prepared: PreparedRun) -> Demand:
-    """What the run would compute, from steps and rows sampled over it."""
-    config = prepared.config
-    costs: list[RowCost] = []
-    tokens = 0.0
-    for phase in prepared.phases:
-        steps = max(plan.spec.steps for plan in phase)
-        sample = sorted({int(step) for step in np.linspace(0, steps - 1, min(SAMPLED_STEPS, steps))})
-        sampled = [row_cost(_step_rows(prepared, phase, step), config.train.pack_tokens) for step in sample]
-        tokens += steps * float(np.mean([cost.executed for cost in sampled]))
-        costs += sampled
-    return Demand(
-        ranks=tuple(plan.spec.rank for plan in prepared.plans) if config.method == "lora" else (),
-        trained_tokens=tokens,
-        scored_tokens=sum(_scored_tokens(prepared, name, item) for name, item in prepared.sets.items()),
-        pack_tokens=max(cost.largest_pack for cost in costs),
-        pack_targets=max(cost.most_targets for cost in costs),
-        checkpointing=config.train.gradient_checkpointing,
-        quantization=config.quantization,
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Tokens that run forward alone, and how often that goes through all layers."""
+
+    tokens: float = 0.0
+    passes: float = 0.0
+
+    def __add__(self, other: "_Scored") -> "_Scored":
+        return _Scored(self.tokens + other.tokens, self.passes + other.passes)
+
+    def __mul__(self, times: float) -> "_Scored":
+        return _Scored(times * self.tokens, times * self.passes)
+
+
+def work(prepared: PreparedRun, costs: Sequence[Sequence[RowCost]], more: Mapping[str, int]) -> Work:
+    """What the run would compute.
+
+    Args:
+        prepared: the run.
+        costs: of steps sampled over each phase.
+        more: answers to rows beside the evaluated ones, by task.
+    """
+    steps = [max(plan.spec.steps for plan in phase) for phase in prepared.phases]
+    scored = sum((_scored(prepared, name, item, more.get(name, 0)) for name, item in prepared.sets.items()), _Scored())
+    return Work(
+        trained_tokens=sum(
+            n * float(np.mean([c.executed for c in phase])) for n, phase in zip(steps, costs, strict=True)
+        ),
+        trained_packs=sum(n * float(np.mean([c.packs for c in phase])) for n, phase in zip(steps, costs, strict=True)),
+        scored_tokens=scored.tokens,
+        scored_passes=scored.passes,
     )
 
 
-def _step_rows(prepared: PreparedRun, phase: Sequence[AdapterPlan], step: int) -> list[PackRow]:
-    """The rows that all adapters of a phase draw in one step; an adapter whose steps are over draws none."""
-    return [
-        PackRow(prepared.tasks[draw.task].tokens["train"][draw.index], adapter=number, task=0)
-        for number, plan in enumerate(phase)
-        if step < plan.spec.steps
-        for draw in plan.stream.draw(step)
-    ]
-
-
-def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
-    """Tokens that validation, evaluation and the choice of what ships run forward for one set."""
+def _scored(prepared: PreparedRun, name: str, item: TaskInput, more: int) -> _Scored:
+    """What validation, evaluation, `more` answers and the choice of what ships run forward for one set."""
     train, settings = prepared.config.train, prepared.config.evaluate
     learners = [plan for plan in prepared.plans if name in plan.spec.tasks]
     every = train.validate_every
@@ -128,30 +164,41 @@ def _scored_tokens(prepared: PreparedRun, name: str, item: TaskInput) -> float:
     compared = [plan for plan in prepared.adapters if len(plan.spec.tasks) > 1] or prepared.adapters
     asked = compared if item.general or name in prepared.retention else learners
     subjects = 1 + len(asked)  # the base answers as well
-    tokens = validations * _pass_tokens(prepared, item, "validation", train.validate_limit, train.validate_metric)
-    tokens += subjects * _pass_tokens(prepared, item, settings.split, settings.limit, not item.general)
+    found = _pass(prepared, item, "validation", train.validate_limit, train.validate_metric) * validations
+    found += _pass(prepared, item, settings.split, settings.limit, not item.general) * subjects
+    if more:  # changed rows are about as long as those they are made from
+        found += _pass(prepared, item, settings.split, 1, True, rows=more)
     if name in prepared.tasks and not item.general and can_be_routed(prepared.config):
         candidates = sum(name in plan.spec.tasks for plan in prepared.adapters)
-        tokens += (1 + candidates) * _pass_tokens(prepared, item, "validation", settings.select_limit, True)
-    return tokens
+        found += _pass(prepared, item, "validation", settings.select_limit, True) * (1 + candidates)
+    return found
 
 
-def _pass_tokens(prepared: PreparedRun, item: TaskInput, split: Split, limit: int | None, answers: bool) -> float:
-    """Tokens that one pass over rows of a split takes: their loss and, where wanted, answers to score."""
+def _pass(
+    prepared: PreparedRun, item: TaskInput, split: Split, limit: int | None, answers: bool, *, rows: int = 0
+) -> _Scored:
+    """What one pass over rows of a split takes: their loss and, where wanted, answers to score.
+
+    Args:
+        prepared: the run.
+        item: the set.
+        split: of its rows.
+        limit: on their number.
+        answers: whether they are answered, too.
+        rows: so many rows like those of the split, whatever the limit.
+    """
     tokens = item.tokens[split]
-    rows = min(limit or len(tokens), len(tokens))
-    if not rows:
-        return 0.0
+    rows = rows or min(limit or len(tokens), len(tokens))
+    if not rows or not len(tokens):
+        return _Scored()
     sample = [PackRow(segments, adapter=0, task=0) for segments in tokens[:SAMPLED_ROWS]]
     cost = row_cost(sample, prepared.config.train.pack_tokens)
-    losses = rows * cost.executed / len(sample)
-    if not answers:
-        return losses
+    losses = _Scored(cost.executed, cost.packs) * (rows / len(sample))
     kind = item.data.task.kind
-    if kind == "text":
+    if not answers or kind == "text":
         return losses
     if kind in ("classify", "choice"):  # labels and options share their prompt
-        return 2 * losses
+        return losses * 2
     # A prompt is read once, where prefixes are shared; adapters stop at half of what they may use.
     steps = math.ceil(rows / prepared.config.evaluate.batch_size) * longest_answer(item) / 2
-    return losses + steps * DECODE_TOKENS
+    return losses + _Scored(DECODE_TOKENS, 1) * steps

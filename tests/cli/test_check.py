@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from multitune.config.load import load_config
+from multitune.config.schema import RunConfig
 from multitune.core.errors import MissingExtraError
 from multitune.core.results.run import CheckReport
 from multitune.data.tokenizer import ChatFormat
-from multitune.planning import check_run, demand
+from multitune.model.demand import Work
+from multitune.planning import check_run, work
 from multitune.tasks.task import Task
+from multitune.training.memory import step_costs
 from multitune.training.prepare import prepare_run
 
 LONG = "copy {{ text }}{% if text == 'w0 w0' %}{% for i in range(40) %} w1{% endfor %}{% endif %}"
@@ -52,9 +55,22 @@ def test_a_retention_set_is_counted_where_rows_are_scored_alone(run_file: Path, 
     kept = check_run(config)
     assert kept.sets[-1].rows == {"train": 0, "validation": 0, "test": 30}
     assert kept.adapters == report.adapters
-    with_it, without = (demand(prepare_run(one)) for one in (config, load_config(run_file)))
+    with_it, without = worked(config), worked(load_config(run_file))
     assert with_it.scored_tokens > without.scored_tokens
     assert with_it.trained_tokens == without.trained_tokens
+
+
+def test_rows_that_robustness_adds_are_counted(run_file: Path) -> None:
+    prepared = prepare_run(load_config(run_file))
+    costs = step_costs(prepared, prepared.config.train.pack_tokens)
+    plain, more = (work(prepared, costs, answers) for answers in ({}, {"copy": 100}))
+    assert more.scored_tokens > plain.scored_tokens and more.scored_passes > plain.scored_passes
+    assert more.trained_tokens == plain.trained_tokens
+
+
+def worked(config: RunConfig) -> Work:
+    prepared = prepare_run(config)
+    return work(prepared, step_costs(prepared, config.train.pack_tokens), {})
 
 
 def test_a_setting_outside_its_range_is_a_warning(report: CheckReport) -> None:

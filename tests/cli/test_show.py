@@ -127,4 +127,4 @@ def test_a_check_fits_100_columns() -> None:
     show_check(CheckReport(**report), Console(file=file, width=100))
     tables = [line for line in file.getvalue().splitlines() if "headlines" in line]
     assert all("…" not in line and len(line) <= 100 for line in tables) and len(tables) == 2
-    assert "4.0 GB" in file.getvalue() and "18 min" in file.getvalue()
+    assert "3.73 GiB" in file.getvalue() and "18 min" in file.getvalue()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,21 +11,16 @@ from transformers import GPT2Config, LlamaConfig, LlamaForCausalLM
 from multitune.core.bases import BaseRef
 from multitune.core.errors import ModelError
 from multitune.core.records import PackRow, Segments
-from multitune.model.backbone import ALIGN, wrap_model
+from multitune.model.attention import KEYS
+from multitune.model.backbone import ALIGN, NODES, wrap_model
 from multitune.model.bank import AdapterBank
-from multitune.model.estimate import (
-    EFFICIENCY,
-    Demand,
-    Machine,
-    ModelShape,
-    estimate,
-    measure_machine,
-    model_shape,
-    row_cost,
-)
+from multitune.model.demand import Demand, PackSize, Work, row_cost
+from multitune.model.estimate import EFFICIENCY, Machine, estimate, measure_machine
+from multitune.model.shape import ModelShape, model_shape
 
 MACHINE = Machine(torch.device("cpu"), torch.bfloat16, 1e12)
-DEMAND = Demand(ranks=(4, 4), trained_tokens=1e6, scored_tokens=1e5, pack_tokens=2048, pack_targets=100)
+DEMAND = Demand(ranks=(4, 4), pack=PackSize(tokens=2048, nodes=128, keys=2048 * 256))
+WORK = Work(trained_tokens=1e6, trained_packs=500, scored_tokens=1e5, scored_passes=50)
 
 
 @pytest.fixture(scope="module")
@@ -71,32 +65,39 @@ def test_rows_cost_what_their_packs_hold() -> None:
     stem = np.arange(10, dtype=np.int32)
     rows = [PackRow(Segments(stem, np.array([20 + i, 1], dtype=np.int32)), adapter=0, task=0) for i in range(3)]
     cost = row_cost(rows, pack_tokens=100)
-    assert (cost.executed, cost.largest_pack, cost.most_targets) == (ALIGN, ALIGN, 6)
+    assert (cost.executed, cost.packs, cost.size) == (ALIGN, 1, PackSize(ALIGN, NODES, ALIGN * KEYS))
 
 
-def test_time_is_operations_over_rate() -> None:
-    shape = ModelShape(2_000, 100, 1_000, 200, (10, 10), 2, 8, 50)
-    operations = 1_000 * (4 * DEMAND.trained_tokens + 2 * DEMAND.scored_tokens)
-    assert estimate(shape, DEMAND, MACHINE).seconds == pytest.approx(operations / (MACHINE.flops * EFFICIENCY))
+def test_time_is_operations_over_rate(shape: ModelShape) -> None:
+    operations = shape.linear_weights * (4 * WORK.trained_tokens + 2 * WORK.scored_tokens)
+    found = estimate(shape, DEMAND, WORK, MACHINE)
+    assert found.seconds == pytest.approx(operations / (MACHINE.flops * EFFICIENCY))
+    assert found.slowdown == 1.0
 
 
 def test_training_the_whole_model_takes_half_as_long_again(shape: ModelShape) -> None:
-    demand = replace(DEMAND, scored_tokens=0.0)
-    full = estimate(shape, replace(demand, ranks=()), MACHINE)
-    assert full.seconds == pytest.approx(1.5 * estimate(shape, demand, MACHINE).seconds)
+    work = replace(WORK, scored_tokens=0.0)
+    full = estimate(shape, replace(DEMAND, ranks=()), work, MACHINE)
+    assert full.seconds == pytest.approx(1.5 * estimate(shape, DEMAND, work, MACHINE).seconds)
     assert full.trainable_parameters == shape.parameters
 
 
-@pytest.mark.parametrize("change", [{"ranks": (4, 8)}, {"pack_tokens": 4096}, {"pack_targets": 200}])
-def test_more_work_at_once_takes_more_memory(shape: ModelShape, change: dict[str, Any]) -> None:
-    more = estimate(shape, replace(DEMAND, **change), MACHINE).memory_bytes
-    assert more > estimate(shape, DEMAND, MACHINE).memory_bytes
+def test_a_quantized_base_is_made_whole_once_for_each_pass_through_it(shape: ModelShape) -> None:
+    slow = replace(MACHINE, dequantized=1e6)
+    more = estimate(shape, DEMAND, WORK, slow).seconds - estimate(shape, DEMAND, WORK, MACHINE).seconds
+    passes = 2 * WORK.trained_packs + WORK.scored_passes
+    assert more == pytest.approx(shape.linear_weights * passes / slow.dequantized)
 
 
-def test_checkpointing_trades_memory_for_time(shape: ModelShape) -> None:
-    plain, checkpointed = (estimate(shape, replace(DEMAND, checkpointing=on), MACHINE) for on in (False, True))
-    assert checkpointed.memory_bytes < plain.memory_bytes and checkpointed.seconds > plain.seconds
+def test_recomputed_layers_cost_a_forward_pass_of_theirs(shape: ModelShape) -> None:
+    work = replace(WORK, scored_tokens=0.0)
+    one, both = (estimate(shape, DEMAND, work, MACHINE, layers).slowdown for layers in (1, 2))
+    assert (one, both) == (pytest.approx(1.25), pytest.approx(1.5))
 
 
 def test_a_measured_rate_is_a_plausible_one() -> None:
     assert 1e8 < measure_machine("cpu", "float32", (64, 64)).flops < 1e15
+
+
+def test_how_fast_codes_become_weights_is_measured() -> None:
+    assert 1e5 < measure_machine("cpu", "float32", (64, 64), "int8").dequantized < 1e14

@@ -8,13 +8,13 @@ from multitune.core.results.comparison import ModelComparison
 from multitune.core.results.data import ShownRow
 from multitune.core.results.robustness import Robustness
 from multitune.core.results.routing import RoutingVersion, TaskChange
-from multitune.core.results.run import CheckReport
+from multitune.core.results.run import CheckReport, SizeEstimate
 from multitune.core.results.scores import Scores
 from multitune.core.results.verification import Verification
 from multitune.core.run_folder import RunFolder
-from multitune.core.text import printable
+from multitune.core.text import gib, printable
 from multitune.reporting.blocks import Table
-from multitune.reporting.formatting import count, duration, size
+from multitune.reporting.formatting import count, duration
 from multitune.reporting.renderers import rich_table
 from multitune.reporting.sentences import (
     change_lines,
@@ -72,7 +72,7 @@ def show_check(report: CheckReport, console: "Console") -> None:
     need = report.estimate
     say(console, f"trainable parameters  {need.trainable_parameters:,} beside a base of {need.parameters:,}")
     say(console, f"tokens to train on    {count(need.executed_tokens)}, shared prefixes counted once")
-    say(console, f"memory, about         {size(need.memory_bytes)}")
+    show_memory(need, console)
     say(console, f"time, about           {duration(need.seconds)}, evaluation included (within a factor of two)")
     for line in report.warnings:
         say(console, f"warning: {line}", "yellow")
@@ -84,6 +84,22 @@ def show_check(report: CheckReport, console: "Console") -> None:
             say(console, f"{kind}: {line}", style)
     for line in report.notes:
         say(console, f"note: {line}", "dim")
+
+
+def show_memory(need: SizeEstimate, console: "Console") -> None:
+    """The expected peak by its parts, and which layers are computed again."""
+    parts = f": {need.memory.line}" if need.memory else ""  # none in an older report
+    say(console, f"memory, about         {gib(need.memory_bytes)}{parts}")
+    budget = f"within {gib(need.memory_budget)}: " if need.memory_budget else ""
+    if again := need.recomputed:
+        which = "all" if again.layers == again.of else f"the first {again.layers} of"
+        say(
+            console,
+            f"recomputed            {budget}{which} {again.of} layers are computed again on the way back, about "
+            f"{again.slowdown - 1:.0%} slower, with the same result",
+        )
+    elif budget:
+        say(console, f"recomputed            {budget}no layer has to be computed again")
 
 
 def show_data(report: CheckReport, console: "Console") -> None:

@@ -133,6 +133,8 @@ def _line(fault: ErrorDetails, place: str, root: type[Section]) -> str:
         "model_type": "a mapping of fields",
         "dict_type": "a mapping of names",
         "tuple_type": "a list",
+        "byte_size": "a number of bytes with its unit, such as 16GiB",
+        "byte_size_unit": "a number of bytes with its unit, such as 16GiB",
     }
     remedy = needs.get(kind) or fault["msg"].removeprefix("Input should be ")
     return f"{place} is {_short(value)}; it must be {remedy}"

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 
 from multitune.config.audit import AuditConfig
 from multitune.config.registered import RouterKind, Schedule
@@ -233,6 +233,11 @@ class RunConfig(Section):
         default=None,
         description="Bits of the frozen base's linear layers: nf4 (4, as QLoRA), int8 (8), or those of dtype.",
     )
+    memory: ByteSize | None = Field(
+        default=None,
+        description="Most memory that training may take, such as 16GiB; as many layers as that asks for are computed "
+        "again on the way back.",
+    )
     track: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
         default=(), description="Experiment trackers to write to as well."
     )
@@ -276,6 +281,11 @@ class RunConfig(Section):
             faults.append(
                 f"train.pack_tokens is {self.train.pack_tokens}, below train.max_length {self.train.max_length}: "
                 "a row must fit into a pack; raise one or lower the other"
+            )
+        if self.memory is not None and self.train.gradient_checkpointing:
+            faults.append(
+                "memory chooses the layers that are computed again, and `train.gradient_checkpointing` takes all of "
+                "them; remove one of the two"
             )
         if self.method == "full" and self.quantization:
             faults.append(

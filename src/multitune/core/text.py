@@ -103,3 +103,8 @@ def without_passwords(text: str) -> str:
 def without_password(address: str) -> str:
     """One address without its password, whatever characters that is made of."""
     return _PARAMETER.sub(rf"\1{HIDDEN}", _ADDRESS.sub(rf"\1{HIDDEN}", address))
+
+
+def gib(size: float) -> str:
+    """Bytes in the unit of cards."""
+    return f"{size / 2**30:.2f} GiB" if size < 10 * 2**30 else f"{size / 2**30:.1f} GiB"

@@ -1,7 +1,8 @@
 """What is measured of a run's answers beside their scores: of what each task ships with, and of the base."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from multitune.config.adapters import seed_name
 from multitune.core.bases import BASE
@@ -26,28 +27,46 @@ from multitune.training.prepare import PreparedRun
 
 
 def robustness_notes(prepared: PreparedRun) -> list[str]:
+    """`planned_robustness`, in lines for the user."""
+    return planned_robustness(prepared).notes
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRobustness:
+    """What will be measured beside the scores."""
+
+    notes: list[str] = field(default_factory=list[str])  # how many rows that has answered more, for the user
+    answers: Counter[str] = field(default_factory=Counter[str])  # of each task, to these rows, by all who are asked
+
+
+def planned_robustness(prepared: PreparedRun) -> PlannedRobustness:
     """What will be measured and how many rows that has answered more; empty where nothing is asked for.
 
     Raises:
         ConfigError: a column of `evaluate.slices` makes no groups in any task.
         DataError: the source of a task no longer holds its rows.
     """
-    settings = prepared.config.evaluate
+    settings, found = prepared.config.evaluate, PlannedRobustness()
     if not settings.asks_anything:
-        return []
+        return found
     tasks = task_rows(prepared)
     groups = column_groups({name: of.rows for name, of in tasks.items()}, settings.slices)
-    notes = [f"slices by {column}: no row is answered more" for column in groups]
+    notes = found.notes
+    notes += [f"slices by {column}: no row is answered more" for column in groups]
     if settings.flips:
         planned, left_out = plan_flips(tasks)
         rows = sum(map(len, planned.values()))
         notes.append(f"flips: {rows:,} rows with swapped terms to answer, by the base and by what ships")
         notes += [f"flips: not of {of}: {why}" for of, why in left_out.items()]
+        for (task, _), changed in planned.items():
+            found.answers[task] += 2 * len(changed)
     if settings.perturbations:
         planned, left_out = plan_perturbed(tasks, settings.perturbations, prepared.config.seed)
         rows, evaluated = sum(map(len, planned.values())), sum(len(of.rows) for of in tasks.values())
         notes.append(f"perturb: {rows:,} perturbed rows to answer, by what ships; {evaluated:,} rows are evaluated")
         notes += [f"perturb: not of {of}: {why}" for of, why in left_out.items()]
+        for (task, _), changed in planned.items():
+            found.answers[task] += len(changed)
     for suite in _suites(prepared):
         options = sum(len(item.options) for item in suite.items)
         notes.append(
@@ -58,7 +77,7 @@ def robustness_notes(prepared: PreparedRun) -> list[str]:
         planned, left_out = plan_secrets(items, dict.fromkeys(items, ""), prepared.config.seed)
         notes.append(f"secrets: {sum(map(len, planned.values())):,} to rank among 128, by the base and by what ships")
         notes += [f"secrets: not of {of}: {why}" for of, why in left_out.items()]
-    return notes
+    return found
 
 
 def _suites(prepared: PreparedRun) -> list[SuiteItems]:

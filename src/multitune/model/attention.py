@@ -117,6 +117,15 @@ class TrieAttention:
         return self._biases[layer]
 
 
+def laid_out_keys(pack: Pack) -> int:
+    """Keys that `TrieAttention.of` lays out for each query of a pack, summed over its queries."""
+    total = 0
+    for start in range(0, len(pack), CHUNK):
+        stop = min(start + CHUNK, len(pack))
+        total += (stop - start) * _rounded(int((pack.end[:stop] > start).sum()))
+    return total
+
+
 def _rounded(keys: int) -> int:
     """Up to a multiple of KEYS, and of an eighth of the next power of two: few buckets, little waste."""
     step = max(KEYS, (1 << (keys - 1).bit_length()) // 8)

@@ -238,10 +238,11 @@ class AdapterBank:
                 self._connect(other)
         return adapter
 
-    def recompute_layers(self) -> None:
-        """From now on keep no activations inside the layers; backward passes compute them again.
+    def recompute_layers(self, count: int | None = None) -> None:
+        """From now on keep no activations inside the first `count` layers, or all; backward passes compute them again.
 
-        Not transformers' own switch: that needs `model.train()`, which brings dropout, and recomputes without routes.
+        The first: by the time the way back comes to them, what all others kept is free. Not transformers' own switch:
+        that needs `model.train()`, which brings dropout, and recomputes without routes.
 
         Raises:
             ModelError: the model has no layers that can be computed again.
@@ -255,6 +256,7 @@ class AdapterBank:
                 f"train.gradient_checkpointing: {type(self.backbone.model).__name__} has no layers that can be "
                 "computed again. Set it to false, and lower train.pack_tokens to save memory"
             )
+        layers = layers[:count]
         for layer in layers:
             layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=self._same_routes)
         self._recomputed = layers

@@ -86,6 +86,8 @@ class AdapterOptimizer:
         for group in self._adamw.param_groups:
             group["lr"] = rate
         self._adamw.step()
+        for master in masters:
+            master.grad = None  # for a whole model it is a float32 copy, which would outlive the next way back
         self.trainee.publish()
         return rate, norm
 

@@ -169,9 +169,9 @@ def _parents(run: PreparedRun) -> dict[str, str]:
 
 
 def _without_places(config: RunConfig) -> str:
-    """A run file without where things lie, whose contents are compared by digest, and without its audit."""
+    """A run file without where things lie, whose contents are compared by digest, its audit and its memory."""
     nowhere = {"data": SourceConfig()}
-    fields = {"name": "run", "output": "", "base": "", "audit": AuditConfig()}
+    fields = {"name": "run", "output": "", "base": "", "audit": AuditConfig(), "memory": None}
     sets = {
         group: tuple(one.model_copy(update=nowhere) for one in getattr(config, group))
         for group in ("tasks", "general", "retention")

@@ -13,6 +13,7 @@ from multitune.model.backbone import Backbone, load_backbone
 from multitune.model.bank import AdapterBank
 from multitune.model.files import load_adapter, read_weights, save_adapter
 from multitune.model.full import read_full, save_full
+from multitune.training.memory import layers_of
 from multitune.training.plan import AdapterSpec
 from multitune.training.prepare import PreparedRun
 
@@ -150,12 +151,19 @@ class FullTrainee(Trainee):
 
 
 def open_bank(run: PreparedRun, backbone: Backbone | None = None) -> AdapterBank:
-    """An empty bank on the base of a run, which is loaded if it is not given."""
+    """An empty bank on the base of a run, which is loaded if it is not given.
+
+    Raises:
+        ConfigError: the run does not fit into its `memory`.
+    """
+    recomputed = layers_of(run)  # before anything is loaded
     bank = AdapterBank(
         backbone or load_backbone(run.ref, run.config.device, run.config.dtype, run.config.quantization)
     )
     if run.config.train.gradient_checkpointing:
         bank.recompute_layers()
+    elif recomputed:
+        bank.recompute_layers(recomputed)
     return bank
 
 

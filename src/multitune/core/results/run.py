@@ -10,6 +10,7 @@ from multitune.core.results.audit import Audit
 from multitune.core.results.base import Document, Record
 from multitune.core.results.data import DataSummary, LabelCount
 from multitune.core.results.scores import Budget, Verdict
+from multitune.core.text import gib
 
 
 class SetRecord(Record):
@@ -144,6 +145,36 @@ class AdapterReport(Record):
     sets: tuple[DrawnSet, ...]
 
 
+class MemoryParts(Record):
+    """Bytes at the peak of training, by what they are for."""
+
+    process: float  # on a CPU: Python and its libraries; 0 on an accelerator
+    base: float
+    adapters: float  # trained weights in float32, the copy that computes, and their gradients
+    optimizer: float  # two moments of each trained weight
+    activations: float  # of one pack, from the forward to the backward pass
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return self.process + self.base + self.adapters + self.optimizer + self.activations
+
+    @property
+    def line(self) -> str:
+        """Each part by name."""
+        named = f"base {gib(self.base)}, adapters {gib(self.adapters)}, optimizer {gib(self.optimizer)}, "
+        named += f"activations {gib(self.activations)}"
+        return f"{named}, Python and its libraries {gib(self.process)}" if self.process else named
+
+
+class Recomputed(Record):
+    """Layers that are computed again on the way back, to save memory."""
+
+    layers: int  # the first ones
+    of: int
+    slowdown: float  # of the run, by these
+
+
 class SizeEstimate(Record):
     """What a run will ask of this machine."""
 
@@ -152,6 +183,9 @@ class SizeEstimate(Record):
     executed_tokens: float
     memory_bytes: float
     seconds: float
+    memory: MemoryParts | None = None  # None in older reports
+    memory_budget: int | None = None  # of the run
+    recomputed: Recomputed | None = None
 
 
 class CheckReport(Document):
