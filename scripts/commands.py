@@ -20,13 +20,28 @@ fault in what was given, 3 cannot tell (`gate`), 130 stopped by Ctrl-C.
 """
 # The guided path first, then what stands beside it.
 ORDER = (
-    *("init", "import", "check", "audit", "train", "watch", "report", "select", "add", "remove", "eval", "generate"),
-    *("serve", "export", "verify", "compare-predictions", "gate", "study", "tune", "runs"),
+    *(
+        "init",
+        "import",
+        "check",
+        "audit",
+        "train",
+        "watch",
+        "report",
+        "select",
+        "add",
+        "remove",
+        "eval",
+        "measure",
+        "compare",
+    ),
+    *("generate", "serve", "export", "verify", "compare-predictions", "gate", "study", "tune", "runs"),
 )
 TAKES_FILE = re.compile(r"multitune (?:check|audit|train) ")
 MORE = {  # verb -> the page that goes on
     "audit": "audit.md",
     "gate": "gate.md",
+    "measure": "robustness.md",
     "import": "other-tools.md",
     "compare-predictions": "other-tools.md",
     "serve": "learning-from-use.md",

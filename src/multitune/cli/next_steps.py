@@ -17,6 +17,7 @@ STEPS: Mapping[str, str] = {
     "audit": "multitune train {0}",
     "train": f"read {{0}}/report.html; then {USE}",
     "eval": f"read {{0}}/report.html; then {USE}",
+    "measure": f"read {{0}}/report.html; then {USE}",
     "report": USE,
     "select": USE,
     "add": USE,
