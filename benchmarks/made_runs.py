@@ -47,7 +47,7 @@ def made_run(path: Path, tasks: int = 3, rows: int = 40, steps: int = 60, seed: 
 
 
 def made_comparison(folder: RunFolder, subject: str = "api-model") -> Path:
-    """What `eval --against` writes of a model behind an API."""
+    """What `compare` writes of a model behind an API."""
     scores = json.loads(folder.scores.read_text("utf-8"))
     rows: list[Facts] = []
     for place, row in enumerate(scores["transfer"]["shared"]["tasks"]):

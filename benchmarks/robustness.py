@@ -6,7 +6,7 @@
 - WinoBias (Zhao et al. 2018, MIT; DATA holds its JSON files): who does the pronoun stand for? Trained on sentences
   that fit the stereotypes of jobs alone, an adapter should flip answers with the pronoun's gender and be worse on
   sentences against the stereotypes; trained on both kinds, it should do that less.
-- RUN: a finished run of examples/team after `multitune eval RUN --slices needs --flips --perturb`.
+- RUN: a finished run of examples/team after `multitune measure RUN --slices needs --flips --perturb`.
 
 Without DATA or RUN that part is left out. FAMILIES and ROWS change the numbers of the null and of WinoBias.
 """

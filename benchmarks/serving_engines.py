@@ -55,7 +55,8 @@ def batches(bank: AdapterBank, chat: ChatFormat, requests: int, tokens: int, tur
     rng = generator(17, "prompts")
     for turn in range(-1, turns):
         for name, way in list(ways.items())[:: 1 if turn % 2 else -1]:
-            prompts = rng.integers(1000, 20000, (requests if turn >= 0 else len(ADAPTERS), PROMPT)).astype(np.int32)
+            count = requests if turn >= 0 else len(ADAPTERS)
+            prompts = list(rng.integers(1000, 20000, (count, PROMPT)).astype(np.int32))
             started = time.perf_counter()
             way(prompts if turn >= 0 else prompts[: len(ADAPTERS)])
             if turn >= 0:

@@ -23,6 +23,7 @@ TAKES_FILE = re.compile(r"multitune (?:check|audit|train) ")
 MORE = {  # verb -> the page that goes on
     "audit": "audit.md",
     "gate": "gate.md",
+    "measure": "robustness.md",
     "import": "other-tools.md",
     "compare-predictions": "other-tools.md",
     "serve": "learning-from-use.md",

@@ -249,7 +249,7 @@ def _verify(place: Workplace, spoil: Callable[[Path], object]) -> tuple[str, ...
 
 
 def _ask(place: Workplace) -> tuple[str, ...]:
-    asked = ("eval", str(place.run), "--against", "openai:m", "--limit", "2", "--max-tokens", "4000")
+    asked = ("compare", str(place.run), "openai:m", "--limit", "2", "--max-tokens", "4000")
     return (*asked, "--timeout", "2", "--yes", "--api-base")
 
 

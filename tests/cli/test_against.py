@@ -1,4 +1,4 @@
-"""`eval --against`: a finished run held against a model behind an API, a local one, or another adapter."""
+"""`compare`: a finished run held against a model behind an API, a local one, or another adapter."""
 
 import json
 import shutil
@@ -48,8 +48,8 @@ def invoke(*arguments: str | Path) -> Result:
 
 
 def against(run: Path, server: ChatServer, *arguments: str | Path) -> dict[str, Any]:
-    fixed = ("--against", "openai:served", "--api-base", server.url, "--yes", "--json")
-    return json.loads(invoke("eval", run, *fixed, *arguments).stdout)
+    fixed = ("openai:served", "--api-base", server.url, "--yes", "--json")
+    return json.loads(invoke("compare", run, *fixed, *arguments).stdout)
 
 
 def golds(run: Path) -> dict[str, str]:
@@ -130,8 +130,8 @@ def test_a_comparison_that_is_stopped_goes_on_where_it_was(how: signal.Signals, 
         return completion("red")
 
     with serving(slow) as server:
-        flags = ["--against", "openai:served", "--api-base", server.url, "--yes", "--concurrency", "1"]
-        command = [sys.executable, "-m", "multitune.cli.main", "eval", str(run), *flags]
+        flags = ["openai:served", "--api-base", server.url, "--yes", "--concurrency", "1"]
+        command = [sys.executable, "-m", "multitune.cli.main", "compare", str(run), *flags]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
             assert reached.wait(120)
             process.send_signal(how)
@@ -166,15 +166,15 @@ def test_prices_become_a_cost_and_a_cap_stops_and_can_be_raised(run: Path) -> No
 
 def test_nothing_is_sent_before_someone_says_yes(run: Path) -> None:
     with serving(lambda request: completion("red")) as server:
-        flags = ("--against", "openai:served", "--api-base", server.url)
+        flags = ("openai:served", "--api-base", server.url)
         with pytest.raises(MultituneError, match="nothing was sent: there is no terminal to ask on"):
-            invoke("eval", run, *flags)
+            invoke("compare", run, *flags)
         assert server.requests == []
 
 
 def test_piped_tables_of_both_ways_to_parse_are_whole(run: Path) -> None:
     with serving(lambda request: completion("red")) as server:
-        shown = invoke("eval", run, "--against", "openai:served", "--api-base", server.url, "--yes").stdout
+        shown = invoke("compare", run, "openai:served", "--api-base", server.url, "--yes").stdout
     assert "parsed as the task does" in shown and "whatever their form" in shown and "10 prompt tokens" not in shown
     rows = [line for line in shown.splitlines() if line.startswith(("colours", "copy"))]
     assert len(rows) == 4 and "…" not in "".join(rows)
@@ -182,7 +182,7 @@ def test_piped_tables_of_both_ways_to_parse_are_whole(run: Path) -> None:
 
 def test_a_local_base_is_level_with_itself(run: Path, base_folder: Path) -> None:
     """The run's own base, given by its folder, says what `base` said."""
-    record = json.loads(invoke("eval", run, "--against", f"local:{base_folder}", "--adapter", "base", "--json").stdout)
+    record = json.loads(invoke("compare", run, f"local:{base_folder}", "--adapter", "base", "--json").stdout)
     rows = [row for part in record["parsing"].values() for row in part["tasks"]]
     assert len(rows) == 4 and {(row["difference"], row["verdict"]) for row in rows} == {(0.0, "cannot tell")}
 
@@ -202,7 +202,7 @@ def test_a_local_base_reads_with_its_own_tokenizer(run: Path, base_folder: Path,
     model.save_pretrained(folder)
     shutil.copy(base_folder / "tokenizer_config.json", folder)
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), "utf-8")
-    record = json.loads(invoke("eval", run, "--against", f"local:{folder}", "--adapter", "base", "--json").stdout)
+    record = json.loads(invoke("compare", run, f"local:{folder}", "--adapter", "base", "--json").stdout)
     for task in record["ours"]:
         theirs, ours = (
             [p.output for p in read_predictions(run / "predictions" / name / f"{task}.test.jsonl")]
@@ -226,7 +226,7 @@ def test_a_task_that_joined_later_is_compared_as_well(run: Path, run_fields: dic
 
 def test_an_adapter_is_level_with_itself(run: Path) -> None:
     folder = run / "adapters" / "shared"
-    record = json.loads(invoke("eval", run, "--against", f"adapter:{folder}", "--adapter", "shared", "--json").stdout)
+    record = json.loads(invoke("compare", run, f"adapter:{folder}", "--adapter", "shared", "--json").stdout)
     for task in record["ours"]:
         theirs, ours = (
             [p.output for p in read_predictions(run / "predictions" / name / f"{task}.test.jsonl")]
@@ -238,23 +238,22 @@ def test_an_adapter_is_level_with_itself(run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--against", "gpt-4o"), "--against gpt-4o: .*All: openai:MODEL"),
-        (("--against", "openai:"), "--against openai:: "),
-        (("--against", "openai:m", "--yes"), "OPENAI_API_KEY: this environment variable is not set"),
-        (("--against", "openai:m", "--api-base", "nowhere"), "--api-base nowhere: not an address"),
-        (("--against", "openai:m", "--price", "1"), "--price 1: write two numbers"),
-        (("--against", "openai:m", "--key-env", "", "--max-cost", "1"), "--max-cost needs prices"),
-        (("--against", "openai:m", "--parameter", "n=2"), "--parameter n=2: write NAME=VALUE"),
-        (("--against", "openai:m", "--split", "dev"), "--split dev: .*All: validation, test"),
-        (("--against", "openai:m", "--adapter", "shraed"), "Did you mean 'shared'"),
-        (("--against", "local:./none"), "no file or folder|none"),
-        (("--against", "adapter:./none"), "no such folder"),
-        (("--adapter", "shared"), "--adapter: means nothing without --against"),
+        (("gpt-4o",), "gpt-4o: .*All: openai:MODEL"),
+        (("openai:",), "openai:: "),
+        (("openai:m", "--yes"), "OPENAI_API_KEY: this environment variable is not set"),
+        (("openai:m", "--api-base", "nowhere"), "--api-base nowhere: not an address"),
+        (("openai:m", "--price", "1"), "--price 1: write two numbers"),
+        (("openai:m", "--key-env", "", "--max-cost", "1"), "--max-cost needs prices"),
+        (("openai:m", "--parameter", "n=2"), "--parameter n=2: write NAME=VALUE"),
+        (("openai:m", "--split", "dev"), "--split dev: .*All: validation, test"),
+        (("openai:m", "--adapter", "shraed"), "Did you mean 'shared'"),
+        (("local:./none",), "no file or folder|none"),
+        (("adapter:./none",), "no such folder"),
     ],
 )
 def test_what_the_user_got_wrong_is_one_message(arguments: tuple[str, ...], told: str, run: Path) -> None:
     with pytest.raises(MultituneError, match=told) as caught:
-        invoke("eval", run, *arguments)
+        invoke("compare", run, *arguments)
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 
@@ -262,7 +261,7 @@ def test_a_row_that_is_gone_is_told(run: Path) -> None:
     file = unseal(run) / "predictions" / "base" / "copy.test.jsonl"
     file.write_text(file.read_text("utf-8").replace('"id": "', '"id": "x'), "utf-8")
     with pytest.raises(MultituneError, match="is not among the task's test rows any more"):
-        invoke("eval", run, "--against", "openai:m", "--key-env", "", "--adapter", "base")
+        invoke("compare", run, "openai:m", "--key-env", "", "--adapter", "base")
 
 
 def test_a_refusing_server_leaves_the_run_as_it_was(run: Path) -> None:

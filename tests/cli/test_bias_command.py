@@ -88,7 +88,7 @@ def test_a_finished_run_is_measured_on_another_file_from_the_command_line_and_fr
 ) -> None:
     swapped = [{"sent_more": row["sent_less"], "sent_less": row["sent_more"]} for row in pairs(100, 60)]
     file = written(tmp_path / "swapped.jsonl", swapped)
-    answer = json.loads(call("eval", str(planted), "--bias", f"crows_pairs={file}", "--json").stdout)
+    answer = json.loads(call("measure", str(planted), "--bias", f"crows_pairs={file}", "--json").stdout)
     (change,) = answer["bias"]["changes"]
     assert (change["items"], change["verdict"]) == (60, "lower")
     found = open_run(planted).measure(bias={"crows_pairs": str(planted.parent.parent / "held-out.jsonl")}).bias
@@ -101,9 +101,9 @@ def test_check_says_how_many_options_are_to_be_compared(planted: Path) -> None:
 
 
 def test_an_unknown_suite_and_a_missing_file_are_refused(planted: Path) -> None:
-    error = call("eval", str(planted), "--bias", "bqq").exception
+    error = call("measure", str(planted), "--bias", "bqq").exception
     assert isinstance(error, InputError) and "Did you mean 'bbq'?" in str(error) and error.exit_code == 2
-    error = call("eval", str(planted), "--bias", "bbq=nowhere.jsonl").exception
+    error = call("measure", str(planted), "--bias", "bbq=nowhere.jsonl").exception
     assert isinstance(error, DataNotFoundError) and "evaluate.bias.bbq: no file or folder" in str(error)
     error = call("check", str(planted.parent.parent / "run.yaml"), "--set", "evaluate.bias=[bqq]").exception
     assert isinstance(error, InputError) and "evaluate.bias" in str(error)

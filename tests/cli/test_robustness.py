@@ -88,7 +88,7 @@ def test_a_run_that_asks_for_slices_has_them_of_what_ships_and_of_the_base(evalu
 
 
 def test_a_finished_run_is_sliced_from_its_folder_and_what_was_measured_before_stays(evaluated: Path) -> None:
-    result = call("eval", str(evaluated), "--slices", "label", "--json")
+    result = call("measure", str(evaluated), "--slices", "label", "--json")
     assert result.exit_code == 0
     answer = json.loads(result.stdout)
     assert [one["column"] for one in answer["slices"]] == ["channel", "label"]
@@ -98,7 +98,7 @@ def test_a_finished_run_is_sliced_from_its_folder_and_what_was_measured_before_s
 
 
 def test_changed_rows_of_a_finished_run_are_answered_from_its_folder(evaluated: Path) -> None:
-    answer = json.loads(call("eval", str(evaluated), "--flips", "--perturb", "--json").stdout)
+    answer = json.loads(call("measure", str(evaluated), "--flips", "--perturb", "--json").stdout)
     assert answer["slices"], "what was measured before stays"
     assert answer["flips"]["tasks"] == [] and answer["flips"]["left_out"].keys() == {"colours", "shades"}
     found = {(one["task"], one["perturbation"]): one for one in answer["perturbed"]["tasks"]}
@@ -140,7 +140,7 @@ def test_slices_stand_on_the_page_in_the_markdown_and_on_the_card(evaluated: Pat
     ],
 )
 def test_a_column_that_makes_no_groups_is_refused_with_the_reason(evaluated: Path, column: str, message: str) -> None:
-    assert message in refused("eval", str(evaluated), "--slices", column)
+    assert message in refused("measure", str(evaluated), "--slices", column)
 
 
 def test_a_column_that_makes_no_groups_is_refused_before_training(evaluated: Path, tmp_path: Path) -> None:
@@ -150,8 +150,8 @@ def test_a_column_that_makes_no_groups_is_refused_before_training(evaluated: Pat
     assert not list(tmp_path.iterdir())
 
 
-def test_slices_are_those_of_the_runs_own_rows(evaluated: Path) -> None:
-    assert "--limit" in refused("eval", str(evaluated), "--slices", "channel", "--limit", "3")
+def test_a_measurement_of_nothing_says_what_can_be_asked_for(evaluated: Path) -> None:
+    assert "Give --slices, --flips, --perturb" in refused("measure", str(evaluated))
 
 
 def test_a_task_joins_a_run_whose_slices_it_has_no_column_for(evaluated: Path, tmp_path: Path) -> None:
@@ -164,4 +164,4 @@ def test_a_task_joins_a_run_whose_slices_it_has_no_column_for(evaluated: Path, t
     file = tmp_path / "joining.yaml"
     file.write_text(yaml.safe_dump({"tasks": [task], "train": {"max_steps": 1}}), "utf-8")
     assert call("add", str(file), "--to", str(run)).exit_code == 0
-    assert call("eval", str(run), "--slices", "channel").exit_code == 0
+    assert call("measure", str(run), "--slices", "channel").exit_code == 0

@@ -71,5 +71,5 @@ def test_no_secret_stands_in_what_is_shown_and_the_verdict_does(trained: Path) -
 
 
 def test_a_finished_run_is_asked_from_the_command_line(trained: Path) -> None:
-    answer = json.loads(call("eval", str(trained), "--secrets", "--json").stdout)
+    answer = json.loads(call("measure", str(trained), "--secrets", "--json").stdout)
     assert [one["learned"] for one in answer["secrets"]["tasks"]] == [True, False]

@@ -11,6 +11,7 @@ import typer
 from typer.models import CommandInfo, TyperInfo
 
 from multitune.cli.audit import audit
+from multitune.cli.compare import compare
 from multitune.cli.compare_predictions import compare_predictions
 from multitune.cli.evaluate import evaluate
 from multitune.cli.export import export, verify
@@ -18,6 +19,7 @@ from multitune.cli.gate import gate
 from multitune.cli.generate import generate
 from multitune.cli.import_config import import_
 from multitune.cli.init import init
+from multitune.cli.measure import measure
 from multitune.cli.next_steps import PURPOSES, be_quiet, say_next
 from multitune.cli.options import AsJson, Overrides, Run, RunFile
 from multitune.cli.output import echo, hush, log_to_stderr, open_console, print_json, results, write_own_report
@@ -43,6 +45,8 @@ app = typer.Typer(
 app.add_typer(runs, name="runs")
 app.command()(audit)
 app.command(name="eval")(evaluate)
+app.command()(measure)
+app.command()(compare)
 app.command()(compare_predictions)
 app.command()(export)
 app.command()(verify)

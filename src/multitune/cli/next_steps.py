@@ -12,7 +12,7 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 PURPOSES: Mapping[str, tuple[str, ...]] = {
     "Set up": ("init", "import", "check", "audit"),
     "Train": ("train", "watch", "study", "tune"),
-    "Judge": ("report", "eval", "compare-predictions", "gate", "runs"),
+    "Judge": ("report", "eval", "measure", "compare", "compare-predictions", "gate", "runs"),
     "Ship": ("select", "add", "remove", "generate", "serve", "export", "verify"),
     "Else": ("schema", "version"),
 }
@@ -28,6 +28,7 @@ STEPS: Mapping[str, str] = {
     "audit --fix": "multitune audit {0}, the cleaned copies",
     "train": f"read {{0}}/report.html; then {USE}",
     "eval": f"read {{0}}/report.html; then {USE}",
+    "measure": f"read {{0}}/report.html; then {USE}",
     "report": USE,
     "select": USE,
     "add": USE,

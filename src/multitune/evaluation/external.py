@@ -102,7 +102,7 @@ def parse_model(spec: str) -> tuple[KINDS, str]:
         if kind == known and name.strip():
             return known, name.strip()
     forms = ("openai:MODEL", "local:PATH_OR_HUB_ID", "adapter:FOLDER")
-    raise ConfigError(f"--against {spec}: {suggest(kind, forms)}")
+    raise ConfigError(f"{spec}: {suggest(kind, forms)}")
 
 
 def answer_all(
@@ -126,9 +126,9 @@ def answers_of(model: LanguageModel, tasks: Sequence[ComparisonTask]) -> dict[st
 
 
 def _adapter(folder: str, run: PreparedRun) -> LocalModel:
-    path = fetch(folder, "--against adapter") if is_on_hub(folder) else Path(folder)
+    path = fetch(folder, "adapter") if is_on_hub(folder) else Path(folder)
     if not path.is_dir():
-        raise ConfigError(f"--against adapter:{folder}: no such folder. Give one with adapter_config.json in it")
+        raise ConfigError(f"adapter:{folder}: no such folder. Give one with adapter_config.json in it")
     bank = AdapterBank(load_backbone(run.ref, run.config.device, run.config.dtype, run.config.quantization))
     load_adapter(bank, path, "against")
     return LocalModel(bank, "against", run.chat, run.config)

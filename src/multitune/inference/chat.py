@@ -127,7 +127,7 @@ def open_endpoint(model: str, api_base: str | None, key_env: str | None, option:
     except ValueError as error:  # half an IPv6 address
         raise ConfigError(f"{option} {api_base}: not an address ({error})") from error
     if not model:
-        raise ConfigError("--against openai: names no model. Write it behind the colon, such as openai:gpt-4o-mini")
+        raise ConfigError("openai: names no model. Write it behind the colon, such as openai:gpt-4o-mini")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{option} {api_base}: not an address. Give one such as http://localhost:8000/v1")
     if parts.username or parts.password or parts.query:

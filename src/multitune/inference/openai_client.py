@@ -97,7 +97,7 @@ class OpenAIClient(ChatClient):
         try:
             import openai
         except ImportError as error:
-            raise missing_extra("--against openai", "api") from error
+            raise missing_extra("openai:MODEL", "api") from error
         self._openai: Any = openai
         self.endpoint, self._policy = endpoint, policy
         self._opened: AsyncOpenAI | None = None

@@ -58,7 +58,7 @@ class ApiUsage(Record):
 class ModelComparison(Document):
     """comparisons/SUBJECT.json: a run against another model."""
 
-    REMEDY = "multitune eval RUN --against …"
+    REMEDY = "multitune compare RUN openai:MODEL"
     schema_version: int = 2
 
     against: str  # as the user wrote it

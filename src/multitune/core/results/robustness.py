@@ -183,7 +183,7 @@ class Secrets(Record):
 class Robustness(Document):
     """How evenly and how steadily what ships answers; a part that was not asked for is empty or None."""
 
-    REMEDY = "multitune eval RUN --slices COLUMN --flips --perturb --bias SUITE --secrets"
+    REMEDY = "multitune measure RUN --slices COLUMN --flips --perturb --bias SUITE --secrets"
 
     split: str
     confidence: float = Field(gt=0.0, lt=1.0)
