@@ -52,6 +52,7 @@ def invoke(*arguments: object) -> Any:
 def file(run_fields: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recognised")
     tasks = [{"name": name, "data": write_rows(folder / f"{name}.jsonl", rows(name))} for name in TASKS]
+    tasks[list(TASKS).index("picks")]["metric"] = "mrr"
     train = {**run_fields["train"], "max_length": 96, "pack_tokens": 256}
     fields = {**run_fields, "tasks": tasks, "general": [], "train": train, "adapters": "shared"}
     path = folder / "run.yaml"
@@ -92,7 +93,7 @@ def test_the_run_folder_states_what_was_recognised(folder: Path) -> None:
 def test_every_kind_is_scored(folder: Path) -> None:
     scores = Scores.read(RunFolder(folder).scores)
     metrics = {name: task.metric for name, task in scores.tasks.items()}
-    assert metrics == dict(zip(TASKS, ("rouge_l", "macro_f1", "accuracy", "token_likelihood"), strict=True))
+    assert metrics == dict(zip(TASKS, ("rouge_l", "macro_f1", "mrr", "token_likelihood"), strict=True))
     (texts,) = [row for row in scores.transfer["shared"].tasks if row.task == "texts"]
     assert texts.examples > 0 and 0 < texts.together < 1
 
@@ -101,6 +102,8 @@ def test_an_option_of_the_row_is_picked(folder: Path) -> None:
     predictions = read_predictions(RunFolder(folder).predictions("shared", "picks", "test"))
     assert {one.output for one in predictions} <= {"w1", "w2 w3", "red", "blue", "w9"}
     assert {one.gold for one in predictions} <= {"w1", "blue"}
+    assert {one.value for one in predictions} <= {1, 2, 3} and all(one.score == 1 / one.value for one in predictions)
+    assert all((one.value == 1) == (one.output == one.gold) for one in predictions)
 
 
 def test_a_turn_is_scored_behind_the_turns_before_it(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Multiple choice: the likeliest of a row's own options, and the likelihood of plain texts, as a task scores them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,16 @@ def test_rows_without_a_known_answer_have_no_loss(model: LocalModel) -> None:
     assert choose_options(model, asked)[0].loss is None
 
 
+@pytest.mark.parametrize("normalized", [False, True])
+def test_the_right_option_has_the_rank_of_its_likelihood(model: LocalModel, normalized: bool) -> None:
+    asked = [replace(row, answer=option) for row in rows() for option in row.options]
+    for row, one in zip(asked, choose_options(model, asked, normalized), strict=True):
+        scores = [nats(model, row, o) / (len(o.encode()) if normalized else 1) for o in row.options]
+        assert one.rank == 1 + sum(score > scores[row.options.index(row.answer)] for score in scores)
+        assert (one.rank == 1) == (one.text == row.answer)
+    assert choose_options(model, [replace(asked[0], answer="")])[0].rank is None
+
+
 def task(**fields: Any) -> Task:
     return Task(TaskConfig(name="t", data=SourceConfig(train="x"), **fields))
 
@@ -72,6 +83,15 @@ def test_a_choice_is_right_or_wrong() -> None:
     (row,) = choice.examples([{"q": "Which?", "o": ["fig", "pear"], "a": 1}])
     assert [choice.predict(row, output).score for output in ("pear", " Pear.", "fig", "plum")] == [1, 1, 0, 0]
     assert choice.metric.name == "accuracy"
+
+
+@pytest.mark.parametrize(("metric", "score"), [("mrr", 1 / 3), ("ndcg", 0.5), ("recall_at_3", 1), ("accuracy", 0)])
+def test_a_metric_that_ranks_scores_the_rank_and_any_other_what_was_chosen(metric: str, score: float) -> None:
+    chosen = task(**CHOICE, metric=metric)
+    (row,) = chosen.examples([{"q": "which", "o": ["one", "two", "three"], "a": 2}])
+    assert chosen.predict(row, "one", rank=3).score == pytest.approx(score)
+    # Of a model that tells no likelihoods the first place alone is known.
+    assert [chosen.predict(row, output).score for output in ("three", "one", "what")] == [1, 0, 0]
 
 
 @pytest.mark.parametrize("options", [["fig"], ["fig", "fig"], ["fig", ""], "fig", None, [["fig"], ["pear"]]])

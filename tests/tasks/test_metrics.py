@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from multitune.tasks.metrics import DEFAULTS, METRICS, metric_for
 GOLDS = {
     "text": [1.0, 1.0, 1.0, 1.0],  # likelihoods
     "classify": ["a", "b", "a", "c"],
+    "choice": ["a", "b", "a", "c"],  # what was chosen, of a model that tells no likelihoods
     "number": [1.0, 2.0, 4.0, 0.0],
     "labels": [("a", "b"), ("b",), (), ("a", "c")],
     "tag": [(("x", "ORG"),), (), (("y", "PER"), ("y", "PER")), (("z", "LOC"),)],
@@ -220,3 +222,16 @@ def test_a_label_of_a_hierarchy_is_right_as_far_as_it_goes(said: str | None, gol
 def test_without_a_hierarchy_it_is_the_accuracy() -> None:
     values, golds = ["a", "b", "a", None], ["a", "a", "b", "b"]
     assert METRICS["hierarchical_f1"].corpus(values, golds) == pytest.approx(METRICS["accuracy"].corpus(values, golds))
+
+
+@pytest.mark.parametrize("rank", [1, 2, 4, 7])
+def test_ranks_score_as_scikit_learn_scores_rankings_with_one_right_option(rank: int) -> None:
+    from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
+
+    likelihoods, right = -np.arange(8.0)[None], np.eye(8)[[rank - 1]]
+    expected = {
+        "mrr": label_ranking_average_precision_score(right, likelihoods),
+        "ndcg": ndcg_score(right, likelihoods),
+        **{f"recall_at_{k}": top_k_accuracy_score([rank - 1], likelihoods, k=k, labels=range(8)) for k in (3, 5)},
+    }
+    assert {name: METRICS[name].corpus([rank], ["gold"]) for name in expected} == pytest.approx(expected)

@@ -20,6 +20,7 @@ class Completion:
     text: str
     loss: float | None = None  # mean negative log-likelihood of the row's own answer, in nats; None: unknown
     cut: bool = False  # whether it had not ended within the most tokens it may generate
+    rank: int | None = None  # of the row's own answer among its options, 1 for the likeliest; None: unknown
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ ROWS_AT_ONCE = 4096  # (row, option) pairs laid out at a time; bounds the memory
 
 
 def choose_options(model: LanguageModel, rows: Sequence[Example], length_normalized: bool = False) -> list[Completion]:
-    """The likeliest option of each row, with the loss of its own answer where that is one of them.
+    """The likeliest option of each row, with loss and rank of its own answer where that is one of them.
 
     All options stand behind one prompt, which a pack lays out once.
 
@@ -33,9 +33,13 @@ def choose_options(model: LanguageModel, rows: Sequence[Example], length_normali
         parts = zip(batch, np.split(scores.nats, ends), np.split(scores.loss, ends), strict=True)
         for row, nats, losses in parts:
             lengths = [len(option.encode()) for option in row.options] if length_normalized else 1
-            best = int(np.argmax(nats / lengths))
-            own = row.options.index(row.answer) if row.answer in row.options else None
-            found.append(Completion(row.options[best], None if own is None else float(losses[own])))
+            order = np.argsort(-nats / lengths, kind="stable").tolist()
+            best = row.options[order[0]]
+            if row.answer in row.options:
+                own = row.options.index(row.answer)
+                found.append(Completion(best, float(losses[own]), rank=1 + order.index(own)))
+            else:
+                found.append(Completion(best))
     return found
 
 

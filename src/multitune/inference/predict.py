@@ -62,7 +62,9 @@ def predict_examples(
             completions = model.generate(rows, max_new_tokens or longest_answer(item), task.config.stop)
     except MultituneError as error:
         raise type(error)(f"task {item.name!r}, {error}") from error
-    return [task.predict(row, one.text, one.loss, one.cut) for row, one in zip(rows, completions, strict=True)]
+    return [
+        task.predict(row, one.text, one.loss, one.cut, one.rank) for row, one in zip(rows, completions, strict=True)
+    ]
 
 
 def rows_at(item: TaskInput, split: Split, places: Sequence[int]) -> list[Example]:

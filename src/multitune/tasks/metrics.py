@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from math import isfinite
+from math import isfinite, log2
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -155,6 +155,27 @@ def _matthews(values: Values, golds: Values) -> float:
     return float(matthews_corrcoef(true, predicted)) if np.unique(true).size > 1 else 0.0
 
 
+# Ranks: a value is the rank of the right option, 1 for the first; or the option that was chosen, where that is all.
+
+
+def _rank(value: int | str | None, gold: str) -> float:
+    """Of the right option; without end where another one was chosen and no ranks are known."""
+    return value if isinstance(value, int) else 1 if value == gold else float("inf")
+
+
+def _reciprocal_rank(value: int | str | None, gold: str) -> float:
+    return 1 / _rank(value, gold)
+
+
+def _ndcg(value: int | str | None, gold: str) -> float:
+    """Of one right option, the best that there can be is 1."""
+    return 1 / log2(1 + _rank(value, gold))
+
+
+def _found(value: int | str | None, gold: str, first: int) -> float:
+    return float(_rank(value, gold) <= first)
+
+
 # Numbers: a value is a float or None.
 
 
@@ -214,9 +235,29 @@ _TAG: frozenset[Kind] = frozenset({"tag"})
 _TEXT: frozenset[Kind] = frozenset({"generate"})
 _WHOLE: frozenset[Kind] = frozenset({"text"})
 
+_RANKINGS = (
+    Metric(
+        "mrr", "Mean of 1 / rank of the right option.", _OPTION, _mean_of(_reciprocal_rank), _reciprocal_rank, False
+    ),
+    Metric("ndcg", "Mean of 1 / log2(1 + rank of the right option).", _OPTION, _mean_of(_ndcg), _ndcg, False),
+    *(
+        Metric(
+            f"recall_at_{first}",
+            f"Share of rows whose right option is among the first {first}.",
+            _OPTION,
+            _mean_of(partial(_found, first=first)),
+            partial(_found, first=first),
+            True,
+        )
+        for first in (3, 5, 10)
+    ),
+)
+RANKINGS = frozenset(metric.name for metric in _RANKINGS)  # whose value is a rank
+
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
+        *_RANKINGS,
         Metric(
             "accuracy",
             "Share of labels, options or whole sets of labels that are right.",

@@ -10,7 +10,7 @@ from multitune.core.errors import TaskError, suggest
 from multitune.core.records import Example, Prediction, Score, Shot
 from multitune.core.text import normal_form
 from multitune.tasks.identity import Ids, content_hash, row_text, source_hashes
-from multitune.tasks.metrics import METRICS, metric_for
+from multitune.tasks.metrics import METRICS, RANKINGS, metric_for
 from multitune.tasks.output_parsing import (
     NO_LABEL,
     free_text,
@@ -209,10 +209,21 @@ class Task:
             case "generate":
                 return free_text(output)
 
-    def predict(self, example: Example, output: str, loss: float | None = None, cut: bool = False) -> Prediction:
-        """An output to one example, read and scored; `loss` is the mean over the gold answer's tokens, in nats."""
+    def predict(
+        self, example: Example, output: str, loss: float | None = None, cut: bool = False, rank: int | None = None
+    ) -> Prediction:
+        """An output to one example, read and scored.
+
+        Args:
+            example: what was asked.
+            output: of a model.
+            loss: mean over the gold answer's tokens, in nats; the value of kind text follows from it.
+            cut: whether the output had not ended.
+            rank: of the gold answer among the example's options, which is the value where the metric ranks.
+        """
         likelihood = math.exp(-loss) if self.kind == "text" and loss is not None else None
-        value = likelihood or self.read(output, example.options)
+        ranked = rank if self.metric.name in RANKINGS else None
+        value = ranked or likelihood or self.read(output, example.options)
         score = self.metric.example(value, example.gold)
         return Prediction(self.name, example.id, output, value, example.gold, score, loss, cut)
 
