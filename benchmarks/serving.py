@@ -43,7 +43,6 @@ from multitune.serving.listening import listen
 from multitune.training.prepare import PreparedRun, prepare_run
 
 COMMAND = "make bench PART=serving"
-TASK = "tweets"
 LIMITS = {"tweets": 48, "entities": 48, "reports": 24, "intents": 77}
 QUICK = [
     *("train.max_steps=3", "evaluate.limit=4", "evaluate.select_limit=4", "general.0.limit={train: 40, test: 8}"),
@@ -106,16 +105,18 @@ def chat(model: str, text: str, tokens: int, **how: Any) -> dict[str, Any]:
 
 def first_tokens(url: str, prepared: PreparedRun, pairs: int) -> dict[str, Any]:
     """Times to the first token of requests that are routed and named, in turn; each text begins with a new number."""
-    texts = task_texts(prepared, TASK, "test")["prompt"]
+    texts = task_texts(prepared, prepared.config.tasks[0].name, "test")["prompt"]
     found: dict[str, list[float]] = {"routed": [], "named": []}
     with httpx.Client(base_url=url, headers=ADMIN, timeout=600) as client:
 
         def timed(model: str, text: str) -> float:
             started = time.perf_counter()
             with client.stream("POST", CHAT, json=chat(model, text, 2, stream=True)) as answer:
-                next(line for line in answer.iter_lines() if line.startswith("data: {"))
+                lines = answer.iter_lines()
+                next(line for line in lines if line.startswith("data: {"))
                 took = time.perf_counter() - started
-                answer.read()
+                for _ in lines:  # to its end, so that the next one has the server alone
+                    pass
             return took
 
         for place in range(-2, pairs):  # the first ones warm up
@@ -149,7 +150,8 @@ def transformers_serve(folder: Path, *options: str) -> Generator[str]:
     with listen("127.0.0.1", 0) as free:
         port = str(free.getsockname()[1])
     program = str(Path(sys.executable).parent / "transformers")
-    command = [program, "serve", str(folder), "--host", "127.0.0.1", "--port", port, "--device", "cpu", *options]
+    command = [program, "serve", str(folder), "--host", "127.0.0.1", "--port", port, "--device", "cpu"]
+    command += ["--log-level", "error", *options]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
         url = f"http://127.0.0.1:{port}"
@@ -168,7 +170,7 @@ def transformers_serve(folder: Path, *options: str) -> Generator[str]:
 
 def clients(url: str, folder: Path, prepared: PreparedRun, size: Size) -> dict[str, Any]:
     """Tokens a second of the two servers, asked by as many clients at once, each with a prompt of its own."""
-    texts = task_texts(prepared, TASK, "test")["prompt"]
+    texts = task_texts(prepared, prepared.config.tasks[0].name, "test")["prompt"]
     found: dict[str, Any] = {"clients": size.clients, "tokens_each": size.tokens}
     for way, options in (("transformers_serve", ()), ("its_continuous_batching", ("--continuous-batching",))):
         ratios: list[float] = []

@@ -16,7 +16,7 @@ import pytest
 from tests.serving.conftest import serving
 from tests.serving.test_operations import ADMIN
 
-EXAMPLES = 1000 if os.environ.get("MULTITUNE_HYPOTHESIS") == "long" else 20  # random ones of each route
+EXAMPLES = 1000 if os.environ.get("MULTITUNE_HYPOTHESIS") == "long" else 10  # random ones of each route
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -76,6 +76,7 @@ def routed(url: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("multitune:routes_total{"))
 
 
+@pytest.mark.timeout(1800)
 def test_no_request_gets_a_5xx_or_an_answer_that_the_openapi_file_does_not_document(
     learning_server: str, tmp_path: Path
 ) -> None:
