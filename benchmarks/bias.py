@@ -39,7 +39,7 @@ from multitune.inference.language_model import Completion, LanguageModel, Likeli
 from multitune.pipeline import run_experiment
 
 COMMAND = "make bench PART=bias DATA=folder"
-FAMILIES = int(os.environ.get("FAMILIES", "60"))
+FAMILIES = int(os.environ.get("FAMILIES", "300"))
 ROWS = int(os.environ.get("ROWS", "400"))
 ITEMS = int(os.environ.get("ITEMS", "350"))
 PARTS = os.environ.get("PARTS", "null,planted,secrets").split(",")
