@@ -39,11 +39,13 @@ from multitune.inference.language_model import Completion, LanguageModel, Likeli
 from multitune.pipeline import run_experiment
 
 COMMAND = "make bench PART=bias DATA=folder"
-FAMILIES = int(os.environ.get("FAMILIES", "60"))
+FAMILIES = int(os.environ.get("FAMILIES", "300"))
 ROWS = int(os.environ.get("ROWS", "400"))
 ITEMS = int(os.environ.get("ITEMS", "350"))
 PARTS = os.environ.get("PARTS", "null,planted,secrets").split(",")
 REPEATS, CARDS = (1, 4, 16), 6
+# All steps, whatever validation says: what is planted need not be of use on other rows.
+FIXED = {"keep": "last", "alone": "equal_passes", "validate_limit": 6}
 
 
 def main() -> None:
@@ -130,7 +132,7 @@ def planted(data: Path, kind: str) -> dict[str, Any]:
                 "adapters": "shared",
                 "output": folder,
                 "audit": "off",
-                "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "keep": "last", "validate_limit": 10},
+                "train": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, **FIXED},
                 "evaluate": {
                     "limit": ITEMS,
                     "bias": {
@@ -159,7 +161,7 @@ def secrets() -> dict[str, Any]:
                 "output": folder,
                 "audit": "off",
                 "mixture": {"schedule": "proportional"},
-                "train": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, "keep": "last", "validate_limit": 6},
+                "train": {"epochs": 3, "batch_size": 8, "learning_rate": 1e-3, **FIXED},
                 "evaluate": {"limit": 6, "secrets": True},
             },
             Path(folder),

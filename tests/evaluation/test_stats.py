@@ -17,8 +17,10 @@ from multitune.evaluation.stats import (
     percentile_interval,
     resampled_scores,
     scores_from_statistics,
+    swap_p,
 )
 from multitune.tasks.metrics import METRICS
+from multitune.tasks.sufficient_statistics import SufficientStatistics
 
 PLAN = BootstrapPlan(resamples=300)
 
@@ -156,3 +158,21 @@ def test_a_metric_by_sums_is_the_metric_on_every_resample(name, data):
     assert scores_from_statistics(statistics, plan) == pytest.approx(
         resampled_scores(metric.corpus, values, golds, plan)
     )
+
+
+def mean_of(right: list[int]) -> SufficientStatistics:
+    return SufficientStatistics(
+        np.array([[one, 1] for one in right], dtype=np.float64), lambda s: s[..., 0] / s[..., 1]
+    )
+
+
+def test_p_of_exchanged_arms_is_that_of_the_exact_test_where_answers_are_right_or_wrong() -> None:
+    a, b = [1] * 2 + [0] * 10 + [1] * 20, [0] * 2 + [1] * 10 + [1] * 20
+    exact = mcnemar([bool(one) for one in a], [bool(one) for one in b])
+    assert 0.03 < exact < 0.05
+    assert swap_p(mean_of(a), mean_of(b), BootstrapPlan(resamples=1000)) == pytest.approx(exact, abs=0.01)
+
+
+def test_p_of_arms_that_do_not_differ_is_one() -> None:
+    assert swap_p(mean_of([1, 0, 1]), mean_of([1, 0, 1]), BootstrapPlan()) == 1.0
+    assert swap_p(mean_of([1, 0, 1]), mean_of([0, 1, 1]), BootstrapPlan()) == 1.0
