@@ -55,6 +55,17 @@ def test_rows_without_a_required_column_are_left_out_and_counted(tmp_path: Path,
     assert sum(map(len, data.examples.values())) == 40
 
 
+def test_rows_that_were_cached_with_the_incomplete_ones_are_not_read_again_without_them(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    lines = [f"text {i},{'ab'[i % 2]},{'' if i % 10 == 0 else 'x'}" for i in range(50)]
+    file.write_text("\n".join(["text,label,team", *lines]), "utf-8")
+    sizes = [
+        sum(map(len, prepare_task(task(file, "{{ label }}", **fields), 17).examples.values()))
+        for fields in ({}, {"required": ["team"]}, {})
+    ]
+    assert sizes == [50, 45, 50]
+
+
 def test_a_required_column_that_no_row_fills_is_told(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text("text,label\na,x\n", "utf-8")

@@ -159,6 +159,18 @@ def test_many_pictures_of_the_mixture_are_folded(page: Page) -> None:
     assert folded.count("<figure>") == 4 and "Share of chat in shared" in folded
 
 
+def test_of_several_trainings_the_mixture_of_the_first_is_open(run: RunFolder) -> None:
+    events = [json.loads(line) for line in run.events.read_text("utf-8").splitlines()]
+    for event in events:
+        if event["kind"] == "step" and "shared" in event["adapters"]:
+            event["adapters"]["shared.seed-2"] = event["adapters"]["shared"]
+    run.events.write_text("".join(json.dumps(event) + "\n" for event in events), "utf-8")
+    page = page_of(run.path)
+    assert page.table("shared over the whole run") == page.table("shared.seed-2 over the whole run")
+    assert "shared: shares along the run" in page.text
+    assert "shared.seed-2: over the whole run, and along it" in page.text
+
+
 def test_adapters_of_several_tasks_are_compared_on_each(run: RunFolder) -> None:
     scores = read_json(run.scores)
     scores["tasks"]["tweets"]["scores"]["wide"] = {"score": 0.25, "examples": 40, "loss": 1.0}
