@@ -2,14 +2,19 @@
 
 `make bench PART=routing_feedback DATA=folder`: features of the ten tasks of mixture10.yaml, no training. A stream is
 the test rows, by their bodies, in another form: as they are (the null), with typing errors, in the words of a chat,
-both, and in capitals. One half of it gets feedback, the other one measures, in its own form and as in training.
+both, in capitals, and with German in the place of 269 common words. One half of it gets feedback, the other one
+measures, in its own form and as in training; `curve` is the share routed right after so many rows of honest feedback.
 Feedback is honest, wrong at random in 35%, or names one and the same task in 35%. Each task has an adapter of its own.
 """
 
+import json
 import random
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +23,7 @@ from benchmarks.out_of_distribution import mixture_texts
 from benchmarks.record import record
 from multitune.core.seeds import generator
 from multitune.routing.feedback import Claims, agreement, below_floor, held_accuracy, moved_router
+from multitune.routing.general_texts import general_vectors
 from multitune.routing.router import Router, RouterRows, fit_router
 from multitune.serving.learning.learner import ALPHA, sign_test
 from multitune.serving.learning.proposals import propose
@@ -33,6 +39,7 @@ FRAMES = (
     "{} (sent from my phone)",
     "i would be grateful for your help with this: {}",
 )
+GERMAN: dict[str, str] = json.loads(Path(__file__).with_name("german_words.json").read_text("utf-8"))
 Stream = Mapping[str, np.ndarray]  # task -> features of its rows
 
 
@@ -51,11 +58,17 @@ def chatty(text: str, chance: random.Random) -> str:
     return chance.choice(FRAMES).format(text).lower()
 
 
+def german(text: str) -> str:
+    """Text with German words where the dictionary has them; names, numbers and the rest stay."""
+    return re.sub(r"[A-Za-z']+", lambda word: GERMAN.get(word[0].lower(), word[0]), text)
+
+
 FORMS: dict[str, Callable[[str, random.Random], str]] = {
     "as in training": lambda text, chance: text,
     "typing errors": lambda text, chance: typing_errors(text, 0.5, chance),
     "chat": chatty,
     "chat with typing errors": lambda text, chance: chatty(typing_errors(text, 0.4, chance), chance),
+    "German words": lambda text, chance: german(text),
     "capitals": lambda text, chance: text.upper(),
 }
 
@@ -84,7 +97,8 @@ def features() -> tuple[RouterRows, dict[str, Stream], np.ndarray]:
         chance = random.Random(17)
         bodies = {name: views.get("body", views["prompt"]) for name, views in found.tests.items()}
         streams[form] = {name: found.features.of([change(text, chance) for text in of]) for name, of in bodies.items()}
-    return found.rows, streams, found.dolly
+    general = {**found.rows.general, **general_vectors(found.features)}
+    return replace(found.rows, general=general), streams, found.dolly
 
 
 def one_seed(
@@ -100,13 +114,14 @@ def one_seed(
     found: dict[str, dict[str, float]] = {}
     for kind in ("honest", "35% wrong at random", "35% name one task"):
         claims = given if kind == "honest" else poisoned(given, chance, list(table), kind == "35% name one task")
-        live, changes = learned(router, claims, table)
+        live, changes, curve = learned(router, claims, asked, table)
         believing = naive(router, claims)
         found[kind] = {
             "versions": changes,
             "before": share(router, asked, table),
             "learned": share(live, asked, table),
             "naive": share(believing, asked, table),
+            **({f"curve, {rows} rows": value for rows, value in curve.items()} if kind == "honest" else {}),
             "as in training, before": share(router, unshifted, table),
             "as in training, learned": share(live, unshifted, table),
             "as in training, naive": share(believing, unshifted, table),
@@ -128,17 +143,23 @@ def poisoned(claims: Claims, chance: np.random.Generator, tasks: list[str], one:
     return Claims(claims.features, names)
 
 
-def learned(router: Router, claims: Claims, table: Mapping[str, str]) -> tuple[Router, int]:
-    """What is live in the end by the rule of the server, looking every `EVERY` rows, and how often that changed."""
+def learned(
+    router: Router, claims: Claims, asked: Claims, table: Mapping[str, str]
+) -> tuple[Router, int, dict[int, float]]:
+    """What is live in the end by the rule of the server, how often that changed, and what was right on the way.
+
+    The rule looks every `EVERY` rows; `asked` is what is measured on, and takes no part in it.
+    """
     live, changes, before = router, 0, held_accuracy(router, router, table)
-    back = np.arange(len(claims)) % HELD_BACK == 0
+    back, curve = np.arange(len(claims)) % HELD_BACK == 0, dict[int, float]()
     for rows in range(EVERY, len(claims) + 1, EVERY):
         so_far = np.arange(len(claims)) < rows
         moved, others = moved_router(router, claims.chosen(so_far & ~back)), claims.chosen(so_far & back)
         p = sign_test(agreement(moved, others, table), agreement(live, others, table))
         if p < ALPHA and not below_floor(router, before, held_accuracy(moved, router, table)):
             live, changes = moved, changes + 1
-    return live, changes
+        curve[rows] = share(live, asked, table)
+    return live, changes, curve
 
 
 def naive(router: Router, claims: Claims) -> Router:

@@ -149,6 +149,8 @@ def test_built_in_texts_are_many_kinds_and_none_twice() -> None:
     every_text = [text for of in texts.values() for text in of]
     assert len(texts) >= 15 and len(every_text) == len(set(every_text)) > 300
     assert all(len(of) >= 12 and all(text.strip() for text in of) for of in texts.values())
+    lengths = {kind: min(map(len, of)) for kind, of in texts.items()}
+    assert max(lengths, key=lambda kind: lengths[kind]).endswith("long") and max(lengths.values()) > 500
 
 
 def test_a_mean_of_few_rows_is_drawn_to_the_middle_and_that_of_many_stays() -> None:

@@ -1,7 +1,7 @@
 """Texts that belong to hardly any task, in the package: they show every router what is none of its tasks.
 
-304 short texts of 19 kinds, written for this: greetings, questions, requests, code, reviews, noise, 30 languages. A
-router that has seen texts of no task rejects others of their like far oftener (docs/LOG.md).
+304 short texts of 19 kinds, written for this: greetings, questions, requests, code, reviews, noise, 30 languages; and
+long ones, made of them. A router that has seen texts of no task rejects others far oftener (docs/LOG.md).
 
 Source: outlier exposure, Hendrycks et al. 2019, arXiv:1812.04606.
 """
@@ -15,12 +15,15 @@ import numpy as np
 from multitune.routing.features import Features
 
 BUILT_IN = "built-in "  # before the name of a kind, so that it is no set's of the run
+ENGLISH = 14  # kinds of English prose and requests, which come first; long texts are made of one of each
 
 
 def general_texts() -> dict[str, list[str]]:
     """Kind -> its texts."""
     text = files("multitune.routing").joinpath("general_texts.json").read_text("utf-8")
-    return {f"{BUILT_IN}{kind}": texts for kind, texts in json.loads(text).items()}
+    found = {f"{BUILT_IN}{kind}": texts for kind, texts in json.loads(text).items()}
+    english = list(found.values())[:ENGLISH]
+    return {**found, f"{BUILT_IN}long": ["\n\n".join(texts) for texts in zip(*english, strict=True)]}
 
 
 def general_vectors(features: Features) -> dict[str, np.ndarray]:
