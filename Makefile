@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 # What pip may choose from: exact versions, so that everybody has the same. CONSTRAINTS=/dev/null takes the newest.
 CONSTRAINTS := constraints.txt
 
-.PHONY: demo test coverage test-lowest check bench torture soak fuzz site commands architecture cards constraints setup setup-dev setup-bench clean
+.PHONY: demo test coverage test-lowest check bench bench-gpu torture soak fuzz site commands architecture cards constraints setup setup-dev setup-bench clean
 
 demo: setup  ## A whole run in minutes: three tasks together and alone, three times each, and the table that compares them
 	$(BIN)/multitune train examples/team/team.yaml --overwrite
@@ -35,6 +35,10 @@ check: setup-dev  ## Lint, format, types, import law, spelling, unsafe calls
 
 bench: setup-bench  ## The measurements behind the figures in docs/LOG.md: make bench PART=name, or no PART for the list
 	$(BIN)/python -m benchmarks.run $(PART)
+
+# Nothing is installed: what a machine with a GPU has is what is measured.
+bench-gpu:  ## Laws, training, memory and answers on a GPU, within nine minutes; without one, the CPU part in tiny shapes
+	$(BIN)/python -c 'from benchmarks.gpu import main; main()'
 
 torture: setup-dev  ## Hostile inputs; kill -9, full disks, limits and damaged files at random: SEED=1 MINUTES=10
 	$(BIN)/python -m benchmarks.torture --seed $(or $(SEED),1) --minutes $(or $(MINUTES),10)

@@ -125,7 +125,7 @@ def peft(workload: str, steps: int, **options: Any) -> Timeline:
         started = time.monotonic()
         for group in adamw.param_groups:
             group["lr"] = 2e-4 * 0.5 * (1 + float(torch.cos(torch.tensor(torch.pi * step / steps))))
-        loss = _padded_loss(model, rows)
+        loss = padded_loss(model, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, run.config.train.max_grad_norm)
         adamw.step()
@@ -136,7 +136,8 @@ def peft(workload: str, steps: int, **options: Any) -> Timeline:
     return line
 
 
-def _padded_loss(model: Any, rows: Sequence[Segments]) -> torch.Tensor:
+def padded_loss(model: Any, rows: Sequence[Segments]) -> torch.Tensor:
+    """Mean loss of rows padded to the longest, with logits where an answer is predicted."""
     width = max(len(row.tokens) for row in rows)
     ids = torch.zeros(len(rows), width, dtype=torch.int64)
     mask = torch.zeros_like(ids)

@@ -13,6 +13,7 @@ from multitune.core.records import Segments
 from multitune.core.seeds import generator
 from multitune.training.prepare import PreparedRun, prepare_run
 
+TEAM = Path(__file__).parents[2] / "examples" / "team" / "team.yaml"
 CONFIG = Path(__file__).parent / "speed.yaml"
 LOCAL = {
     "tweets": "tfns/train.jsonl",
@@ -30,9 +31,9 @@ PACKS = {"intents": 4096}  # tokens; else 2048
 
 @cache
 def prepared(workload: str, steps: int) -> PreparedRun:
-    """The run of one workload: its task, or all five for `mix`.
+    """The run of one workload: its task, all five for `mix`, or the example `team`, whose rows lie in the repository.
 
-    Rows come from the hub, or from the folder that the environment's DATA names.
+    Other rows come from the hub, or from the folder that the environment's DATA names.
     """
     batch = os.environ.get("BATCH", MANY_ROWS.get(workload, 16))
     overrides = [
@@ -40,8 +41,11 @@ def prepared(workload: str, steps: int) -> PreparedRun:
         f"train.max_steps={steps}",
         f"train.pack_tokens={PACKS.get(workload, 2048)}",
         f"output={Path(gettempdir(), 'multitune-speed')}",
-        *_sources(),
     ]
+    if workload == "team":
+        own = ("seeds=1", "adapters=shared", "audit=off", "train.validate_metric=false", "train.validate_limit=2")
+        return prepare_run(load_config(TEAM, [*overrides, *own]))
+    overrides += _sources()
     if workload != "short_intents":  # the template's own prompt, without the list
         overrides.append(f"tasks.intents.prompt={json.dumps(_with_labels())}")
     config = load_config(CONFIG, overrides)
@@ -57,7 +61,8 @@ def batches(workload: str, steps: int) -> list[Sequence[Segments]]:
     rows = [run.tasks[draw.task].tokens["train"][draw.index] for step in range(steps) for draw in stream.draw(step)]
     if workload == "mix":  # a step's draws come task by task; 16 of them should be a mix as well
         rows = [rows[i] for i in generator(17, "mix").permutation(len(rows))]
-    return [rows[16 * step : 16 * (step + 1)] for step in range(steps)]
+    size = int(os.environ.get("PEER_BATCH", "16"))
+    return [rows[size * step : size * (step + 1)] for step in range(steps)]
 
 
 def _sources() -> list[str]:

@@ -138,6 +138,14 @@ def test_ranks_that_disagree_end_before_anything_is_written(
     assert ranks.printed(1) == "" and not (tmp_path / "apart" / "config.yaml").exists()
 
 
+def test_a_budget_that_nothing_fits_ends_all_ranks_with_one_message(configure: Configure, tmp_path: Path) -> None:
+    file = written(configure(adapters="shared", memory="100MiB"), tmp_path / "run.yaml")
+    ranks = Started(tmp_path, [command(file, "name=tight")] * 2)
+    assert ranks.codes()[0] == 2, ranks.printed(0)
+    assert ranks.printed(0).strip().splitlines()[-1].startswith("multitune: memory: 0.10 GiB is too little")
+    assert ranks.printed(1) == "" and not (tmp_path / "tight" / "config.yaml").exists()
+
+
 def runs_out_of_memory() -> None:
     def backward(*_: object) -> None:
         raise MemoryError("no room on this card")

@@ -108,6 +108,17 @@ def test_a_changed_adapter_that_the_run_stacks_on_is_refused(configure: Configur
         train(config, tmp_path / "run", resume=True)
 
 
+def test_a_checkpoint_of_another_method_is_refused_and_left_alone(configure: Configure, tmp_path: Path) -> None:
+    stopped(configure(adapters="shared"), tmp_path / "run")
+    before = files(tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"another config.*\(method\)"):
+        train(configure(adapters="shared", method="full"), tmp_path / "run", resume=True)
+    rate = configure(adapters="shared", train={"learning_rate": 0.02})
+    with pytest.raises(RunFolderError, match=r"another config.*\(train\.learning_rate\)"):
+        train(rate, tmp_path / "run", resume=True)
+    assert files(tmp_path / "run") == before
+
+
 def test_other_versions_are_noted_in_the_log(configure: Configure, tmp_path: Path) -> None:
     stopped(configure(), tmp_path / "run")
     file = tmp_path / "run/versions.json"

@@ -43,11 +43,20 @@ def model_shape(ref: BaseRef, targets: str | Sequence[str], quantization: Quanti
     """
     model = _empty_model(ref)
     require_unquantized(ref.name, model.config, quantization)
-    linears = linear_layers(model)
-    if not linears:
+    if not linear_layers(model):
         raise ModelError(
             f"base: {ref.name!r} ({type(model).__name__}) has no linear layers to adapt. Use another base"
         )
+    return shape_of(model, targets)
+
+
+def shape_of(model: Any, targets: str | Sequence[str]) -> ModelShape:
+    """Sizes of a model that is there, with or without its weights.
+
+    Raises:
+        ModelError: `targets` names no layer of it.
+    """
+    linears = linear_layers(model)
     shapes = {name: (linear.in_features, linear.out_features) for name, linear in linears.items()}
     adapted = select_targets(linears, targets)
     config = model.config.get_text_config()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from multitune.config.audit import AuditConfig
 from multitune.config.load import dump_config, holds_config, load_config, write_config
 from multitune.config.schema import RunConfig
@@ -69,8 +71,8 @@ def require_same(run: PreparedRun, folder: RunFolder) -> None:
     began = load_config(folder.require().config)
     if _without_places(began) != _without_places(run.config):
         raise RunFolderError(
-            f"{folder.config}: this run was started with another config, and cannot go on with a changed one. "
-            "Undo the change, or start again with --overwrite"
+            f"{folder.config}: this run was started with another config, and cannot go on with a changed one "
+            f"({_changed(_nowhere(began), _nowhere(run.config))}). Undo the change, or start again with --overwrite"
         )
     before, now = DataRecord.read(folder.data).sets, run.data_record().sets
     changed = [name for name in now if before.get(name) != now[name]]
@@ -170,6 +172,21 @@ def _parents(run: PreparedRun) -> dict[str, str]:
 
 def _without_places(config: RunConfig) -> str:
     """A run file without where things lie, whose contents are compared by digest, its audit and its memory."""
+    return dump_config(_nowhere(config))
+
+
+def _changed(began: BaseModel, now: BaseModel, section: str = "") -> str:
+    """The first field that differs, with its sections."""
+    for name in type(began).model_fields:
+        one, other = getattr(began, name), getattr(now, name)
+        if one != other and isinstance(one, BaseModel) and isinstance(other, BaseModel):
+            return _changed(one, other, f"{section}{name}.")
+        if one != other:
+            return f"{section}{name}"
+    return "in its written form"
+
+
+def _nowhere(config: RunConfig) -> RunConfig:
     nowhere = {"data": SourceConfig()}
     fields = {"name": "run", "output": "", "base": "", "audit": AuditConfig(), "memory": None}
     sets = {
@@ -185,4 +202,4 @@ def _without_places(config: RunConfig) -> str:
             else adapter.model_copy(update={"stack_on": "a finished adapter"})
             for adapter in adapters
         )
-    return dump_config(config.model_copy(update={**fields, "adapters": adapters, **sets}))
+    return config.model_copy(update={**fields, "adapters": adapters, **sets})
