@@ -55,7 +55,7 @@ def batches(bank: AdapterBank, chat: ChatFormat, requests: int, tokens: int, tur
     rng = generator(17, "prompts")
     for turn in range(-1, turns):  # the first one warms up
         for name, way in list(ways.items())[:: 1 if turn % 2 else -1]:
-            prompts = rng.integers(10, len(chat.tokenizer), (requests, PROMPT)).astype(np.int32)
+            prompts = list(rng.integers(10, len(chat.tokenizer), (requests, PROMPT)).astype(np.int32))
             started = time.perf_counter()
             way(prompts if turn >= 0 else prompts[: len(ADAPTERS)])
             if turn >= 0:
