@@ -31,12 +31,20 @@ DEVICE = torch.device("cuda" if CUDA else "cpu")
 # Seconds that each part may take: 520 in all.
 PARTS = {"laws": 60, "multitune": 60, "trl-chunked": 80, "peft": 60, "bfloat16": 110, "nf4": 110, "answers": 40}
 LLAMA_8B = {
-    **{"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32},
-    **{"num_key_value_heads": 8, "vocab_size": 128256},
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
 }
 TINY = {
-    **{"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4},
-    **{"num_key_value_heads": 2, "vocab_size": 512},
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
 }
 SIZES, ROWS, WORDS, STEPS = (LLAMA_8B, 32, 256, 4) if CUDA else (TINY, 4, 16, 2)
 ADAPTERS, RANK = 2, 16
