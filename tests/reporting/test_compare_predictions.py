@@ -146,7 +146,7 @@ def test_what_does_not_compare_is_refused(
 def test_one_side_or_none_in_common_is_refused(save: Save, tmp_path: Path) -> None:
     one = save("one/a.jsonl", answers(0.5, 2)).parent
     other = save("other/b.jsonl", answers(0.5, 2)).parent
-    with pytest.raises(InputError, match="Give two or more"):
+    with pytest.raises(InputError, match="needs two runs or folders"):
         compare_predictions([one])
     with pytest.raises(InputError, match=r"no task in common \(.*one: a; .*other: b\)"):
         compare_predictions([one, other], scoring=ACCURACY)

@@ -132,7 +132,7 @@ def test_going_back_holds_and_needs_new_feedback_to_be_left(use_of: UseOf) -> No
     use, claims, before = use_of(), stream(40, 7, SHIFT), use_of().right(SHIFT)
     use = use_of()
     use.give(claims.features, claims.tasks)
-    with pytest.raises(InputError, match="version 99: there is none"):
+    with pytest.raises(InputError, match="version 99: no such version"):
         use.learner.roll_back(99).result()
     use.learner.roll_back(0).result()
     assert use.learner.state().result().version == 0 and use.right(SHIFT) == before

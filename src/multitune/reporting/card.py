@@ -199,7 +199,7 @@ def _source(task: TaskConfig) -> tuple[str, str]:
             notes, template = template_notes(task.use), read_template(task.use)
         except ConfigError:  # of another version
             notes, template = {}, {}
-        own = data.model_dump(exclude_defaults=True) == template.get("data")
+        own = data.model_dump(exclude_defaults=True, exclude_none=True) == template.get("data")
         if own and notes:
             return f"[{inert(notes['title'])}]({notes['home']})", inert(notes.get("licence", unknown))
     if data.hub:
