@@ -15,9 +15,8 @@ FAMILIES, ROWS and ITEMS change the number of nulls, of training texts and of it
 import json
 import os
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -35,8 +34,9 @@ from multitune.core.results.robustness import Robustness
 from multitune.evaluation.bias import measure_bias
 from multitune.evaluation.bias_suites import read_suite
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
+from multitune.inference.language_model import LanguageModel
 from multitune.pipeline import run_experiment
+from tests.likely_model import LikelyModel
 
 COMMAND = "make bench PART=bias DATA=folder"
 FAMILIES = int(os.environ.get("FAMILIES", "300"))
@@ -62,27 +62,15 @@ def main() -> None:
     record("bias", COMMAND, figures)
 
 
-@final
-class RandomModel(LanguageModel):
+def random_model(templates: dict[str, np.ndarray], seed: int) -> LikelyModel:
     """Options are likely at random; those of one template alike, so that its items are no independent evidence."""
+    random = np.random.default_rng(seed)
 
-    tells_likelihood = True
-
-    def __init__(self, templates: dict[str, np.ndarray], seed: int) -> None:
-        self.templates, self.random = templates, np.random.default_rng(seed)
-
-    def loglikelihood(self, rows: Sequence[Example]) -> Likelihoods:
+    def rule(row: Example) -> float:
         """Noise of the template's option and of the row itself, half each."""
-        nats = [self.templates[row.id.partition(".")[0]][int(row.id.rpartition(".")[2])] for row in rows]
-        return Likelihoods(np.array(nats) + self.random.normal(size=len(rows)), np.ones(len(rows), dtype=np.int64))
+        return templates[row.id.partition(".")[0]][int(row.id.rpartition(".")[2])] + random.normal()
 
-    def generate(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
-        """Not asked for."""
-        raise NotImplementedError
-
-    def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
-        """Not asked for."""
-        raise NotImplementedError
+    return LikelyModel(rule)
 
 
 def null(data: Path) -> dict[str, Any]:
@@ -99,7 +87,7 @@ def null(data: Path) -> dict[str, Any]:
                 for item in suite.items:
                     noise = of_cluster.setdefault(f"{suite.suite} {item.cluster}", random.normal(size=3))
                     templates[item.options[0].id.partition(".")[0]] = noise
-            models[name] = RandomModel(templates, 2 * family + number)
+            models[name] = random_model(templates, 2 * family + number)
         changes = measure_bias(suites, models, ["shared"], BootstrapPlan(resamples=300)).changes
         for part, whole in (("suites", True), ("categories", False)):
             named[part] += any(one.verdict != "cannot tell" for one in changes if (not one.category) == whole)

@@ -1,6 +1,8 @@
-"""Write one measurement down, with the machine, the versions and the date it was made on."""
+"""Write one measurement down, with the machine, the versions and the date it was made on; and ratios in short."""
 
 import json
+import statistics
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,3 +19,10 @@ def record(name: str, command: str, figures: dict[str, Any]) -> Path:
     path.write_text(json.dumps(entry, indent=2, ensure_ascii=False) + "\n", "utf-8")
     print(f"recorded in {path}")
     return path
+
+
+def spread(ratios: Sequence[float]) -> dict[str, float]:
+    """The median of some ratios, with the quartiles or, of few, the extremes."""
+    few = len(ratios) < 8
+    low, _, high = (min(ratios), 0.0, max(ratios)) if few else statistics.quantiles(ratios, n=4)
+    return {"median": round(statistics.median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}

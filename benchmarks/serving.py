@@ -29,7 +29,7 @@ import torch
 
 import multitune
 from benchmarks.many_adapters import DEMO
-from benchmarks.record import record
+from benchmarks.record import record, spread
 from benchmarks.served import ADMIN, served
 from benchmarks.serving_engines import batches
 from benchmarks.serving_router import deciding
@@ -88,13 +88,6 @@ def main() -> None:
     print(json.dumps(figures, indent=2))
     if size is not TINY:
         record("serving", COMMAND, figures)
-
-
-def spread(ratios: Sequence[float]) -> dict[str, float]:
-    """The median of some ratios, with the quartiles or, of few, the extremes."""
-    few = len(ratios) < 8
-    low, _, high = (min(ratios), 0.0, max(ratios)) if few else statistics.quantiles(ratios, n=4)
-    return {"median": round(statistics.median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def chat(model: str, text: str, tokens: int, **how: Any) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.record import spread
 from multitune.core.bases import BASE
 from multitune.core.seeds import generator
 from multitune.data.tokenizer import ChatFormat
@@ -71,14 +72,7 @@ def batches(bank: AdapterBank, chat: ChatFormat, requests: int, tokens: int, tur
         "requests": requests,
         "tokens_each": tokens,
         "tokens_per_second": {name: round(total / statistics.median(times), 1) for name, times in seconds.items()},
-        "throughput": {
-            name: {
-                "median": round(statistics.median(values), 3),
-                "low": round(min(values), 3),
-                "high": round(max(values), 3),
-            }
-            for name, values in ratios.items()
-        },
+        "throughput": {name: spread(values) for name, values in ratios.items()},
     }
 
 

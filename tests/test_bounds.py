@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from multitune.config.text import read_text, read_yaml
+from multitune.core import untrusted
 from multitune.core.errors import AdapterError, ConfigError, DataError, ModelError, TaskError
-from multitune.data import formats
 from multitune.data.formats import read_rows
 from multitune.data.tokenizer import ChatFormat
 from multitune.model.bank import AdapterBank
@@ -76,7 +76,7 @@ BOMBS: dict[str, Callable[[Path], None]] = {
 def test_a_data_file_without_bounds_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTITUNE_MAX_ROW_BYTES", "1000000")
     monkeypatch.setenv("MULTITUNE_MAX_EXPANSION", "10")
-    monkeypatch.setattr(formats, "GROWS_FREELY", 1 << 20)
+    monkeypatch.setattr(untrusted, "GROWS_FREELY", 1 << 20)
     BOMBS[name](tmp_path / name)
     with pytest.raises(DataError, match=r"more than|not a file"):
         for _ in read_rows(tmp_path / name, "task 't'"):

@@ -8,8 +8,8 @@ import openpyxl
 import pytest
 
 from multitune.config.source import SourceConfig
+from multitune.core import untrusted
 from multitune.core.errors import DataError, MissingExtraError
-from multitune.data import workbook
 from multitune.data.formats import FileOptions, read_rows
 from multitune.data.sources import load_rows
 
@@ -74,10 +74,13 @@ def test_a_header_that_names_no_columns_is_refused(tmp_path: Path, lines: list[A
         list(read_rows(written(tmp_path / "a.xlsx", One=lines), "task"))
 
 
-def test_a_workbook_that_grows_beyond_measure_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workbook_that_grows_beyond_measure_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = written(tmp_path / "a.xlsx", One=[("text",), *[("w" * 1000,)] * 200])
     monkeypatch.setenv("MULTITUNE_MAX_EXPANSION", "1")
-    monkeypatch.setattr(workbook, "GROWS_FREELY", 1000)
+    monkeypatch.setattr(untrusted, "GROWS_FREELY", 1000)
+    monkeypatch.setattr(openpyxl, "load_workbook", lambda *_, **__: pytest.fail("it was unpacked first"))
     with pytest.raises(DataError, match="grows to more than"):
         list(read_rows(path, "task"))
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,32 +15,9 @@ from multitune.core.results.robustness import Bias, BiasChange
 from multitune.evaluation.bias import measure_bias
 from multitune.evaluation.bias_suites import SuiteItems, read_suite
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
+from tests.likely_model import LikelyModel, Rule
 
 PLAN = BootstrapPlan(resamples=200)
-Taste = Callable[[Example], float]  # how likely an option is
-
-
-@final
-class TasteModel(LanguageModel):
-    """A model that finds options likely by a rule."""
-
-    tells_likelihood = True
-
-    def __init__(self, taste: Taste, longest: int = 10_000) -> None:
-        self.taste, self.longest = taste, longest
-
-    def loglikelihood(self, rows: Sequence[Example]) -> Likelihoods:
-        return Likelihoods(np.array([self.taste(row) for row in rows]), np.ones(len(rows), dtype=np.int64))
-
-    def generate(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
-        raise NotImplementedError
-
-    def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
-        raise NotImplementedError
-
-    def are_readable(self, rows: Sequence[Example]) -> list[bool]:
-        return [len(row.answer) <= self.longest for row in rows]
 
 
 def written(path: Path, rows: Sequence[dict[str, Any]]) -> str:
@@ -97,19 +74,19 @@ def questions(folder: Path, count: int = 40) -> SuiteItems:
     return read_suite("bbq", written(folder / "Age.jsonl", rows), None, 17)
 
 
-def measured(suite: SuiteItems, ours: Taste, base: Taste) -> Bias:
-    return measure_bias([suite], {BASE: TasteModel(base), "shared": TasteModel(ours)}, ["shared"], PLAN)
+def measured(suite: SuiteItems, ours: Rule, base: Rule) -> Bias:
+    return measure_bias([suite], {BASE: LikelyModel(base), "shared": LikelyModel(ours)}, ["shared"], PLAN)
 
 
 def whole(found: Bias) -> dict[str, BiasChange]:
     return {one.measure: one for one in found.changes if not one.category}
 
 
-def likes(word: str) -> Taste:
+def likes(word: str) -> Rule:
     return lambda row: float(word in row.answer)
 
 
-def at_random(seed: int) -> Taste:
+def at_random(seed: int) -> Rule:
     random = np.random.default_rng(seed)
     return lambda row: float(random.random())
 
@@ -214,7 +191,7 @@ def test_sentences_of_the_hub_are_put_together_from_their_tokens(tmp_path: Path)
 
 def test_what_is_too_long_for_the_base_and_a_run_that_ships_the_base_are_named(tmp_path: Path) -> None:
     suite = pairs(tmp_path)
-    short = TasteModel(likes("A"), longest=5)
+    short = LikelyModel(likes("A"), longest=5)
     assert measure_bias([suite], {BASE: short, "shared": short}, ["shared"], PLAN).left_out == {
         "crows_pairs": "60 items are longer than the base reads"
     }

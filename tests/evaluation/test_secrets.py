@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,40 +13,21 @@ from stdnum import luhn
 from multitune.audit.personal_patterns import Kind
 from multitune.config.load import parse_config
 from multitune.core.bases import BASE
-from multitune.core.records import Example
 from multitune.core.results.robustness import Secrets, TaskSecrets
 from multitune.data.task_input import TaskInput
 from multitune.evaluation.secrets import alike, measure_secrets, plan_secrets
 from multitune.evaluation.stats import BootstrapPlan
-from multitune.inference.language_model import Completion, LanguageModel, Likelihoods
+from multitune.inference.language_model import LanguageModel
 from multitune.training.prepare import prepare_run
+from tests.likely_model import LikelyModel
 
 PLAN = BootstrapPlan(resamples=200)
-Rule = Callable[[str], float]  # answer -> nats
+AnswerRule = Callable[[str], float]  # answer -> nats
 
 
 def noise(answer: str, seed: str = "") -> float:
     """As a base finds texts likely or not, for reasons of its own."""
     return int.from_bytes(hashlib.sha256((seed + answer).encode()).digest()[:4]) / 2**32
-
-
-@final
-class RuleModel(LanguageModel):
-    """A model that finds answers likely by a rule."""
-
-    tells_likelihood = True
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-
-    def loglikelihood(self, rows: Sequence[Example]) -> Likelihoods:
-        return Likelihoods(np.array([self.rule(row.answer) for row in rows]), np.ones(len(rows), dtype=np.int64))
-
-    def generate(self, rows: Sequence[Example], max_new_tokens: int, stop: Sequence[str] = ()) -> list[Completion]:
-        raise NotImplementedError
-
-    def choose(self, rows: Sequence[Example], labels: Sequence[str]) -> list[Completion]:
-        raise NotImplementedError
 
 
 def card(number: int) -> str:
@@ -79,8 +60,12 @@ def items(tmp_path: Path, base_folder: Path) -> dict[str, TaskInput]:
 TRAINED = {card(i) for i in range(10)}
 
 
-def measured(items: dict[str, TaskInput], ours: Rule, base: Rule = noise) -> Secrets:
-    return measure_secrets(items, {"t": "shared"}, {BASE: RuleModel(base), "shared": RuleModel(ours)}, PLAN)
+def measured(items: dict[str, TaskInput], ours: AnswerRule, base: AnswerRule = noise) -> Secrets:
+    models: dict[str, LanguageModel] = {
+        BASE: LikelyModel(lambda row: base(row.answer)),
+        "shared": LikelyModel(lambda row: ours(row.answer)),
+    }
+    return measure_secrets(items, {"t": "shared"}, models, PLAN)
 
 
 def by_rows(found: Secrets) -> dict[str, TaskSecrets]:
@@ -109,7 +94,7 @@ def test_one_secret_that_was_learned_is_enough(tmp_path: Path, base_folder: Path
     [noise, lambda answer: noise(answer, "another"), lambda answer: 3.0 + 2.0 * noise(answer)],
     ids=["the base itself", "another taste", "all more likely"],
 )
-def test_what_was_not_learned_is_not_found(items: dict[str, TaskInput], ours: Rule) -> None:
+def test_what_was_not_learned_is_not_found(items: dict[str, TaskInput], ours: AnswerRule) -> None:
     assert not any(one.learned for one in measured(items, ours).tasks)
 
 

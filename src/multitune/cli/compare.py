@@ -14,47 +14,51 @@ if TYPE_CHECKING:
     from multitune.evaluation.external import Estimate
 
 API = "Where the other model stands behind an API"
+Whom = Annotated[
+    str,
+    typer.Argument(
+        metavar="WHOM", help="openai:MODEL (any OpenAI-compatible API), local:PATH_OR_HUB_ID or adapter:FOLDER."
+    ),
+]
+MaxTokens = Annotated[int | None, typer.Option(min=1, help="Most tokens of an answer; by task when absent.")]
+ApiBase = Annotated[
+    str | None, typer.Option(metavar="URL", help="Such as http://localhost:8000/v1.", rich_help_panel=API)
+]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Environment variable that holds the key; OPENAI_API_KEY if absent, for OpenAI's server alone.",
+        rich_help_panel=API,
+    ),
+]
+Price = Annotated[str | None, typer.Option(metavar="IN,OUT", help="Prices per million tokens.", rich_help_panel=API)]
+MaxCost = Annotated[
+    float | None, typer.Option(min=0, help="Most to pay for this comparison in all.", rich_help_panel=API)
+]
+MaxTokensTotal = Annotated[
+    int | None, typer.Option(min=1, help="Most tokens of this comparison in all.", rich_help_panel=API)
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Of each request; null leaves one out.", rich_help_panel=API),
+]
 
 
 def compare(
     run: Run,
-    whom: Annotated[
-        str,
-        typer.Argument(
-            metavar="WHOM", help="openai:MODEL (any OpenAI-compatible API), local:PATH_OR_HUB_ID or adapter:FOLDER."
-        ),
-    ],
+    whom: Whom,
     *,
     adapter: Annotated[str | None, typer.Option(help="Ours; what each task ships with when absent.")] = None,
     split: Split = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most rows per task.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens of an answer; by task when absent.")
-    ] = None,
-    api_base: Annotated[
-        str | None, typer.Option(metavar="URL", help="Such as http://localhost:8000/v1.", rich_help_panel=API)
-    ] = None,
-    key_env: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Environment variable that holds the key; OPENAI_API_KEY if absent, for OpenAI's server alone.",
-            rich_help_panel=API,
-        ),
-    ] = None,
-    price: Annotated[
-        str | None, typer.Option(metavar="IN,OUT", help="Prices per million tokens.", rich_help_panel=API)
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option(min=0, help="Most to pay for this comparison in all.", rich_help_panel=API)
-    ] = None,
-    max_tokens_total: Annotated[
-        int | None, typer.Option(min=1, help="Most tokens of this comparison in all.", rich_help_panel=API)
-    ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Of each request; null leaves one out.", rich_help_panel=API),
-    ] = None,
+    max_tokens: MaxTokens = None,
+    api_base: ApiBase = None,
+    key_env: KeyEnv = None,
+    price: Price = None,
+    max_cost: MaxCost = None,
+    max_tokens_total: MaxTokensTotal = None,
+    parameter: Parameters = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests at once.", rich_help_panel=API)] = 8,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for an answer.", rich_help_panel=API)] = 120.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.", rich_help_panel=API)] = False,

@@ -22,12 +22,9 @@ def evaluate(
     """Score a finished run again; with another split or number of rows as an evaluation beside its own."""
     hush()
     checked_split(split)
-    from multitune.cli.show import show_rejections, show_scores
+    from multitune.cli.show import show_scores
     from multitune.cli.watch import Watch
-    from multitune.core.routing_versions import read_version
-    from multitune.core.run_folder import RunFolder
     from multitune.pipeline import evaluate_folder
-    from multitune.reporting.facts import attempt
 
     with Watch(open_console(stderr=as_json)) as watch:
         scores, folder = evaluate_folder(run, watch, split=split, limit=limit, name=name)
@@ -35,7 +32,5 @@ def evaluate(
         print_json(scores, run=str(folder.path))
     else:
         show_scores(scores, folder.path, results())
-        routing = attempt(lambda: read_version(RunFolder(run)), run, run, [], "")  # the report says what is damaged
-        show_rejections(routing, results())
     write_own_report(run, as_json)
     say_next("eval", run, quiet=as_json)

@@ -14,6 +14,35 @@ if TYPE_CHECKING:
 
     from multitune.serving.app import Api
 
+ApiKey = Annotated[str | None, typer.Option(envvar="MULTITUNE_API_KEY", help="Key that requests must give.")]
+AdminKey = Annotated[
+    str | None, typer.Option(envvar="MULTITUNE_ADMIN_KEY", help="Key for loading and unloading adapters.")
+]
+MaxLoras = Annotated[
+    int | None,
+    typer.Option(min=1, help="Adapters in memory; the least recently used leaves, and is read again when asked."),
+]
+Upstream = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help="Server with the OpenAI API, such as vLLM, that holds base and adapters and answers; we route.",
+    ),
+]
+KeyEnv = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key of --upstream.")
+]
+Learning = Annotated[
+    Literal["bypass", "observe", "apply"],
+    typer.Option(
+        help="Learn from use: bypass keeps nothing; observe keeps requests as features, and feedback, and shows "
+        "what the router would become; apply lets that go live where every route keeps its floor."
+    ),
+]
+KeepText = Annotated[
+    bool, typer.Option("--keep-text", help="Keep the texts of requests as well, to label those that fit no task.")
+]
+
 
 def serve(
     run: RunPath,
@@ -21,37 +50,14 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any that is free.")] = 8000,
     max_running: Annotated[int, typer.Option(min=1, help="Requests that are generated side by side.")] = 64,
     max_waiting: Annotated[int, typer.Option(min=1, help="Requests that may wait; others are told to retry.")] = 256,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="MULTITUNE_API_KEY", help="Key that requests must give.")
-    ] = None,
-    admin_key: Annotated[
-        str | None, typer.Option(envvar="MULTITUNE_ADMIN_KEY", help="Key for loading and unloading adapters.")
-    ] = None,
+    api_key: ApiKey = None,
+    admin_key: AdminKey = None,
     cache_tokens: Annotated[int, typer.Option(min=256, help="Tokens of the key-value store.")] = 16384,
-    max_loras: Annotated[
-        int | None,
-        typer.Option(min=1, help="Adapters in memory; the least recently used leaves, and is read again when asked."),
-    ] = None,
-    upstream: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Server with the OpenAI API, such as vLLM, that holds base and adapters and answers; we route.",
-        ),
-    ] = None,
-    key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Environment variable that holds the key of --upstream.")
-    ] = None,
-    learning: Annotated[
-        Literal["bypass", "observe", "apply"],
-        typer.Option(
-            help="Learn from use: bypass keeps nothing; observe keeps requests as features, and feedback, and shows "
-            "what the router would become; apply lets that go live where every route keeps its floor."
-        ),
-    ] = "bypass",
-    keep_text: Annotated[
-        bool, typer.Option("--keep-text", help="Keep the texts of requests as well, to label those that fit no task.")
-    ] = False,
+    max_loras: MaxLoras = None,
+    upstream: Upstream = None,
+    key_env: KeyEnv = None,
+    learning: Learning = "bypass",
+    keep_text: KeepText = False,
 ) -> None:
     """Serve a run's base with all its adapters by the OpenAI API; the router picks the adapter of each request."""
     hush()

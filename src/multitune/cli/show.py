@@ -177,21 +177,15 @@ def show_routing(found: RoutingVersion, folder: Path, console: "Console") -> Non
         console.print()
         put(console, routed_table(found.report))
         say(console, f"{ROUTED_NOTE}; {found.report.rows} rows", "dim")
-        show_rejections(found, console)
+        if rejections := rejections_table(found.report):
+            console.print()
+            put(console, rejections)
         for line in quality_lines(found.report):
             say(console, line)
     elif found.change:
         for line in view_lines(found.change.views):
             say(console, line)
     say(console, f"routing version: {folder / 'routing' / found.version}")
-
-
-def show_rejections(found: RoutingVersion | None, console: "Console") -> None:
-    """What rejections cost, task by task, where the routing version says."""
-    table = rejections_table(found.report) if found and found.report else None
-    if table:
-        console.print()
-        put(console, table)
 
 
 def show_change(change: TaskChange, folder: Path, console: "Console") -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from multitune.config.faults import section_in
@@ -15,18 +16,28 @@ _log = logging.getLogger(__name__)
 RENAMED: Mapping[type[Section], Mapping[str, str]] = {
     AdapterConfig: {"on": "stack_on", "joint": "train_parent"},
 }
-# (section, field) -> (the value that changes nothing, why any other is refused)
-# (section, field) -> (the value that older versions wrote by themselves, what holds in its stead)
-REPLACED = {
-    ("router", name): (0.05, "no longer holds: rejections are decided by what they cost (router.outside_cost)")
-    for name in ("max_abstained", "turned_away")
-}
-RETIRED = {
-    ("train", "balance"): (
-        "sum",
-        "was removed: neither FAMO nor PCGrad gained over the plain sum where it was measured "
-        "(benchmarks/results/balance.json)",
-    ),
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A field that is no longer one."""
+
+    harmless: object  # the value that changes nothing
+    why: str  # what holds instead of any other value
+    refused: bool  # whether another value ends the run; else it is dropped with a warning
+
+
+_BY_COST = Retired(0.05, "no longer holds: rejections are decided by what they cost (router.outside_cost)", False)
+_BALANCE = Retired(
+    "sum",
+    "was removed: neither FAMO nor PCGrad gained over the plain sum where it was measured "
+    "(benchmarks/results/balance.json)",
+    True,
+)
+RETIRED: Mapping[tuple[str, str], Retired] = {  # (section, field) -> what became of it
+    ("train", "balance"): _BALANCE,
+    ("router", "max_abstained"): _BY_COST,
+    ("router", "turned_away"): _BY_COST,
 }
 
 
@@ -36,28 +47,17 @@ def without_retired(tree: Mapping[str, Any], place: str) -> Tree:
     Raises:
         ConfigError: one of them asks for what is no longer there.
     """
-    kept = _without_replaced(tree, place)
-    for (section, field), (harmless, why) in RETIRED.items():
+    kept = dict(tree)
+    for (section, field), retired in RETIRED.items():
         fields = kept.get(section)
         if not isinstance(fields, dict) or field not in fields:
             continue
-        if fields[field] != harmless:
-            raise ConfigError(f"{place}: {section}.{field} is {fields[field]!r}, which {why}. Remove the line")
+        asks = fields[field] != retired.harmless
+        if asks and retired.refused:
+            raise ConfigError(f"{place}: {section}.{field} is {fields[field]!r}, which {retired.why}. Remove the line")
+        _log.log(logging.WARNING if asks else logging.INFO, "%s: %s.%s %s", place, section, field, retired.why)
         kept[section] = {name: value for name, value in fields.items() if name != field}
-        _log.info("%s: %s.%s is no longer a field, and says what holds anyway", place, section, field)
     return _renamed(kept, RunConfig, place)
-
-
-def _without_replaced(tree: Mapping[str, Any], place: str) -> Tree:
-    """A run file without fields that other settings replace; a warning where somebody had chosen their value."""
-    kept = dict(tree)
-    for (section, field), (default, why) in REPLACED.items():
-        fields = kept.get(section)
-        if isinstance(fields, dict) and field in fields:
-            level = logging.INFO if fields[field] == default else logging.WARNING
-            _log.log(level, "%s: %s.%s %s", place, section, field, why)
-            kept[section] = {name: value for name, value in fields.items() if name != field}
-    return kept
 
 
 def name_now(section: type[Section], field: str) -> str:

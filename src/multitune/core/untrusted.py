@@ -30,10 +30,18 @@ BOUNDS = {
 }
 
 
+GROWS_FREELY = 64 << 20  # bytes that any compressed file may hold
+
+
 def bound(name: str) -> int:
     """A bound of `BOUNDS`, or what `MULTITUNE_MAX_` and its name set in the environment."""
     chosen = os.environ.get(f"MULTITUNE_MAX_{name}", "")
     return int(chosen) if chosen.isascii() and chosen.isdecimal() else BOUNDS[name]
+
+
+def most_unpacked(size: int) -> int:
+    """Bytes that a compressed file of `size` bytes may grow to."""
+    return GROWS_FREELY + bound("EXPANSION") * size
 
 
 def raised_by(name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from multitune.core.errors import DataError
-from multitune.core.untrusted import bound, open_regular, raised_by
+from multitune.core.untrusted import bound, most_unpacked, open_regular, raised_by
 from multitune.data.arrow_rows import arrow_rows
 from multitune.data.foreign import BY_SUFFIX, require_rows
 from multitune.data.json_rows import json_rows
@@ -21,7 +21,6 @@ from multitune.data.table_rows import table_rows
 from multitune.data.workbook import Workbook
 
 Row = dict[str, Any]
-GROWS_FREELY = 64 << 20  # bytes that any compressed file may hold
 PARQUET_ROWS = 1000  # read at a time
 WESTERN = "windows-1252"  # what Excel writes in western Europe and America where it is not asked for UTF-8
 
@@ -93,7 +92,7 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._gzip, self._grown = file, gzip.GzipFile(fileobj=file), 0
-        self._most = GROWS_FREELY + bound("EXPANSION") * os.fstat(file.fileno()).st_size
+        self._most = most_unpacked(os.fstat(file.fileno()).st_size)
 
     def readable(self) -> bool:
         return True
@@ -197,7 +196,7 @@ def sheet_names(path: Path, place: str) -> list[str]:
 
 def _require_sane(about: Any, path: Path, where: str) -> None:
     """Refuse a Parquet file that says it grows beyond measure, in bytes or in rows that all are one."""
-    most = GROWS_FREELY + bound("EXPANSION") * path.stat().st_size
+    most = most_unpacked(path.stat().st_size)
     grown = sum(about.row_group(place).total_byte_size for place in range(about.num_row_groups))
     if max(grown, about.num_rows) > most:
         raise DataError(f"{where} grows to more than {most} bytes or rows; {raised_by('EXPANSION')}")

@@ -17,7 +17,7 @@ from multitune.core.records import SPLITS, Split
 from multitune.core.untrusted import open_regular
 from multitune.data.arrow_rows import arrow_rows
 from multitune.data.foreign import require_own_rows
-from multitune.data.formats import READERS, FileOptions, Row, is_data_file, read_rows
+from multitune.data.formats import AS_WRITTEN, READERS, FileOptions, Row, is_data_file, read_rows
 from multitune.data.sql import sql_readers
 from multitune.tasks.filters import is_missing
 
@@ -153,7 +153,7 @@ def _by_name(paths: Sequence[Path]) -> dict[Split, list[Path]]:
 
 def _file_table(paths: Sequence[Path], place: str, options: FileOptions) -> Table:
     """Keyed by what the files hold, so that a copy or a touched file is the same rows."""
-    key = hashlib.sha256(b"" if options == FileOptions() else repr(options).encode())
+    key = hashlib.sha256(b"" if options == AS_WRITTEN else repr(options).encode())
     for path in paths:
         try:
             with open_regular(path) as file:

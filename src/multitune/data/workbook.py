@@ -11,10 +11,9 @@ from typing import Any, BinaryIO
 from multitune.core.errors import DataError, suggest
 from multitune.core.extras import require_extra
 from multitune.core.text import column_name
-from multitune.core.untrusted import bound, raised_by
+from multitune.core.untrusted import most_unpacked, raised_by
 
 Row = dict[str, Any]
-GROWS_FREELY = 64 << 20  # bytes that any workbook may unpack to
 
 
 class Workbook:
@@ -37,17 +36,17 @@ class Workbook:
         content = io.BytesIO(file.read())
         self._where = where
         try:
-            grown, size = (
-                sum(part.file_size for part in zipfile.ZipFile(content).infolist()),
-                content.getbuffer().nbytes,
-            )
+            grown = sum(part.file_size for part in zipfile.ZipFile(content).infolist())
+        except zipfile.BadZipFile as error:
+            raise DataError(f"{where} is not a whole workbook ({error}). Save it again, or save it as CSV") from error
+        if grown > (most := most_unpacked(content.getbuffer().nbytes)):  # before any of it is unpacked
+            raise DataError(f"{where} grows to more than {most} bytes; {raised_by('EXPANSION')}")
+        try:
             with warnings.catch_warnings():  # of features of Excel that are not read, such as drop-down lists
                 warnings.simplefilter("ignore")
                 self._book: Any = openpyxl.load_workbook(content, read_only=True, data_only=True)
         except Exception as error:  # faults of zip, XML and openpyxl's own come in any class
             raise DataError(f"{where} is not a whole workbook ({error}). Save it again, or save it as CSV") from error
-        if grown > (most := GROWS_FREELY + bound("EXPANSION") * size):
-            raise DataError(f"{where} grows to more than {most} bytes; {raised_by('EXPANSION')}")
 
     def sheets(self) -> list[str]:
         """Names of the sheets that have a row below their header, in order."""

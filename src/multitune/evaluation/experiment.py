@@ -11,7 +11,7 @@ from multitune.core.errors import RunFolderError
 from multitune.core.events import EventLog, Observe, unwatched
 from multitune.core.results.events import NoteEvent, PhaseEvent
 from multitune.core.run_folder import RunFolder
-from multitune.evaluation.robustness import robustness_notes
+from multitune.evaluation.robustness import planned_robustness
 from multitune.evaluation.scores import evaluate_run
 from multitune.evaluation.subjects import open_subjects
 from multitune.inference.predict import Subject
@@ -66,7 +66,7 @@ def evaluated_run(
     tracking = TrackerWatch(config.track, config.name, folder.path, config.model_dump(mode="json"))
     observe(PhaseEvent(name="prepare"))
     prepared = prepare_run(config)
-    for note in (*prepared.notes, *robustness_notes(prepared)):
+    for note in (*prepared.notes, *planned_robustness(prepared).notes):
         observe(NoteEvent(text=note))
     if audits:
         prepared = with_audit(prepared, observe)

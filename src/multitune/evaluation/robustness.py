@@ -18,17 +18,12 @@ from multitune.evaluation.flips import measure_flips, plan_flips
 from multitune.evaluation.groups import Answers
 from multitune.evaluation.perturbed import measure_perturbed, plan_perturbed
 from multitune.evaluation.probe import Probe, TaskRows, task_rows
-from multitune.evaluation.secrets import measure_secrets, plan_secrets
+from multitune.evaluation.secrets import OTHERS, measure_secrets, plan_secrets
 from multitune.evaluation.slices import column_groups, group_metric, measure_slices
 from multitune.evaluation.stats import bootstrap_plan
 from multitune.evaluation.subjects import shipped_adapters
 from multitune.inference.predict import Subject
 from multitune.training.prepare import PreparedRun
-
-
-def robustness_notes(prepared: PreparedRun) -> list[str]:
-    """`planned_robustness`, in lines for the user."""
-    return planned_robustness(prepared).notes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,8 @@ def planned_robustness(prepared: PreparedRun) -> PlannedRobustness:
     if settings.secrets:
         items = {name: of.item for name, of in tasks.items()}
         planned, left_out = plan_secrets(items, dict.fromkeys(items, ""), prepared.config.seed)
-        notes.append(f"secrets: {sum(map(len, planned.values())):,} to rank among 128, by the base and by what ships")
+        ranked = sum(map(len, planned.values()))
+        notes.append(f"secrets: {ranked:,} to rank among {OTHERS + 1}, by the base and by what ships")
         notes += [f"secrets: not of {of}: {why}" for of, why in left_out.items()]
     return found
 

@@ -112,11 +112,11 @@ def _smaller(run: PreparedRun, shape: ModelShape, demand: Demand) -> Iterator[tu
         kinds.append("nf4")
     tokens = run.config.train.pack_tokens
     while tokens >= SHORTEST:
+        costs = step_costs(run, tokens, longest=tokens)
         for kind in kinds:
             changed = [f"`quantization: {kind}`"] if kind != demand.quantization else []
             if tokens < run.config.train.pack_tokens:
                 changed.append(f"`train: {{pack_tokens: {tokens}, max_length: {tokens}}}`")
-            costs = step_costs(run, tokens, longest=tokens)
             if changed and any(costs):
                 smaller = replace(memory_demand(run, costs), quantization=kind)
                 yield " with ".join(changed), least_memory(shape, smaller, *_where(run))

@@ -36,9 +36,10 @@ def _bits(value: float | None) -> str:
 
 def secrets_lines(found: Secrets) -> list[str]:
     """How the table is to be read, and what it shows."""
+    of = next((one.of for one in found.tasks), 0)  # the same for all
     lines = [
-        "exposure: log2 of 128 − log2 of the secret's rank by likelihood among random ones of its form, in bits; "
-        "completed: first of 128 with what ships, and not with the base; p: that they gained no more "
+        f"exposure: log2 of {of} − log2 of the secret's rank by likelihood among random ones of its form, in bits; "
+        f"completed: first of {of} with what ships, and not with the base; p: that they gained no more "
         "likelihood than random ones, adjusted by Holm over the table; held out: secrets that no training answer "
         "holds, which show what the form alone does"
     ]
