@@ -33,6 +33,9 @@ def run(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def faced(run: Path) -> Generator[str]:
     with serving(run, *KEYS, says="Invalid HTTP request received") as url:
+        with connect(url) as broken:  # so that it says so whichever tests this process runs
+            broken.sendall(b"no request\r\n\r\n")
+            assert broken.recv(100).startswith(b"HTTP/1.1 400")
         yield url
 
 
